@@ -1,0 +1,141 @@
+"""One factory for every ZeroMQ socket: all options are set before bind or connect.
+
+| role     | pattern | here     | HWM        | linger  |
+|----------|---------|----------|------------|---------|
+| ingress  | PULL    | broker   | rcv 64     | 0       |
+| results  | PUSH    | stage    | snd 8      | 1000 ms |
+| work out | PUSH    | broker   | snd 64     | 0       |
+| work in  | PULL    | stage    | rcv 64     | 0       |
+| control  | ROUTER  | broker   | 1000       | 1000 ms |
+| stream   | XPUB    | broker   | snd 32     | 1000 ms |
+
+Credit, not the high-water mark, bounds what is outstanding (design 4); the marks are a memory backstop.
+Options set after bind or connect are silently ignored by libzmq, which is why nothing else creates sockets.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import zmq
+
+RESULT_LINGER_MS = 1000
+"""How long a stage that exits waits for its last outputs to leave."""
+CONTROL_MAX_BYTES = 64 << 20
+"""Beyond this libzmq drops the connection (contract 2)."""
+HEARTBEAT_MS = 15_000
+"""ZMTP heartbeats on public sockets find peers that vanished without a FIN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Internal addresses below one private runtime directory."""
+
+    runtime_dir: str
+
+    def _ipc(self, name: str) -> str:
+        path = os.path.join(self.runtime_dir, name)
+        if len(path) > zmq.IPC_PATH_MAX_LEN:
+            raise ValueError(
+                f"socket path {path!r} has {len(path)} bytes; the limit is {zmq.IPC_PATH_MAX_LEN}: "
+                "set a shorter runtime_dir"
+            )
+        return f"ipc://{path}"
+
+    @property
+    def ingress(self) -> str:
+        """Stages -> broker."""
+        return self._ipc("ingress")
+
+    @property
+    def members(self) -> str:
+        """Supervisor -> broker."""
+        return self._ipc("members")
+
+    @property
+    def health(self) -> str:
+        """Everyone -> supervisor."""
+        return self._ipc("health")
+
+    def work(self, instance: str, epoch: int) -> str:
+        """Broker -> one worker incarnation: items."""
+        return self._ipc(f"w.{instance}.{epoch}")
+
+    def orders(self, instance: str, epoch: int) -> str:
+        """Broker -> one worker incarnation: cancel, greeting."""
+        return self._ipc(f"c.{instance}.{epoch}")
+
+
+class SocketFactory:
+    """Makes every socket of one process."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self.context = context
+
+    def _make(self, kind: int, *, hwm: int, linger: int, options: dict[int, int] | None = None) -> zmq.Socket[bytes]:
+        socket = self.context.socket(kind)
+        socket.setsockopt(zmq.SNDHWM, hwm)
+        socket.setsockopt(zmq.RCVHWM, hwm)
+        socket.setsockopt(zmq.LINGER, linger)
+        for option, value in (options or {}).items():
+            socket.setsockopt(option, value)
+        return socket
+
+    def pull_bind(self, endpoint: str, hwm: int = 64) -> zmq.Socket[bytes]:
+        """The receiving end of a PUSH/PULL that this process owns."""
+        socket = self._make(zmq.PULL, hwm=hwm, linger=0)
+        socket.bind(endpoint)
+        return socket
+
+    def pull_connect(self, endpoint: str, hwm: int = 64) -> zmq.Socket[bytes]:
+        """The receiving end of a PUSH/PULL that the other side owns."""
+        socket = self._make(zmq.PULL, hwm=hwm, linger=0, options={zmq.RECONNECT_IVL: 20, zmq.RECONNECT_IVL_MAX: 500})
+        socket.connect(endpoint)
+        return socket
+
+    def push_bind(self, endpoint: str, hwm: int = 64) -> zmq.Socket[bytes]:
+        """Work for one incarnation. IMMEDIATE: nothing is queued for a peer that is not there."""
+        socket = self._make(zmq.PUSH, hwm=hwm, linger=0, options={zmq.IMMEDIATE: 1})
+        socket.bind(endpoint)
+        return socket
+
+    def push_connect(self, endpoint: str, hwm: int = 8, linger: int = RESULT_LINGER_MS) -> zmq.Socket[bytes]:
+        """Results, beats, membership towards the owner of the PULL."""
+        socket = self._make(
+            zmq.PUSH, hwm=hwm, linger=linger, options={zmq.RECONNECT_IVL: 20, zmq.RECONNECT_IVL_MAX: 500}
+        )
+        socket.connect(endpoint)
+        return socket
+
+    def router_bind(self, endpoint: str) -> zmq.Socket[bytes]:
+        """The public control socket."""
+        socket = self._make(
+            zmq.ROUTER,
+            hwm=1000,
+            linger=1000,
+            options={
+                zmq.MAXMSGSIZE: CONTROL_MAX_BYTES,
+                zmq.HEARTBEAT_IVL: HEARTBEAT_MS,
+                zmq.HEARTBEAT_TIMEOUT: 2 * HEARTBEAT_MS,
+            },
+        )
+        socket.bind(endpoint)
+        return socket
+
+    def xpub_bind(self, endpoint: str, hwm: int = 32) -> zmq.Socket[bytes]:
+        """The public stream. Manual: a subscription is applied by us, then ``init`` is sent (design 4)."""
+        socket = self._make(
+            zmq.XPUB,
+            hwm=hwm,
+            linger=1000,
+            options={
+                zmq.XPUB_MANUAL: 1,
+                zmq.MAXMSGSIZE: 4096,
+                zmq.TCP_KEEPALIVE: 1,
+                zmq.HEARTBEAT_IVL: HEARTBEAT_MS,
+                zmq.HEARTBEAT_TIMEOUT: 2 * HEARTBEAT_MS,
+            },
+        )
+        socket.bind(endpoint)
+        return socket

@@ -1,0 +1,169 @@
+"""The configuration, typed. ``configs/default.yaml`` documents every key; a test keeps the two equal.
+
+Maps, never lists of stages. Frozen: read once at the edge, handed down as objects.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every section: unknown keys are errors."""
+
+
+class Endpoints(Section):
+    """Public addresses."""
+
+    control: str = "tcp://127.0.0.1:28880"
+    stream: str = "tcp://127.0.0.1:28881"
+    gateway: str | bool = "off"
+
+
+class Engines(Section):
+    """Engine chains: the first is chosen, the rest is the fallback chain."""
+
+    asr: list[str] = msgspec.field(default_factory=lambda: ["pocketsphinx"])
+    llm: list[str] = msgspec.field(default_factory=lambda: ["faq"])
+    tts: list[str] = msgspec.field(default_factory=lambda: ["espeak"])
+    lipsync: list[str] = msgspec.field(default_factory=lambda: ["warp"])
+
+
+class Stage(Section):
+    """How one stage's processes run. 0 or "" where the stage's own default applies."""
+
+    instances: int = 1
+    nice: int = 0
+    item_timeout_s: float = 20.0
+    load_timeout_s: float = 300.0
+    threads: int = 1
+    """OMP, BLAS and cv2 threads inside the process."""
+    concurrency: int = 1
+    """Handler threads."""
+    credit: int = 2
+    """Outstanding items (frames for lipsync)."""
+    devices: str = "cpu"
+    idle_exit_s: float = 0.0
+    """On-demand stages end after this long without work; 0: they stay."""
+
+
+class Stages(Section):
+    """One section per stage."""
+
+    asr: Stage = Stage(nice=2, credit=8)
+    llm: Stage = Stage(nice=2, concurrency=4, credit=4, item_timeout_s=60.0)
+    tts: Stage = Stage(nice=2, concurrency=4, credit=4, item_timeout_s=30.0)
+    lipsync: Stage = Stage(nice=10, credit=64)
+    encode: Stage = Stage(instances=2, nice=10, item_timeout_s=10.0)
+    prepare: Stage = Stage(nice=15, item_timeout_s=300.0, credit=1, idle_exit_s=60.0)
+
+
+class Timeline(Section):
+    """Media time; the lengths are multiples of 320 ms except ``lead_ms``."""
+
+    lead_ms: int = 1000
+    idle_lead_ms: int = 640
+    max_segment_ms: int = 1280
+
+
+class Limits(Section):
+    """What the daemon accepts."""
+
+    sessions: int = 64
+    turns_waiting: int = 8
+    text_chars: int = 20_000
+    control_bytes: int = 33_554_432
+    subscribers: int = 256
+    session_idle_s: float = 600.0
+    audio_bytes_waiting: int = 67_108_864
+    """Client audio of one session that is accepted and not yet rendered."""
+    utterance_s: float = 60.0
+    """The longest utterance that is kept for replay; a longer one is ended."""
+    history_messages: int = 40
+
+
+class Ring(Section):
+    """What a late client can still fetch."""
+
+    bytes_per_session: int = 33_554_432
+    events_per_session: int = 4096
+    keep_s: float = 60.0
+
+
+class Supervisor(Section):
+    """Restart policy (OTP's intensity and period)."""
+
+    beat_s: float = 1.0
+    beats_missed: int = 5
+    backoff_s: list[float] = msgspec.field(default_factory=lambda: [0, 0.5, 1, 2, 4, 8, 16, 30])
+    intensity: int = 5
+    window_s: float = 60.0
+    stop_s: float = 10.0
+    """From SIGTERM to SIGKILL when the daemon stops."""
+    fence_s: float = 2.0
+    """How long a broker may take to answer FENCED before it counts as hung."""
+
+
+class Video(Section):
+    """H.264 and AAC settings."""
+
+    preset: str = "ultrafast"
+    crf: int = 23
+    audio_kbps: int = 96
+
+
+class Asr(Section):
+    """Hearing."""
+
+    language: str = "en"
+    vad_threshold: float = 0.5
+    min_speech_ms: int = 160
+    min_silence_ms: int = 500
+    pad_ms: int = 240
+    """Audio kept before the first voiced sample."""
+
+
+class Llm(Section):
+    """Answering."""
+
+    faq: str = ""
+    """Path of a FAQ file; "" is the bundled one."""
+    system_prompt: str = ""
+
+
+class Tts(Section):
+    """Speaking."""
+
+    voice: str = ""
+    words_per_minute: int = 165
+
+
+class Log(Section):
+    """Logging."""
+
+    level: str = "info"
+    format: str = "auto"
+    """"auto": readable on a terminal, else JSON; "json"; "console"."""
+
+
+class Config(Section):
+    """Everything."""
+
+    endpoints: Endpoints = Endpoints()
+    runtime_dir: str = ""
+    """"": $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/musecast, else /tmp/musecast-<uid>."""
+    state_dir: str = ""
+    """"": $STATE_DIRECTORY, else $XDG_STATE_HOME/musecast, else ~/.local/state/musecast."""
+    weights_dir: str = ""
+    template_roots: list[str] = msgspec.field(default_factory=list)
+    engines: Engines = Engines()
+    stages: Stages = Stages()
+    timeline: Timeline = Timeline()
+    limits: Limits = Limits()
+    ring: Ring = Ring()
+    supervisor: Supervisor = Supervisor()
+    video: Video = Video()
+    asr: Asr = Asr()
+    llm: Llm = Llm()
+    tts: Tts = Tts()
+    log: Log = Log()

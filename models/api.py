@@ -1,0 +1,246 @@
+"""The seams between the daemon and its engines: no ZeroMQ, no torch, no threads of their own.
+
+An engine is chosen by name in the configuration and imported only in the process that runs it. Engines are
+synchronous; one built on an async library runs its loop inside. Every kind has one conformance suite under
+``tests/engines`` that each engine of the kind passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from models.templates.store import Template
+
+SAMPLE_RATE = 48_000
+"""Hz; every PCM between tts and encode is mono s16 at this rate."""
+FPS = 25
+FRAME_US = 40_000
+FRAME_SAMPLES = SAMPLE_RATE // FPS
+"""1920 samples of audio per video frame."""
+CROP = 256
+"""Side of a face crop in pixels."""
+
+Pcm = NDArray[np.int16]
+Progress = Callable[[str, int, int], None]
+"""``progress(phase, done, total)``; also tells the supervisor that the work is alive."""
+
+
+class EngineError(Exception):
+    """An engine cannot do what was asked.
+
+    Attributes:
+        code: one of the contract's error codes (``FAILED``, ``UNSUPPORTED``, ``INVALID_ARGUMENT``, ...).
+        hint: the next step for a person, one sentence; may be empty.
+        retryable: whether the same item may succeed when tried again.
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "", *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.retryable = retryable
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.hint}" if self.hint else self.message
+
+
+class Cancel(Protocol):
+    """A flag that the stage's I/O thread sets; engines look at it at least every 50 ms of their own loops."""
+
+    def is_set(self) -> bool:
+        """Whether the work in hand is no longer wanted."""
+        ...
+
+
+class Engine(Protocol):
+    """What every engine has."""
+
+    name: str
+
+    def load(self, progress: Progress) -> None:
+        """Load and warm everything; afterwards the first item is as fast as the hundredth.
+
+        Raises:
+            EngineError: the engine cannot run here, with the next step in ``hint``.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what ``load`` took; called once, also after a failed load."""
+        ...
+
+
+# --- hearing ---------------------------------------------------------------------------------------------
+
+
+class Transcript(NamedTuple):
+    """What was heard. ``text`` is empty when nothing was said or the engine rejects its own best guess."""
+
+    text: str
+    language: str
+    confidence: float
+    """0 to 1."""
+    rejected: bool = False
+    """There was speech, and the engine did not understand it."""
+
+
+class Utterance(Protocol):
+    """One utterance being heard; fed by one thread, finished once."""
+
+    def feed(self, pcm: Pcm) -> str | None:
+        """Take s16 mono 16 kHz samples; returns a new partial text, or None when it has not changed."""
+        ...
+
+    def finish(self, cancel: Cancel) -> Transcript:
+        """The final transcript of all that was fed."""
+        ...
+
+
+class Transcriber(Engine, Protocol):
+    """Speech to text, one utterance at a time; voice activity is found outside of it."""
+
+    def open(self, language: str) -> Utterance:
+        """Begin an utterance. ``language`` is a BCP 47 tag or "" for any."""
+        ...
+
+
+# --- answering -------------------------------------------------------------------------------------------
+
+
+class ChatMessage(NamedTuple):
+    """One entry of a conversation; ``role`` is "system", "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+class Responder(Engine, Protocol):
+    """A language model, or what stands in for one."""
+
+    can_continue: bool
+    """Whether ``prefix`` is honoured; otherwise a reply that was cut off by a crash fails its turn."""
+
+    def reply(self, history: Sequence[ChatMessage], prefix: str, cancel: Cancel) -> Iterator[str]:
+        """Stream the answer to the last user message, going on after ``prefix`` (the text already accepted)."""
+        ...
+
+
+# --- speaking --------------------------------------------------------------------------------------------
+
+
+class Span(NamedTuple):
+    """A word or phoneme and its time in microseconds, relative to what the container says."""
+
+    text: str
+    t0_us: int
+    t1_us: int
+
+
+class Chunk(NamedTuple):
+    """A piece of speech. Times of ``words`` and ``phonemes`` are relative to the start of the whole text
+    (not of this chunk); each entry is given once, in the chunk that contains its start.
+    """
+
+    pcm: Pcm
+    words: Sequence[Span] = ()
+    phonemes: Sequence[Span] = ()
+
+
+class Synthesizer(Engine, Protocol):
+    """Text to speech."""
+
+    deterministic: bool
+    """Whether the same text and voice give the same samples, so that ``from_us`` may be any time."""
+
+    def speak(self, text: str, voice: str, from_us: int, cancel: Cancel) -> Iterator[Chunk]:
+        """Speak ``text``, leaving out the first ``from_us`` microseconds.
+
+        Args:
+            text: one sentence, any language the engine knows.
+            voice: an engine's voice name, a language tag, or "" for the voice that suits the text.
+            from_us: where an earlier attempt's accepted audio ended; 0 at first.
+            cancel: looked at between chunks.
+        """
+        ...
+
+
+# --- lip-sync --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechWindow:
+    """One lip-sync item: all that an engine may look at. Its output is a pure function of this.
+
+    ``pcm`` covers ``PAST_US`` before the segment, the segment, and ``FUTURE_US`` after it; what lies outside
+    the turn is zeros. All times are microseconds relative to the segment's start (so the past is negative).
+    """
+
+    template: Template
+    frame0: int
+    """Absolute number of the first frame on the media timeline; its pose is ``loop[frame0 % L]``."""
+    frames: int
+    start: int
+    """Frames of this segment that are already accepted; output begins with this one."""
+    pcm: Pcm
+    phonemes: Sequence[Span]
+    words: Sequence[Span]
+    peak: float
+    """The turn's loudest sample so far, 0 to 1."""
+    speech_from_us: int
+    """Where the turn's audio begins; <= 0."""
+    speech_to_us: int | None
+    """Where the turn's audio ends when that lies inside the window, else None."""
+    skip: int = 1
+    """2: generate every other frame and interpolate the rest."""
+
+
+PAST_US = 2_000_000
+FUTURE_US = 80_000
+"""Look-ahead, microseconds. 320 + 80 = 400 ms is the most the contract lets a call carry over."""
+
+
+@dataclass(slots=True)
+class FrameJob:
+    """One frame to be rendered. ``data`` belongs to the engine; ``tag`` to whoever scheduled it."""
+
+    template: Template
+    pose: int
+    data: Any
+    tag: Any = field(default=None)
+
+
+class LipSync(Engine, Protocol):
+    """Audio to face crops."""
+
+    buckets: Sequence[int]
+    """Batch sizes that ``render`` accepts, ascending; each is warm after ``load``."""
+
+    def plan(self, window: SpeechWindow) -> list[FrameJob]:
+        """The frames ``start``.. of the window, in order."""
+        ...
+
+    def render(self, jobs: Sequence[FrameJob]) -> NDArray[np.uint8]:
+        """Render jobs of any sessions together: u8 BGR ``[n, 256, 256, 3]``, the box of each pose resized."""
+        ...
+
+
+# --- templates -------------------------------------------------------------------------------------------
+
+
+class Preparer(Protocol):
+    """What an engine needs to have computed per template."""
+
+    engine: str
+    version: str
+    """Both are part of the template's content hash."""
+
+    def prepare(self, template: Template, out: str, progress: Progress, cancel: Cancel) -> None:
+        """Write this engine's files for ``template`` into the folder ``out``."""
+        ...

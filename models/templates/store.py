@@ -1,0 +1,99 @@
+"""Reading a prepared template: memory-mapped, read-only, cheap to open twice.
+
+A template is a folder (design 5)::
+
+    manifest.json   {v, id, kind, width, height, frames, box: [w, h], hash, engines: [...], files: {name: sha256}}
+    frames.i420     u8 [L, H*3/2, W], BT.709 limited range
+    roi.bgr         u8 [L, h, w, 3], the box of each frame
+    boxes.npy       i32 [L, 4]: x0, y0, x1, y1, all even, x1-x0 = w and y1-y0 = h for every frame
+    alpha.npy       u8 [h, w]: how much of the crop is pasted; 0 on the border
+    valid.npy       bool [L]: whether a face was found in the frame
+    idle/           idle segments, encoded on first use
+    engine/<name>/  what an engine's preparer wrote
+
+L is a multiple of 8, so that every segment of whole quanta meets the loop at a fixed set of phases.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.api import EngineError
+
+MANIFEST_VERSION = 1
+OPEN_TEMPLATES = 32
+"""Handles kept per process; a handle is a few mappings, not memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """One prepared template. Arrays are read-only views of mapped files."""
+
+    id: str
+    path: Path
+    kind: str
+    hash: str
+    width: int
+    height: int
+    frames: int
+    engines: tuple[str, ...]
+    i420: NDArray[np.uint8]
+    roi: NDArray[np.uint8]
+    boxes: NDArray[np.int32]
+    alpha: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+
+    def engine_dir(self, engine: str) -> Path:
+        """Where that engine's prepared files are."""
+        return self.path / "engine" / engine
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the template in folder ``path``.
+
+    Raises:
+        EngineError: NOT_FOUND when there is none, FAILED when it is unreadable or of another version.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text("utf-8"))
+    except FileNotFoundError:
+        raise EngineError("NOT_FOUND", f"no template at {path}", "prepare it first") from None
+    except (OSError, ValueError) as error:
+        raise EngineError("FAILED", f"unreadable manifest in {path}: {error}", "delete the template and prepare it again") from error
+    if manifest.get("v") != MANIFEST_VERSION:
+        raise EngineError("FAILED", f"template {path.name} has manifest version {manifest.get('v')}, not {MANIFEST_VERSION}", "prepare it again")
+    return manifest
+
+
+@lru_cache(maxsize=OPEN_TEMPLATES)
+def open_template(path: str, content_hash: str) -> Template:
+    """Map the template in folder ``path``; ``content_hash`` must be the manifest's.
+
+    Raises:
+        EngineError: NOT_FOUND or FAILED, with what does not fit.
+    """
+    root = Path(path)
+    manifest = read_manifest(root)
+    if content_hash and manifest["hash"] != content_hash:
+        raise EngineError("FAILED", f"template {root.name} changed on disk", "start a new session", retryable=False)
+    width, height, frames = int(manifest["width"]), int(manifest["height"]), int(manifest["frames"])
+    box_w, box_h = manifest["box"]
+    try:
+        return Template(
+            id=manifest["id"], path=root, kind=manifest["kind"], hash=manifest["hash"],
+            width=width, height=height, frames=frames, engines=tuple(manifest["engines"]),
+            i420=np.memmap(root / "frames.i420", np.uint8, "r", shape=(frames, height * 3 // 2, width)),
+            roi=np.memmap(root / "roi.bgr", np.uint8, "r", shape=(frames, box_h, box_w, 3)),
+            boxes=np.load(root / "boxes.npy"),
+            alpha=np.load(root / "alpha.npy"),
+            valid=np.load(root / "valid.npy"),
+        )
+    except (OSError, ValueError) as error:
+        raise EngineError("FAILED", f"template {root.name} is damaged: {error}", "delete it and prepare it again") from error
