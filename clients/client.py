@@ -1,0 +1,284 @@
+"""A synchronous client of a running daemon: plain ZeroMQ and msgpack, nothing of the daemon's own code.
+
+It is also the shortest complete example of contract 2 and 3: requests with ids over a DEALER, the stream over
+a SUB, and the repair of holes with the ``segments`` and ``events`` operations.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import zmq
+
+VERSION = 1
+REQUEST_TIMEOUT_S = 30.0
+"""For a reply to an ordinary request; the daemon answers these within milliseconds."""
+LONG_REQUEST_TIMEOUT_S = 900.0
+"""For ``initialize``, ``preprocess_template``, ``end_session`` and ``process_segment`` with ``wait``."""
+QUIET_S = 2.0
+"""Without any message for this long, a follower asks whether it missed something."""
+STREAM_HWM = 4096
+"""Messages a subscriber may lag behind before ZeroMQ drops them; a hole is then fetched."""
+LONG_OPERATIONS = frozenset({"initialize", "preprocess_template", "end_session", "process_segment", "drain"})
+
+Header = dict[str, Any]
+
+
+class RequestError(Exception):
+    """The daemon refused a request.
+
+    Attributes:
+        code: one of the contract's error codes.
+        message: the fact, the limit and the next step.
+        retry_after_ms: with ``BUSY``, when to try again.
+    """
+
+    def __init__(self, code: str, message: str, retry_after_ms: int | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.retry_after_ms = retry_after_ms
+
+
+class NoDaemonError(Exception):
+    """Nothing answers on the control address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One message of the stream. ``payload`` is empty for events."""
+
+    topic: str
+    header: Header
+    payload: bytes
+
+
+class Client:
+    """One connection to a daemon; use it from one thread.
+
+    Args:
+        control: address of the ROUTER, e.g. ``tcp://127.0.0.1:28880``.
+        stream: address of the XPUB.
+    """
+
+    def __init__(self, control: str, stream: str) -> None:
+        self.control = control
+        self.stream = stream
+        self._context = zmq.Context()
+        self._dealer = self._context.socket(zmq.DEALER)
+        self._dealer.setsockopt(zmq.LINGER, 0)
+        self._dealer.connect(control)
+        self._next_id = 0
+        self._replies: dict[int, dict[str, Any]] = {}
+        self._wanted: set[int] = set()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection and every subscription made from here."""
+        self._context.destroy(linger=0)
+
+    def send(self, op: str, **arguments: Any) -> int:
+        """Send a request without waiting; returns its id for ``receive``. ``None`` arguments are left out."""
+        self._next_id += 1
+        request = {"v": VERSION, "id": self._next_id, "op": op}
+        request |= {name: value for name, value in arguments.items() if value is not None}
+        self._dealer.send(msgpack.packb(request))
+        self._wanted.add(self._next_id)
+        return self._next_id
+
+    def receive(self, request_id: int, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[str, Any]:
+        """The reply to a request sent before.
+
+        Raises:
+            RequestError: the daemon refused it.
+            NoDaemonError: no reply within ``timeout_s``.
+        """
+        deadline = time.monotonic() + timeout_s
+        while request_id not in self._replies:
+            if not self._dealer.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+                self._wanted.discard(request_id)
+                raise NoDaemonError(
+                    f"no answer from {self.control} within {timeout_s:g} s: is the daemon running? "
+                    "Start it with `musecast up`, or name its configuration with --config."
+                )
+            reply = msgpack.unpackb(self._dealer.recv())
+            if reply["id"] in self._wanted:
+                self._wanted.remove(reply["id"])
+                self._replies[reply["id"]] = reply
+        reply = self._replies.pop(request_id)
+        if not reply["ok"]:
+            error = reply["error"]
+            raise RequestError(error["code"], error["message"], error.get("retry_after_ms"))
+        return {key: value for key, value in reply.items() if key not in ("v", "id", "ok")}
+
+    def request(self, op: str, *, timeout_s: float | None = None, **arguments: Any) -> dict[str, Any]:
+        """Send a request and wait for its result; raises as ``receive`` does."""
+        if timeout_s is None:
+            timeout_s = LONG_REQUEST_TIMEOUT_S if op in LONG_OPERATIONS else REQUEST_TIMEOUT_S
+        return self.receive(self.send(op, **arguments), timeout_s)
+
+    def subscribe(self, *topics: str) -> Subscription:
+        """Subscribe to topic prefixes such as ``seg.<sid>.`` or ``sys.``."""
+        return Subscription(self._context, self.stream, topics)
+
+    def follow(self, session_id: str, *, media: bool = True) -> Follower:
+        """Everything of one session from now on, in order and without holes."""
+        return Follower(self, session_id, media=media)
+
+
+def new_session_id() -> str:
+    """128 random bits: whoever knows a session's id may read it."""
+    return secrets.token_hex(16)
+
+
+class Subscription:
+    """Raw messages of the stream; at most once, as PUB/SUB is."""
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], address: str, topics: tuple[str, ...]
+    ) -> None:
+        self._socket = context.socket(zmq.SUB)
+        self._socket.setsockopt(zmq.RCVHWM, STREAM_HWM)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.connect(address)
+        for topic in topics:
+            self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+
+    def receive(self, timeout_s: float) -> Published | None:
+        """The next message, or None after ``timeout_s``."""
+        if not self._socket.poll(int(timeout_s * 1000)):
+            return None
+        topic, header, payload = self._socket.recv_multipart()
+        return Published(topic.decode(), msgpack.unpackb(header), payload)
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._socket.close(linger=0)
+
+
+class Follower:
+    """A session's events and media in order: repeats are dropped, holes are fetched from the daemon.
+
+    ``init`` is delivered once, before the first media.
+    """
+
+    def __init__(self, client: Client, session_id: str, *, media: bool = True) -> None:
+        self._client = client
+        self._sid = session_id
+        topics = (f"evt.{session_id}.", f"seg.{session_id}.") if media else (f"evt.{session_id}.",)
+        self._subscription = client.subscribe(*topics)
+        self._media = media
+        self._next_event: int | None = None
+        self._next_segment: int | None = None
+        self._init_seen = False
+        self._ready: deque[Published] = deque()
+
+    def from_start(self) -> Follower:
+        """Deliver everything since the session's beginning; call it for a session that one starts oneself."""
+        self._next_event, self._next_segment = 0, 0
+        return self
+
+    def receive(self, timeout_s: float) -> Published | None:
+        """The next message, or None when nothing comes within ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
+        while not self._ready:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return None
+            message = self._subscription.receive(min(remaining, QUIET_S))
+            if message is not None:
+                self._take(message)
+            elif remaining > QUIET_S:
+                self.catch_up()
+        return self._ready.popleft()
+
+    def until(self, *names: str, timeout_s: float) -> Iterator[Published]:
+        """Messages up to and including the first event called one of ``names``.
+
+        Raises:
+            TimeoutError: that event did not come in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            message = self.receive(max(0.0, deadline - time.monotonic()))
+            if message is None:
+                raise TimeoutError(f"session {self._sid}: none of {', '.join(names)} within {timeout_s:g} s")
+            yield message
+            if message.header.get("event") in names:
+                return
+
+    def catch_up(self) -> None:
+        """Fetch whatever the daemon has published and this follower has not seen."""
+        self._fetch_events(None)
+        if self._media:
+            self._fetch_segments(None)
+
+    def close(self) -> None:
+        """Stop following."""
+        self._subscription.close()
+
+    def _take(self, message: Published) -> None:
+        header = message.header
+        if "event" in header:
+            if self._next_event is not None and header["n"] > self._next_event:
+                self._fetch_events(header["n"])
+            self._deliver_event(message)
+        elif header["kind"] == "init":
+            self._deliver_init(message)
+        else:
+            if self._next_segment is not None and header["seq"] > self._next_segment:
+                self._fetch_segments(header["seq"])
+            self._deliver_segment(message)
+
+    def _deliver_event(self, message: Published) -> None:
+        n = message.header["n"]
+        if self._next_event is None or n >= self._next_event:
+            self._next_event = n + 1
+            self._ready.append(message)
+
+    def _deliver_init(self, message: Published) -> None:
+        if not self._init_seen:
+            self._init_seen = True
+            self._ready.append(message)
+
+    def _deliver_segment(self, message: Published) -> None:
+        seq = message.header["seq"]
+        if self._next_segment is None or seq >= self._next_segment:
+            self._next_segment = seq + 1
+            self._ready.append(message)
+
+    def _fetch_events(self, before: int | None) -> None:
+        while self._next_event is not None and (before is None or self._next_event < before):
+            asked = self._next_event
+            result = self._client.request("events", session_id=self._sid, from_n=asked)
+            for header in result["events"]:
+                if before is None or header["n"] < before:
+                    self._deliver_event(Published(f"evt.{self._sid}.", header, b""))
+            if self._next_event == asked:
+                return
+
+    def _fetch_segments(self, before: int | None) -> None:
+        while self._next_segment is not None and (before is None or self._next_segment < before):
+            asked = self._next_segment
+            result = self._client.request("segments", session_id=self._sid, from_seq=asked)
+            if result["init"] and not self._init_seen:
+                header = {"kind": "init", "sid": self._sid, "seq": None, "gen": 0}
+                self._deliver_init(Published(f"seg.{self._sid}.", header, result["init"]))
+            for header, payload in result["segments"]:
+                if isinstance(header, bytes):
+                    header = msgpack.unpackb(header)
+                if before is None or header["seq"] < before:
+                    self._deliver_segment(Published(f"seg.{self._sid}.", header, payload))
+            if self._next_segment == asked:
+                return

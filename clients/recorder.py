@@ -1,0 +1,106 @@
+"""A session's media as one plain MP4 file, whatever was cut in between (contract 3, the rule of ``gen``)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import av
+
+US = Fraction(1, 1_000_000)
+
+
+@dataclass(slots=True)
+class _Run:
+    """Consecutive media of one generation, in a temporary file behind its ``init``."""
+
+    gen: int
+    file: IO[bytes]
+    end_us: int
+    cut_us: int | None = None
+
+
+class Recorder:
+    """Collects ``init`` and media and writes a standard MP4 with the index in front.
+
+    Nothing stands under the final name until ``finish``; leaving the ``with`` block without it removes all.
+    Media is kept on disk beside the target, so a recording may be as long as the disk allows.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.frames = 0
+        self._init = b""
+        self._files = ExitStack()
+        self._runs: list[_Run] = []
+        self._start_us: int | None = None
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.close()
+        self._part.unlink(missing_ok=True)
+
+    @property
+    def _part(self) -> Path:
+        return self.target.with_name(f".{self.target.name}.part.mp4")
+
+    def add(self, header: dict[str, Any], payload: bytes) -> None:
+        """Take the next ``init`` or media message, in the order of ``seq``."""
+        if header["kind"] == "init":
+            self._init = payload
+            return
+        if not self._runs or self._runs[-1].gen != header["gen"]:
+            if self._runs:
+                # A new generation begins at ``flush_from``: what the old one has at or after it is void.
+                self._runs[-1].cut_us = header["pts"]
+            file = self._files.enter_context(tempfile.TemporaryFile(dir=self.target.parent))
+            file.write(self._init)
+            self._runs.append(_Run(header["gen"], file, header["pts"]))
+        if self._start_us is None:
+            self._start_us = header["pts"]
+        self._runs[-1].file.write(payload)
+        self._runs[-1].end_us = header["pts"] + header["dur"]
+
+    def finish(self) -> float:
+        """Write the file; returns its duration in seconds.
+
+        Raises:
+            ValueError: nothing was recorded.
+        """
+        if not self._runs or self._start_us is None:
+            raise ValueError("no media was received, so there is nothing to record")
+        with av.open(str(self._part), "w", format="mp4", options={"movflags": "faststart"}) as output:
+            streams: dict[str, Any] = {}
+            for run in self._runs:
+                self._copy(run, output, streams)
+        os.replace(self._part, self.target)
+        return (self._runs[-1].end_us - self._start_us) / 1e6
+
+    def _copy(self, run: _Run, output: Any, streams: dict[str, Any]) -> None:
+        assert self._start_us is not None
+        run.file.seek(0)
+        with av.open(run.file, "r", format="mp4") as source:
+            for stream in (*source.streams.video, *source.streams.audio):
+                if stream.type not in streams:
+                    streams[stream.type] = output.add_stream_from_template(stream)
+            for packet in source.demux():
+                if packet.dts is None or packet.pts is None or packet.time_base is None:
+                    continue
+                if run.cut_us is not None and packet.pts * packet.time_base >= run.cut_us * US:
+                    continue
+                shift = round(self._start_us * US / packet.time_base)
+                packet.pts -= shift
+                packet.dts -= shift
+                packet.stream = streams[packet.stream.type]
+                self.frames += packet.stream.type == "video"
+                output.mux(packet)
