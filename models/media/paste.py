@@ -1,0 +1,96 @@
+"""Colour and pasting: BGR to I420 (BT.709, limited range), and a face crop into a cached I420 frame.
+
+Only the pasted rectangle is ever converted; the rest of a frame is the template's own bytes. OpenCV's own
+``COLOR_BGR2YUV_I420`` is BT.601 and therefore wrong beside a BT.709 tag, so the matrix is applied with
+``cv2.transform`` (its 3-to-3 channel u8 path is vectorised; other channel counts are not).
+
+Formulas: ITU-R BT.709-6, items 3.2 to 3.4 (luma and colour difference) and 4.1, 4.6 (8-bit quantisation:
+black 16, white 235, colour difference 128 +- 112).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+U8 = NDArray[np.uint8]
+
+_KR, _KG, _KB = 0.2126, 0.7152, 0.0722
+
+
+def _bgr_to_yuv_matrix() -> NDArray[np.float32]:
+    """3x4: full-range BGR in 0..255 to limited-range Y, Cb, Cr."""
+    blue, red = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
+    luma = np.array([_KB, _KG, _KR])
+    rows = [
+        luma * 219 / 255,
+        (blue - luma) / (2 * (1 - _KB)) * 224 / 255,
+        (red - luma) / (2 * (1 - _KR)) * 224 / 255,
+    ]
+    return np.column_stack([np.stack(rows), [16.0, 128.0, 128.0]]).astype(np.float32)
+
+
+BGR_TO_YUV = _bgr_to_yuv_matrix()
+_YUV_TO_BGR = np.linalg.inv(BGR_TO_YUV[:, :3].astype(np.float64))
+
+
+class Planes(NamedTuple):
+    """Views of the three planes of one 4:2:0 picture: ``[H, W]``, ``[H/2, W/2]``, ``[H/2, W/2]``, u8."""
+
+    y: U8
+    u: U8
+    v: U8
+
+
+def planes(i420: U8) -> Planes:
+    """Views into one contiguous I420 picture, u8 ``[H*3/2, W]``."""
+    height, width = i420.shape[0] * 2 // 3, i420.shape[1]
+    flat = i420.reshape(-1, copy=False)
+    luma, chroma = height * width, height * width // 4
+    half = (height // 2, width // 2)
+    return Planes(
+        flat[:luma].reshape(height, width),
+        flat[luma : luma + chroma].reshape(half),
+        flat[luma + chroma :].reshape(half),
+    )
+
+
+def bgr_to_i420(bgr: U8) -> U8:
+    """Convert one picture: u8 BGR ``[H, W, 3]`` (H, W even) to I420 u8 ``[H*3/2, W]``, BT.709 limited.
+
+    Raises:
+        ValueError: odd width or height, or another shape.
+    """
+    if bgr.ndim != 3 or bgr.shape[2] != 3 or bgr.shape[0] % 2 or bgr.shape[1] % 2:
+        raise ValueError(f"a BGR picture [H, W, 3] with even sides is needed, not {bgr.shape}")
+    height, width = bgr.shape[:2]
+    out = np.empty((height * 3 // 2, width), np.uint8)
+    y, u, v = planes(out)
+    cv2.extractChannel(cv2.transform(bgr, BGR_TO_YUV), 0, dst=y)
+    chroma = _half_yuv(bgr)
+    cv2.extractChannel(chroma, 1, dst=u)
+    cv2.extractChannel(chroma, 2, dst=v)
+    return out
+
+
+def i420_to_bgr(i420: U8) -> U8:
+    """The inverse, for looking at: I420 u8 ``[H*3/2, W]``, BT.709 limited, to BGR u8 ``[H, W, 3]``.
+
+    Chroma is repeated, not interpolated.
+    """
+    y, u, v = planes(np.ascontiguousarray(i420))
+    chroma = [plane.repeat(2, axis=0).repeat(2, axis=1) for plane in (u, v)]
+    yuv = np.stack([y, *chroma], axis=-1).astype(np.float64) - (16.0, 128.0, 128.0)
+    bgr: U8 = np.clip(np.rint(yuv @ _YUV_TO_BGR.T), 0, 255).astype(np.uint8)
+    return bgr
+
+
+def _half_yuv(bgr: U8) -> U8:
+    """Mean of every 2x2 block, converted: u8 ``[H/2, W/2, 3]``. Averaging first halves the work twice."""
+    half = cv2.resize(bgr, (bgr.shape[1] // 2, bgr.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    yuv: U8 = cv2.transform(half, BGR_TO_YUV)
+    return yuv
