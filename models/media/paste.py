@@ -10,12 +10,15 @@ black 16, white 235, colour difference 128 +- 112).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.api import CROP
+from models.templates.store import Template
 
 U8 = NDArray[np.uint8]
 
@@ -92,5 +95,80 @@ def i420_to_bgr(i420: U8) -> U8:
 def _half_yuv(bgr: U8) -> U8:
     """Mean of every 2x2 block, converted: u8 ``[H/2, W/2, 3]``. Averaging first halves the work twice."""
     half = cv2.resize(bgr, (bgr.shape[1] // 2, bgr.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    yuv: U8 = cv2.transform(half, BGR_TO_YUV)
-    return yuv
+    return np.asarray(cv2.transform(half, BGR_TO_YUV), np.uint8)
+
+
+class Paster:
+    """Pastes crops into the frames of one template.
+
+    All poses share one alpha, so what depends on it is computed once: the rectangle where it is not 0, and
+    the masks that keep the template's own bytes wherever it is. Read-only after construction; threads may
+    share one.
+    """
+
+    def __init__(self, alpha: U8) -> None:
+        """``alpha``: u8 ``[h, w]`` over the box (even sides); 255 is all crop, 0 all template."""
+        self._size = (alpha.shape[1], alpha.shape[0])
+        y0, y1 = _even_extent(alpha.max(axis=1, initial=0))
+        x0, x1 = _even_extent(alpha.max(axis=0, initial=0))
+        self._inner = (slice(y0, y1), slice(x0, x1))
+        self._origin = (x0, y0)
+        part = np.ascontiguousarray(alpha[self._inner])
+        self._alpha = np.repeat(part[..., None], 3, axis=2)
+        self._rest = 255 - self._alpha
+        used = part > 0
+        self._luma_mask = used.astype(np.uint8)
+        half = used.reshape(used.shape[0] // 2, 2, used.shape[1] // 2, 2)
+        self._chroma_mask = np.asarray(half.max(axis=(1, 3)), np.uint8)
+
+    def blend(self, roi: U8, crop: U8) -> U8:
+        """The rectangle that is pasted: u8 BGR, at most 1 level from the exact blend.
+
+        Args:
+            roi: u8 BGR ``[h, w, 3]``, the template's own pixels in the box.
+            crop: u8 BGR ``[256, 256, 3]``.
+        """
+        # Bilinear drops pixels below half size; area averaging costs 5x and is only needed there.
+        shrink = max(self._size) * 2 < CROP
+        method = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+        resized = cv2.resize(crop, self._size, interpolation=method)[self._inner]
+        # Two rounded products: each within half a level, and exact where alpha is 0 or 255.
+        new = cv2.multiply(resized, self._alpha, scale=1 / 255)
+        old = cv2.multiply(roi[self._inner], self._rest, scale=1 / 255)
+        return np.asarray(cv2.add(new, old, dst=new), np.uint8)
+
+    def paste(self, out: Planes, roi: U8, box: NDArray[np.int32], crop: U8) -> None:
+        """Write ``crop`` into ``out``, which already holds the template's frame.
+
+        Samples whose alpha is 0 (a chroma sample: all four of its pixels) keep their bytes.
+
+        Args:
+            out: planes of the frame; rows may be padded.
+            roi: u8 BGR ``[h, w, 3]``.
+            box: i32 ``[4]``, even: x0, y0, x1, y1.
+            crop: u8 BGR ``[256, 256, 3]``.
+        """
+        if not self._alpha.size:
+            return
+        blended = self.blend(roi, crop)
+        height, width = blended.shape[:2]
+        left, top = int(box[0]) + self._origin[0], int(box[1]) + self._origin[1]
+        luma = cv2.extractChannel(cv2.transform(blended, BGR_TO_YUV), 0)
+        cv2.copyTo(luma, self._luma_mask, out.y[top : top + height, left : left + width])
+        chroma = _half_yuv(blended)
+        top, left, height, width = top // 2, left // 2, height // 2, width // 2
+        for channel, plane in ((1, out.u), (2, out.v)):
+            part = plane[top : top + height, left : left + width]
+            cv2.copyTo(cv2.extractChannel(chroma, channel), self._chroma_mask, part)
+
+
+def _even_extent(used: U8) -> tuple[int, int]:
+    """The smallest even range that holds everything but 0; (0, 0) when there is none."""
+    where = np.flatnonzero(used)
+    return (0, 0) if not where.size else (int(where[0]) & ~1, (int(where[-1]) + 2) & ~1)
+
+
+@lru_cache(maxsize=32)
+def paster(template: Template) -> Paster:
+    """The paster of an open template (kept with it: ``open_template`` returns one object per content)."""
+    return Paster(template.alpha)
