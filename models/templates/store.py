@@ -2,7 +2,8 @@
 
 A template is a folder (design 5)::
 
-    manifest.json   {v, id, kind, width, height, frames, box: [w, h], hash, engines: [...], files: {name: sha256}}
+    manifest.json   {v, id, kind, width, height, frames, box: [w, h], hash, engines: [...],
+                     files: {name: sha256}}
     frames.i420     u8 [L, H*3/2, W], BT.709 limited range
     roi.bgr         u8 [L, h, w, 3], the box of each frame
     boxes.npy       i32 [L, 4]: x0, y0, x1, y1, all even, x1-x0 = w and y1-y0 = h for every frame
@@ -66,9 +67,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise EngineError("NOT_FOUND", f"no template at {path}", "prepare it first") from None
     except (OSError, ValueError) as error:
-        raise EngineError("FAILED", f"unreadable manifest in {path}: {error}", "delete the template and prepare it again") from error
+        raise EngineError(
+            "FAILED", f"unreadable manifest in {path}: {error}", "delete the template and prepare it again"
+        ) from error
     if manifest.get("v") != MANIFEST_VERSION:
-        raise EngineError("FAILED", f"template {path.name} has manifest version {manifest.get('v')}, not {MANIFEST_VERSION}", "prepare it again")
+        raise EngineError(
+            "FAILED",
+            f"template {path.name} has manifest version {manifest.get('v')}, not {MANIFEST_VERSION}",
+            "prepare it again",
+        )
     return manifest
 
 
@@ -82,13 +89,30 @@ def open_template(path: str, content_hash: str) -> Template:
     root = Path(path)
     manifest = read_manifest(root)
     if content_hash and manifest["hash"] != content_hash:
-        raise EngineError("FAILED", f"template {root.name} changed on disk", "start a new session", retryable=False)
+        raise EngineError(
+            "FAILED", f"template {root.name} changed on disk", "start a new session", retryable=False
+        )
+    return map_template(root, manifest)
+
+
+def map_template(root: Path, manifest: dict[str, Any]) -> Template:
+    """Map the files in folder ``root`` as ``manifest`` describes them (the writer does it before the rename).
+
+    Raises:
+        EngineError: FAILED, with what does not fit.
+    """
     width, height, frames = int(manifest["width"]), int(manifest["height"]), int(manifest["frames"])
     box_w, box_h = manifest["box"]
     try:
         return Template(
-            id=manifest["id"], path=root, kind=manifest["kind"], hash=manifest["hash"],
-            width=width, height=height, frames=frames, engines=tuple(manifest["engines"]),
+            id=manifest["id"],
+            path=root,
+            kind=manifest["kind"],
+            hash=manifest["hash"],
+            width=width,
+            height=height,
+            frames=frames,
+            engines=tuple(manifest["engines"]),
             i420=np.memmap(root / "frames.i420", np.uint8, "r", shape=(frames, height * 3 // 2, width)),
             roi=np.memmap(root / "roi.bgr", np.uint8, "r", shape=(frames, box_h, box_w, 3)),
             boxes=np.load(root / "boxes.npy"),
@@ -96,4 +120,6 @@ def open_template(path: str, content_hash: str) -> Template:
             valid=np.load(root / "valid.npy"),
         )
     except (OSError, ValueError) as error:
-        raise EngineError("FAILED", f"template {root.name} is damaged: {error}", "delete it and prepare it again") from error
+        raise EngineError(
+            "FAILED", f"template {root.name} is damaged: {error}", "delete it and prepare it again"
+        ) from error

@@ -1,0 +1,250 @@
+"""Writing a template folder: streamed to a hidden sibling, then renamed into place.
+
+Nothing half-made is ever visible under a template's own name: a process killed at any moment leaves at most
+a hidden folder, which ``sweep`` removes. The format is the one that ``models/templates/store.py`` reads.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.api import Cancel, EngineError, Preparer, Progress
+from models.media.paste import bgr_to_i420
+from models.templates.store import MANIFEST_VERSION, Template, map_template, read_manifest
+
+LOOP_MULTIPLE = 8
+"""A template's length is a multiple of the quantum (design 3)."""
+HASH_CHUNK = 1 << 20
+_PART = ".part-"
+_OLD = ".old-"
+
+
+def content_hash(source: str, parameters: dict[str, Any], preparers: Sequence[Preparer]) -> str:
+    """Name of a template's content: its source, the parameters, and every preparer's version.
+
+    Args:
+        source: identity of the source (hex digest of its bytes, or name and version of built-in artwork).
+        parameters: JSON-able; whatever changes the outcome.
+        preparers: the engines' preparers, in any order.
+    """
+    versions = {preparer.engine: preparer.version for preparer in preparers}
+    text = json.dumps([MANIFEST_VERSION, source, parameters, versions], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def damaged_files(path: Path) -> list[str]:
+    """Names of the files of the template in ``path`` that are missing or differ from its manifest.
+
+    Raises:
+        EngineError: as ``read_manifest``.
+    """
+    files: dict[str, str] = read_manifest(path)["files"]
+    return [
+        name
+        for name, digest in files.items()
+        if not (path / name).is_file() or file_sha256(path / name) != digest
+    ]
+
+
+@contextmanager
+def template_lock(root: Path, template_id: str) -> Iterator[None]:
+    """Hold the lock of one template id, across processes; released by the kernel when its holder dies."""
+    root.mkdir(parents=True, exist_ok=True)
+    handle = os.open(root / f".{template_id}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def sweep(root: Path, template_id: str) -> None:
+    """Remove what a killed writer of ``template_id`` left. Call with its lock held."""
+    for mark in (_PART, _OLD):
+        for leftover in root.glob(f".{template_id}{mark}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+class TemplateWriter:
+    """Writes one template; a context manager that leaves nothing behind unless ``finish`` succeeded.
+
+    Args:
+        root: the folder of all templates; made when missing.
+        template_id: the template's name.
+        kind: "builtin", "image" or "video".
+        size: width and height of the frames in pixels, both even.
+        box: width and height of the face box in pixels, both even.
+        alpha: u8 ``[box height, box width]``, 0 on its border.
+        digest: the content hash, see ``content_hash``.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        template_id: str,
+        kind: str,
+        size: tuple[int, int],
+        box: tuple[int, int],
+        alpha: NDArray[np.uint8],
+        digest: str,
+    ) -> None:
+        if any(side % 2 for side in (*size, *box)):
+            raise EngineError(
+                "INVALID_ARGUMENT", f"frame {size} and box {box} must have even sides", "pad by a pixel"
+            )
+        if alpha.shape != (box[1], box[0]):
+            raise EngineError("INVALID_ARGUMENT", f"alpha is {alpha.shape}, the box {box[::-1]}")
+        self.root, self.id, self.kind, self.size, self.box = root, template_id, kind, size, box
+        self.hash = digest
+        self._alpha = alpha
+        self._boxes: list[tuple[int, int, int, int]] = []
+        self._valid: list[bool] = []
+        self._digests: dict[str, Any] = {}
+        self._files: dict[str, BinaryIO] = {}
+        self._part = root / f".{template_id}{_PART}{secrets.token_hex(4)}"
+
+    def __enter__(self) -> Self:
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._part.mkdir(mode=0o700)
+        for name in ("frames.i420", "roi.bgr"):
+            self._files[name] = (self._part / name).open("wb")
+            self._digests[name] = hashlib.sha256()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self._files.values():
+            file.close()
+        shutil.rmtree(self._part, ignore_errors=True)
+
+    def add(self, frame: NDArray[np.uint8], origin: tuple[int, int], *, valid: bool = True) -> None:
+        """Append a frame.
+
+        Args:
+            frame: u8 BGR ``[height, width, 3]``.
+            origin: x and y of the box's upper left corner, even, the box wholly inside.
+            valid: whether a face was found.
+        """
+        width, height = self.size
+        if frame.shape != (height, width, 3):
+            raise EngineError(
+                "INVALID_ARGUMENT", f"frame is {frame.shape}, the template {(height, width, 3)}"
+            )
+        x0, y0 = origin
+        x1, y1 = x0 + self.box[0], y0 + self.box[1]
+        if x0 % 2 or y0 % 2 or min(x0, y0) < 0 or x1 > width or y1 > height:
+            raise EngineError(
+                "INVALID_ARGUMENT", f"box {(x0, y0, x1, y1)} is odd or leaves the {width}x{height} frame"
+            )
+        self._append("frames.i420", bgr_to_i420(frame))
+        self._append("roi.bgr", np.ascontiguousarray(frame[y0:y1, x0:x1]))
+        self._boxes.append((x0, y0, x1, y1))
+        self._valid.append(valid)
+
+    def _append(self, name: str, data: NDArray[np.uint8]) -> None:
+        self._files[name].write(data.data)
+        self._digests[name].update(data.data)
+
+    def finish(self, preparers: Sequence[Preparer], progress: Progress, cancel: Cancel) -> Path:
+        """Run the engines' preparers, write the manifest, rename into place; returns the folder.
+
+        An older template of the same name is replaced; processes that have it mapped keep their pages.
+
+        Raises:
+            EngineError: a preparer failed, the loop has the wrong length, or ``cancel`` was set.
+        """
+        if not self._boxes or len(self._boxes) % LOOP_MULTIPLE:
+            raise EngineError(
+                "FAILED", f"a template of {len(self._boxes)} frames; it must be a multiple of {LOOP_MULTIPLE}"
+            )
+        for file in self._files.values():
+            file.close()
+        np.save(self._part / "boxes.npy", np.asarray(self._boxes, np.int32))
+        np.save(self._part / "valid.npy", np.asarray(self._valid, np.bool_))
+        np.save(self._part / "alpha.npy", self._alpha)
+        manifest = self._manifest([preparer.engine for preparer in preparers])
+        template = map_template(self._part, manifest)
+        for preparer in preparers:
+            out = self._part / "engine" / preparer.engine
+            out.mkdir(parents=True)
+            preparer.prepare(template, str(out), progress, cancel)
+            _refuse_cancelled(cancel, self.id)
+        (self._part / "idle").mkdir()
+        manifest["files"] = self._hash_files()
+        _write_synced(self._part / "manifest.json", json.dumps(manifest, indent=1).encode())
+        _refuse_cancelled(cancel, self.id)
+        return self._publish()
+
+    def _manifest(self, engines: list[str]) -> dict[str, Any]:
+        return {
+            "v": MANIFEST_VERSION,
+            "id": self.id,
+            "kind": self.kind,
+            "width": self.size[0],
+            "height": self.size[1],
+            "frames": len(self._boxes),
+            "box": list(self.box),
+            "hash": self.hash,
+            "engines": engines,
+            "files": {},
+        }
+
+    def _hash_files(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for path in sorted(self._part.rglob("*")):
+            if path.is_file():
+                name = path.relative_to(self._part).as_posix()
+                streamed = self._digests.get(name)
+                found[name] = streamed.hexdigest() if streamed is not None else file_sha256(path)
+        return found
+
+    def _publish(self) -> Path:
+        target = self.root / self.id
+        if target.exists():
+            os.rename(target, self.root / f".{self.id}{_OLD}{secrets.token_hex(4)}")
+        os.rename(self._part, target)
+        _sync_folder(self.root)
+        sweep(self.root, self.id)
+        return target
+
+
+def _refuse_cancelled(cancel: Cancel, template_id: str) -> None:
+    if cancel.is_set():
+        raise EngineError(
+            "FAILED", f"preparing {template_id} was cancelled", "ask for it again", retryable=True
+        )
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
