@@ -1,0 +1,190 @@
+"""H.264 for segments that stand alone: one key frame at the start, no B-frames, nothing held back.
+
+An encoder is opened for every segment and closed after it. Opening costs 1 to 3 ms, and in exchange a segment
+is a pure function of its pictures: any worker may make it, and all openings of one setting agree on
+SPS and PPS to the byte (checked here at every opening).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from struct import pack
+from typing import Any
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.error import FFmpegError
+
+from configs.schema import Video
+from models.api import FPS, EngineError
+from models.media.fmp4 import ParameterSets
+from models.media.paste import U8, Planes
+
+QUALITIES = ("high", "lossless", "fast")
+ENCODERS = ("libx264",)
+"""Tried in this order at start. A name that is listed need not open: hardware encoders fail only then."""
+MAX_SIDE = 4096
+
+_FAST_CRF_STEP = 5
+_WORST_CRF = 51
+_ENDLESS_GOP = 1 << 20
+_BT709, _LIMITED = 1, 1
+"""Values of ``AVCOL_PRI_BT709``, ``AVCOL_TRC_BT709`` and ``AVCOL_SPC_BT709``; of ``AVCOL_RANGE_MPEG``."""
+_NAL_SLICES = (1, 5)
+_NAL_SPS, _NAL_PPS = 7, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What distinguishes one encoder's stream from another's."""
+
+    encoder: str
+    width: int
+    height: int
+    preset: str
+    crf: int | None
+    """None: mathematically lossless."""
+
+
+def settings_for(encoder: str, width: int, height: int, quality: str, video: Video) -> Settings:
+    """Turn a session's ``quality`` into encoder settings.
+
+    ``high``: the configured preset and crf. ``fast``: preset ultrafast and a crf 5 steps coarser, about half
+    the bits. ``lossless``: preset ultrafast, quantiser 0, so the pictures come back bit for bit; the profile
+    is High 4:4:4 Predictive, which software decoders play and most hardware decoders refuse.
+
+    Raises:
+        EngineError: INVALID_ARGUMENT for an unknown quality or a size that H.264 4:2:0 cannot hold.
+    """
+    if width % 2 or height % 2 or not (16 <= width <= MAX_SIDE and 16 <= height <= MAX_SIDE):
+        raise EngineError(
+            "INVALID_ARGUMENT", f"a picture of {width}x{height} cannot be encoded",
+            f"use even sides from 16 to {MAX_SIDE}",
+        )  # fmt: skip
+    if quality == "high":
+        return Settings(encoder, width, height, video.preset, video.crf)
+    if quality == "fast":
+        return Settings(encoder, width, height, "ultrafast", min(_WORST_CRF, video.crf + _FAST_CRF_STEP))
+    if quality == "lossless":
+        return Settings(encoder, width, height, "ultrafast", None)
+    raise EngineError(
+        "INVALID_ARGUMENT", f"unknown quality {quality!r}", f"use one of {', '.join(QUALITIES)}"
+    )
+
+
+def choose_encoder(candidates: tuple[str, ...] = ENCODERS) -> str:
+    """The first encoder that opens on this machine.
+
+    Raises:
+        EngineError: FAILED, with what each candidate said.
+    """
+    said: list[str] = []
+    for name in candidates:
+        try:
+            SegmentVideo(Settings(name, 64, 64, "ultrafast", 23)).close()
+        except EngineError as error:
+            said.append(error.message)
+        else:
+            return name
+    raise EngineError(
+        "FAILED", f"no H.264 encoder opens here ({'; '.join(said)})",
+        "install PyAV's own wheels (pip install av), which carry libx264",
+    )  # fmt: skip
+
+
+class SegmentVideo:
+    """The video of one segment: ``planes`` is filled by the caller, ``encode`` takes the picture away."""
+
+    planes: Planes
+    """Views of the frame buffer, rows padded; free to be overwritten after every ``encode``."""
+    sets: ParameterSets
+
+    def __init__(self, settings: Settings) -> None:
+        """Open an encoder.
+
+        Raises:
+            EngineError: FAILED when it does not open with these settings.
+        """
+        self._context = _open(settings)
+        self.sets = _parameter_sets(self._context.extradata or b"")
+        # FFmpeg copies pictures whose buffer it does not own, so one frame serves the whole segment.
+        self._frame = av.VideoFrame(settings.width, settings.height, "yuv420p")
+        self.planes = Planes(*(_plane_view(plane) for plane in self._frame.planes))
+        self._next = 0
+
+    def encode(self) -> bytes:
+        """Encode what ``planes`` holds: one length-prefixed access unit, slices only.
+
+        Raises:
+            EngineError: FAILED when the encoder holds the picture back or its stream has another shape.
+        """
+        self._frame.pts = self._next
+        self._next += 1
+        packets = list(self._context.encode(self._frame))
+        if len(packets) != 1 or bool(packets[0].is_keyframe) != (self._next == 1):
+            raise EngineError(
+                "FAILED", f"{self._context.name} is not the zero-latency encoder it was opened as"
+            )
+        return _length_prefixed(bytes(packets[0]))
+
+    def close(self) -> None:
+        """Free the encoder now; garbage collection would do it later."""
+        del self._context
+
+
+def _open(settings: Settings) -> Any:
+    try:
+        return _open_context(settings)
+    except (FFmpegError, ValueError, OSError) as error:
+        raise EngineError(
+            "FAILED",
+            f"{settings.encoder} does not open as {settings}: {error}",
+            "check video.preset and video.crf",
+        ) from error
+
+
+def _open_context(settings: Settings) -> Any:
+    context: Any = av.CodecContext.create(settings.encoder, "w")
+    context.width, context.height = settings.width, settings.height
+    context.pix_fmt = "yuv420p"
+    context.time_base, context.framerate = Fraction(1, FPS), Fraction(FPS)
+    context.thread_count = 1
+    context.gop_size, context.max_b_frames = _ENDLESS_GOP, 0
+    context.color_primaries = context.color_trc = context.colorspace = _BT709
+    context.color_range = _LIMITED
+    context.flags |= Flags.global_header
+    rate = {"qp": "0"} if settings.crf is None else {"crf": str(settings.crf)}
+    context.options = {"preset": settings.preset, "tune": "zerolatency", "sc_threshold": "0"} | rate
+    context.open()
+    return context
+
+
+def _plane_view(plane: Any) -> U8:
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    return rows[: plane.height, : plane.width]
+
+
+def nal_units(stream: bytes) -> Iterator[bytes]:
+    """The NAL units of an Annex B byte stream (H.264, annex B.1), without start codes."""
+    at = stream.find(b"\0\0\1")
+    while at >= 0:
+        begin = at + 3
+        at = stream.find(b"\0\0\1", begin)
+        unit = stream[begin : at if at >= 0 else len(stream)]
+        yield unit.rstrip(b"\0")  # a unit never ends in 0: those belong to the next start code
+
+
+def _parameter_sets(extradata: bytes) -> ParameterSets:
+    units = {unit[0] & 31: unit for unit in nal_units(extradata)}
+    if _NAL_SPS not in units or _NAL_PPS not in units:
+        raise EngineError("FAILED", "the encoder gave no SPS and PPS at opening")
+    return ParameterSets(units[_NAL_SPS], units[_NAL_PPS])
+
+
+def _length_prefixed(access_unit: bytes) -> bytes:
+    """Annex B to 4-byte lengths, slices only: x264's comment (SEI) would cost 700 bytes per segment."""
+    slices = [unit for unit in nal_units(access_unit) if unit[0] & 31 in _NAL_SLICES]
+    return b"".join(part for unit in slices for part in (pack(">I", len(unit)), unit))

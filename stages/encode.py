@@ -1,0 +1,146 @@
+"""The encode stage: crops and PCM in, one fMP4 media segment out. Stateless; any instance may do any item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+
+from broker.messages import EncodedSegment, EncodeItem, InitItem, InitSegment
+from configs.schema import Config
+from models.api import CROP, FRAME_SAMPLES, EngineError, Pcm, Progress
+from models.media import aac, fmp4, h264
+from models.media.paste import U8, paster, planes
+from models.templates.store import Template, open_template
+from stages.stage import Result, Stage, Work
+
+QUANTUM_FRAMES = 8
+"""8 frames = 320 ms = exactly 15 AAC frames."""
+MAX_FRAMES = 32 * QUANTUM_FRAMES
+"""10.24 s; far beyond any configured segment, and a bound on what one item may cost."""
+WARM_SIZES = ((512, 512), (720, 1280))
+_CROP_BYTES = CROP * CROP * 3
+
+
+class EncodeStage(Stage):
+    """Pastes, encodes and boxes; see ``EncodeItem`` and ``InitItem`` for the contracts of the two items."""
+
+    name: ClassVar[str] = "encode"
+
+    def __init__(self, config: Config, instance: str) -> None:
+        super().__init__(config, instance)
+        self._audio = aac.AudioSettings(b"", 0)
+
+    def setup(self, progress: Progress) -> None:
+        """Choose the encoder by opening it, then encode one quantum of each built-in size."""
+        cv2.setNumThreads(self.settings.threads)
+        self.engine = h264.choose_encoder()
+        self._audio = aac.audio_settings(self.config.video.audio_kbps * 1000)
+        for index, (width, height) in enumerate(WARM_SIZES):
+            progress("warming", index, len(WARM_SIZES))
+            video = h264.SegmentVideo(self._settings(width, height, "high"))
+            for plane in video.planes:
+                plane[:] = 128
+            pictures = [video.encode() for _ in range(QUANTUM_FRAMES)]
+            silence = np.zeros(_pcm_samples(QUANTUM_FRAMES), np.int16)
+            fmp4.media_segment(pictures, aac.encode_span(silence, self._audio.bits_per_second))
+            self._init(width, height, "high")
+        progress("warming", len(WARM_SIZES), len(WARM_SIZES))
+
+    def handle(self, work: Work) -> Iterator[Result]:
+        """One output per item; none when it is cancelled half-way.
+
+        Raises:
+            EngineError: INVALID_ARGUMENT for an item that does not fit its own description.
+        """
+        item = work.item
+        if isinstance(item, EncodeItem):
+            yield from self._segment(item, work)
+        elif isinstance(item, InitItem):
+            payload, mime = self._init(item.width, item.height, item.quality)
+            yield InitSegment(src="", ep=0, id="", attempt=0, index=0, mime=mime), [payload]
+        else:
+            raise EngineError("INVALID_ARGUMENT", f"encode does not know {type(item).__name__}")
+
+    def _settings(self, width: int, height: int, quality: str) -> h264.Settings:
+        return h264.settings_for(self.engine, width, height, quality, self.config.video)
+
+    def _init(self, width: int, height: int, quality: str) -> tuple[bytes, str]:
+        sets = parameter_sets(self._settings(width, height, quality))
+        payload = fmp4.init_segment(width, height, sets, self._audio.config, self._audio.bits_per_second)
+        return payload, fmp4.mime(sets)
+
+    def _segment(self, item: EncodeItem, work: Work) -> Iterator[Result]:
+        pcm, crops = read_buffers(item, work.buffers)
+        template = open_template(item.template.path, item.template.hash)
+        settings = self._settings(template.width, template.height, item.quality)
+        video = h264.SegmentVideo(settings)
+        if video.sets != parameter_sets(settings):
+            raise EngineError("FAILED", f"{self.engine} changed its parameter sets between openings")
+        pictures: list[bytes] = []
+        for k in range(item.frames):
+            if work.cancel.is_set():
+                return
+            compose(video, template, (item.frame0 + k) % template.frames, crops[k] if crops else None)
+            pictures.append(video.encode())
+            work.progress()
+        segment = fmp4.media_segment(pictures, aac.encode_span(pcm, self._audio.bits_per_second))
+        output = EncodedSegment(
+            src="", ep=0, id="", attempt=0, index=0, frames=item.frames, mfhd_at=segment.mfhd_at,
+            video_tfdt_at=segment.video_tfdt_at, audio_tfdt_at=segment.audio_tfdt_at,
+        )  # fmt: skip
+        yield output, [segment.payload]
+
+
+@lru_cache(maxsize=64)
+def parameter_sets(settings: h264.Settings) -> fmp4.ParameterSets:
+    """The SPS and PPS of every stream with these settings."""
+    return h264.SegmentVideo(settings).sets
+
+
+def compose(video: h264.SegmentVideo, template: Template, pose: int, crop: U8 | None) -> None:
+    """Fill the encoder's picture: the template's frame, with ``crop`` pasted when there is one."""
+    for target, source in zip(video.planes, planes(template.i420[pose]), strict=True):
+        np.copyto(target, source)
+    if crop is not None:
+        paster(template).paste(video.planes, template.roi[pose], template.boxes[pose], crop)
+
+
+def read_buffers(item: EncodeItem, buffers: Sequence[Any]) -> tuple[Pcm, list[U8]]:
+    """The item's PCM (with its rolls) and its crops, one per frame or none at all. No copies.
+
+    Raises:
+        EngineError: INVALID_ARGUMENT with the number that does not fit.
+    """
+    if not 0 < item.frames <= MAX_FRAMES or item.frames % QUANTUM_FRAMES or item.frame0 < 0:
+        raise EngineError(
+            "INVALID_ARGUMENT", f"a segment of {item.frames} frames from frame {item.frame0}",
+            f"frames is a multiple of {QUANTUM_FRAMES}, at most {MAX_FRAMES}, and frame0 is not negative",
+        )  # fmt: skip
+    wanted = 2 * _pcm_samples(item.frames)
+    got = memoryview(buffers[0]).nbytes if buffers else 0
+    if got != wanted:
+        raise EngineError(
+            "INVALID_ARGUMENT", f"{got} bytes of PCM for {item.frames} frames",
+            f"send {wanted}: {aac.PRE_ROLL} samples before, the segment, {aac.POST_ROLL} after, s16",
+        )  # fmt: skip
+    crops: list[U8] = []
+    for buffer in buffers[1:]:
+        size = memoryview(buffer).nbytes
+        if not size or size % _CROP_BYTES:
+            raise EngineError(
+                "INVALID_ARGUMENT", f"a crop buffer of {size} bytes is not [n, {CROP}, {CROP}, 3]"
+            )
+        crops += list(np.frombuffer(buffer, np.uint8).reshape(-1, CROP, CROP, 3))
+    if crops and len(crops) != item.frames:
+        raise EngineError(
+            "INVALID_ARGUMENT", f"{len(crops)} crops for {item.frames} frames", "send all or none"
+        )
+    return np.frombuffer(buffers[0], np.int16), crops
+
+
+def _pcm_samples(frames: int) -> int:
+    return aac.PRE_ROLL + frames * FRAME_SAMPLES + aac.POST_ROLL
