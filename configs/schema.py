@@ -12,7 +12,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of every section: unknown keys are errors."""
 
 
-class Endpoints(Section):
+class Endpoints(Section, frozen=True):
     """Public addresses."""
 
     control: str = "tcp://127.0.0.1:28880"
@@ -20,7 +20,7 @@ class Endpoints(Section):
     gateway: str | bool = "off"
 
 
-class Engines(Section):
+class Engines(Section, frozen=True):
     """Engine chains: the first is chosen, the rest is the fallback chain."""
 
     asr: list[str] = msgspec.field(default_factory=lambda: ["pocketsphinx"])
@@ -29,7 +29,7 @@ class Engines(Section):
     lipsync: list[str] = msgspec.field(default_factory=lambda: ["warp"])
 
 
-class Stage(Section):
+class Stage(Section, frozen=True):
     """How one stage's processes run. 0 or "" where the stage's own default applies."""
 
     instances: int = 1
@@ -47,7 +47,7 @@ class Stage(Section):
     """On-demand stages end after this long without work; 0: they stay."""
 
 
-class Stages(Section):
+class Stages(Section, frozen=True):
     """One section per stage."""
 
     asr: Stage = Stage(nice=2, credit=8)
@@ -58,7 +58,7 @@ class Stages(Section):
     prepare: Stage = Stage(nice=15, item_timeout_s=300.0, credit=1, idle_exit_s=60.0)
 
 
-class Timeline(Section):
+class Timeline(Section, frozen=True):
     """Media time; the lengths are multiples of 320 ms except ``lead_ms``."""
 
     lead_ms: int = 1000
@@ -66,7 +66,7 @@ class Timeline(Section):
     max_segment_ms: int = 1280
 
 
-class Limits(Section):
+class Limits(Section, frozen=True):
     """What the daemon accepts."""
 
     sessions: int = 64
@@ -82,7 +82,7 @@ class Limits(Section):
     history_messages: int = 40
 
 
-class Ring(Section):
+class Ring(Section, frozen=True):
     """What a late client can still fetch."""
 
     bytes_per_session: int = 33_554_432
@@ -90,7 +90,7 @@ class Ring(Section):
     keep_s: float = 60.0
 
 
-class Supervisor(Section):
+class Supervisor(Section, frozen=True):
     """Restart policy (OTP's intensity and period)."""
 
     beat_s: float = 1.0
@@ -104,7 +104,7 @@ class Supervisor(Section):
     """How long a broker may take to answer FENCED before it counts as hung."""
 
 
-class Video(Section):
+class Video(Section, frozen=True):
     """H.264 and AAC settings."""
 
     preset: str = "ultrafast"
@@ -112,7 +112,7 @@ class Video(Section):
     audio_kbps: int = 96
 
 
-class Asr(Section):
+class Asr(Section, frozen=True):
     """Hearing."""
 
     language: str = "en"
@@ -123,7 +123,7 @@ class Asr(Section):
     """Audio kept before the first voiced sample."""
 
 
-class Llm(Section):
+class Llm(Section, frozen=True):
     """Answering."""
 
     faq: str = ""
@@ -131,14 +131,14 @@ class Llm(Section):
     system_prompt: str = ""
 
 
-class Tts(Section):
+class Tts(Section, frozen=True):
     """Speaking."""
 
     voice: str = ""
     words_per_minute: int = 165
 
 
-class Log(Section):
+class Log(Section, frozen=True):
     """Logging."""
 
     level: str = "info"
@@ -146,7 +146,7 @@ class Log(Section):
     """"auto": readable on a terminal, else JSON; "json"; "console"."""
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """Everything."""
 
     endpoints: Endpoints = Endpoints()

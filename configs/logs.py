@@ -1,0 +1,96 @@
+"""Logging: structlog events named ``noun.verb`` with fields; JSON on stderr, or readable on a terminal.
+
+No queue and no file: every process writes whole lines to the stderr it inherited, and systemd's journal or
+the terminal puts them together.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from configs.schema import Log
+
+_LIBRARIES_AT_WARNING = ("faster_whisper", "httpx", "httpcore", "urllib3", "asyncio", "PIL")
+"""Libraries that tell their life at info level."""
+
+
+def setup(log: Log, **bound: Any) -> None:
+    """Configure this process's logging once.
+
+    Args:
+        log: level and format from the configuration.
+        bound: fields that every line of this process carries (stage, instance, epoch, pid).
+    """
+    level = getattr(logging, log.level.upper())
+    console = log.format == "console" or (log.format == "auto" and sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        _binder(bound),
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
+    ]
+    render: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    )
+    structlog.configure(
+        processors=[*shared, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+        )
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    for name in _LIBRARIES_AT_WARNING:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def get(**fields: Any) -> structlog.typing.FilteringBoundLogger:
+    """A logger with these fields on every line."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(**fields)
+    return logger
+
+
+class Cooldown:
+    """Lets one line per key through in ``period_s`` and counts the rest, so a flood cannot fill the log.
+
+    Keys are event names, a closed set of the program, so the table does not grow.
+    """
+
+    def __init__(self, period_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._period_s = period_s
+        self._clock = clock
+        self._last: dict[str, float] = {}
+        self._held: dict[str, int] = {}
+
+    def ready(self, key: str) -> int | None:
+        """How many were held back since the last line, or None when this one is to be held back too."""
+        now = self._clock()
+        if now - self._last.get(key, -self._period_s) < self._period_s:
+            self._held[key] = self._held.get(key, 0) + 1
+            return None
+        self._last[key] = now
+        return self._held.pop(key, 0)
+
+
+def _binder(bound: dict[str, Any]) -> Callable[[Any, str, dict[str, Any]], dict[str, Any]]:
+    def bind(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        for key, value in bound.items():
+            event.setdefault(key, value)
+        return event
+
+    return bind

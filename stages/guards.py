@@ -1,0 +1,35 @@
+"""What every child process does before anything else: answer for its stack, and never outlive its parent.
+
+Kept free of imports beyond the standard library's smallest, because it must run first: the default action of
+SIGUSR1 is death, and a parent that dies before the guard is armed would leave an orphan.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+PARENT_GONE = 3
+"""Exit code of a child whose parent was already gone when it armed its guard."""
+
+
+def arm(parent: int | None) -> None:
+    """Dump all stacks on SIGUSR1 (and on fatal signals); die by SIGKILL when the parent does.
+
+    Args:
+        parent: pid of the process that spawned this one; a parent that died before the guard was armed is
+            found by comparing it with the present one. None: no guard (started by hand).
+    """
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
+    if parent is None:
+        return
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        print(f"prctl(PR_SET_PDEATHSIG): errno {ctypes.get_errno()}", file=sys.stderr)
+    if os.getppid() != parent:
+        os._exit(PARENT_GONE)

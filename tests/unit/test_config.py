@@ -1,0 +1,201 @@
+"""Configuration: precedence, and errors that name the place."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from configs.load import (
+    DEFAULT_FILE,
+    ConfigError,
+    dump,
+    load,
+    read_resolved,
+    resolve,
+    write_resolved,
+)
+from configs.schema import Config
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "my.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def refused(
+    path: str | None, sets: list[str] | None = None, environ: dict[str, str] | None = None
+) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load(path, sets or [], environ or {})
+    assert caught.value.exit_code == 78
+    return caught.value
+
+
+def test_default_file_equals_the_schema_and_names_every_key() -> None:
+    assert yaml.safe_load(DEFAULT_FILE.read_text()) == msgspec.to_builtins(Config())
+    assert load(None, [], {}) == Config()
+
+
+def test_set_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
+    path = write(tmp_path, "timeline: {lead_ms: 400, idle_lead_ms: 320}\nlog: {level: debug}\n")
+    environ = {"MUSECAST_TIMELINE__LEAD_MS": "500", "MUSECAST_LOG__LEVEL": "error"}
+    config = load(path, ["timeline.lead_ms=600"], environ)
+    assert (config.timeline.lead_ms, config.timeline.idle_lead_ms) == (600, 320)
+    assert config.log.level == "error"
+    assert config.timeline.max_segment_ms == Config().timeline.max_segment_ms
+
+
+def test_values_are_yaml() -> None:
+    sets = [
+        "supervisor.backoff_s=[0, 0.1]",
+        "engines.tts=[a, b]",
+        "runtime_dir=/run/x",
+        "endpoints.gateway=off",
+    ]
+    config = load(None, [*sets, "llm.faq="], {})
+    assert config.supervisor.backoff_s == [0, 0.1]
+    assert config.engines.tts == ["a", "b"]
+    assert config.endpoints.gateway is False
+    assert config.llm.faq == ""
+
+
+def test_an_empty_file_and_an_empty_section_mean_the_defaults(tmp_path: Path) -> None:
+    assert load(write(tmp_path, ""), [], {}) == Config()
+    assert load(write(tmp_path, "stages:\n"), [], {}) == Config()
+
+
+def test_unknown_key_names_file_line_and_nearest_key(tmp_path: Path) -> None:
+    path = write(tmp_path, "log:\n  level: info\nsupervisor:\n  beat_s: 1\n  beats_mised: 3\n")
+    error = refused(path)
+    assert f"{path}, line 5" in str(error)
+    assert "supervisor.beats_mised: unknown key" in str(error)
+    assert "did you mean supervisor.beats_missed?" in str(error)
+
+
+def test_wrong_type_names_file_line_and_both_types(tmp_path: Path) -> None:
+    path = write(tmp_path, "stages:\n  encode:\n    instances: two\n")
+    error = refused(path)
+    assert error.where == f"{path}, line 3"
+    assert error.key == "stages.encode.instances"
+    assert "int" in error.message
+    assert "str" in error.message
+
+
+def test_wrong_element_of_a_list_is_found() -> None:
+    error = refused(None, ["supervisor.backoff_s=[1, x]"])
+    assert (error.key, error.where) == ("supervisor.backoff_s", "--set supervisor.backoff_s=[1, x]")
+
+
+def test_a_scalar_where_a_section_belongs(tmp_path: Path) -> None:
+    error = refused(write(tmp_path, "log: debug\n"))
+    assert "expected a map" in str(error)
+    assert "line 1" in error.where
+
+
+def test_the_layer_that_wrote_the_bad_value_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "timeline: {max_segment_ms: 1280}\n")
+    assert refused(path, ["timeline.max_segment_ms=1000"]).where == "--set timeline.max_segment_ms=1000"
+    error = refused(path, environ={"MUSECAST_TIMELINE__MAX_SEGMENT_MS": "1000"})
+    assert error.where == "environment variable MUSECAST_TIMELINE__MAX_SEGMENT_MS"
+    assert "960 and 1280" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a: [1\n", 2), ("log: {level: info}\nlog: {level: debug}\n", 2), ("- a\n- b\n", 1), ("\tx: 1\n", 1)],
+)
+def test_text_that_is_no_map_of_sections_is_refused_with_its_line(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    assert f"line {line}" in refused(write(tmp_path, text)).where
+
+
+def test_a_file_that_is_not_there() -> None:
+    assert "cannot be read" in str(refused("/nonexistent/x.yaml"))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "stages.encode.instances=0",
+        "stages.tts.nice=-5",
+        "stages.llm.idle_exit_s=60",
+        "stages.lipsync.devices=gpu0",
+        "stages.prepare.instances=2",
+        "video.crf=52",
+        "video.preset=quick",
+        "log.level=loud",
+        "supervisor.backoff_s=[]",
+        "supervisor.beats_missed=1",
+        "engines.tts=[]",
+        "endpoints.control=127.0.0.1:28880",
+        "endpoints.control=tcp://127.0.0.1:70000",
+        "endpoints.control=tcp://localhost:28880",
+        "endpoints.stream=tcp://127.0.0.1:28880",
+        "asr.vad_threshold=.nan",
+    ],
+)
+def test_a_value_outside_its_range_is_refused_by_name(setting: str) -> None:
+    error = refused(None, [setting])
+    assert error.key == setting.partition("=")[0]
+    assert error.where == f"--set {setting}"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "*", "192.168.1.5", "eth0", "[::]"])
+def test_an_address_others_can_reach_is_refused_with_the_way_out(host: str) -> None:
+    error = refused(None, [f"endpoints.stream=tcp://{host}:28881"])
+    assert "no authentication" in error.message
+    assert "ssh -L 28881:127.0.0.1:28881" in error.hint
+
+
+def test_environment_without_a_known_key_is_refused_but_fault_points_are_not_configuration() -> None:
+    assert "did you mean runtime_dir?" in str(refused(None, environ={"MUSECAST_RUNTIMEDIR": "/x"}))
+    assert load(None, [], {"MUSECAST_FAULT": "tts:before_done:1", "PATH": "/bin"}) == Config()
+
+
+def test_a_set_without_a_value_is_refused() -> None:
+    assert "a.b=value" in str(refused(None, ["log.level"]))
+
+
+def test_folders_follow_systemd_then_xdg_then_home(tmp_path: Path) -> None:
+    config = resolve(
+        Config(), {"RUNTIME_DIRECTORY": "/run/m:/run/n", "STATE_DIRECTORY": "/var/lib/m", "HOME": "/h"}
+    )
+    assert (config.runtime_dir, config.state_dir, config.weights_dir) == (
+        "/run/m",
+        "/var/lib/m",
+        "/var/lib/m/weights",
+    )
+    config = resolve(Config(), {"XDG_RUNTIME_DIR": "/run/user/7", "XDG_STATE_HOME": "/h/state"})
+    assert (config.runtime_dir, config.state_dir) == ("/run/user/7/musecast", "/h/state/musecast")
+    config = resolve(Config(), {"HOME": "/h"})
+    assert config.runtime_dir == f"/tmp/musecast-{os.getuid()}"
+    assert config.state_dir == "/h/.local/state/musecast"
+    config = resolve(load(None, ["runtime_dir=/a/../b", "template_roots=[/x/./y]"], {}), {"HOME": "/h"})
+    assert (config.runtime_dir, config.template_roots) == ("/b", ["/x/y"])
+
+
+def test_a_runtime_dir_too_long_for_its_sockets_is_refused_at_start() -> None:
+    with pytest.raises(ConfigError, match="shorter runtime_dir"):
+        resolve(load(None, [f"runtime_dir=/tmp/{'x' * 90}"], {}), {})
+
+
+def test_dump_reads_back_as_the_same_configuration(tmp_path: Path) -> None:
+    config = load(None, ["stages.encode.instances=3", "tts.voice=en-gb"], {})
+    assert load(write(tmp_path, dump(config)), [], {}) == config
+
+
+def test_children_read_exactly_what_was_resolved_and_only_the_owner_may(tmp_path: Path) -> None:
+    config = resolve(load(None, [f"runtime_dir={tmp_path}"], {}), {"HOME": "/h"})
+    path = write_resolved(config)
+    assert read_resolved(path) == config
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    Path(path).write_text('{"nonsense": 1}')
+    with pytest.raises(ConfigError, match="nonsense"):
+        read_resolved(path)
