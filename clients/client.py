@@ -142,12 +142,14 @@ def new_session_id() -> str:
     return secrets.token_hex(16)
 
 
+def _after(newest: int | None) -> int:
+    return 0 if newest is None else newest + 1
+
+
 class Subscription:
     """Raw messages of the stream; at most once, as PUB/SUB is."""
 
-    def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], address: str, topics: tuple[str, ...]
-    ) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, topics: tuple[str, ...]) -> None:
         self._socket = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, STREAM_HWM)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -189,18 +191,27 @@ class Follower:
         self._next_event, self._next_segment = 0, 0
         return self
 
+    def from_now(self) -> Follower:
+        """Deliver everything that is published after this call; for a session that is already open."""
+        events = self._client.request("events", session_id=self._sid, from_n=0, max=1)
+        self._next_event = _after(events["newest_n"])
+        if self._media:
+            segments = self._client.request("segments", session_id=self._sid, from_seq=0, max=1)
+            self._next_segment = _after(segments["newest_seq"])
+        return self
+
     def receive(self, timeout_s: float) -> Published | None:
         """The next message, or None when nothing comes within ``timeout_s``."""
         deadline = time.monotonic() + timeout_s
         while not self._ready:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return None
+            remaining = max(0.0, deadline - time.monotonic())
             message = self._subscription.receive(min(remaining, QUIET_S))
             if message is not None:
                 self._take(message)
             elif remaining > QUIET_S:
                 self.catch_up()
+            else:
+                return None
         return self._ready.popleft()
 
     def until(self, *names: str, timeout_s: float) -> Iterator[Published]:
@@ -223,6 +234,14 @@ class Follower:
         self._fetch_events(None)
         if self._media:
             self._fetch_segments(None)
+
+    def rest(self) -> Iterator[Published]:
+        """Whatever is published and not yet delivered, without waiting for more."""
+        while (message := self.receive(0.0)) is not None:
+            yield message
+        self.catch_up()
+        while self._ready:
+            yield self._ready.popleft()
 
     def close(self) -> None:
         """Stop following."""

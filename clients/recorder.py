@@ -63,7 +63,7 @@ class Recorder:
             if self._runs:
                 # A new generation begins at ``flush_from``: what the old one has at or after it is void.
                 self._runs[-1].cut_us = header["pts"]
-            file = self._files.enter_context(tempfile.TemporaryFile(dir=self.target.parent))
+            file = self._files.enter_context(tempfile.TemporaryFile(dir=self.target.parent))  # noqa: SIM115
             file.write(self._init)
             self._runs.append(_Run(header["gen"], file, header["pts"]))
         if self._start_us is None:

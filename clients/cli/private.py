@@ -1,0 +1,104 @@
+"""A daemon of one's own: private runtime directory, free ports, gone when the block is left."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from clients.cli.common import CommandError, read_config
+from clients.client import Client, NoDaemonError
+
+START_TIMEOUT_S = 60.0
+"""The embedded engines are warm after a few seconds; a first start also draws the built-in templates."""
+STOP_TIMEOUT_S = 20.0
+"""The daemon's own ladder ends after ``supervisor.stop_s`` (10 s)."""
+ASK_TIMEOUT_S = 1.0
+"""For one ``health`` while the daemon is starting: it may not have bound its socket yet."""
+LOG_TAIL_LINES = 15
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports that are free on the loopback now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@contextlib.contextmanager
+def private_daemon(config: Path | None, overrides: list[str]) -> Iterator[Client]:
+    """Start a daemon, wait until it is healthy, stop it at the end.
+
+    ``state_dir`` is the configured one, so that prepared templates are found again next time.
+
+    Raises:
+        CommandError: it did not start; the end of its log is in the text.
+        ConfigError: the configuration is refused.
+    """
+    read_config(config, overrides)  # refuse here, with the right exit code, not in the child's log
+    control, stream = free_ports(2)
+    # Short, because the path of a local socket is limited to about a hundred bytes.
+    directory = Path(tempfile.mkdtemp(prefix="musecast-"))
+    command = [sys.executable, "-m", "supervisor"]
+    if config is not None:
+        command += ["--config", str(config)]
+    for override in (
+        *overrides,
+        f"endpoints.control=tcp://127.0.0.1:{control}",
+        f"endpoints.stream=tcp://127.0.0.1:{stream}",
+        "endpoints.gateway=off",
+        f"runtime_dir={directory / 'run'}",
+    ):
+        command += ["--set", override]
+    log = directory / "log"
+    try:
+        with log.open("wb") as file:
+            # Its own process group: Ctrl-C goes to us, and we stop it in order.
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+            )
+        try:
+            with Client(f"tcp://127.0.0.1:{control}", f"tcp://127.0.0.1:{stream}") as client:
+                _wait_until_healthy(client, process, log)
+                yield client
+        finally:
+            _stop(process)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _wait_until_healthy(client: Client, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        with contextlib.suppress(NoDaemonError):
+            if client.request("health", timeout_s=ASK_TIMEOUT_S)["status"] == "ok":
+                return
+        if process.poll() is not None:
+            raise CommandError(f"the daemon ended with code {process.returncode} at start\n{_tail(log)}")
+        if time.monotonic() > deadline:
+            raise CommandError(f"the daemon was not healthy within {START_TIMEOUT_S:g} s\n{_tail(log)}")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])

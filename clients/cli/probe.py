@@ -1,0 +1,228 @@
+"""``musecast probe``: looking at a running daemon through its public sockets alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+
+from clients.cli.common import (
+    EXIT_FAILED,
+    CommandError,
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    cell,
+    connect,
+    out,
+    print_json,
+    table,
+)
+from clients.cli.session import own_session
+from clients.cli.show import TERMINAL_EVENTS, timings
+from clients.client import Client
+from clients.recorder import Recorder
+
+app = typer.Typer(help="Look at a running daemon: health, status, stream, record, turn.", no_args_is_help=True)
+
+HEALTH_TIMEOUT_S = 2.0
+TURN_TIMEOUT_S = 120.0
+POLL_S = 0.5
+"""How often a watch with a time limit looks at the clock when nothing is published."""
+STREAM_TOPICS = ("seg.", "evt.", "tpl.", "sys.")
+COLOURS = {"seg": "green", "evt": "cyan", "tpl": "magenta", "sys": "dim"}
+
+
+@app.command("health")
+def health(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Exit 0 when the daemon is ok or degraded, 1 otherwise."""
+    with connect(config, overrides) as client:
+        result = client.request("health", timeout_s=HEALTH_TIMEOUT_S)
+    if json:
+        print_json(result)
+    else:
+        out.print(f"{result['status']}, up {result['uptime_s']:.0f} s, boot {result['boot']}")
+    if result["status"] not in ("ok", "degraded"):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command("status")
+def status(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Every process, queue and session."""
+    with connect(config, overrides) as client:
+        result = client.request("status")
+    if json:
+        print_json(result)
+        return
+    stages = table(
+        "instance",
+        "state",
+        "engine",
+        "device",
+        ">pid",
+        ">epoch",
+        ">restarts",
+        ">busy ms",
+        ">MB",
+        title="Processes",
+    )
+    for row in result["stages"]:
+        colour = {"fatal": "red", "backoff": "yellow", "busy": "cyan"}.get(row["state"], "green")
+        stages.add_row(
+            row["instance"],
+            f"[{colour}]{row['state']}[/]",
+            cell(row["engine"]),
+            cell(row["device"]),
+            cell(row["pid"]),
+            cell(row["epoch"]),
+            cell(row["restarts"]),
+            cell(row["busy_ms"]),
+            cell(row["rss_mb"]),
+        )
+    out.print(stages)
+    queues = {stage: one for stage, one in result["queues"].items() if one["items"]}
+    for stage, one in queues.items():
+        out.print(f"waiting for {stage}: {one['items']} items, {one['media_ms']} ms of media")
+    if result["sessions"]:
+        sessions = table(
+            "session",
+            "template",
+            "mode",
+            ">gen",
+            ">turn",
+            ">segment",
+            ">clock s",
+            ">lead ms",
+            title="Sessions",
+        )
+        for one in result["sessions"]:
+            clock = None if one["clock"] is None else one["clock"] / 1e6
+            sessions.add_row(
+                one["session_id"],
+                one["template_id"],
+                one["mode"],
+                *(cell(one[key]) for key in ("gen", "turn", "newest_seq")),
+                cell(clock),
+                cell(one["lead_ms"]),
+            )
+        out.print(sessions)
+    else:
+        out.print("no sessions")
+
+
+@app.command("stream")
+def stream(
+    session: Annotated[str | None, typer.Argument(help="Session id; all without it.")] = None,
+    count: Annotated[int, typer.Option("--count", help="Stop after so many messages; 0: never.")] = 0,
+    seconds: Annotated[float, typer.Option("--seconds", help="Stop after so long; 0: never.")] = 0.0,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Print the header of every message published."""
+    topics = STREAM_TOPICS if session is None else (f"seg.{session}.", f"evt.{session}.")
+    deadline = time.monotonic() + seconds if seconds else None
+    seen = 0
+    with connect(config, overrides) as client:
+        subscription = client.subscribe(*topics)
+        while (not count or seen < count) and (deadline is None or time.monotonic() < deadline):
+            message = subscription.receive(POLL_S)
+            if message is None:
+                continue
+            seen += 1
+            if json:
+                print_json({"topic": message.topic, "bytes": len(message.payload)} | message.header)
+            else:
+                out.print(_line(message.topic, message.header, len(message.payload)), soft_wrap=True)
+
+
+def _line(topic: str, header: dict[str, Any], size: int) -> str:
+    kind, _, rest = topic.partition(".")
+    skip = {"v", "boot", "sid", "mime", "event", "kind", "sent_ns", "crc32"}
+    name = header.get("event") or header.get("kind") or ""
+    values = " ".join(f"{key}={value}" for key, value in header.items() if key not in skip and value is not None)
+    tail = f" {size} bytes" if size else ""
+    return f"[{COLOURS[kind]}]{kind}[/] {rest.rstrip('.')[:12]:<12} [bold]{name}[/] {escape(values)}{tail}"
+
+
+@app.command("record")
+def record(
+    session: Annotated[str, typer.Argument(help="The session to record.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.mp4", help="The file to write.")],
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="Stop after so long; 0: at the session's end.")
+    ] = 0.0,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Write a session as one MP4: what the daemon still holds, and what comes until the end or Ctrl-C."""
+    with connect(config, overrides) as client, Recorder(target) as recorder:
+        try:
+            _collect(client, session, recorder, seconds)
+        except KeyboardInterrupt:
+            out.print("stopped")
+        try:
+            duration = recorder.finish()
+        except ValueError as error:
+            raise CommandError(f"session {session}: {error}") from error
+        out.print(f"{target}: {duration:.2f} s, {recorder.frames} frames")
+
+
+def _collect(client: Client, session: str, recorder: Recorder, seconds: float) -> None:
+    deadline = time.monotonic() + seconds if seconds else None
+    follower = client.follow(session).from_start()
+    follower.catch_up()
+    while deadline is None or time.monotonic() < deadline:
+        message = follower.receive(POLL_S)
+        if message is None:
+            continue
+        if message.header.get("event") == "session.ended":
+            return
+        if "kind" in message.header:
+            recorder.add(message.header, message.payload)
+
+
+@app.command("turn")
+def turn(
+    text: Annotated[
+        str, typer.Argument(help="What to say or ask.")
+    ] = "Hello. This is one turn, from text to video.",
+    op: Annotated[Literal["say", "chat"], typer.Option("--op", help="say or chat.")] = "say",
+    template: Annotated[str, typer.Option("--template", metavar="ID")] = "default",
+    json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """One turn on a session of its own, and how long each step took."""
+    with connect(config, overrides) as client, own_session(client, template_id=template) as session:
+        asked = time.monotonic()
+        session.request(op, text=text)
+        accepted = time.monotonic()
+        first: float | None = None
+        segments = frames = size = 0
+        for message in session.follower.until(*TERMINAL_EVENTS, timeout_s=TURN_TIMEOUT_S):
+            header = message.header
+            if header.get("kind") == "media":
+                first = first or time.monotonic()
+                segments, frames, size = segments + 1, frames + header["frames"], size + len(message.payload)
+    seen = {
+        "request_ms": round((accepted - asked) * 1000, 1),
+        "first_segment_ms": None if first is None else round((first - asked) * 1000, 1),
+        "segments": segments,
+        "frames": frames,
+        "bytes": size,
+    }
+    if json:
+        print_json({"event": header["event"], **header["data"], "client": seen})
+    elif header["event"] == "turn.ended":
+        out.print(timings(header["data"]["timings_ms"], "the request"))
+        out.print(
+            f"here: accepted after {seen['request_ms']} ms, "
+            f"first segment after {seen['first_segment_ms']} ms, "
+            f"{segments} segments, {frames} frames, {size / 1e6:.2f} MB"
+        )
+    if header["event"] != "turn.ended":
+        raise CommandError(f"the turn ended as {header['event']}: {header['data']}")

@@ -1,0 +1,75 @@
+"""A conversation turn on the terminal: the words as they come, and its timings at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from clients.cli.common import out, print_json, table
+
+TERMINAL_EVENTS = ("turn.ended", "turn.interrupted", "turn.failed")
+
+MOMENTS = {
+    "vad_end": "end of the question noticed",
+    "asr_final": "question understood",
+    "llm_first_token": "first word of the answer",
+    "llm_first_sentence": "first sentence complete",
+    "tts_first_audio": "first audio spoken",
+    "lipsync_first": "first lips animated",
+    "encode_first": "first segment encoded",
+    "first_segment": "first segment published",
+    "last_segment": "last segment published",
+}
+
+
+def timings(values: dict[str, float | None], since: str) -> Table:
+    """``timings_ms`` of a turn: each moment, and how long after the one before."""
+    made = table("moment", ">ms", ">step", title=f"Milliseconds since {since}")
+    previous = 0.0
+    for name, meaning in MOMENTS.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        made.add_row(meaning, f"{value:.0f}", f"+{value - previous:.0f}")
+        previous = value
+    return made
+
+
+class Transcript:
+    """Prints the events of a session as a conversation."""
+
+    def __init__(self, *, json: bool = False) -> None:
+        self._json = json
+        self._in_reply = False
+
+    def event(self, header: dict[str, Any]) -> None:
+        """Show one event."""
+        if self._json:
+            print_json(header)
+            return
+        name, data = header["event"], header["data"]
+        if name == "reply.delta":
+            if not self._in_reply:
+                out.print("[cyan]avatar[/] ", end="")
+                self._in_reply = True
+            out.print(escape(data["text"]), end="", soft_wrap=True)
+            return
+        self._end_line()
+        if name == "user.speech.started":
+            out.print("[dim]listening[/]")
+        elif name == "transcript.final":
+            heard = escape(data["text"]) if data["text"] else "[dim](not understood)[/]"
+            out.print(f"[green]you[/]    {heard}", soft_wrap=True)
+        elif name == "turn.interrupted":
+            out.print(f"[yellow]interrupted[/] {escape(data['reason'])}")
+        elif name == "turn.failed":
+            out.print(f"[red]{data['code']}[/] {escape(data['message'])}", soft_wrap=True)
+        elif name == "degraded":
+            out.print(f"[yellow]degraded[/] {escape(str(data))}", soft_wrap=True)
+
+    def _end_line(self) -> None:
+        if self._in_reply:
+            out.print()
+            self._in_reply = False
