@@ -3,6 +3,10 @@
 A frame of AAC overlaps its neighbours, and an encoder starts from silence with 1024 samples of priming. So a
 fresh encoder is given what was heard before the segment and what follows it, and only the packets whose time
 lies inside the segment are kept: at a joint both sides have then analysed the same samples.
+
+The encoder runs at constant quality. With a bit rate target its quality depends on all that it has encoded
+before, which a fresh encoder has not: measured on speech at 96 kbit/s, the error around the joints of 320 ms
+segments is 1.2 to 1.3 times that of one continuous encode with a target, and 0.95 to 1.0 times without.
 """
 
 from __future__ import annotations
@@ -22,7 +26,13 @@ PRE_ROLL = 4 * AAC_FRAME
 POST_ROLL = 2 * AAC_FRAME
 """Samples after it: the overlap, and one frame that the encoder looks ahead to choose block sizes."""
 
+MIN_BPS, MAX_BPS = 24_000, 160_000
+"""Above, frames reach AAC's limit of 6144 bits and quality no longer follows."""
+
 _FULL_SCALE = 32768.0
+_QUALITY_AT_96K = 118
+"""``global_quality`` that gives 90 kbit/s on speech; the rate grows a little faster than in proportion
+(measured: 64 -> 47, 128 -> 145 kbit/s)."""
 
 
 class AudioSettings(NamedTuple):
@@ -37,8 +47,13 @@ def audio_settings(bits_per_second: int) -> AudioSettings:
     """Open an encoder to learn its AudioSpecificConfig.
 
     Raises:
-        EngineError: FAILED when no AAC encoder opens.
+        EngineError: INVALID_ARGUMENT for a rate out of range, FAILED when no AAC encoder opens.
     """
+    if not MIN_BPS <= bits_per_second <= MAX_BPS:
+        raise EngineError(
+            "INVALID_ARGUMENT", f"mono AAC at {bits_per_second} bit/s",
+            f"set video.audio_kbps from {MIN_BPS // 1000} to {MAX_BPS // 1000}",
+        )  # fmt: skip
     config = bytes(_open(bits_per_second).extradata or b"")
     if not config:
         raise EngineError("FAILED", "the AAC encoder gave no AudioSpecificConfig", "use PyAV's own wheels")
@@ -50,7 +65,7 @@ def encode_span(pcm: Pcm, bits_per_second: int) -> list[bytes]:
 
     Args:
         pcm: s16 mono 48 kHz: ``PRE_ROLL``, the segment (a multiple of 1024 samples), ``POST_ROLL``.
-        bits_per_second: the encoder's target.
+        bits_per_second: what speech takes on average, roughly; silence takes next to nothing.
 
     Raises:
         EngineError: INVALID_ARGUMENT for another length, FAILED when packets are missing.
@@ -83,7 +98,8 @@ def _open(bits_per_second: int) -> Any:
     context.time_base = Fraction(1, SAMPLE_RATE)
     context.bit_rate = bits_per_second
     context.thread_count = 1
-    context.flags |= Flags.global_header
-    context.options = {"aac_coder": "fast"}
+    context.flags |= Flags.global_header | Flags.qscale
+    quality = round(_QUALITY_AT_96K * bits_per_second / 96_000)
+    context.options = {"aac_coder": "fast", "global_quality": str(quality)}
     context.open()
     return context
