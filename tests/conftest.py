@@ -1,0 +1,93 @@
+"""Shared by all tests: a real daemon per test session, and one of their own for tests that break things."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.client import Stranger
+from tests.contract.daemon import Daemon
+
+_daemons: list[Daemon] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """A failed test shows the end of the log of every daemon that it used."""
+    report = yield
+    if report.failed:
+        for daemon in _daemons:
+            report.sections.append((f"log of the daemon at {daemon.control}", daemon.tail()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def state_dir() -> Iterator[Path]:
+    """Templates are prepared once for all daemons of the session."""
+    directory = Path(tempfile.mkdtemp(prefix="mc-state-", dir="/tmp"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run(state_dir: Path, *overrides: str) -> Iterator[Daemon]:
+    daemon = Daemon(state_dir, *overrides)
+    _daemons.append(daemon)
+    try:
+        daemon.wait_healthy()
+        yield daemon
+    finally:
+        daemon.stop()
+        _daemons.remove(daemon)
+        daemon.remove()
+
+
+@pytest.fixture(scope="session")
+def daemon(state_dir: Path) -> Iterator[Daemon]:
+    """The daemon that well-behaved tests share."""
+    yield from _run(state_dir)
+
+
+@pytest.fixture(scope="module")
+def own_daemon(state_dir: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """A daemon that this module may break; ``OVERRIDES`` of the module configure it."""
+    yield from _run(state_dir, *getattr(request.module, "OVERRIDES", ()))
+
+
+@pytest.fixture
+def start_daemon(state_dir: Path) -> Iterator[Callable[..., Daemon]]:
+    """Start daemons for one test."""
+    started: list[Daemon] = []
+
+    def start(*overrides: str) -> Daemon:
+        daemon = Daemon(state_dir, *overrides)
+        started.append(daemon)
+        _daemons.append(daemon)
+        daemon.wait_healthy()
+        return daemon
+
+    yield start
+    for daemon in started:
+        daemon.stop()
+        _daemons.remove(daemon)
+        daemon.remove()
+
+
+@pytest.fixture
+def stranger(daemon: Daemon) -> Iterator[Stranger]:
+    """A client of the shared daemon; its sessions end with the test."""
+    client = Stranger(daemon.control, daemon.stream)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def module_stranger(daemon: Daemon) -> Iterator[Stranger]:
+    """The same for a whole module."""
+    client = Stranger(daemon.control, daemon.stream)
+    yield client
+    client.close()

@@ -1,0 +1,126 @@
+"""A real daemon in its own processes, started as a user would."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import zmq
+
+ROOT = Path(__file__).resolve().parents[2]
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 25.0
+LOG_LINES = 120
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def supervisor_command(*overrides: str) -> list[str]:
+    command = [sys.executable, str(ROOT / "supervisor.py")]
+    for override in overrides:
+        command += ["--set", override]
+    return command
+
+
+class Daemon:
+    """Started in the constructor; ``wait_healthy`` before use, ``stop`` at the end."""
+
+    def __init__(self, state_dir: Path, *overrides: str) -> None:
+        # Short, because the path of a local socket is limited to about a hundred bytes.
+        self.directory = Path(tempfile.mkdtemp(prefix="mc-", dir="/tmp"))
+        self.runtime_dir = self.directory / "run"
+        self.state_dir = state_dir
+        control, stream = free_ports(2)
+        self.control = f"tcp://127.0.0.1:{control}"
+        self.stream = f"tcp://127.0.0.1:{stream}"
+        self.overrides = (
+            f"endpoints.control={self.control}",
+            f"endpoints.stream={self.stream}",
+            f"runtime_dir={self.runtime_dir}",
+            f"state_dir={state_dir}",
+            *overrides,
+        )
+        self.log = self.directory / "log"
+        self.started_at = time.monotonic()
+        with self.log.open("wb") as file:
+            self.process = subprocess.Popen(
+                supervisor_command(*self.overrides),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                cwd=ROOT,
+            )
+
+    def wait_healthy(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        deadline = time.monotonic() + timeout_s
+        with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+            dealer.setsockopt(zmq.LINGER, 0)
+            dealer.connect(self.control)
+            while True:
+                assert self.process.poll() is None, f"exit {self.process.returncode}\n{self.tail()}"
+                assert time.monotonic() < deadline, f"not healthy within {timeout_s} s\n{self.tail()}"
+                dealer.send(msgpack.packb({"v": 1, "id": 1, "op": "health"}))
+                if dealer.poll(100) and msgpack.unpackb(dealer.recv()).get("status") == "ok":
+                    return
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            raise
+
+    def remove(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def tail(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+    def descendants(self) -> set[int]:
+        """Process ids below the supervisor, now."""
+        parents: dict[int, int] = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    stat = (entry / "stat").read_text()
+                except OSError:
+                    continue
+                parents[int(entry.name)] = int(stat.rsplit(")", 1)[1].split()[1])
+        found = {self.process.pid}
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return found - {self.process.pid}
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def stage_row(status: dict[str, Any], instance: str) -> dict[str, Any]:
+    """The line of ``status`` about one process."""
+    return next(row for row in status["stages"] if row["instance"] == instance)
