@@ -59,14 +59,16 @@ class TemplateRef(NamedTuple):
 # --- stage -> broker, on ingress -------------------------------------------------------------------------
 
 
-class FromStage(Message):
+class FromStage(Message, kw_only=True):
     """Who speaks."""
 
     src: str
     ep: int
+    broker: int = 0
+    """Epoch of the broker that this answers; one of an older broker may still be in the pipe. 0: none yet."""
 
 
-class Hello(FromStage, tag="hello"):
+class Hello(FromStage, kw_only=True, tag="hello"):
     """A stage has connected, or answers a broker's greeting: who it is and which items it still holds."""
 
     stage: str
@@ -75,7 +77,7 @@ class Hello(FromStage, tag="hello"):
     held: list[str] = msgspec.field(default_factory=list)
 
 
-class Ready(FromStage, tag="ready"):
+class Ready(FromStage, kw_only=True, tag="ready"):
     """Loaded and warm. ``credit`` is how much may be outstanding, in the stage's unit (frames or items)."""
 
     stage: str
@@ -86,14 +88,14 @@ class Ready(FromStage, tag="ready"):
     info: dict[str, str | int | float | bool | list[str]] = msgspec.field(default_factory=dict)
 
 
-class Started(FromStage, tag="started"):
+class Started(FromStage, kw_only=True, tag="started"):
     """A handler has taken this item up; a death from here to DONE counts against it."""
 
     id: str
     attempt: int
 
 
-class Output(FromStage):
+class Output(FromStage, kw_only=True):
     """One accepted-in-order result of an item."""
 
     id: str
@@ -102,7 +104,7 @@ class Output(FromStage):
     """0, 1, 2, ... within the attempt."""
 
 
-class Done(FromStage, tag="done"):
+class Done(FromStage, kw_only=True, tag="done"):
     """The item is finished; sent after its last output on the same socket."""
 
     id: str
@@ -110,7 +112,7 @@ class Done(FromStage, tag="done"):
     busy_ms: float = 0.0
 
 
-class Failed(FromStage, tag="failed"):
+class Failed(FromStage, kw_only=True, tag="failed"):
     """The item cannot be done. ``code`` is one of the contract's error codes."""
 
     id: str
@@ -120,7 +122,7 @@ class Failed(FromStage, tag="failed"):
     retryable: bool = False
 
 
-class Cancelled(FromStage, tag="cancelled"):
+class Cancelled(FromStage, kw_only=True, tag="cancelled"):
     """The item was given up after a CANCEL; its credit is free again."""
 
     id: str
@@ -130,7 +132,7 @@ class Cancelled(FromStage, tag="cancelled"):
 # --- llm ---------------------------------------------------------------------------------------------------
 
 
-class Item(Message):
+class Item(Message, kw_only=True):
     """One unit of work, broker -> stage on ``w.<instance>.<epoch>``."""
 
     id: str
@@ -140,7 +142,7 @@ class Item(Message):
     turn: int
 
 
-class LlmItem(Item, tag="llm.item"):
+class LlmItem(Item, kw_only=True, tag="llm.item"):
     """Answer the last user line of ``history``, going on after ``prefix``."""
 
     history: list[Line]
@@ -150,13 +152,13 @@ class LlmItem(Item, tag="llm.item"):
     language: str = ""
 
 
-class LlmDelta(Output, tag="llm.delta"):
+class LlmDelta(Output, kw_only=True, tag="llm.delta"):
     """More text of the answer."""
 
     text: str
 
 
-class LlmSentence(Output, tag="llm.sentence"):
+class LlmSentence(Output, kw_only=True, tag="llm.sentence"):
     """A speakable sentence is complete."""
 
     sentence: int
@@ -166,7 +168,7 @@ class LlmSentence(Output, tag="llm.sentence"):
 # --- tts ---------------------------------------------------------------------------------------------------
 
 
-class TtsItem(Item, tag="tts.item"):
+class TtsItem(Item, kw_only=True, tag="tts.item"):
     """Speak one sentence."""
 
     text: str
@@ -174,7 +176,7 @@ class TtsItem(Item, tag="tts.item"):
     from_us: int = 0
 
 
-class AudioItem(Item, tag="tts.audio"):
+class AudioItem(Item, kw_only=True, tag="tts.audio"):
     """Bring a client's audio to 48 kHz mono s16. A pure function: any cut gives the same samples.
 
     Buffer 0: interleaved samples, starting with input frame ``start`` of the turn.
@@ -190,7 +192,7 @@ class AudioItem(Item, tag="tts.audio"):
     out_to: int
 
 
-class TtsChunk(Output, tag="tts.chunk"):
+class TtsChunk(Output, kw_only=True, tag="tts.chunk"):
     """Speech. Buffer 0: s16 mono 48 kHz. Times are relative to the start of the sentence (or the turn)."""
 
     at: int
@@ -204,7 +206,7 @@ class TtsChunk(Output, tag="tts.chunk"):
 # --- lipsync -----------------------------------------------------------------------------------------------
 
 
-class LipsyncItem(Item, tag="lipsync.item"):
+class LipsyncItem(Item, kw_only=True, tag="lipsync.item"):
     """One segment to animate; see ``models.api.SpeechWindow``.
 
     Buffer 0: s16 mono 48 kHz: 2 s of past, the segment, 80 ms of future.
@@ -225,7 +227,7 @@ class LipsyncItem(Item, tag="lipsync.item"):
     """CLOCK_MONOTONIC; 0: none."""
 
 
-class LipsyncCrops(Output, tag="lipsync.crops"):
+class LipsyncCrops(Output, kw_only=True, tag="lipsync.crops"):
     """Crops ``start``.. of the segment. Buffer 0: u8 BGR [frames, 256, 256, 3]."""
 
     start: int
@@ -235,7 +237,7 @@ class LipsyncCrops(Output, tag="lipsync.crops"):
 # --- encode ------------------------------------------------------------------------------------------------
 
 
-class EncodeItem(Item, tag="encode.item"):
+class EncodeItem(Item, kw_only=True, tag="encode.item"):
     """One segment to paste, encode and box.
 
     Buffer 0: s16 mono 48 kHz: 4 AAC frames before the segment, the segment, 2 AAC frames after it.
@@ -248,7 +250,7 @@ class EncodeItem(Item, tag="encode.item"):
     quality: str = "high"
 
 
-class EncodedSegment(Output, tag="encode.segment"):
+class EncodedSegment(Output, kw_only=True, tag="encode.segment"):
     """Buffer 0: ``moof`` + ``mdat`` whose sequence number and decode times are zero and stand at these offsets."""
 
     frames: int
@@ -260,7 +262,7 @@ class EncodedSegment(Output, tag="encode.segment"):
     """Offset of the 64-bit decode time, timescale 48000."""
 
 
-class InitItem(Item, tag="encode.init"):
+class InitItem(Item, kw_only=True, tag="encode.init"):
     """Make ``ftyp`` + ``moov`` for these settings."""
 
     width: int
@@ -268,7 +270,7 @@ class InitItem(Item, tag="encode.init"):
     quality: str = "high"
 
 
-class InitSegment(Output, tag="encode.initsegment"):
+class InitSegment(Output, kw_only=True, tag="encode.initsegment"):
     """Buffer 0: ``ftyp`` + ``moov``. ``mime`` e.g. 'video/mp4; codecs="avc1.42c01e,mp4a.40.2"'."""
 
     mime: str
@@ -277,7 +279,7 @@ class InitSegment(Output, tag="encode.initsegment"):
 # --- prepare -----------------------------------------------------------------------------------------------
 
 
-class PrepareItem(Item, tag="prepare.item"):
+class PrepareItem(Item, kw_only=True, tag="prepare.item"):
     """Make a template. ``kind``: "builtin", "image" or "video". Buffer 0 (optional): the source's bytes."""
 
     template_id: str
@@ -287,7 +289,7 @@ class PrepareItem(Item, tag="prepare.item"):
     force: bool = False
 
 
-class PrepareProgress(Output, tag="prepare.progress"):
+class PrepareProgress(Output, kw_only=True, tag="prepare.progress"):
     """How far a preparation is."""
 
     phase: str
@@ -295,7 +297,7 @@ class PrepareProgress(Output, tag="prepare.progress"):
     total: int
 
 
-class TemplateReady(Output, tag="prepare.ready"):
+class TemplateReady(Output, kw_only=True, tag="prepare.ready"):
     """The template's folder is in place."""
 
     template: TemplateRef
@@ -312,7 +314,7 @@ class TemplateReady(Output, tag="prepare.ready"):
 # --- asr: streams, not items ---------------------------------------------------------------------------------
 
 
-class AsrAudio(Message, tag="asr.audio"):
+class AsrAudio(Message, kw_only=True, tag="asr.audio"):
     """More microphone audio of a session. Buffer 0: s16 mono. Sticky: one session, one instance.
 
     ``reset`` begins the stream anew at ``at`` (first audio of the session, or replay after a death); with
@@ -333,14 +335,14 @@ class AsrAudio(Message, tag="asr.audio"):
     language: str = ""
 
 
-class AsrClose(Message, tag="asr.close"):
+class AsrClose(Message, kw_only=True, tag="asr.close"):
     """Forget a session's stream."""
 
     broker: int
     sid: str
 
 
-class AsrMark(FromStage, tag="asr.mark"):
+class AsrMark(FromStage, kw_only=True, tag="asr.mark"):
     """Audio before ``consumed`` has been heard; audio before ``keep`` will never be needed again."""
 
     sid: str
@@ -349,7 +351,7 @@ class AsrMark(FromStage, tag="asr.mark"):
     speaking: bool
 
 
-class AsrSpeechStarted(FromStage, tag="asr.started"):
+class AsrSpeechStarted(FromStage, kw_only=True, tag="asr.started"):
     """A voice begins at stream position ``at``."""
 
     sid: str
@@ -357,7 +359,7 @@ class AsrSpeechStarted(FromStage, tag="asr.started"):
     at: int
 
 
-class AsrSpeechEnded(FromStage, tag="asr.ended"):
+class AsrSpeechEnded(FromStage, kw_only=True, tag="asr.ended"):
     """The voice has ended; ``at`` is its last voiced sample."""
 
     sid: str
@@ -366,7 +368,7 @@ class AsrSpeechEnded(FromStage, tag="asr.ended"):
     audio_ms: int
 
 
-class AsrPartial(FromStage, tag="asr.partial"):
+class AsrPartial(FromStage, kw_only=True, tag="asr.partial"):
     """What the utterance seems to say so far."""
 
     sid: str
@@ -375,7 +377,7 @@ class AsrPartial(FromStage, tag="asr.partial"):
     language: str
 
 
-class AsrFinal(FromStage, tag="asr.final"):
+class AsrFinal(FromStage, kw_only=True, tag="asr.final"):
     """What the utterance says. Empty text: nothing was said, or (``rejected``) it was not understood."""
 
     sid: str
@@ -389,13 +391,13 @@ class AsrFinal(FromStage, tag="asr.final"):
 # --- broker -> stage, on c.<instance>.<epoch> ---------------------------------------------------------------
 
 
-class Greeting(Message, tag="greeting"):
+class Greeting(Message, kw_only=True, tag="greeting"):
     """A broker has bound this worker's sockets; items of other broker epochs are void. Answered by Hello."""
 
     broker: int
 
 
-class Cancel(Message, tag="cancel"):
+class Cancel(Message, kw_only=True, tag="cancel"):
     """Stop work on these items, or on all of a session's streams."""
 
     items: list[str] = msgspec.field(default_factory=list)
@@ -404,15 +406,15 @@ class Cancel(Message, tag="cancel"):
 # --- supervisor <-> broker -----------------------------------------------------------------------------------
 
 
-class Up(Message, tag="up"):
-    """Supervisor: this incarnation is about to be spawned (or lives on, after a broker restart): bind for it."""
+class Up(Message, kw_only=True, tag="up"):
+    """Supervisor: this incarnation is about to be spawned (or lives on after a broker restart): bind for it."""
 
     instance: str
     epoch: int
     stage: str
 
 
-class Down(Message, tag="down"):
+class Down(Message, kw_only=True, tag="down"):
     """Supervisor: this incarnation is dead and reaped. Drain what it sent, fence it, answer Fenced."""
 
     instance: str
@@ -421,14 +423,14 @@ class Down(Message, tag="down"):
     commanded: bool = False
 
 
-class Fenced(Message, tag="fenced"):
+class Fenced(Message, kw_only=True, tag="fenced"):
     """Broker: nothing of this incarnation will be accepted any more; its successor may start."""
 
     instance: str
     epoch: int
 
 
-class Demand(Message, tag="demand"):
+class Demand(Message, kw_only=True, tag="demand"):
     """Broker: a stage that runs on demand has work."""
 
     stage: str
@@ -453,14 +455,14 @@ class StageRow(msgspec.Struct, kw_only=True, omit_defaults=False):
     required: bool = True
 
 
-class Report(Message, tag="report"):
+class Report(Message, kw_only=True, tag="report"):
     """Supervisor: the state of every process; at each change and once a second."""
 
     supervisor_pid: int
     rows: list[StageRow]
 
 
-class Beat(FromStage, tag="beat"):
+class Beat(FromStage, kw_only=True, tag="beat"):
     """Any child -> supervisor, once a second and at each change of state."""
 
     stage: str
