@@ -1,0 +1,348 @@
+"""Speech by espeak-ng, in this process, through ctypes.
+
+The library comes with the optional package ``espeakng-loader`` (espeak-ng is GPL-3.0-or-later). It is global
+and not re-entrant, so one lock guards it; a sentence takes some 10 ms. Function and event numbers are those
+of espeak-ng's ``speak_lib.h``, version 1.52.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from configs.schema import Config
+from models.api import SAMPLE_RATE, Cancel, Chunk, EngineError, Pcm, Progress, Span
+from models.speech import espeak_data
+from models.speech.language import name_language, script_language
+from models.speech.positions import output_length
+from models.speech.resample import decode, resample
+from models.text.sentences import sentences
+
+HINT = "Install it with: pip install 'musecast[espeak]'"
+SILENCE = "_"
+"""The phoneme symbol of a pause; all others are espeak's own mnemonics, stress marks included."""
+FIRST_CHUNK = 15_360
+"""Samples of the first chunk: one quantum, 0.32 s."""
+NEXT_CHUNK = SAMPLE_RATE
+LONGEST_PIECE = 400
+"""Characters; longer texts are cut into sentences, so that memory and waiting stay bounded."""
+
+_RATE, _CHARS_UTF8, _POS_CHARACTER, _SYNCHRONOUS, _BUFFER_MS = 1, 1, 1, 2, 50
+_PHONEME_EVENTS, _DONT_EXIT = 0x0001, 0x8000
+_WORD, _PHONEME = 1, 7
+_ALIASES = {
+    "en": "en-us",
+    "zh": "cmn",
+    "zh-CN": "cmn",
+    "zh-TW": "cmn",
+    "zh-SG": "cmn",
+    "zh-Hans": "cmn",
+    "zh-Hant": "cmn",
+    "zh-HK": "yue",
+    "zh-MO": "yue",
+    "zh-Hant-HK": "yue",
+    "en-GB": "en",
+    "en-gb": "en",
+    "no": "nb",
+}
+_PAUSES_MS = ((".!?。！？…", 240), (",;:，；：、—", 120))
+_OTHER_PAUSE_MS = 180
+
+
+class _EventId(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _EventId),
+    )
+
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+class _Said(NamedTuple):
+    """What one call of the library gave; positions are samples at its own rate."""
+
+    pcm: bytes
+    words: list[tuple[int, int, int]]
+    """``(sample, first character, characters)``"""
+    phonemes: list[tuple[int, str]]
+
+
+class _Library:
+    """The one espeak-ng of this process. ``say`` may be called from any thread."""
+
+    def __init__(self) -> None:
+        try:
+            import espeakng_loader
+        except ImportError:
+            raise EngineError(
+                "FAILED", "espeak needs the package espeakng-loader, which is missing", HINT
+            ) from None
+        try:
+            self._lib: Any = ctypes.CDLL(espeakng_loader.get_library_path())
+        except OSError as error:
+            raise EngineError("FAILED", f"the espeak-ng library does not load: {error}", HINT) from error
+        try:
+            self._data, self.variants = espeak_data.make(espeakng_loader.get_data_path())
+        except OSError as error:
+            hint = "Make the temporary folder ($TMPDIR) writable or reinstall espeakng-loader"
+            raise EngineError("FAILED", f"espeak's voices cannot be set up: {error}", hint) from error
+        self._lib.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
+        self.sample_rate: int = self._lib.espeak_Initialize(
+            _SYNCHRONOUS, _BUFFER_MS, self._data.encode(), _PHONEME_EVENTS | _DONT_EXIT
+        )
+        if self.sample_rate <= 0:
+            espeak_data.remove(self._data)
+            raise EngineError("FAILED", f"espeak-ng does not start with its data in {self._data}", HINT)
+        self._pcm: list[bytes] = []
+        self._words: list[tuple[int, int, int]] = []
+        self._phonemes: list[tuple[int, str]] = []
+        self._cancel: Cancel | None = None
+        self._voice = ""
+        self._callback = _CALLBACK(self._receive)
+        self._lib.espeak_SetSynthCallback(self._callback)
+
+    def _receive(self, samples: Any, count: int, events: Any) -> int:
+        """Called by the library on the calling thread; a result of 1 ends the synthesis."""
+        if count > 0 and samples:
+            self._pcm.append(ctypes.string_at(samples, count * 2))
+        index = 0
+        while (event := events[index]).type:
+            if event.type == _WORD:
+                self._words.append((event.sample, event.text_position - 1, event.length))
+            elif event.type == _PHONEME:
+                self._phonemes.append((event.sample, event.id.string.decode("utf-8", "replace")))
+            index += 1
+        return int(self._cancel is not None and self._cancel.is_set())
+
+    def select(self, voice: str) -> bool:
+        """Whether the library has this voice; it is then the current one."""
+        if voice != self._voice:
+            if self._lib.espeak_SetVoiceByName(voice.encode("utf-8", "replace")) != 0:
+                return False
+            self._voice = voice
+        return True
+
+    def say(self, text: str, rate: int, cancel: Cancel) -> _Said:
+        """Speak with the current voice. ``text`` has no control characters."""
+        self._pcm, self._words, self._phonemes, self._cancel = [], [], [], cancel
+        data = text.encode("utf-8", "replace")
+        self._lib.espeak_ng_SetRandSeed(1)
+        self._lib.espeak_SetParameter(_RATE, rate, 0)
+        self._lib.espeak_Synth(data, len(data) + 1, 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None)
+        said = _Said(b"".join(self._pcm), self._words, self._phonemes)
+        self._pcm, self._words, self._phonemes, self._cancel = [], [], [], None
+        return said
+
+    def close(self) -> None:
+        """Release the library's memory and folder."""
+        self._lib.espeak_Terminate()
+        espeak_data.remove(self._data)
+
+
+_lock = threading.Lock()
+_shared: _Library | None = None
+_users = 0
+
+
+class EspeakSynthesizer:
+    """Text to speech for some hundred languages; English and Chinese are the ones that are tested.
+
+    Voices: one of espeak's ("en-us", "cmn", "yue", "en-gb+f3"), a language tag ("zh-CN"), another engine's
+    name that begins with one ("zh-CN-XiaoxiaoNeural"), or "" to follow the script of the text (see
+    ``models.speech.language.script_language``). A name that says nothing to espeak counts as "".
+    """
+
+    name = "espeak"
+    deterministic = True
+
+    def __init__(self, config: Config) -> None:
+        self._rate = min(max(config.tts.words_per_minute, 80), 450)
+        self._default_voice = config.tts.voice
+        self._loaded = False
+
+    def load(self, progress: Progress) -> None:
+        """Start the library and read the English and Chinese dictionaries once.
+
+        Raises:
+            EngineError: the package or its data is missing.
+        """
+        global _shared, _users
+        progress("espeak", 0, 1)
+        with _lock:
+            if self._loaded:
+                return
+            if _shared is None:
+                _shared = _Library()
+            _users += 1
+            self._loaded = True
+            for voice in ("cmn", "en-us"):
+                if not _shared.select(f"{voice}+{espeak_data.DEFAULT_VARIANT}"):
+                    raise EngineError("FAILED", f"espeak-ng has no voice {voice}", HINT)
+                _shared.say("one 1", self._rate, _NEVER)
+        progress("espeak", 1, 1)
+
+    def close(self) -> None:
+        """Release the library when nobody else in this process uses it."""
+        global _shared, _users
+        with _lock:
+            if self._loaded:
+                self._loaded = False
+                _users -= 1
+                if _users == 0 and _shared is not None:
+                    _shared.close()
+                    _shared = None
+
+    def speak(self, text: str, voice: str, from_us: int, cancel: Cancel) -> Iterator[Chunk]:
+        """See ``models.api.Synthesizer``. Phonemes fill the whole duration without gaps; pauses are "_"."""
+        skip = round(from_us * SAMPLE_RATE / 1_000_000)
+        start = 0  # of the piece, 48 kHz samples from the start of the text
+        first = True
+        clean = "".join(char if char >= " " and char != "\x7f" else " " for char in text)
+        for piece in [clean] if len(clean) <= LONGEST_PIECE else sentences(clean):
+            if cancel.is_set():
+                return
+            speech = self._synthesise(piece, voice, cancel)
+            if speech is None or cancel.is_set():
+                continue
+            end = start + speech.length
+            at = max(start, skip)
+            while at < end:
+                if cancel.is_set():
+                    return
+                until = min(end, at + (FIRST_CHUNK if first else NEXT_CHUNK))
+                yield speech.chunk(at, until, start)
+                at, first = until, False
+            start = end
+
+    def _synthesise(self, text: str, voice: str, cancel: Cancel) -> _Speech | None:
+        with _lock:
+            if _shared is None or not self._loaded:
+                raise EngineError("FAILED", "espeak is not loaded", "Call load() first")
+            for candidate in candidates(voice or self._default_voice, text, _shared.variants):
+                if _shared.select(candidate):
+                    break
+            said = _shared.say(text, self._rate, cancel)
+            rate = _shared.sample_rate
+        spoken = any(symbol and symbol[0] not in "_(" for _, symbol in said.phonemes)
+        return _Speech(text, said, rate) if spoken else None
+
+
+def candidates(voice: str, text: str, variants: frozenset[str]) -> list[str]:
+    """espeak voice names to be tried in order, each with a variant of ours (see ``espeak_data``)."""
+    base, _, variant = voice.partition("+")
+    if variant not in variants:
+        variant = espeak_data.DEFAULT_VARIANT
+    names: list[str] = []
+    tag = name_language(base)
+    for name in (base if base.lower() == base and base not in _ALIASES else "", tag):
+        parts = name.split("-") if name else []
+        while parts:
+            names.append(_ALIASES.get("-".join(parts), "-".join(parts).lower()))
+            parts.pop()
+    script = script_language(text)
+    names += [_ALIASES.get(script, script), "en-us"]
+    return [f"{name}+{variant}" for name in dict.fromkeys(names)]
+
+
+class _Speech:
+    """One spoken piece: 22.05 kHz samples, brought to 48 kHz as they are asked for."""
+
+    def __init__(self, text: str, said: _Said, rate: int) -> None:
+        self._samples = decode(said.pcm, 1, "s16le")
+        self._rate = rate
+        spoken = len(self._samples)
+        self._voiced = output_length(spoken, rate)
+        self.length = self._voiced + _pause_ms(text) * SAMPLE_RATE // 1000
+        self._phonemes = self._phoneme_spans(said, spoken)
+        self._words = self._word_spans(said, spoken, text)
+
+    def chunk(self, at: int, until: int, start: int) -> Chunk:
+        """Samples ``[at, until)`` of the text, whose piece begins at ``start``; see ``models.api.Chunk``."""
+        low, high = at - start, until - start
+        pcm: Pcm = np.zeros(high - low, np.int16)
+        voiced = min(high, self._voiced)
+        if voiced > low:
+            pcm[: voiced - low] = resample(self._samples, 0, self._rate, low, voiced)
+        return Chunk(pcm, _within(self._words, low, high, start), _within(self._phonemes, low, high, start))
+
+    def _phoneme_spans(self, said: _Said, spoken: int) -> list[Span]:
+        """Tile ``[0, length)``: each phoneme lasts until the next one, pauses are merged."""
+        marks = [(0, SILENCE)]
+        for sample, symbol in said.phonemes:
+            if not symbol or symbol.startswith("("):  # "(en)": a change of language
+                continue
+            symbol = SILENCE if symbol.startswith("_") else symbol
+            sample = min(max(sample, marks[-1][0]), spoken)
+            if sample == marks[-1][0]:
+                marks.pop()
+            if not marks or symbol != SILENCE or marks[-1][1] != SILENCE:
+                marks.append((sample, symbol))
+        if marks[-1][1] != SILENCE:
+            marks.append((spoken, SILENCE))
+        edges = [self._us(sample) for sample, _ in marks] + [self.length * 1000 // 48]
+        return [
+            Span(symbol, t0, t1) for (_, symbol), t0, t1 in zip(marks, edges, edges[1:], strict=False) if t1 > t0
+        ]
+
+    def _word_spans(self, said: _Said, spoken: int, text: str) -> list[Span]:
+        """A word lasts until the next one or the next pause. What is read as several words ("3.50") is one."""
+        merged: list[tuple[int, int, int]] = []
+        for sample, first, count in said.words:
+            if merged and first < merged[-1][1] + merged[-1][2]:
+                before = merged[-1]
+                merged[-1] = (before[0], before[1], max(before[2], first + count - before[1]))
+            else:
+                merged.append((min(sample, spoken), first, count))
+        pauses = [span.t0_us for span in self._phonemes if span.text == SILENCE and span.t0_us > 0]
+        ends = [first for _, first, _ in merged[1:]] + [len(text)]
+        starts = [self._us(sample) for sample, _, _ in merged] + [self._us(spoken)]
+        spans = []
+        for index, (_, first, count) in enumerate(merged):
+            # A Chinese word of several characters is announced with the length of its first one.
+            whole = text[first : ends[index]] if count == 1 else text[first : first + count]
+            t0 = starts[index]
+            t1 = min([starts[index + 1], *(pause for pause in pauses if pause > t0)])
+            word = whole.strip().strip("，。！？；：、,.!?;:\"'“”‘’()（）[]「」『』…—-")
+            if word and t1 > t0:
+                spans.append(Span(word, t0, t1))
+        return spans
+
+    def _us(self, sample: int) -> int:
+        return sample * 1_000_000 // self._rate
+
+
+def _within(spans: list[Span], low: int, high: int, start: int) -> list[Span]:
+    """Spans that begin in samples ``[low, high)`` of their piece, moved to the text's time."""
+    shift = start * 1000 // 48
+    return [
+        Span(text, t0 + shift, t1 + shift) for text, t0, t1 in spans if low <= t0 * SAMPLE_RATE // 1_000_000 < high
+    ]
+
+
+def _pause_ms(text: str) -> int:
+    """How long a speaker rests after this text."""
+    end = text.rstrip().rstrip("\"'”’)]）】」』»*_ ")[-1:]
+    return next((length for marks, length in _PAUSES_MS if end and end in marks), _OTHER_PAUSE_MS)
+
+
+class _Never:
+    def is_set(self) -> bool:
+        return False
+
+
+_NEVER: Cancel = _Never()

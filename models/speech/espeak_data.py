@@ -1,0 +1,82 @@
+"""A data folder for espeak-ng whose every voice is deterministic.
+
+espeak's voices waver on purpose ("flutter", "roughness"), and the phase of that wavering lives on from one
+utterance to the next, so the same sentence never sounds the same twice. Both can only be switched off in a
+voice variant's file. This folder therefore links to the installed data and has variants of its own: the
+installed ones without the wavering, and ``muse``, the default. Its short path also avoids the library's limit
+of 160 bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+DEFAULT_VARIANT = "muse"
+_MUSE = """language variant
+name muse
+gender female
+pitch 138 212
+formant 0 104 90 130
+formant 1 112 85 130
+formant 2 112 80 130
+formant 3 112 80 130
+formant 4 114 80 130
+formant 5 114 80 130
+consonants 105 110
+"""
+_STEADY = "\nflutter 0\nroughness 0\n"
+_PREFIX = f"musecast-espeak-{os.getuid()}-"
+
+
+def make(installed: str) -> tuple[str, frozenset[str]]:
+    """Build the folder.
+
+    Args:
+        installed: path of the installed ``espeak-ng-data``.
+
+    Returns:
+        The path for ``espeak_Initialize`` and the names of the variants in it.
+
+    Raises:
+        OSError: the temporary folder cannot be written.
+    """
+    _sweep()
+    source = Path(installed)
+    root = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    data = root / "espeak-ng-data"
+    variants = data / "voices" / "!v"
+    variants.mkdir(parents=True)
+    for entry in source.iterdir():
+        if entry.name != "voices":
+            (data / entry.name).symlink_to(entry.resolve())
+    for entry in (source / "voices").iterdir():
+        if entry.name != "!v":
+            (data / "voices" / entry.name).symlink_to(entry.resolve())
+    names = {DEFAULT_VARIANT}
+    (variants / DEFAULT_VARIANT).write_text(_MUSE + _STEADY)
+    for entry in sorted((source / "voices" / "!v").iterdir()):
+        lines = entry.read_text("utf-8", "replace").splitlines()
+        if any(line.split()[:2] == ["klatt", "6"] for line in lines):
+            continue  # its breath is random, and nothing can seed it
+        kept = [line for line in lines if not line.startswith(("flutter", "roughness"))]
+        (variants / entry.name).write_text("\n".join(kept) + _STEADY)
+        names.add(entry.name)
+    return str(data), frozenset(names)
+
+
+def remove(path: str) -> None:
+    """Delete what ``make`` built."""
+    shutil.rmtree(Path(path).parent, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Delete the folders of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
+        with contextlib.suppress(ValueError, OSError):
+            pid = int(folder.name[len(_PREFIX) :].split("-")[0])
+            if not Path(f"/proc/{pid}").exists():
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,294 @@
+"""Cutting a growing text into sentences to be spoken: pure, standard library only.
+
+Where a cut falls depends on the text alone, never on how it was split into deltas: a place is judged only
+when everything that the judgement looks at has arrived.
+"""
+
+from __future__ import annotations
+
+import re
+
+from models.text.speakable import URL, speakable, split_url
+
+MAX_WEIGHT = 220
+"""The longest sentence, in Latin characters; some 13 s of speech."""
+CJK_WEIGHT = 3
+"""A Chinese, Japanese or Korean character takes as long to say as so many Latin ones."""
+EARLY_WEIGHT = 32
+"""From here on the first sentence of a reply may end at a comma, so that the voice begins sooner."""
+ELLIPSIS_WEIGHT = 10
+"""Below this "Well..." is not a sentence of its own."""
+WRAPPED_LINE = 50
+"""A line this long that ends without punctuation was wrapped; a shorter one is a line of its own."""
+
+_WIDE_STOPS = "。！？｡！？；।॥؟։"
+_STOPS = ".!?" + _WIDE_STOPS + "…"
+_CLOSERS = "\"'”’」』）)]】》〉›»*_`~"
+_RUN = _STOPS + _CLOSERS
+_MAX_RUN = 16
+_CLAUSES = ",;:，；：、—–"
+
+
+def _words(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
+_NEVER_END = _words(
+    "mr mrs ms mx dr prof rev hon st sr jr gen col capt lt sgt gov sen rep pres vs cf ca approx fig figs "
+    "eq eqs vol pp ed eds dept univ assn ave blvd rd mt ft e.g i.e eg ie viz resp incl excl min max no "
+    "nos art sec chap jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs "
+    "fri sat sun"
+)
+"""Abbreviations after which a sentence goes on, unless the words below say otherwise."""
+_NUMBERED = _words("no nos art sec chap fig figs eq eqs vol pp min max ca approx")
+"""Of these, and of months and days, a full stop is an abbreviation only before a digit."""
+_CALENDAR = _words("jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat sun")
+_MAY_END = _words("etc inc ltd co corp jr sr a.m p.m am pm u.s u.k u.n e.u u.s.a ph.d b.a m.a d.c al est")
+"""Abbreviations after which a sentence goes on only with a lower-case letter or a digit."""
+_WORD_BEFORE = re.compile(r"[^\W\d_]+(?:\.[^\W\d_]+)*$")
+_LIST_MARK = re.compile(r"\s*(?:(?:\d{1,3}|[A-Za-z])[.)]|[-*+•‣◦▪]|#{1,6}|>)[ \t]")
+_UNFINISHED_MARK = re.compile(r"\s*(?:\d{0,3}[.)]?|[A-Za-z][.)]?|[-*+•‣◦▪]|#{1,6}|>)")
+_SPACES = re.compile(r"\s*")
+_FENCE = re.compile(r"```+|~~~~+")
+
+
+def is_cjk(char: str) -> bool:
+    """Whether a character belongs to a script without spaces between words."""
+    code = ord(char)
+    return (
+        0x2E80 <= code <= 0x9FFF
+        or 0xAC00 <= code <= 0xD7AF
+        or 0xF900 <= code <= 0xFAFF
+        or 0xFE30 <= code <= 0xFE4F
+        or 0xFF00 <= code <= 0xFF9F
+        or 0x20000 <= code <= 0x323AF
+    )
+
+
+class SentenceCutter:
+    """Feed it text as it comes; it gives speakable sentences as soon as they are complete.
+
+    Args:
+        early: whether the very first sentence may end at a comma.
+    """
+
+    def __init__(self, *, early: bool = True) -> None:
+        self._early = early
+        self._first = True
+        self._text = ""
+        self._fence = _FenceFilter()
+
+    def feed(self, delta: str) -> list[str]:
+        """Take more text; returns the sentences that it completes."""
+        self._text += self._fence.feed(delta)
+        return self._take(final=False)
+
+    def flush(self) -> list[str]:
+        """The text has ended: returns what is left, and begins anew."""
+        self._text += self._fence.flush()
+        found = self._take(final=True)
+        rest = speakable(self._text)
+        self._text, self._first = "", True
+        return [*found, rest] if rest else found
+
+    def _take(self, *, final: bool) -> list[str]:
+        found = []
+        while (end := next_cut(self._text, final=final, early=self._early and self._first)) is not None:
+            sentence = speakable(self._text[:end])
+            self._text = self._text[end:]
+            if sentence:
+                found.append(sentence)
+                self._first = False
+        return found
+
+
+def sentences(text: str, *, early: bool = False) -> list[str]:
+    """The speakable sentences of a whole text."""
+    cutter = SentenceCutter(early=early)
+    return cutter.feed(text) + cutter.flush()
+
+
+def next_cut(text: str, *, final: bool, early: bool) -> int | None:
+    """Where the first sentence of ``text`` ends; None when it has no end yet.
+
+    Args:
+        text: what has come since the last cut.
+        final: no more will come.
+        early: a clause may count as a sentence.
+    """
+    scan = _Scan(text, final, early)
+    try:
+        return scan.run()
+    except _UndecidedError:
+        return None
+
+
+class _UndecidedError(Exception):
+    """The text that has come does not decide; raised out of the scan."""
+
+
+class _Scan:
+    """One search for the end of the first sentence."""
+
+    def __init__(self, text: str, final: bool, early: bool) -> None:
+        self.text, self.final, self.early = text, final, early
+        self.weight = 0
+        self.soft = 0  # the best place to cut a sentence that is too long
+        self.soft_rank = 0
+
+    def run(self) -> int | None:
+        at = self._after_list_mark()
+        while at < len(self.text):
+            if self.text[at] in "hH" and (url := self._url(at)):
+                self.weight += 20
+                at += len(url)
+                continue
+            char = self.text[at]
+            self.weight += CJK_WEIGHT if is_cjk(char) else 1
+            if self.weight > MAX_WEIGHT:
+                return self.soft or at
+            if char in _STOPS:
+                run = self._run(at)
+                if self._ends(at, run):
+                    return at + len(run)
+                self.weight += len(run) - 1
+                at += len(run)
+                continue
+            if (char == "\n" and self._line_ends(at)) or self._clause(at):
+                return at + 1
+            at += 1
+        return None
+
+    def peek(self, at: int) -> str:
+        """The character at ``at``, "" behind the end of the text."""
+        if at < len(self.text):
+            return self.text[at]
+        if self.final:
+            return ""
+        raise _UndecidedError
+
+    def _after_list_mark(self) -> int:
+        """The number or bullet of a list at the start is no sentence."""
+        start = _SPACES.match(self.text).end()  # type: ignore[union-attr]
+        return self._list_mark(start) or 0 if start <= MAX_WEIGHT else 0
+
+    def _list_mark(self, at: int) -> int | None:
+        """Where the list mark at ``at`` ends; None when there is none."""
+        if not self.final and _UNFINISHED_MARK.fullmatch(self.text, at):
+            raise _UndecidedError
+        found = _LIST_MARK.match(self.text, at)
+        return found.end() if found else None
+
+    def _url(self, at: int) -> str:
+        """The URL that begins here, "" if none does."""
+        head = self.text[at : at + 8].lower()
+        if not self.final and len(head) < 8 and any(scheme.startswith(head) for scheme in ("http://", "https://")):
+            raise _UndecidedError
+        found = URL.match(self.text, at)
+        if found is None:
+            return ""
+        if not self.final and found.end() == len(self.text):
+            raise _UndecidedError
+        return split_url(found)[0]
+
+    def _run(self, at: int) -> str:
+        """The stop at ``at`` with the stops and closing quotes behind it."""
+        end = at + 1
+        while end - at < _MAX_RUN and (char := self.peek(end)) and char in _RUN:
+            end += 1
+        return self.text[at:end]
+
+    def _ends(self, at: int, run: str) -> bool:
+        """Whether the stops ``run`` at ``at`` end the sentence."""
+        if any(char in _WIDE_STOPS for char in run):
+            return True
+        after = self.peek(at + len(run))
+        if "…" in run and is_cjk(after or "a"):
+            return self.weight >= ELLIPSIS_WEIGHT
+        if after and not after.isspace() and not is_cjk(after):
+            return False
+        following = self._following(at + len(run))
+        if run.startswith(("..", "…")) and (self.weight < ELLIPSIS_WEIGHT or following.islower()):
+            return False
+        if any(char in _CLOSERS for char in run) and following.islower():
+            return False
+        return not (run[0] == "." and self._abbreviation(at, following))
+
+    def _following(self, at: int) -> str:
+        """The next character that is neither space nor opening quote; "\\n" for the end of the line."""
+        while (char := self.peek(at)) and (char in " \t\"'“‘(（「『*_`"):
+            at += 1
+        return char
+
+    def _abbreviation(self, at: int, following: str) -> bool:
+        found = _WORD_BEFORE.search(self.text, max(0, at - 24), at)
+        if not found or following in ("", "\n"):
+            return False
+        word = found.group()
+        lower = word.lower()
+        if lower in _CALENDAR or lower in _NUMBERED:
+            return following.isdigit()
+        if lower in _NEVER_END:
+            return True
+        if lower in _MAY_END or "." in word:
+            return following.islower() or following.isdigit()
+        return len(word) == 1 and word.isascii() and word.isupper() and word != "I"
+
+    def _line_ends(self, at: int) -> bool:
+        """Whether the end of line at ``at`` ends the sentence: not where an editor wrapped a paragraph."""
+        begin = at + 1
+        while (char := self.peek(begin)) and char in " \t\r":
+            begin += 1
+        line = self.text[:at].rsplit("\n", 1)[-1].strip()
+        if not char or char == "\n" or not line or is_cjk(line[-1]) or is_cjk(char):
+            return True
+        if len(line) < WRAPPED_LINE and not char.islower():
+            return True
+        return self._list_mark(begin) is not None
+
+    def _clause(self, at: int) -> bool:
+        """Note places where a long sentence may be cut; whether the first one should end here."""
+        char = self.text[at]
+        if char.isspace() or (is_cjk(char) and not char.isalnum()) or char in _CLAUSES:
+            after = self.peek(at + 1) if char in ",;:" else ""
+            mark = char in _CLAUSES and (not after or after.isspace() or is_cjk(after))
+            rank = 2 if mark and self.weight > MAX_WEIGHT * 2 // 5 else 1
+            if char in ",;:" and not mark:
+                return False
+            if rank >= self.soft_rank:
+                self.soft, self.soft_rank = at + 1, rank
+            return mark and self.early and self.weight >= EARLY_WEIGHT and char not in "、–"
+        return False
+
+
+class _FenceFilter:
+    """Leaves out fenced blocks of code, which nobody wants read aloud; an unfinished one is left out too."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._closing = ""
+
+    def feed(self, delta: str) -> str:
+        text, self._held = self._held + delta, ""
+        marks = len(text) - len(text.rstrip("`~"))
+        text, self._held = text[: len(text) - marks], text[len(text) - marks :]
+        return self._pass(text)
+
+    def flush(self) -> str:
+        text, self._held = self._held, ""
+        out = self._pass(text)
+        self._closing = ""
+        return out
+
+    def _pass(self, text: str) -> str:
+        out, at = [], 0
+        for found in _FENCE.finditer(text):
+            if not self._closing:
+                out += [text[at : found.start()], "\n\n"]
+                self._closing = found.group()[0]
+            elif found.group()[0] == self._closing:
+                self._closing = ""
+            at = found.end()
+        if not self._closing:
+            out.append(text[at:])
+        return "".join(out)

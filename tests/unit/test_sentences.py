@@ -1,0 +1,209 @@
+"""Sentence cutting: where it cuts, what it says, and that deltas never change it."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.text.sentences import MAX_WEIGHT, SentenceCutter, sentences
+from models.text.speakable import speakable
+
+CASES: list[tuple[str, list[str]]] = [
+    ("Hello! How are you? I am fine.", ["Hello!", "How are you?", "I am fine."]),
+    ("你好！今天天气很好。我们去公园吧？", ["你好！", "今天天气很好。", "我们去公园吧？"]),
+    ("他说：“好的。”然后走了。", ["他说：“好的。”", "然后走了。"]),
+    ("我用musecast.很好。Good morning.你好", ["我用musecast.", "很好。", "Good morning.", "你好"]),
+    (
+        "Mr. Smith paid 3.14 dollars. Dr. J. R. Jones did not.",
+        ["Mr. Smith paid 3.14 dollars.", "Dr. J. R. Jones did not."],
+    ),
+    ("It was too much, i.e. a lot, e.g. ten. Yes.", ["It was too much, i.e. a lot, e.g. ten.", "Yes."]),
+    (
+        "He lives in the U.S. and works. In the U.S. They stay.",
+        ["He lives in the U.S. and works.", "In the U.S.", "They stay."],
+    ),
+    (
+        "We met at 5 p.m. on Monday. It is 5 p.m. Then we left.",
+        ["We met at 5 p.m. on Monday.", "It is 5 p.m.", "Then we left."],
+    ),
+    (
+        "No. That is wrong. No. 5 is right. So do I. Bye.",
+        ["No.", "That is wrong.", "No. 5 is right.", "So do I.", "Bye."],
+    ),
+    ("I sat. You stood. It was sun. Then rain.", ["I sat.", "You stood.", "It was sun.", "Then rain."]),
+    (
+        "Well... maybe it is... or not. Who knows… The end.",
+        ["Well... maybe it is... or not.", "Who knows…", "The end."],
+    ),
+    ("嗯……我想想。也许明天再说吧……好。", ["嗯……我想想。", "也许明天再说吧……", "好。"]),
+    ('"Hello!" she said. "Is it you?" He nodded.', ['"Hello!" she said.', '"Is it you?"', "He nodded."]),
+    ("(It works.) Next!", ["(It works.)", "Next!"]),
+    ("Really?! Yes!!! Wow", ["Really?!", "Yes!!!", "Wow"]),
+    ("1. First item\n2. Second item\n- third thing", ["1. First item", "2. Second item", "third thing"]),
+    ("# Title\nText under it.\n\nNext", ["Title", "Text under it.", "Next"]),
+    (
+        "This line was wrapped by an editor at some column width and\ncontinues here. Fine.",
+        ["This line was wrapped by an editor at some column width and continues here.", "Fine."],
+    ),
+    ("Roses are red\nViolets are blue", ["Roses are red", "Violets are blue"]),
+    ("See [the docs](https://a.b/c.d?e=1). Now.", ["See the docs.", "Now."]),
+    ("Go to https://www.example.com/a.b/c?d. Then stop.", ["Go to example.com.", "Then stop."]),
+    ("This is **very** *important* and `code`. OK 😀🎉.", ["This is very important and code.", "OK."]),
+    ("Look:\n```python\nprint('a. b. c')\n```\nDone.", ["Look:", "Done."]),
+    ("| a | b |\n|---|---|\n| 1 | 2 |", ["a b", "1 2"]),
+    ("a * b is 2*3 and snake_case", ["a * b is 2*3 and snake_case"]),
+    ("!!! ... ??? 。。。 😀 --- *** ", []),
+    ("", []),
+    ("no full stop at the end", ["no full stop at the end"]),
+    ("Version 2.0.1 costs $3.50. Fine", ["Version 2.0.1 costs $3.50.", "Fine"]),
+]
+
+
+@pytest.mark.parametrize(("text", "wanted"), CASES, ids=[case[0][:24] for case in CASES])
+def test_a_text_is_cut_where_a_reader_would_pause(text: str, wanted: list[str]) -> None:
+    assert sentences(text) == wanted
+
+
+ALPHABET = st.text(
+    st.sampled_from("aAbI19 .,!?…\n\"'()*`~_#-:/[]<>|“”。，！？、；你好世😀\t\rh")
+    | st.characters(max_codepoint=0x3100),
+    max_size=60,
+)
+PIECES = st.lists(
+    st.sampled_from(
+        [
+            "Mr. ",
+            "e.g. ",
+            "3.14",
+            "https://a.b/c. ",
+            "```",
+            "x = 1. ",
+            "\n",
+            "\n\n",
+            "2. ",
+            "- ",
+            "你好。",
+            "……",
+            "... ",
+            "He said. ",
+            "and so on, ",
+            "“好”",
+            "长句子没有标点" * 5,
+            "word " * 12,
+            "! ",
+            "?",
+            "p.m. ",
+            "[a](http://b",
+            ") ",
+        ]
+    )
+    | ALPHABET,
+    max_size=14,
+).map("".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(text=PIECES, sizes=st.lists(st.integers(1, 9), min_size=1, max_size=20), early=st.booleans())
+def test_how_a_text_is_split_into_deltas_never_matters(text: str, sizes: list[int], early: bool) -> None:
+    cutter, found, at = SentenceCutter(early=early), [], 0
+    for index in range(len(text)):
+        step = sizes[index % len(sizes)]
+        found += cutter.feed(text[at : at + step])
+        at += step
+        if at >= len(text):
+            break
+    assert found + cutter.flush() == sentences(text, early=early)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=PIECES)
+def test_every_sentence_can_be_spoken_and_is_bounded(text: str) -> None:
+    for sentence in sentences(text):
+        assert any(char.isalnum() for char in sentence)
+        assert sentence == sentence.strip()
+        assert len(sentence) <= MAX_WEIGHT + 2100
+        assert "\n" not in sentence
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.from_regex(r"[a-zA-Z0-9]{1,8}[.,!?;:]{0,2}|[你好世界天气真不错]{1,9}[。，！？…]{0,2}", fullmatch=True),
+        max_size=120,
+    )
+)
+def test_no_word_is_lost_or_said_twice(words: list[str]) -> None:
+    text = " ".join(words)
+    said = "".join(sentences(text))
+    assert re.sub(r"\W", "", said) == re.sub(r"\W", "", text)
+
+
+def test_a_sentence_comes_as_soon_as_it_is_complete() -> None:
+    cutter = SentenceCutter()
+    assert cutter.feed("你好！") == []
+    assert cutter.feed("我") == ["你好！"]
+    assert cutter.feed("是缪斯。\n") == ["我是缪斯。"]
+    assert cutter.feed("Fine. ") == []
+    assert cutter.feed("Y") == ["Fine."]
+    assert cutter.flush() == ["Y"]
+
+
+def test_only_the_first_sentence_of_a_reply_may_end_early_at_a_comma() -> None:
+    text = (
+        "I can answer questions about musecast, and I can tell you how it works, and why it was made, too. So ask."
+    )
+    assert sentences(text, early=True) == [
+        "I can answer questions about musecast,",
+        "and I can tell you how it works, and why it was made, too.",
+        "So ask.",
+    ]
+    assert sentences("Well, yes, no.", early=True) == ["Well, yes, no."]
+    chinese = sentences("我可以回答关于这个项目的很多问题，也可以告诉你它是怎么工作的，还有别的。", early=True)
+    assert chinese[0] == "我可以回答关于这个项目的很多问题，"
+    assert len(chinese) == 2
+
+
+def test_a_text_without_stops_is_cut_at_commas_else_at_spaces_else_anywhere() -> None:
+    assert all(len(part) <= MAX_WEIGHT and part.endswith("word") for part in sentences("word " * 200))
+    assert all(part.endswith(",") for part in sentences("many words and, " * 60))
+    parts = sentences("没有标点" * 100)
+    assert "".join(parts) == "没有标点" * 100
+    assert all(len(part) <= 74 for part in parts)
+
+
+def test_a_flushed_cutter_begins_anew() -> None:
+    cutter = SentenceCutter()
+    first = cutter.feed("```\nnever closed") + cutter.flush()
+    assert first == []
+    assert cutter.feed("Hello there. ") + cutter.flush() == ["Hello there."]
+
+
+def test_a_long_text_is_cut_in_time_that_grows_with_its_length() -> None:
+    text = "This is a sentence, with a clause. " * 600
+    begin = time.perf_counter()
+    assert len(sentences(text)) == 600
+    assert time.perf_counter() - begin < 2.0
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("**bold** __strong__ ~~gone~~", "bold strong gone"),
+        ("![alt text](http://x/y.png)", "alt text"),
+        ("<b>Hi</b><br/>there", "Hi there"),
+        ("5 < 6 and 7 > 3", "5 < 6 and 7 > 3"),
+        ("👍🏽 good 👨‍👩‍👧", "good"),
+        ("- [x] done", "done"),
+        ("> quoted", "quoted"),
+        ("email me@example.org", "email me@example.org"),
+        ("a\x00b\x1bc\ud800", "a b c"),
+        ("---", ""),
+        ("“”", ""),
+    ],
+)
+def test_markup_is_not_read_aloud(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
