@@ -73,7 +73,9 @@ class SocketFactory:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.context = context
 
-    def _make(self, kind: int, *, hwm: int, linger: int, options: dict[int, int] | None = None) -> zmq.Socket[bytes]:
+    def _make(
+        self, kind: int, *, hwm: int, linger: int, options: dict[int, int] | None = None
+    ) -> zmq.Socket[bytes]:
         socket = self.context.socket(kind)
         socket.setsockopt(zmq.SNDHWM, hwm)
         socket.setsockopt(zmq.RCVHWM, hwm)
@@ -90,7 +92,9 @@ class SocketFactory:
 
     def pull_connect(self, endpoint: str, hwm: int = 64) -> zmq.Socket[bytes]:
         """The receiving end of a PUSH/PULL that the other side owns."""
-        socket = self._make(zmq.PULL, hwm=hwm, linger=0, options={zmq.RECONNECT_IVL: 20, zmq.RECONNECT_IVL_MAX: 500})
+        socket = self._make(
+            zmq.PULL, hwm=hwm, linger=0, options={zmq.RECONNECT_IVL: 20, zmq.RECONNECT_IVL_MAX: 500}
+        )
         socket.connect(endpoint)
         return socket
 

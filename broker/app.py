@@ -1,0 +1,389 @@
+"""The broker process: one thread, one poll loop, the only owner of state. No models, no work per pixel."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import structlog
+import zmq
+
+from broker.catalog import BUILTIN, Catalog
+from broker.census import ON_DEMAND, Census
+from broker.control import Control
+from broker.hearing import Hearing
+from broker.ingress import Ingress
+from broker.ledger import Ledger
+from broker.links import Links
+from broker.messages import Beat, Demand, Down, Fenced, Message, Report, Up
+from broker.operations import Operations
+from broker.publisher import Publisher
+from broker.registry import Registry
+from broker.requests import ControlError
+from broker.sessions import Session
+from broker.sockets import Endpoints, SocketFactory
+from broker.timers import Timers
+from broker.wire import WireError, pack, unpack
+from broker.workshop import Workshop
+from configs.schema import Config
+
+log = structlog.get_logger()
+
+BATCH = 128
+"""Messages taken from one socket before the others get their turn."""
+LOST_FACTOR = 1.5
+"""A lease older than this many item timeouts, on a worker that lives, is lost (design 4)."""
+CLOSE_S = 1.0
+"""For the last replies and events to leave at exit."""
+
+
+class Broker:
+    """Everything the daemon knows, and its loop.
+
+    Args:
+        config: resolved.
+        boot: id of the supervisor's run.
+        epoch: of this broker; items of another one are void.
+    """
+
+    builtin = frozenset(BUILTIN)
+
+    def __init__(self, config: Config, boot: str, epoch: int) -> None:
+        self.config = config
+        self.boot = boot
+        self.epoch = epoch
+        self.draining = False
+        self.stage_names = list(config.stages.__struct_fields__)
+        self.versions = {
+            "musecast": metadata.version("musecast"),
+            "protocol": "1",
+            "python": sys.version.split()[0],
+        }
+        self._started = self.now()
+        self._stopping = False
+        self._done = False
+        self._dirty: dict[str, Session] = {}
+        self._when_ready: list[Callable[[], None]] = []
+        self.timers = Timers()
+        self.ledger = Ledger()
+        self.catalog = Catalog(config.state_dir)
+        self.census = Census(config)
+        self._open_sockets()
+        self.hearing = Hearing(self._links.send)
+        self.sessions = Registry(self, self.hearing.forget)
+        self.workshop = Workshop(self, self.catalog, self._tell)
+        self._control = Control(self._router, Operations(self).table(), config.limits.control_bytes)
+        self._ingress = Ingress(epoch, self.ledger, self.hearing, self.census, self._touch_id, self._links.epoch)
+        self._limits_us = {
+            s: int(getattr(config.stages, s).item_timeout_s * LOST_FACTOR * 1_000_000) for s in self.stage_names
+        }
+
+    def _open_sockets(self) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context.max_sockets = 4096
+        factory = SocketFactory(self._context)
+        ends = Endpoints(self.config.runtime_dir)
+        self._poller = zmq.Poller()
+        self._pull = factory.pull_bind(ends.ingress)
+        self._members = factory.pull_bind(ends.members, hwm=1000)
+        self._health = factory.push_connect(ends.health, hwm=1000)
+        self._router = factory.router_bind(self.config.endpoints.control)
+        self._xpub = factory.xpub_bind(self.config.endpoints.stream)
+        self._links = Links(factory, ends, self._poller, self.epoch)
+        self.publisher = Publisher(self._xpub, self.boot, self.config.ring)
+        for sock in (self._pull, self._members, self._router, self._xpub):
+            self._poller.register(sock, zmq.POLLIN)
+        self._wake, wake_up = socket.socketpair()
+        self._wake.setblocking(False)
+        wake_up.setblocking(False)
+        self._wake_up = wake_up
+        signal.set_wakeup_fd(wake_up.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        self._poller.register(self._wake.fileno(), zmq.POLLIN)
+
+    # --- Hub ---
+
+    def now(self) -> int:
+        """Monotonic microseconds."""
+        return time.monotonic_ns() // 1000
+
+    def touch(self, session: Session) -> None:
+        """Look at this session again before the loop sleeps."""
+        self._dirty[session.id] = session
+
+    def _touch_id(self, sid: str) -> None:
+        session = self.sessions.live.get(sid)
+        if session is not None:
+            self._dirty[sid] = session
+
+    def cancel(self, item_ids: Sequence[str]) -> None:
+        """Void items and tell the workers that hold them."""
+        for worker, ids in self.ledger.cancel(item_ids).items():
+            self._links.cancel(worker.instance, ids)
+
+    def _tell(self, message: Message) -> None:
+        """To the supervisor; old news are worthless, so nothing waits."""
+        try:
+            self._health.send_multipart(pack(message), zmq.NOBLOCK)
+        except zmq.Again:
+            log.warning("supervisor.deaf", message=type(message).__name__)
+
+    # --- what operations ask ---
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since this broker started."""
+        return (self.now() - self._started) / 1_000_000
+
+    @property
+    def ready(self) -> bool:
+        """Every required stage is warm and the default template is there."""
+        return self.census.serving and self.catalog.find("default") is not None
+
+    @property
+    def status(self) -> str:
+        """``health``'s status."""
+        if not self.ready and not self.draining:
+            return "starting"
+        status = self.census.status(draining=self.draining)
+        if status == "ok" and any(s.degraded for s in self.sessions.live.values()):
+            return "degraded"
+        return status
+
+    def limits(self) -> dict[str, int]:
+        """The limits a client may want to know."""
+        limits, timeline = self.config.limits, self.config.timeline
+        return {
+            "sessions": limits.sessions,
+            "turns_waiting": limits.turns_waiting,
+            "text_chars": limits.text_chars,
+            "control_bytes": limits.control_bytes,
+            "lead_ms": timeline.lead_ms,
+            "max_segment_ms": timeline.max_segment_ms,
+        }
+
+    def when_ready(self, then: Callable[[], None]) -> None:
+        """Call ``then`` once everything required is warm."""
+        if self.ready:
+            then()
+        else:
+            self._when_ready.append(then)
+
+    def check_template_path(self, path: str) -> None:
+        """Only files below the configured roots may be read.
+
+        Raises:
+            ControlError: INVALID_ARGUMENT.
+        """
+        real = Path(os.path.realpath(path))
+        roots = [Path(os.path.realpath(r)) for r in self.config.template_roots]
+        if not any(real.is_relative_to(root) for root in roots):
+            raise ControlError(
+                "INVALID_ARGUMENT", f"path {path!r} is not below one of template_roots in the configuration"
+            )
+        if not real.is_file():
+            raise ControlError("NOT_FOUND", f"no file at {path!r}")
+
+    def drain(self, timeout_s: float, then: Callable[[dict[str, Any]], None]) -> None:
+        """Take no more sessions; call ``then`` when all have ended or the time is over."""
+        self.draining = True
+        total = len(self.sessions.live)
+        told = False
+
+        def finish() -> None:
+            nonlocal told
+            if not told:
+                told = True
+                left = sorted(self.sessions.live)
+                then({"sessions": total, "finished": total - len(left), "abandoned": left})
+
+        for session in [*self.sessions.live.values()]:
+            self.sessions.end(
+                session, "ended", drain=True, then=lambda _: None if self.sessions.live else finish()
+            )
+        if not self.sessions.live:
+            finish()
+        self.timers.at(self.now() + int(timeout_s * 1_000_000), finish)
+
+    # --- the loop ---
+
+    def run(self) -> int:
+        """Serve until told to stop; returns the exit code."""
+        log.info("broker.started", control=self.config.endpoints.control, stream=self.config.endpoints.stream)
+        self._every(self.config.supervisor.beat_s, self._beat)
+        self._every(1.0, self._second)
+        self._beat()
+        self.workshop.template("default", lambda *_: None)
+        readers: dict[Any, Callable[[], None]] = {
+            self._router: lambda: self._drain_socket(self._router, self._control.receive),
+            self._pull: self._read_ingress,
+            self._members: lambda: self._drain_socket(self._members, self._member),
+            self._xpub: self._read_subscriptions,
+            self._wake.fileno(): self._signalled,
+        }
+        while not self._done:
+            wait = self.timers.wait(self.now())
+            timeout = None if wait is None else -(-wait // 1000)
+            for sock, _ in self._poller.poll(timeout):
+                reader = readers.get(sock)
+                if reader is not None:
+                    reader()
+                else:
+                    self._writable(sock)
+            self.timers.fire(self.now())
+            self._settle()
+        self._close()
+        return 0
+
+    def _every(self, period_s: float, action: Callable[[], None]) -> None:
+        def again() -> None:
+            action()
+            self.timers.at(self.now() + int(period_s * 1_000_000), again)
+
+        self.timers.at(self.now() + int(period_s * 1_000_000), again)
+
+    def _settle(self) -> None:
+        """Let touched sessions go on and hand out work until nothing more happens."""
+        while self._dirty:
+            dirty, self._dirty = self._dirty, {}
+            for session in dirty.values():
+                if session.id in self.sessions.live:
+                    session.advance()
+        self._dispatch()
+        if self._when_ready and self.ready:
+            waiting, self._when_ready = self._when_ready, []
+            for then in waiting:
+                then()
+        if self._stopping and not self.sessions.live:
+            self._done = True
+
+    def _dispatch(self) -> None:
+        for worker, entry in self.ledger.dispatch(self.now()):
+            message, buffers = entry.job.build(entry.id, entry.attempt)
+            if not self._links.send(worker.instance, message, buffers):
+                worker.blocked = True
+                self.ledger.unlease(entry)
+
+    def _writable(self, sock: Any) -> None:
+        instance = self._links.writable(sock)
+        if instance is not None:
+            worker = self.ledger.workers.get(instance)
+            if worker is not None:
+                worker.blocked = False
+            self.hearing.writable(instance)
+
+    def _drain_socket(self, sock: zmq.Socket[bytes], handle: Callable[[list[bytes]], None]) -> None:
+        for _ in range(BATCH):
+            try:
+                frames = sock.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            handle(frames)
+
+    def _read_ingress(self, most: int = BATCH) -> None:
+        for _ in range(most):
+            try:
+                frames: list[Any] = [self._pull.recv(zmq.NOBLOCK)]
+            except zmq.Again:
+                return
+            while self._pull.getsockopt(zmq.RCVMORE):
+                frames.append(self._pull.recv(copy=False).buffer)
+            self._ingress.receive(frames)
+
+    def _read_subscriptions(self) -> None:
+        for _ in range(BATCH):
+            try:
+                self.publisher.subscription(self._xpub.recv(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+
+    # --- supervisor ---
+
+    def _member(self, frames: list[bytes]) -> None:
+        try:
+            message, _ = unpack(frames)
+        except WireError as error:
+            log.warning("members.refused", reason=str(error))
+            return
+        if isinstance(message, Up):
+            self._links.up(message.instance, message.epoch, message.stage)
+            self.ledger.up(message.instance, message.epoch, message.stage)
+        elif isinstance(message, Down):
+            self._down(message)
+        elif isinstance(message, Report):
+            self.census.report(message)
+
+    def _down(self, message: Down) -> None:
+        """Drain what the dead worker sent, fence it, give its work to others."""
+        self._read_ingress(1 << 30)
+        if self._links.epoch(message.instance) == message.epoch:
+            self._links.down(message.instance)
+            self.census.down(message.instance)
+            worker = self.ledger.workers.get(message.instance)
+            fallout = self.ledger.down(message.instance, message.epoch, commanded=message.commanded)
+            self.hearing.down(message.instance)
+            log.warning(
+                "stage.fenced",
+                src=message.instance,
+                epoch=message.epoch,
+                reason=message.reason,
+                requeued=[e.id for e in fallout.requeued],
+                poisoned=[e.id for e in fallout.poisoned],
+            )
+            for entry in fallout.poisoned:
+                self._bury(entry.id, message)
+                entry.job.failed(
+                    "FAILED", f"it ended {message.instance} twice ({message.reason}) and is set aside"
+                )
+                self._touch_id(entry.id.split("/", 1)[0])
+            if worker is not None and worker.stage in ON_DEMAND and fallout.requeued:
+                self._tell(Demand(stage=worker.stage))
+        self._tell(Fenced(instance=message.instance, epoch=message.epoch))
+
+    def _bury(self, item_id: str, message: Down) -> None:
+        """Keep the poison item's header for whoever looks into it."""
+        folder = Path(self.config.state_dir) / "dead"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "items.log").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {item_id} {message.instance}: {message.reason}\n")
+
+    def _beat(self) -> None:
+        state = "draining" if self.draining else "busy" if self.sessions.live else "idle"
+        self._tell(
+            Beat(src="broker", ep=self.epoch, broker=self.epoch, stage="broker", pid=os.getpid(), state=state)
+        )
+
+    def _second(self) -> None:
+        self.publisher.beacon(round(self.uptime_s, 3), len(self.sessions.live), self.status)
+        for entry in self.ledger.overdue(self._limits_us, self.now()):
+            log.error("item.lost", item=entry.id, stage=entry.stage, attempt=entry.attempt)
+
+    # --- the end ---
+
+    def _signalled(self) -> None:
+        self._wake.recv(64)
+        if self._stopping:
+            return
+        self._stopping = self.draining = True
+        log.info("broker.stopping", sessions=len(self.sessions.live))
+        for session in [*self.sessions.live.values()]:
+            self.sessions.end(session, "shutdown", drain=False)
+
+    def _close(self) -> None:
+        self._links.close()
+        for sock in (self._pull, self._members):
+            sock.close(0)
+        for sock in (self._router, self._xpub, self._health):
+            sock.close(int(CLOSE_S * 1000))
+        self._context.term()
+        signal.set_wakeup_fd(-1)
+        self._wake.close()
+        self._wake_up.close()
+        log.info("broker.stopped")

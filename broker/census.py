@@ -1,0 +1,81 @@
+"""Who is there: the supervisor's report joined with what the broker knows. Answers ``health`` and ``status``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from broker.messages import Ready, Report, StageRow
+from configs.schema import Config
+
+ON_DEMAND = {"prepare"}
+"""Stages that may be absent."""
+
+
+class Census:
+    """State of all processes."""
+
+    def __init__(self, config: Config) -> None:
+        self._required = [s for s in config.stages.__struct_fields__ if s not in ON_DEMAND]
+        self._instances = {s: getattr(config.stages, s).instances for s in self._required}
+        self.rows: list[StageRow] = []
+        self.supervisor_pid: int | None = None
+        self._ready: dict[str, Ready] = {}
+        self._was_ready = False
+
+    def report(self, message: Report) -> None:
+        """The supervisor's view."""
+        self.rows = message.rows
+        self.supervisor_pid = message.supervisor_pid
+
+    def ready(self, message: Ready) -> None:
+        """A worker is warm."""
+        self._ready[message.src] = message
+
+    def down(self, instance: str) -> None:
+        """A worker is gone."""
+        self._ready.pop(instance, None)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every required stage has all its instances warm."""
+        return all(self._warm(stage) >= self._instances[stage] for stage in self._required)
+
+    @property
+    def serving(self) -> bool:
+        """Whether every required stage has at least one warm instance, now or ever since."""
+        if not self._was_ready and self.complete:
+            self._was_ready = True
+        return self._was_ready
+
+    def _warm(self, stage: str) -> int:
+        return sum(1 for r in self._ready.values() if r.stage == stage)
+
+    def load_s(self) -> dict[str, float]:
+        """Seconds each warm instance took to load."""
+        return {r.src: round(r.load_s, 3) for r in self._ready.values()}
+
+    def engine(self, stage: str) -> str | None:
+        """Name of the engine that serves a stage."""
+        return next((r.engine for r in self._ready.values() if r.stage == stage), None)
+
+    def status(self, *, draining: bool) -> str:
+        """ "ok", "degraded", "starting" or "draining"."""
+        if draining:
+            return "draining"
+        if not self.serving:
+            return "starting"
+        return "ok" if self.complete else "degraded"
+
+    def public_rows(self) -> list[dict[str, Any]]:
+        """``status.stages``."""
+        rows = []
+        for row in self.rows:
+            entry: dict[str, Any] = msgspec.to_builtins(row)
+            ready = self._ready.get(row.instance)
+            if ready is not None and ready.ep == row.epoch:
+                entry["engine"] = ready.engine or None
+                entry["device"] = ready.device or None
+            rows.append(entry)
+        return rows

@@ -1,0 +1,101 @@
+"""The public control socket: one request in, one reply out, whatever the request is (contract 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import structlog
+import zmq
+
+from broker.requests import PROTOCOL, Arguments, ControlError, arguments, decode, envelope, peek_id
+
+log = structlog.get_logger()
+
+
+class Request:
+    """One request; answered once, now or later."""
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], route: list[bytes], request_id: int | str | None, op: str
+    ) -> None:
+        self._socket = socket
+        self._route = route
+        self._id = request_id
+        self.op = op
+        self.answered = False
+
+    def reply(self, **result: Any) -> None:
+        """Answer ok."""
+        self._send({"ok": True, **result})
+
+    def refuse(self, error: ControlError) -> None:
+        """Answer not ok."""
+        self._send({"ok": False, "error": error.body()})
+
+    def _send(self, body: dict[str, Any]) -> None:
+        if self.answered:
+            return
+        self.answered = True
+        packed = msgpack.packb({"v": PROTOCOL, "id": self._id, **body})
+        try:
+            self._socket.send_multipart([*self._route, packed], zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            log.warning("reply.dropped", op=self.op, reason="the client does not read its replies")
+
+
+Handler = Callable[[Request, Any], None]
+
+
+class Control:
+    """Reads requests and calls the operation's handler.
+
+    Args:
+        operations: name to (arguments' type, handler).
+        max_bytes: of one request; a larger one is answered TOO_LARGE.
+    """
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        operations: dict[str, tuple[type[Arguments], Handler]],
+        max_bytes: int,
+    ) -> None:
+        self._socket = socket
+        self._operations = operations
+        self._max_bytes = max_bytes
+        self.refused = 0
+
+    def receive(self, frames: list[bytes]) -> None:
+        """Handle one message of the ROUTER: identity, whatever the client put before, the request."""
+        route, body = frames[:-1], frames[-1]
+        request = Request(self._socket, route, None, "?")
+        if len(frames) < 2:
+            return
+        try:
+            if len(body) > self._max_bytes:
+                request = Request(self._socket, route, peek_id(body), "?")
+                raise ControlError(
+                    "TOO_LARGE",
+                    f"a request of {len(body)} bytes; the limit is {self._max_bytes}: give large sources by path",
+                )
+            decoded = decode(body)
+            given = decoded.get("id")
+            if isinstance(given, int | str) and not isinstance(given, bool):
+                request = Request(self._socket, route, given, "?")
+            request_id, op = envelope(decoded)
+            request = Request(self._socket, route, request_id, op)
+            known = self._operations.get(op)
+            if known is None:
+                raise ControlError("UNSUPPORTED", f"no operation {op!r}; there are {', '.join(self._operations)}")
+            kind, handler = known
+            handler(request, arguments(decoded, kind))
+        except ControlError as error:
+            self.refused += 1
+            request.refuse(error)
+        except Exception as error:  # a defect of ours must not cost the client its answer, nor us the daemon
+            log.exception("request.broke", op=request.op)
+            request.refuse(
+                ControlError("INTERNAL", f"{type(error).__name__}: {error}; the broker's log has the trace")
+            )

@@ -1,0 +1,223 @@
+"""A session's microphone: audio kept until the asr stage needs it no more, utterances turned into turns.
+
+Runs in the broker. Positions are samples at the client's rate since the session's start. What an asr process
+had heard when it died is sent again to its successor from ``keep`` on (bounded by ``limits.utterance_s``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from broker.messages import (
+    AsrAudio,
+    AsrClose,
+    AsrFinal,
+    AsrMark,
+    AsrPartial,
+    AsrSpeechEnded,
+    AsrSpeechStarted,
+    FromStage,
+    Message,
+)
+from broker.turns import State, Turn
+
+if TYPE_CHECKING:
+    from broker.sessions import Session
+
+SAMPLE_BYTES = 2
+PIECE_S = 0.5
+"""Audio sent at once: a flood from one client does not delay the voices of others."""
+IN_FLIGHT_S = 4.0
+"""Audio sent and not yet reported as heard."""
+TRANSCRIPT_S = 30.0
+"""Beyond the longest utterance, a turn waits this long for its transcript: a replay and a slow engine fit."""
+KEEP_SPARE_S = 2.0
+"""Beyond the longest utterance: run-in before it, decision time after it."""
+
+Send = Callable[[Message, list[bytes]], bool]
+
+
+class Ears:
+    """One session's stream of microphone audio.
+
+    Args:
+        sample_rate: of all audio of this session; the first call decides.
+    """
+
+    def __init__(self, session: Session, sample_rate: int) -> None:
+        self.session = session
+        self.sample_rate = sample_rate
+        self.instance: str | None = None
+        self.speaking = False
+        self.turn: Turn | None = None
+        """The turn of the open utterance."""
+        self._send: Send | None = None
+        self._pcm = bytearray()
+        self._base = 0
+        self._end = 0
+        self._sent = 0
+        self._heard = 0
+        self._ends: deque[int] = deque()
+        self._times: deque[tuple[int, int]] = deque()
+        self._next_utterance = 0
+        self._turns: dict[int, Turn | None] = {}
+        self._closed: int = -1
+        """Newest utterance whose end has been told."""
+        self._reset = True
+
+    @property
+    def room(self) -> int:
+        """Bytes that may still be accepted."""
+        limit = int((self.session.hub.config.limits.utterance_s + KEEP_SPARE_S) * self.sample_rate) * SAMPLE_BYTES
+        return limit - len(self._pcm)
+
+    def push(self, pcm: bytes, *, end: bool, now: int) -> None:
+        """Accept audio that the client sent just now."""
+        self._pcm += pcm
+        self._end += len(pcm) // SAMPLE_BYTES
+        self._times.append((self._end, now))
+        if end:
+            self._ends.append(self._end)
+        self.pump()
+
+    def hang_up(self, now: int) -> None:
+        """No more audio will come: an open utterance ends here."""
+        if self._turns:
+            self.push(b"", end=True, now=now)
+
+    # --- towards the stage ---
+
+    def attach(self, instance: str, send: Send) -> None:
+        """An asr process takes this stream, from the oldest sample that is still needed."""
+        self.instance, self._send = instance, send
+        self._sent = self._heard = self._base
+        self._reset = True
+        self.pump()
+
+    def detach(self) -> None:
+        """The asr process is gone."""
+        self.instance, self._send = None, None
+
+    def close(self) -> None:
+        """The session has ended."""
+        if self._send is not None:
+            self._send(AsrClose(broker=self.session.hub.epoch, sid=self.session.id), [])
+
+    def pump(self) -> None:
+        """Send what the stage has room for."""
+        while self._send is not None and self._sent - self._heard < IN_FLIGHT_S * self.sample_rate:
+            stop = min(self._end, self._sent + int(PIECE_S * self.sample_rate))
+            if self._ends and self._ends[0] <= stop:
+                stop = self._ends[0]
+            end = bool(self._ends) and self._ends[0] == stop
+            if stop == self._sent and not end:
+                return
+            message = AsrAudio(
+                broker=self.session.hub.epoch,
+                sid=self.session.id,
+                sample_rate=self.sample_rate,
+                at=self._sent,
+                reset=self._reset,
+                utterance=min(self._turns, default=self._next_utterance),
+                speaking=self._reset and bool(self._turns),
+                end=end,
+                language=self.session.language,
+            )
+            piece = bytes(self._pcm[(self._sent - self._base) * SAMPLE_BYTES : (stop - self._base) * SAMPLE_BYTES])
+            if not self._send(message, [piece]):
+                return
+            if end:
+                self._ends.popleft()
+            self._reset = False
+            self._sent = stop
+
+    # --- from the stage ---
+
+    def heard(self, message: FromStage) -> None:
+        """What the asr process says of this stream."""
+        if isinstance(message, AsrMark):
+            self._mark(message)
+        elif isinstance(message, AsrSpeechStarted):
+            self._started(message)
+        elif isinstance(message, AsrSpeechEnded):
+            self._ended(message)
+        elif isinstance(message, AsrPartial):
+            turn = self._turns.get(message.utterance)
+            if turn is not None and turn.state is State.LISTENING:
+                data = {"text": message.text, "confidence": None, "language": message.language}
+                self.session.event("transcript.partial", turn.number, data=data)
+        elif isinstance(message, AsrFinal):
+            self._final(message)
+
+    def _mark(self, message: AsrMark) -> None:
+        self._heard = max(self._heard, message.consumed)
+        self.speaking = message.speaking
+        drop = min(message.keep, self._sent) - self._base
+        if drop > 0:
+            del self._pcm[: drop * SAMPLE_BYTES]
+            self._base += drop
+        while len(self._times) > 1 and self._times[0][0] < self._base:
+            self._times.popleft()
+        self.pump()
+
+    def _time_of(self, sample: int) -> int:
+        """When the client sent this sample."""
+        for end, at in self._times:
+            if sample <= end:
+                return at
+        return self.session.hub.now()
+
+    def _started(self, message: AsrSpeechStarted) -> None:
+        if message.utterance < self._next_utterance:
+            return  # a replay
+        self._next_utterance = message.utterance + 1
+        self.speaking = True
+        session = self.session
+        if session.closing or (session.full and not session.barge_in):
+            self._turns[message.utterance] = None  # heard, but nobody can answer it
+            return
+        turn = session.new_turn("audio", self._time_of(message.at))
+        self._turns[message.utterance] = self.turn = turn
+        session.event("user.speech.started", turn.number)
+        limit = int((session.hub.config.limits.utterance_s + TRANSCRIPT_S) * 1_000_000)
+        session.hub.timers.at(session.hub.now() + limit, lambda: self._overdue(turn))
+        if session.barge_in:
+            session.interrupt("barge_in", keep=turn)
+
+    def _overdue(self, turn: Turn) -> None:
+        if turn.state is State.LISTENING:
+            turn.fail(
+                "FAILED", f"no transcript within {TRANSCRIPT_S:.0f} s of the longest utterance; see the asr log"
+            )
+
+    def _ended(self, message: AsrSpeechEnded) -> None:
+        self.speaking = False
+        turn = self._turns.get(message.utterance)
+        if turn is None or turn.state is not State.LISTENING or message.utterance <= self._closed:
+            return
+        self._closed = message.utterance
+        turn.t0 = self._time_of(message.at)
+        turn.mark("vad_end")
+        self.session.event("user.speech.ended", turn.number, data={"audio_ms": message.audio_ms})
+
+    def _final(self, message: AsrFinal) -> None:
+        self.speaking = False
+        if message.utterance not in self._turns:
+            return
+        turn = self._turns.pop(message.utterance)
+        if self.turn is turn:
+            self.turn = None
+        if turn is None or turn.state is not State.LISTENING:
+            return
+        turn.mark("asr_final")
+        data = {"text": message.text, "confidence": message.confidence, "language": message.language}
+        self.session.event("transcript.final", turn.number, data=data)
+        if message.text.strip():
+            turn.text = message.text
+            turn.state = State.WAITING
+            self.session.hub.touch(self.session)
+        else:
+            said = "I did not catch that" if message.rejected else "nothing was said"
+            turn.interrupt(self.session.timeline.end, "no_speech", message=said)

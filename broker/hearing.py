@@ -1,0 +1,71 @@
+"""Which asr process hears which session: sticky, fewest streams first, moved when a process dies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from broker.ears import Ears
+from broker.messages import FromStage, Message
+
+SendTo = Callable[[str, Message, list[Any]], bool]
+
+
+class Hearing:
+    """All streams and the asr processes that can take them."""
+
+    def __init__(self, send: SendTo) -> None:
+        self._send = send
+        self._streams: dict[str, Ears] = {}
+        self._capacity: dict[str, int] = {}
+
+    def assign(self, ears: Ears) -> None:
+        """Find an ear for this session; without one its audio waits, bounded."""
+        self._streams[ears.session.id] = ears
+        self._attach(ears)
+
+    def forget(self, sid: str) -> None:
+        """The session has ended."""
+        self._streams.pop(sid, None)
+        self._attach_waiting()
+
+    def up(self, instance: str, streams: int) -> None:
+        """An asr process is warm."""
+        self._capacity[instance] = streams
+        self._attach_waiting()
+
+    def down(self, instance: str) -> None:
+        """An asr process is gone; its streams move, from the oldest sample that is still needed."""
+        self._capacity.pop(instance, None)
+        for ears in self._streams.values():
+            if ears.instance == instance:
+                ears.detach()
+        self._attach_waiting()
+
+    def writable(self, instance: str) -> None:
+        """The process takes messages again."""
+        for ears in self._streams.values():
+            if ears.instance == instance:
+                ears.pump()
+
+    def heard(self, sid: str, message: FromStage) -> None:
+        """What a process says of a stream that is still its own."""
+        ears = self._streams.get(sid)
+        if ears is not None and ears.instance == message.src:
+            ears.heard(message)
+
+    def _attach_waiting(self) -> None:
+        for ears in self._streams.values():
+            if ears.instance is None:
+                self._attach(ears)
+
+    def _attach(self, ears: Ears) -> None:
+        load = dict.fromkeys(self._capacity, 0)
+        for other in self._streams.values():
+            if other.instance in load:
+                load[other.instance] += 1
+        free = [(count, name) for name, count in load.items() if count < self._capacity[name]]
+        if not free:
+            return
+        instance = min(free)[1]
+        ears.attach(instance, lambda message, buffers: self._send(instance, message, buffers))

@@ -1,0 +1,36 @@
+"""What sessions and turns may ask of the broker that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from broker.ledger import Ledger
+from broker.timers import Timers
+from configs.schema import Config
+
+if TYPE_CHECKING:
+    from broker.publisher import Publisher
+    from broker.sessions import Session
+
+
+class Hub(Protocol):
+    """The broker, as seen from below."""
+
+    config: Config
+    epoch: int
+    ledger: Ledger
+    timers: Timers
+    publisher: Publisher
+
+    def now(self) -> int:
+        """Monotonic microseconds."""
+        ...
+
+    def cancel(self, item_ids: Sequence[str]) -> None:
+        """Void items and tell the workers that hold them."""
+        ...
+
+    def touch(self, session: Session) -> None:
+        """Look at this session again before the loop sleeps."""
+        ...

@@ -1,0 +1,323 @@
+"""The ledger: every accepted item is either queued, leased to one worker incarnation, or finished.
+
+Rules (design 4). Credit decides who gets work. A lease ends with DONE, FAILED, CANCELLED or the worker's
+death; a dead worker's items go to the front of their queue with the next attempt number. Outputs count only
+from the attempt in force and in order, so a replay collides with its original. A death counts against an
+item only if it was the only one in progress; after two of those the item is poison and is set aside.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Protocol
+
+from broker.messages import Item, Output
+
+POISON_DEATHS = 2
+"""Workers an item may kill while alone."""
+MAX_FAILURES = 3
+"""Attempts of an item whose worker reports a retryable failure."""
+
+
+class Job(Protocol):
+    """What the ledger calls back; built by the turn that wants the work done."""
+
+    media_ms: int
+    """Length of media the item stands for; ``status`` sums it up."""
+
+    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
+        """The item as it is to be sent now: it says where its accepted output ends."""
+        ...
+
+    def output(self, message: Output, buffers: list[memoryview]) -> None:
+        """The next accepted output."""
+        ...
+
+    def done(self) -> None:
+        """The item is finished."""
+        ...
+
+    def failed(self, code: str, message: str) -> None:
+        """The item will not be tried again."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One item and where it stands."""
+
+    id: str
+    stage: str
+    job: Job
+    priority: int
+    """Smaller first: the deadline in monotonic microseconds."""
+    cost: int = 1
+    attempt: int = 0
+    outputs: int = 0
+    """Accepted in the attempt in force."""
+    worker: Worker | None = None
+    started: bool = False
+    alone: bool = False
+    """It was in progress at a death together with others: tried by itself from now on."""
+    deaths: int = 0
+    failures: int = 0
+    leased_at: int = 0
+    """Monotonic microseconds."""
+    void: bool = False
+    """Cancelled: its lease still holds credit, its outputs are refused."""
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One incarnation of an instance."""
+
+    instance: str
+    epoch: int
+    stage: str
+    credit: int = 0
+    """0 until READY."""
+    leased: dict[str, Entry] = field(default_factory=dict)
+    outstanding: int = 0
+    blocked: bool = False
+    """Its socket takes nothing at the moment."""
+
+    def room(self, entry: Entry) -> bool:
+        """Whether ``entry`` may be sent here; an item larger than the whole credit goes to an empty worker."""
+        if self.blocked or not self.credit:
+            return False
+        if self.leased and (entry.alone or any(e.alone for e in self.leased.values())):
+            return False
+        return not self.leased or self.outstanding + entry.cost <= self.credit
+
+
+@dataclass(slots=True)
+class Fallout:
+    """What a death did to the items that were leased."""
+
+    requeued: list[Entry]
+    poisoned: list[Entry]
+
+
+class Ledger:
+    """All stages' queues and leases."""
+
+    def __init__(self) -> None:
+        self.workers: dict[str, Worker] = {}
+        self._entries: dict[str, Entry] = {}
+        self._queues: dict[str, list[tuple[int, int, int, Entry]]] = {}
+        self._order = count()
+        self.refused = 0
+        """Messages of an older epoch, attempt or order."""
+
+    # --- work ---
+
+    def submit(self, item_id: str, stage: str, job: Job, *, priority: int, cost: int = 1) -> Entry:
+        """Accept an item. Ids are deterministic: one that is already known is a programming error."""
+        if item_id in self._entries:
+            raise ValueError(f"item {item_id} is already in the ledger")
+        entry = Entry(item_id, stage, job, priority, cost)
+        self._entries[item_id] = entry
+        self._push(entry, front=False)
+        return entry
+
+    def _push(self, entry: Entry, *, front: bool) -> None:
+        queue = self._queues.setdefault(entry.stage, [])
+        heapq.heappush(queue, (0 if front else 1, entry.priority, next(self._order), entry))
+
+    def dispatch(self, now: int) -> Iterator[tuple[Worker, Entry]]:
+        """Lease queued items to workers with credit, most urgent first; the caller sends them.
+
+        A caller that cannot send gives the item back with ``unlease``.
+        """
+        for stage, queue in self._queues.items():
+            while queue:
+                entry = queue[0][3]
+                if entry.void:
+                    heapq.heappop(queue)
+                    continue
+                worker = self._choose(stage, entry)
+                if worker is None:
+                    break
+                heapq.heappop(queue)
+                self._lease(worker, entry, now)
+                yield worker, entry
+
+    def _choose(self, stage: str, entry: Entry) -> Worker | None:
+        best: Worker | None = None
+        for worker in self.workers.values():
+            if (
+                worker.stage == stage
+                and worker.room(entry)
+                and (best is None or worker.outstanding < best.outstanding)
+            ):
+                best = worker
+        return best
+
+    def _lease(self, worker: Worker, entry: Entry, now: int) -> None:
+        entry.leased_at = now
+        entry.worker = worker
+        entry.outputs = 0
+        entry.started = False
+        worker.leased[entry.id] = entry
+        worker.outstanding += entry.cost
+
+    def _release(self, entry: Entry) -> None:
+        worker = entry.worker
+        if worker is not None and worker.leased.pop(entry.id, None) is not None:
+            worker.outstanding -= entry.cost
+        entry.worker = None
+
+    def unlease(self, entry: Entry) -> None:
+        """The item could not be sent: back to the front, the attempt was none."""
+        self._release(entry)
+        self._push(entry, front=True)
+
+    # --- what workers say ---
+
+    def _leased(self, src: str, epoch: int, item_id: str, attempt: int) -> Entry | None:
+        worker = self.workers.get(src)
+        if worker is None or worker.epoch != epoch:
+            self.refused += 1
+            return None
+        entry = worker.leased.get(item_id)
+        if entry is None or entry.attempt != attempt:
+            self.refused += 1
+            return None
+        return entry
+
+    def started(self, src: str, epoch: int, item_id: str, attempt: int) -> None:
+        """The worker has taken the item up."""
+        entry = self._leased(src, epoch, item_id, attempt)
+        if entry is not None:
+            entry.started = True
+
+    def output(self, message: Output) -> Entry | None:
+        """The entry that this output belongs to, or None when it is to be ignored."""
+        entry = self._leased(message.src, message.ep, message.id, message.attempt)
+        if entry is None or entry.void:
+            return None
+        if message.index != entry.outputs:
+            self.refused += 1
+            return None
+        entry.started = True
+        entry.outputs += 1
+        return entry
+
+    def done(self, src: str, epoch: int, item_id: str, attempt: int) -> Entry | None:
+        """The item is finished; None when that is void or unknown."""
+        entry = self._leased(src, epoch, item_id, attempt)
+        if entry is None:
+            return None
+        self._release(entry)
+        self._entries.pop(entry.id, None) if not entry.void else None
+        return None if entry.void else entry
+
+    def failed(self, src: str, epoch: int, item_id: str, attempt: int, *, retryable: bool) -> Entry | None:
+        """The entry that failed for good; None when it is tried again or does not count."""
+        entry = self._leased(src, epoch, item_id, attempt)
+        if entry is None:
+            return None
+        self._release(entry)
+        if entry.void:
+            return None
+        entry.failures += 1
+        if retryable and entry.failures < MAX_FAILURES:
+            entry.attempt += 1
+            self._push(entry, front=True)
+            return None
+        self._entries.pop(entry.id, None)
+        return entry
+
+    def cancelled(self, src: str, epoch: int, item_id: str, attempt: int) -> None:
+        """The worker gave the item up; one that nobody cancelled goes back to the queue."""
+        entry = self._leased(src, epoch, item_id, attempt)
+        if entry is None:
+            return
+        self._release(entry)
+        if not entry.void:
+            entry.attempt += 1
+            self._push(entry, front=True)
+
+    def overdue(self, limits: dict[str, int], now: int) -> list[Entry]:
+        """Items leased for longer than their stage's limit (microseconds) though the worker lives: lost.
+
+        Each goes back to the front of its queue with the next attempt.
+        """
+        lost = [
+            entry
+            for worker in self.workers.values()
+            for entry in worker.leased.values()
+            if not entry.void and now - entry.leased_at > limits.get(entry.stage, 1 << 62)
+        ]
+        for entry in lost:
+            self._release(entry)
+            entry.attempt += 1
+            self._push(entry, front=True)
+        return lost
+
+    def cancel(self, item_ids: Sequence[str]) -> dict[Worker, list[str]]:
+        """Void these items; returns which workers hold some of them and must be told."""
+        told: dict[Worker, list[str]] = {}
+        for item_id in item_ids:
+            entry = self._entries.pop(item_id, None)
+            if entry is None:
+                continue
+            entry.void = True
+            if entry.worker is not None:
+                told.setdefault(entry.worker, []).append(item_id)
+        return told
+
+    # --- membership ---
+
+    def up(self, instance: str, epoch: int, stage: str) -> Worker:
+        """A new incarnation; it gets work once it has credit."""
+        worker = self.workers[instance] = Worker(instance, epoch, stage)
+        return worker
+
+    def ready(self, src: str, epoch: int, credit: int) -> Worker | None:
+        """The worker is warm."""
+        worker = self.workers.get(src)
+        if worker is None or worker.epoch != epoch:
+            self.refused += 1
+            return None
+        worker.credit = credit
+        return worker
+
+    def down(self, instance: str, epoch: int, *, commanded: bool) -> Fallout:
+        """Fence an incarnation: its leases go back to the front, or are set aside as poison."""
+        worker = self.workers.get(instance)
+        if worker is None or worker.epoch != epoch:
+            return Fallout([], [])
+        del self.workers[instance]
+        held = [e for e in worker.leased.values() if not e.void]
+        in_progress = [e for e in held if e.started]
+        if not commanded:
+            if len(in_progress) == 1:
+                in_progress[0].deaths += 1
+            for entry in in_progress:
+                entry.alone = True
+        fallout = Fallout([], [])
+        for entry in held:
+            self._release(entry)
+            if entry.deaths >= POISON_DEATHS:
+                self._entries.pop(entry.id, None)
+                fallout.poisoned.append(entry)
+            else:
+                entry.attempt += 1
+                self._push(entry, front=True)
+                fallout.requeued.append(entry)
+        return fallout
+
+    # --- status ---
+
+    def backlog(self) -> dict[str, dict[str, int]]:
+        """``status.queues``: items and media ms per stage, queued and leased."""
+        table: dict[str, dict[str, int]] = {}
+        for entry in self._entries.values():
+            row = table.setdefault(entry.stage, {"items": 0, "media_ms": 0})
+            row["items"] += 1
+            row["media_ms"] += entry.job.media_ms
+        return table

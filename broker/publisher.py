@@ -1,0 +1,133 @@
+"""The public stream (contract 3): topics, headers, sequence of events, init for joiners, rings.
+
+Runs in the broker's loop; the one writer of the XPUB socket. PUB/SUB is at most once: what a slow subscriber
+loses stays in the ring for ``segments`` and ``events``.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import zmq
+
+from broker.ring import Ring
+from configs.schema import Ring as RingConfig
+
+PUBLIC_VERSION = 1
+
+
+@dataclass(slots=True, eq=False)
+class Channel:
+    """What is kept of one session's output; outlives the session by ``ring.keep_s``."""
+
+    sid: str
+    init: bytes
+    mime: str
+    media: Ring
+    events: Ring
+    next_n: int = 0
+    gen: int = 0
+    ended: bool = False
+
+
+class Publisher:
+    """Writes the stream."""
+
+    def __init__(self, socket: zmq.Socket[bytes], boot: str, ring: RingConfig) -> None:
+        self._socket = socket
+        self._boot = boot
+        self._ring = ring
+        self._channels: dict[str, Channel] = {}
+        self.subscriptions = 0
+
+    def open(self, sid: str, init: bytes, mime: str) -> Channel:
+        """Begin a session's output: rings, and ``init`` for those who subscribed early."""
+        media = Ring(self._ring.bytes_per_session, 1 << 30)
+        events = Ring(self._ring.bytes_per_session, self._ring.events_per_session)
+        channel = self._channels[sid] = Channel(sid, init, mime, media, events)
+        self._send_init(channel)
+        return channel
+
+    def close(self, channel: Channel) -> None:
+        """Forget a session's output."""
+        self._channels.pop(channel.sid, None)
+
+    def find(self, sid: str) -> Channel | None:
+        """The output of a session that lives or has ended a short while ago."""
+        return self._channels.get(sid)
+
+    # --- media ---
+
+    def _media_header(self, channel: Channel, kind: str, payload: bytes, **fields: Any) -> bytes:
+        header: dict[str, Any] = {"v": PUBLIC_VERSION, "boot": self._boot, "sid": channel.sid, "kind": kind}
+        header |= {"gen": channel.gen, "turn": 0, "seq": None, "pts": 0, "dur": 0, "frames": 0}
+        header |= fields
+        header |= {"mime": channel.mime, "crc32": zlib.crc32(payload)}
+        header.setdefault("degraded", None)
+        header["sent_ns"] = time.time_ns()
+        return bytes(msgpack.packb(header))
+
+    def _send_init(self, channel: Channel) -> None:
+        header = self._media_header(channel, "init", channel.init)
+        self._socket.send_multipart([f"seg.{channel.sid}.".encode(), header, channel.init])
+
+    def media(self, channel: Channel, seq: int, payload: bytes, **fields: Any) -> None:
+        """Publish one media segment and keep it."""
+        header = self._media_header(channel, "media", payload, seq=seq, **fields)
+        channel.media.add(seq, header, payload)
+        self._socket.send_multipart([f"seg.{channel.sid}.".encode(), header, payload], copy=False)
+
+    # --- events ---
+
+    def event(
+        self,
+        channel: Channel,
+        event: str,
+        turn: int | None = None,
+        *,
+        pts: int | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        """Publish one event and keep it."""
+        n, channel.next_n = channel.next_n, channel.next_n + 1
+        header: dict[str, Any] = {"v": PUBLIC_VERSION, "boot": self._boot, "sid": channel.sid, "n": n}
+        header |= {"event": event, "turn": turn}
+        if pts is not None:
+            header["pts"] = pts
+        header["data"] = data or {}
+        packed = bytes(msgpack.packb(header))
+        channel.events.add(n, packed)
+        self._socket.send_multipart([f"evt.{channel.sid}.".encode(), packed, b""])
+
+    def template(self, template_id: str, phase: str, done: int, total: int) -> None:
+        """Progress of a preparation."""
+        header = {"v": PUBLIC_VERSION, "boot": self._boot, "template_id": template_id}
+        header |= {"phase": phase, "done": done, "total": total}
+        self._socket.send_multipart([f"tpl.{template_id}.".encode(), msgpack.packb(header), b""])
+
+    def beacon(self, uptime_s: float, sessions: int, status: str) -> None:
+        """Once a second: the daemon lives."""
+        header = {"v": PUBLIC_VERSION, "boot": self._boot, "uptime_s": uptime_s}
+        header |= {"sessions": sessions, "status": status}
+        self._socket.send_multipart([b"sys.", msgpack.packb(header), b""])
+
+    # --- subscribers ---
+
+    def subscription(self, frame: bytes) -> None:
+        """Apply one subscription, then send the inits it covers: nobody sees media first."""
+        topic = frame[1:]
+        if frame[:1] == b"\x00":
+            self._socket.setsockopt(zmq.UNSUBSCRIBE, topic)
+            self.subscriptions = max(0, self.subscriptions - 1)
+            return
+        if frame[:1] != b"\x01":
+            return  # a stranger's message on the stream socket; nothing to answer on XPUB
+        self._socket.setsockopt(zmq.SUBSCRIBE, topic)
+        self.subscriptions += 1
+        for channel in self._channels.values():
+            if f"seg.{channel.sid}.".encode().startswith(topic):
+                self._send_init(channel)

@@ -1,0 +1,142 @@
+"""All sessions: starting, expiring, ending, and what of them can still be read afterwards."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from broker.hub import Hub
+from broker.publisher import Channel
+from broker.requests import ControlError
+from broker.sessions import Session
+
+log = structlog.get_logger()
+
+Ended = Callable[[dict[str, int]], None]
+
+
+class Registry:
+    """Sessions by id."""
+
+    def __init__(self, hub: Hub, on_end: Callable[[str], None]) -> None:
+        self._hub = hub
+        self._on_end = on_end
+        self.live: dict[str, Session] = {}
+        self._reserved: set[str] = set()
+        self._waiters: dict[str, list[Ended]] = {}
+
+    def reserve(self, wanted: str | None) -> str:
+        """An id for a session that is about to start.
+
+        Raises:
+            ControlError: ALREADY_EXISTS, or BUSY when there are too many sessions.
+        """
+        limit = self._hub.config.limits.sessions
+        if len(self.live) + len(self._reserved) >= limit:
+            raise ControlError(
+                "BUSY", f"{limit} sessions are live, the limit; end one or raise limits.sessions", 1000
+            )
+        sid = wanted or secrets.token_urlsafe(16)
+        if sid in self.live or sid in self._reserved:
+            raise ControlError("ALREADY_EXISTS", f"session {sid!r} is live; choose another id or end it first")
+        self._reserved.add(sid)
+        return sid
+
+    def release(self, sid: str) -> None:
+        """The session did not start after all."""
+        self._reserved.discard(sid)
+
+    def start(self, sid: str, init: bytes, mime: str, **settings: Any) -> Session:
+        """Begin a session under a reserved id."""
+        self._reserved.discard(sid)
+        old = self._hub.publisher.find(sid)
+        if old is not None:
+            self._hub.publisher.close(old)
+        channel = self._hub.publisher.open(sid, init, mime)
+        session = self.live[sid] = Session(self._hub, sid, channel, **settings)
+        session.event("session.started")
+        self._watch(session)
+        log.info("session.started", sid=sid, template=session.template.id, mode=session.mode)
+        return session
+
+    def find(self, sid: str) -> Session:
+        """A live session; the request counts as a sign of life.
+
+        Raises:
+            ControlError: NOT_FOUND.
+        """
+        session = self.live.get(sid)
+        if session is None:
+            raise ControlError("NOT_FOUND", f"no session {sid!r}: it was never started, has ended or expired")
+        session.last_request = self._hub.now()
+        return session
+
+    def channel(self, sid: str) -> Channel:
+        """What can be read of a session that lives or ended a short while ago.
+
+        Raises:
+            ControlError: NOT_FOUND.
+        """
+        channel = self._hub.publisher.find(sid)
+        if channel is None:
+            keep = self._hub.config.ring.keep_s
+            raise ControlError(
+                "NOT_FOUND", f"no session {sid!r}: media and events are kept {keep:.0f} s after its end"
+            )
+        session = self.live.get(sid)
+        if session is not None:
+            session.last_request = self._hub.now()
+        return channel
+
+    def _watch(self, session: Session) -> None:
+        limit = int(self._hub.config.limits.session_idle_s * 1_000_000)
+
+        def look() -> None:
+            if self.live.get(session.id) is not session:
+                return
+            due = session.last_request + limit
+            if due <= self._hub.now():
+                self.end(session, "expired", drain=False)
+            else:
+                self._hub.timers.at(due, look)
+
+        self._hub.timers.at(session.last_request + limit, look)
+
+    def end(self, session: Session, reason: str, *, drain: bool, then: Ended | None = None) -> None:
+        """End a session, after its turns when ``drain``; ``then`` gets its totals."""
+        if then is not None:
+            self._waiters.setdefault(session.id, []).append(then)
+        session.closing = True
+        if session.ears is not None:
+            session.ears.hang_up(self._hub.now())
+        if not drain:
+            session.interrupt(reason)
+        if session.idle:
+            self._finish(session, reason)
+        elif not session.on_idle:
+            session.on_idle.append(lambda: self._finish(session, reason))
+
+    def _finish(self, session: Session, reason: str) -> None:
+        if self.live.pop(session.id, None) is None:
+            return
+        session.close()
+        if session.ears is not None:
+            session.ears.close()
+        self._on_end(session.id)
+        session.event("session.ended", data={"reason": reason})
+        channel = session.channel
+        channel.ended = True
+        totals = session.totals()
+        log.info("session.ended", sid=session.id, reason=reason, **totals)
+        for then in self._waiters.pop(session.id, []):
+            then(totals)
+        keep = int(self._hub.config.ring.keep_s * 1_000_000)
+
+        def forget() -> None:
+            if self._hub.publisher.find(session.id) is channel:
+                self._hub.publisher.close(channel)
+
+        self._hub.timers.at(self._hub.now() + keep, forget)

@@ -1,0 +1,42 @@
+"""How a turn's speech is cut into segments: latency first, then efficiency (design 3). Pure."""
+
+from __future__ import annotations
+
+QUANTUM_SAMPLES = 15_360
+"""320 ms at 48 kHz: 8 video frames, 15 AAC frames."""
+QUANTUM_FRAMES = 8
+RAMP = (1, 1, 2)
+"""Quanta of the first segments of a turn."""
+STEADY = 3
+"""Quanta that later segments have at least."""
+
+
+def quanta_ready(end: int, planned: int, look_ahead: int, *, ended: bool) -> int:
+    """Whole quanta that can be rendered after sample ``planned``.
+
+    Args:
+        end: samples of the turn's audio that are known.
+        planned: samples already cut into segments.
+        look_ahead: samples that must be known beyond a segment.
+        ended: no more audio will come; the last quantum is padded with silence.
+    """
+    if ended:
+        return max(0, -(-(end - planned) // QUANTUM_SAMPLES))
+    return max(0, (end - look_ahead - planned) // QUANTUM_SAMPLES)
+
+
+def segment_quanta(index: int, ready: int, longest: int, *, flush: bool) -> int:
+    """Length of segment ``index`` of a turn in quanta, 0 to wait for more audio.
+
+    Args:
+        ready: quanta that could be rendered now.
+        longest: ``max_segment_ms`` in quanta.
+        flush: cut what there is: the turn has ended, its call wants an answer, or the clock is near.
+    """
+    if index < len(RAMP):
+        least = most = min(RAMP[index], longest)
+    else:
+        least, most = min(STEADY, longest), longest
+    if ready >= least:
+        return min(ready, most)
+    return ready if flush else 0

@@ -1,0 +1,234 @@
+"""One session: its turns, timeline, history, and what it publishes. State of the broker; driven by its loop."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from broker.messages import TemplateRef
+from broker.render import Segment
+from broker.speech import SAMPLE_BYTES, faded
+from broker.timeline import Timeline
+from broker.timers import Timer
+from broker.turns import State, Turn
+from models.media.stamp import stamp
+
+if TYPE_CHECKING:
+    from broker.ears import Ears
+    from broker.hub import Hub
+    from broker.publisher import Channel
+
+RECENT_SAMPLES = 4 * 48_000
+"""Published audio that is kept for the run-in of the next encoder; more than any lead."""
+HISTORY_CHARS = 64_000
+"""Bound of the conversation beside the number of messages."""
+
+
+class Session:
+    """A client's conversation with one template.
+
+    Args:
+        channel: where its media and events go.
+        template: what is shown; width and height are in ``channel.init`` already.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        sid: str,
+        channel: Channel,
+        template: TemplateRef,
+        *,
+        mode: str,
+        barge_in: bool,
+        voice: str,
+        language: str,
+        system_prompt: str,
+        quality: str,
+    ) -> None:
+        self.hub = hub
+        self.id = sid
+        self.channel = channel
+        self.template = template
+        self.mode = mode
+        self.barge_in = barge_in
+        self.voice = voice
+        self.language = language
+        self.quality = quality
+        self.timeline = Timeline(paced=mode == "realtime", lead_us=hub.config.timeline.lead_ms * 1000)
+        self.current: Turn | None = None
+        self.waiting: deque[Turn] = deque()
+        self.ears: Ears | None = None
+        self.feeding: Turn | None = None
+        """The turn that ``process_segment`` calls go to, until its last one."""
+        self.turns = 0
+        self.frames = 0
+        self.media_us = 0
+        self.degraded_us = 0
+        self.degraded: str | None = None
+        self.last_request = hub.now()
+        self.on_idle: list[Callable[[], None]] = []
+        """Called once when no turn is left."""
+        self.closing = False
+        self._system_prompt = system_prompt
+        self._history: deque[tuple[str, str]] = deque()
+        self._recent = b""
+        self._timer: Timer | None = None
+
+    # --- conversation ---
+
+    def remember(self, role: str, text: str) -> None:
+        """Add to the history, forgetting the oldest lines above its bounds."""
+        self._history.append((role, text))
+        while len(self._history) > self.hub.config.limits.history_messages or (
+            len(self._history) > 1 and sum(len(t) for _, t in self._history) > HISTORY_CHARS
+        ):
+            self._history.popleft()
+
+    def conversation(self) -> list[tuple[str, str]]:
+        """What a language model is given."""
+        system = [("system", self._system_prompt)] if self._system_prompt else []
+        return [*system, *self._history]
+
+    # --- turns ---
+
+    def new_turn(self, source: str, t0: int, text: str = "") -> Turn:
+        """Accept a turn; it begins when those before it are over."""
+        self.turns += 1
+        turn = Turn(self, self.turns, source, t0, text)
+        self.waiting.append(turn)
+        self.hub.touch(self)
+        return turn
+
+    @property
+    def full(self) -> bool:
+        """Whether no more turns may wait."""
+        waiting = len(self.waiting) - (1 if self.current is None and self.waiting else 0)
+        return waiting >= self.hub.config.limits.turns_waiting
+
+    @property
+    def idle(self) -> bool:
+        """Whether no turn runs or waits."""
+        return self.current is None and not self.waiting
+
+    def turn_over(self, turn: Turn) -> None:
+        """A turn has ended, however."""
+        if self.current is turn:
+            self.current = None
+        elif turn in self.waiting:
+            self.waiting.remove(turn)
+        if self.feeding is turn:
+            self.feeding = None
+        self.hub.touch(self)
+
+    def interrupt(self, reason: str, turn: int | None = None, keep: Turn | None = None) -> tuple[int | None, int]:
+        """Cut the current and all waiting turns (but ``keep``): contract 2's ``interrupt``.
+
+        Returns the number of the turn that was cut (None: nothing to cut) and ``flush_from``.
+        """
+        now = self.hub.now()
+        doomed = [t for t in (self.current, *self.waiting) if t is not None and t is not keep]
+        if turn is not None and all(t.number != turn for t in doomed):
+            doomed = []
+        if not doomed:
+            return None, self.timeline.end
+        before = self.timeline.end
+        flush_from = self.timeline.cut(now)
+        self.channel.gen = self.timeline.gen
+        self._cut_audio(before - flush_from)
+        for victim in doomed:
+            victim.interrupt(flush_from, reason)
+        return doomed[0].number, flush_from
+
+    def _cut_audio(self, dropped_us: int) -> None:
+        samples = dropped_us * 48 // 1000
+        kept = self._recent[: len(self._recent) - samples * SAMPLE_BYTES] if samples else self._recent
+        self._recent = faded(kept)
+
+    def advance(self) -> None:
+        """Let the turns go on; sets the timer for the next look."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = self.hub.now()
+        wake: int | None = None
+        while True:
+            if self.current is None:
+                if not self.waiting or self.waiting[0].state is not State.WAITING:
+                    break
+                self.current = self.waiting.popleft()
+                self.current.begin()
+            turn = self.current
+            wake = turn.advance(now)
+            if self.current is turn:
+                break
+        if wake is not None:
+            self._timer = self.hub.timers.at(wake, lambda: self.hub.touch(self))
+        if self.idle and self.on_idle:
+            callbacks, self.on_idle = self.on_idle, []
+            for callback in callbacks:
+                callback()
+
+    def close(self) -> None:
+        """No more looks."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # --- publishing ---
+
+    def event(
+        self, event: str, turn: int | None = None, *, pts: int | None = None, data: dict[str, Any] | None = None
+    ) -> None:
+        """Publish an event of this session."""
+        self.hub.publisher.event(self.channel, event, turn, pts=pts, data=data)
+
+    def tail(self, samples: int) -> bytes:
+        """The last published samples, silence where there are fewer."""
+        size = samples * SAMPLE_BYTES
+        return (bytes(size) + self._recent)[-size:]
+
+    def publish(self, turn: Turn, segment: Segment, pcm: bytes, now: int) -> int:
+        """Give a ready segment its place and send it; returns its seq."""
+        self._tell_degraded(turn, segment)
+        place = self.timeline.publish(segment.dur, now, first=segment.index == 0)
+        mfhd_at, video_at, audio_at = segment.marks
+        payload = stamp(segment.payload, mfhd_at, video_at, audio_at, seq=place.seq, pts_us=place.pts)
+        self.hub.publisher.media(
+            self.channel,
+            place.seq,
+            payload,
+            turn=turn.number,
+            pts=place.pts,
+            dur=segment.dur,
+            frames=segment.frames,
+            last=segment.last,
+            degraded=segment.degraded,
+        )
+        self._recent = (self._recent + pcm)[-RECENT_SAMPLES * SAMPLE_BYTES :]
+        self.frames += segment.frames
+        self.media_us += segment.dur
+        if segment.degraded:
+            self.degraded_us += segment.dur
+        return place.seq
+
+    def _tell_degraded(self, turn: Turn, segment: Segment) -> None:
+        if segment.degraded == self.degraded:
+            return
+        self.degraded = segment.degraded
+        if segment.degraded is None:
+            self.event("recovered", turn.number)
+        else:
+            data = {"level": segment.degraded, "stage": "lipsync", "reason": segment.reason}
+            self.event("degraded", turn.number, data=data)
+
+    def totals(self) -> dict[str, int]:
+        """The result of ``end_session``."""
+        return {
+            "turns": self.turns,
+            "segments": self.timeline.seq,
+            "frames": self.frames,
+            "media_us": self.media_us,
+            "late": self.timeline.late,
+            "degraded_us": self.degraded_us,
+        }

@@ -1,0 +1,76 @@
+"""Media time of one session: contiguous pts, pacing by the media clock, cuts. Pure: ``now`` is handed in.
+
+All values are integer microseconds. The rules are contract 3's: when a segment is published and nothing
+published is still ahead of the clock, the clock is anchored at that segment; between turns it stands still at
+the end of what was published.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+QUANTUM_US = 320_000
+CUT_MARGIN_US = 40_000
+"""A cut lies at least one frame ahead of the clock, so that a player can still act on it."""
+
+
+class Stamp(NamedTuple):
+    """Place of a published segment."""
+
+    seq: int
+    pts: int
+    late: bool
+
+
+class Timeline:
+    """One session's clock, sequence numbers and generations.
+
+    Args:
+        paced: False for offline sessions, which publish as fast as they can.
+        lead_us: how far ahead of the clock a segment may be published.
+    """
+
+    def __init__(self, *, paced: bool, lead_us: int) -> None:
+        self.paced = paced
+        self.lead_us = lead_us
+        self.gen = 0
+        self.seq = 0
+        self.end = 0
+        """Where the next segment begins: the end of what is published and valid."""
+        self.late = 0
+        self._anchor: tuple[int, int] | None = None
+
+    def clock(self, now: int) -> int:
+        """The media clock: what a player without delay shows now. Offline: the end of what is published."""
+        if self._anchor is None or not self.paced:
+            return self.end
+        pts, at = self._anchor
+        return min(pts + now - at, self.end)
+
+    def wait(self, pts: int, now: int) -> int:
+        """Microseconds until a segment at ``pts`` may be published; 0: now."""
+        if not self.paced:
+            return 0
+        return max(0, pts - self.lead_us - self.clock(now))
+
+    def publish(self, dur: int, now: int, *, first: bool) -> Stamp:
+        """Give the next segment its place. ``first`` of its turn is never late: nobody waited for media."""
+        pts = self.end
+        late = False
+        if self.paced and (self._anchor is None or self.clock(now) >= pts):
+            self._anchor = (pts, now)
+            late = not first
+        self.late += late
+        self.end = pts + dur
+        seq, self.seq = self.seq, self.seq + 1
+        return Stamp(seq, pts, late)
+
+    def cut(self, now: int) -> int:
+        """Begin a new generation; returns ``flush_from`` (contract 3)."""
+        flush_from = self.end
+        if self.paced:
+            reach = self.clock(now) + CUT_MARGIN_US
+            flush_from = min(self.end, -(-reach // QUANTUM_US) * QUANTUM_US)
+        self.end = flush_from
+        self.gen += 1
+        return flush_from

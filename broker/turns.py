@@ -1,0 +1,323 @@
+"""One turn: from accepted words or audio to published segments. Owned by its session, driven by ``advance``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from broker.answer import LlmJob, heard_text
+from broker.ledger import Job
+from broker.messages import Line
+from broker.render import FUTURE, PAST, POST_ROLL, PRE_ROLL, EncodeJob, LipsyncJob, Segment, Stage
+from broker.segments import QUANTUM_SAMPLES, quanta_ready, segment_quanta
+from broker.speech import SpeechTrack, to_samples, to_us
+from broker.timeline import QUANTUM_US
+from broker.voices import AudioFormat, AudioVoice, TextVoice
+from models.text.sentences import sentences
+
+if TYPE_CHECKING:
+    from broker.sessions import Session
+
+MARKS = (
+    "vad_end",
+    "asr_final",
+    "llm_first_token",
+    "llm_first_sentence",
+    "tts_first_audio",
+    "lipsync_first",
+    "encode_first",
+    "first_segment",
+    "last_segment",
+)
+SPEECH_AHEAD_US = 10_000_000
+LIPSYNC_AHEAD_US = 3_000_000
+ENCODE_AHEAD_US = 2_000_000
+"""How far beyond the clock each stage may work for a session (design 4)."""
+ENCODE_TIME_US = 180_000
+"""Kept back for encoding: crops that come later than this before their time are not waited for."""
+FIRST_CROPS_US = 2_500_000
+"""How long the first segment of a turn, which has no deadline of its own, waits for its crops."""
+CARRIED_MAX_MS = 399
+"""Below 320 ms + look-ahead by construction; the converter's own few ms of delay are not carried audio."""
+STARVING_US = 600_000
+"""With less media than this ahead of the clock, what audio there is is cut without waiting for more."""
+
+
+class State(Enum):
+    """A turn's life."""
+
+    LISTENING = "listening"
+    WAITING = "waiting"
+    RUNNING = "running"
+    OVER = "over"
+
+
+class Turn:
+    """One turn of a session.
+
+    Args:
+        source: "say", "chat", "audio" (spoken question) or "segment" (the client's own audio).
+        t0: monotonic microseconds that ``timings_ms`` counts from.
+    """
+
+    def __init__(self, session: Session, number: int, source: str, t0: int, text: str = "") -> None:
+        self.session = session
+        self.hub = session.hub
+        self.number = number
+        self.source = source
+        self.t0 = t0
+        self.text = text
+        self.state = State.LISTENING if source == "audio" else State.WAITING
+        self.track = SpeechTrack()
+        self.voice: TextVoice | AudioVoice = TextVoice(self, self.track)
+        self.published = 0
+        """Quanta published."""
+        self.flush_to = 0
+        """Quanta of a client's own audio that its calls have completed: cut without waiting for more."""
+        self.seqs: list[tuple[int, int]] = []
+        """(seq, end in quanta) of published segments, for ``process_segment`` replies."""
+        self.calls = 0
+        """``process_segment`` calls so far."""
+        self.when_published: list[tuple[int, Callable[[], None]]] = []
+        """Called once that many quanta are published, or the turn is over."""
+        self._marks: dict[str, int] = {}
+        self._items: list[str] = []
+        self._segments: list[Segment] = []
+        self._planned = 0
+        self._count = 0
+        self._pts0: int | None = None
+        self._reply: list[str] = []
+
+    def audio(self, audio_format: AudioFormat) -> AudioVoice:
+        """Make this a turn of the client's own audio."""
+        self.voice = voice = AudioVoice(self, self.track, audio_format)
+        return voice
+
+    def complete_calls(self) -> int:
+        """Cut all whole quanta that the client's calls so far determine; returns the ms carried over."""
+        voice = self.voice
+        assert isinstance(voice, AudioVoice)
+        done = self.flush_to * QUANTUM_SAMPLES
+        self.flush_to += quanta_ready(voice.ready, done, FUTURE, ended=voice.closed)
+        if voice.closed:
+            return 0
+        total = voice.frames * 48_000 // voice.format.sample_rate
+        return min(CARRIED_MAX_MS, (total - self.flush_to * QUANTUM_SAMPLES) // 48)
+
+    # --- called by jobs ---
+
+    def submit(self, stage: str, index: int, job: Job, *, at: int, cost: int = 1) -> str:
+        """Put an item into the ledger; ``at`` is the sample of the turn it is needed for."""
+        item_id = f"{self.session.id}/{self.number}/{stage}/{index}"
+        pts = (self._pts0 if self._pts0 is not None else self.session.timeline.end) + to_us(at)
+        self.hub.ledger.submit(item_id, stage, job, priority=self.deadline(pts), cost=cost)
+        self._items.append(item_id)
+        return item_id
+
+    def deadline(self, pts: int) -> int:
+        """Monotonic microseconds when the clock reaches ``pts``."""
+        now = self.hub.now()
+        return now + max(0, pts - self.session.timeline.clock(now))
+
+    def mark(self, name: str) -> None:
+        """Note the first time something happened."""
+        self._marks.setdefault(name, self.hub.now())
+
+    def mark_at(self, name: str, at: int) -> None:
+        """Note when something happened."""
+        self._marks.setdefault(name, at)
+
+    def said(self, text: str) -> None:
+        """More of the reply's text."""
+        self._reply.append(text)
+        self.session.event("reply.delta", self.number, data={"text": text})
+
+    def speak(self, sentence: str) -> None:
+        """One more sentence to be spoken."""
+        assert isinstance(self.voice, TextVoice)
+        self.voice.add(sentence)
+
+    def close_text(self) -> None:
+        """No more sentences."""
+        self.voice.close()
+
+    def without_lipsync(self, segment: Segment, reason: str) -> None:
+        """Publish a segment with the template's own pixels."""
+        if segment.stage in (Stage.PLANNED, Stage.LIPSYNC):
+            segment.stage = Stage.CROPS
+            segment.crops = []
+            segment.degraded = "audio_only"
+            segment.reason = reason
+
+    def fail(self, code: str, message: str) -> None:
+        """End as ``turn.failed``; what is published stays."""
+        self._finish("turn.failed", {"code": code, "message": message}, self._heard())
+
+    # --- called by the session ---
+
+    def begin(self) -> None:
+        """The turn is the current one from now on."""
+        self.state = State.RUNNING
+        self.session.event("turn.started", self.number, data={"source": self.source})
+        if self.source == "say":
+            self.said(self.text)
+            for sentence in sentences(self.text):
+                self.speak(sentence)
+            self.close_text()
+        elif self.source in ("chat", "audio"):
+            self.session.remember("user", self.text)
+            history = [Line(*line) for line in self.session.conversation()]
+            self.submit("llm", 0, LlmJob(self, history), at=0)
+
+    def advance(self, now: int) -> int | None:
+        """Do all that can be done now; returns when to look again (monotonic us), None to wait for events."""
+        timeline = self.session.timeline
+        clock = timeline.clock(now)
+        base = self._pts0 if self._pts0 is not None else timeline.end
+        self.voice.pump(to_samples(max(0, clock + SPEECH_AHEAD_US - base)))
+        wakes = [self._plan(now, clock), self._render(now, clock), self._publish(now)]
+        if self.state is State.RUNNING and self._complete():
+            self._finish("turn.ended", {"timings_ms": self.timings()}, "".join(self._reply))
+            return None
+        return min((w for w in wakes if w is not None), default=None)
+
+    def _complete(self) -> bool:
+        return self.track.ended and not self._segments and self._planned >= self.track.end
+
+    def interrupt(self, flush_from: int, reason: str, **data: Any) -> None:
+        """End as ``turn.interrupted``: nothing of this turn is published any more."""
+        heard = self._heard(flush_from) if self.state is State.RUNNING else ""
+        self._finish("turn.interrupted", {"flush_from": flush_from, "reason": reason, **data}, heard)
+
+    def timings(self) -> dict[str, int | None]:
+        """Moments in ms since t0, None where the turn did not pass."""
+        return {name: (self._marks[name] - self.t0) // 1000 if name in self._marks else None for name in MARKS}
+
+    def _heard(self, until_pts: int | None = None) -> str:
+        if self._pts0 is None or isinstance(self.voice, AudioVoice):
+            return ""
+        until = (self.session.timeline.end if until_pts is None else until_pts) - self._pts0
+        words, _ = self.track.spans(0, max(0, until))
+        return heard_text(self.voice.sentences, words, until)
+
+    def _finish(self, event: str, data: dict[str, Any], heard: str) -> None:
+        if self.state is State.OVER:
+            return
+        began, self.state = self.state is State.RUNNING, State.OVER
+        self.hub.cancel(self._items)
+        self._segments.clear()
+        if began and heard:
+            self.session.remember("assistant", heard)
+        self.session.event(event, self.number, data=data)
+        self._tell_published()
+        self.session.turn_over(self)
+
+    def _tell_published(self) -> None:
+        due = [w for w in self.when_published if self.state is State.OVER or self.published >= w[0]]
+        self.when_published = [w for w in self.when_published if w not in due]
+        for _, answer in due:
+            answer()
+
+    # --- segments ---
+
+    def _plan(self, now: int, clock: int) -> int | None:
+        """Cut speech into segments up to the lip-sync work-ahead."""
+        timeline = self.session.timeline
+        longest = self.hub.config.timeline.max_segment_ms * 1000 // QUANTUM_US
+        while True:
+            ready = quanta_ready(self.track.end, self._planned, FUTURE, ended=self.track.ended)
+            if not ready:
+                return None
+            if self._pts0 is None:
+                self._pts0 = timeline.end
+            pts = self._pts0 + to_us(self._planned)
+            if pts >= clock + LIPSYNC_AHEAD_US:
+                return now + pts - clock - LIPSYNC_AHEAD_US + 1
+            left = pts - clock
+            flush = (
+                self.track.ended
+                or self._planned // QUANTUM_SAMPLES + ready <= self.flush_to
+                or (timeline.paced and self._count > 0 and left < STARVING_US)
+            )
+            quanta = segment_quanta(self._count, ready, longest, flush=flush)
+            if not quanta:
+                return now + left - STARVING_US + 1 if timeline.paced and self._count else None
+            self._cut(quanta, pts, now)
+
+    def _cut(self, quanta: int, pts: int, now: int) -> None:
+        segment = Segment(self._count, self._planned, quanta, pts, now)
+        self._segments.append(segment)
+        self._planned += segment.samples
+        self._count += 1
+        segment.stage = Stage.LIPSYNC
+        self.submit("lipsync", segment.index, LipsyncJob(self, segment), at=segment.first, cost=segment.frames)
+
+    def _render(self, now: int, clock: int) -> int | None:
+        """Give up on late crops, send complete ones to encode."""
+        wake: int | None = None
+        for segment in self._segments:
+            left = segment.pts - clock
+            if segment.stage is Stage.LIPSYNC and self.session.timeline.paced:
+                due = now + left - ENCODE_TIME_US if self.published else segment.planned_at + FIRST_CROPS_US
+                if due <= now:
+                    self.hub.cancel([f"{self.session.id}/{self.number}/lipsync/{segment.index}"])
+                    self.without_lipsync(segment, "lip-sync missed the segment's deadline")
+                else:
+                    wake = due if wake is None else min(wake, due)
+            if segment.stage is Stage.CROPS:
+                if left < ENCODE_AHEAD_US:
+                    segment.stage = Stage.ENCODE
+                    self.submit("encode", segment.index, EncodeJob(self, segment), at=segment.first)
+                else:
+                    due = now + left - ENCODE_AHEAD_US + 1
+                    wake = due if wake is None else min(wake, due)
+        return wake
+
+    def encoder_pcm(self, segment: Segment) -> bytes:
+        """Samples from 4 AAC frames before the segment to 2 after it."""
+        lead_in = self.session.tail(PRE_ROLL) if segment.first == 0 else b""
+        first = segment.first if lead_in else segment.first - PRE_ROLL
+        return lead_in + self.track.window(first, segment.first + segment.samples + POST_ROLL)
+
+    def _publish(self, now: int) -> int | None:
+        """Publish what is ready and due, in order."""
+        while self._segments and self._segments[0].stage is Stage.READY:
+            segment = self._segments[0]
+            wait = self.session.timeline.wait(segment.pts, now)
+            if wait:
+                return now + wait
+            self._segments.pop(0)
+            end = segment.first + segment.samples
+            segment.last = self.track.ended and not self._segments and end >= self.track.end
+            self._announce(segment)
+            self.mark("first_segment")
+            self.published += segment.quanta
+            seq = self.session.publish(self, segment, self.track.window(segment.first, end), now)
+            self.seqs.append((seq, self.published))
+            self._tell_published()
+            self.track.trim(end - PAST)
+            if segment.last:
+                self.mark("last_segment")
+                pts = segment.pts + to_us(self.track.end - segment.first)
+                self.session.event("speech.ended", self.number, pts=pts)
+        return None
+
+    def _announce(self, segment: Segment) -> None:
+        """Events that belong before a segment."""
+        assert self._pts0 is not None
+        for sentence in self.voice.sentences:
+            if sentence.announced or sentence.start is None:
+                continue
+            if sentence.start >= segment.first + segment.samples:
+                break
+            sentence.announced = True
+            data = {
+                "index": sentence.index,
+                "text": sentence.text,
+                "pts": self._pts0 + to_us(sentence.start),
+                "dur": to_us(sentence.length) if sentence.done else None,
+            }
+            self.session.event("sentence", self.number, data=data)
+        if segment.index == 0:
+            self.session.event("speech.started", self.number, pts=segment.pts)

@@ -1,0 +1,215 @@
+"""Things that are made once and then shared: templates in the catalog, init segments per size and quality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from broker.catalog import BUILTIN, Catalog, Listed
+from broker.messages import (
+    Demand,
+    InitItem,
+    InitSegment,
+    Item,
+    Message,
+    Output,
+    PrepareItem,
+    PrepareProgress,
+    TemplateReady,
+)
+from broker.requests import ControlError
+
+if TYPE_CHECKING:
+    from broker.hub import Hub
+
+log = structlog.get_logger()
+
+TemplateDone = Callable[[Listed | ControlError, TemplateReady | None], None]
+InitDone = Callable[[tuple[bytes, str] | ControlError], None]
+
+
+class Workshop:
+    """Asks for what is missing; several who want the same wait for one item."""
+
+    def __init__(self, hub: Hub, catalog: Catalog, tell_supervisor: Callable[[Message], None]) -> None:
+        self._hub = hub
+        self._catalog = catalog
+        self._tell = tell_supervisor
+        self._templates: dict[str, PrepareJob] = {}
+        self._inits: dict[tuple[int, int, str], tuple[bytes, str]] = {}
+        self._init_jobs: dict[tuple[int, int, str], InitJob] = {}
+        self._count = 0
+
+    @property
+    def preparing(self) -> set[str]:
+        """Ids of templates in the making."""
+        return set(self._templates)
+
+    def template(self, template_id: str, then: TemplateDone) -> None:
+        """Call ``then`` with the template, made first when it is a built-in one that is not there yet."""
+        found = self._catalog.find(template_id)
+        if found is not None:
+            then(found, None)
+        elif template_id not in BUILTIN:
+            message = f"no template {template_id!r}: see list_templates, or make it with preprocess_template"
+            then(ControlError("NOT_FOUND", message), None)
+        else:
+            self.prepare(PrepareRequest(template_id, "builtin"), then)
+
+    def prepare(self, request: PrepareRequest, then: TemplateDone) -> None:
+        """Make a template; a second request for the same id joins the first."""
+        job = self._templates.get(request.template_id)
+        if job is None:
+            job = self._templates[request.template_id] = PrepareJob(self, self._hub, request)
+            self._submit(f"_/{request.template_id}", "prepare", job)
+            self._tell(Demand(stage="prepare"))
+        job.waiting.append(then)
+
+    def template_made(self, template_id: str, made: TemplateReady | ControlError) -> None:
+        """A preparation has ended."""
+        job = self._templates.pop(template_id)
+        if isinstance(made, ControlError):
+            log.warning("template.failed", template=template_id, code=made.code, reason=made.message)
+            for then in job.waiting:
+                then(made, None)
+            return
+        listed = self._catalog.add(made)
+        log.info("template.ready", template=template_id, frames=made.frames, cached=made.cached)
+        for then in job.waiting:
+            then(listed, made)
+
+    def init(self, width: int, height: int, quality: str, then: InitDone) -> None:
+        """Call ``then`` with init segment and mime type for these settings."""
+        key = (width, height, quality)
+        found = self._inits.get(key)
+        if found is not None:
+            then(found)
+            return
+        job = self._init_jobs.get(key)
+        if job is None:
+            job = self._init_jobs[key] = InitJob(self, self._hub, key)
+            self._submit(f"_/{width}x{height}-{quality}", "encode", job)
+        job.waiting.append(then)
+
+    def init_made(self, key: tuple[int, int, str], made: tuple[bytes, str] | ControlError) -> None:
+        """An init segment is there, or cannot be had."""
+        job = self._init_jobs.pop(key)
+        if not isinstance(made, ControlError):
+            self._inits[key] = made
+        for then in job.waiting:
+            then(made)
+
+    def _submit(self, prefix: str, stage: str, job: PrepareJob | InitJob) -> None:
+        self._count += 1
+        self._hub.ledger.submit(f"{prefix}/{stage}/{self._count}", stage, job, priority=self._hub.now())
+
+
+class PrepareRequest:
+    """What to make of which source."""
+
+    def __init__(
+        self,
+        template_id: str,
+        kind: str,
+        *,
+        path: str = "",
+        source: bytes = b"",
+        bbox_shift: int = 0,
+        force: bool = False,
+    ) -> None:
+        self.template_id = template_id
+        self.kind = kind
+        self.path = path
+        self.source = source
+        self.bbox_shift = bbox_shift
+        self.force = force
+
+
+class PrepareJob:
+    """One preparation."""
+
+    media_ms = 0
+
+    def __init__(self, workshop: Workshop, hub: Hub, request: PrepareRequest) -> None:
+        self._workshop = workshop
+        self._hub = hub
+        self._request = request
+        self._made: TemplateReady | None = None
+        self.waiting: list[TemplateDone] = []
+
+    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
+        """From the start, each time: a killed preparation leaves nothing."""
+        r = self._request
+        item = PrepareItem(
+            id=item_id,
+            attempt=attempt,
+            broker=self._hub.epoch,
+            sid="",
+            turn=0,
+            template_id=r.template_id,
+            kind=r.kind,
+            path=r.path,
+            bbox_shift=r.bbox_shift,
+            force=r.force,
+        )
+        return item, [r.source] if r.source else []
+
+    def output(self, message: Output, buffers: list[memoryview]) -> None:
+        """Progress, at last the template."""
+        if isinstance(message, PrepareProgress):
+            self._hub.publisher.template(self._request.template_id, message.phase, message.done, message.total)
+        elif isinstance(message, TemplateReady):
+            self._made = message
+
+    def done(self) -> None:
+        """Finished."""
+        missing = ControlError("FAILED", "the preparation ended without a template; see the prepare log")
+        self._workshop.template_made(self._request.template_id, self._made or missing)
+
+    def failed(self, code: str, message: str) -> None:
+        """It cannot be made."""
+        self._workshop.template_made(self._request.template_id, ControlError(code, message))
+
+
+class InitJob:
+    """One init segment."""
+
+    media_ms = 0
+
+    def __init__(self, workshop: Workshop, hub: Hub, key: tuple[int, int, str]) -> None:
+        self._workshop = workshop
+        self._hub = hub
+        self._key = key
+        self._made: tuple[bytes, str] | None = None
+        self.waiting: list[InitDone] = []
+
+    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
+        """Size and quality."""
+        width, height, quality = self._key
+        item = InitItem(
+            id=item_id,
+            attempt=attempt,
+            broker=self._hub.epoch,
+            sid="",
+            turn=0,
+            width=width,
+            height=height,
+            quality=quality,
+        )
+        return item, ()
+
+    def output(self, message: Output, buffers: list[memoryview]) -> None:
+        """The segment."""
+        assert isinstance(message, InitSegment)
+        self._made = (bytes(buffers[0]), message.mime)
+
+    def done(self) -> None:
+        """Finished."""
+        missing = ControlError("FAILED", "encode ended without an init segment")
+        self._workshop.init_made(self._key, self._made or missing)
+
+    def failed(self, code: str, message: str) -> None:
+        """These settings cannot be encoded."""
+        self._workshop.init_made(self._key, ControlError(code, message))
