@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import struct
 import wave
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,17 @@ def assert_continuous(decoded: Decoded, start_us: int, frames: int) -> None:
     assert len(decoded.sound) == frames * 1920
 
 
+def assert_seamless(headers: Sequence[dict[str, Any]], first_seq: int = 0) -> None:
+    """``seq`` without hole or repeat, and within a generation ``pts`` without gap or overlap."""
+    assert [h["seq"] for h in headers] == list(range(first_seq, first_seq + len(headers)))
+    for one, following in itertools.pairwise(headers):
+        if following["gen"] == one["gen"]:
+            assert following["pts"] == one["pts"] + one["dur"], (one, following)
+        else:
+            assert following["gen"] > one["gen"]
+            assert following["pts"] <= one["pts"] + one["dur"]
+
+
 def boxes(blob: bytes) -> Iterator[tuple[str, bytes]]:
     """Type and content of each box at this level."""
     at = 0
@@ -110,7 +122,7 @@ def wav(samples: NDArray[np.int16], sample_rate: int) -> bytes:
 
 
 def speech_like(seconds: float, sample_rate: int = 48_000, seed: int = 1) -> NDArray[np.int16]:
-    """A voice-like sound that never repeats: harmonics of a gliding pitch in syllables of noise-driven loudness."""
+    """A voice-like sound that never repeats: harmonics of a gliding pitch, in syllables."""
     generator = np.random.default_rng(seed)
     t = np.arange(int(seconds * sample_rate)) / sample_rate
     points = max(2, int(seconds * 5))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgpack
 import pytest
 
@@ -13,10 +11,10 @@ TEXT = "This session is read again from the ring. " * 4
 
 
 @pytest.fixture(scope="module")
-def spoken(module_stranger: Stranger) -> Iterator[Session]:
+def spoken(module_stranger: Stranger) -> Session:
     session = module_stranger.session(mode="offline")
     session.speak(TEXT)
-    yield session
+    return session
 
 
 def _header(raw: object) -> dict[str, object]:

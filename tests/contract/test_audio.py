@@ -1,0 +1,160 @@
+"""``audio``: the avatar hears a question, answers it, and stops talking when it is spoken to."""
+
+from __future__ import annotations
+
+import threading
+import time
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.contract.client import Session, Stranger
+from tests.contract.daemon import ROOT
+from tests.contract.media import decode
+from tests.contract.pacing import TOLERANCE_US, ahead_of_clock_us
+
+QUESTION = ROOT / "clients" / "cli" / "assets" / "question.wav"
+PIECE_S = 0.1
+ANSWER_TIMEOUT_S = 40.0
+LONG = "I talk and talk and talk about the weather, and nobody stops me until somebody asks something. " * 4
+
+
+def _question(path: Path = QUESTION) -> tuple[NDArray[np.int16], int]:
+    with wave.open(str(path), "rb") as file:
+        assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2"), file.getframerate()
+
+
+class Microphone:
+    """Sends sound, then silence, 100 ms at a time against the clock, until told to stop."""
+
+    def __init__(self, session: Session, sound: NDArray[np.int16], sample_rate: int) -> None:
+        self._session = session
+        self._rate = sample_rate
+        self._sound = sound
+        self._stop = threading.Event()
+        self.replies: list[dict[str, object]] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        size = int(self._rate * PIECE_S)
+        begin = time.monotonic()
+        for number in range(10_000):
+            piece = self._sound[number * size : (number + 1) * size]
+            piece = np.concatenate([piece, np.zeros(size - len(piece), np.int16)])
+            if self._stop.wait(max(0.0, begin + number * PIECE_S - time.monotonic())):
+                return
+            self.replies.append(self._session.ok("audio", pcm=piece.tobytes(), sample_rate=self._rate))
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(10.0)
+
+
+@pytest.fixture(scope="module")
+def asked(module_stranger: Stranger) -> Session:
+    """A session in which the bundled question has been asked and answered."""
+    session = module_stranger.session()
+    microphone = Microphone(session, *_question())
+    session.wait_event("turn.ended", "turn.interrupted", "turn.failed", timeout_s=ANSWER_TIMEOUT_S)
+    microphone.stop()
+    assert {reply["vad"] for reply in microphone.replies} == {"silence", "speech"}
+    return session
+
+
+def test_a_spoken_question_is_answered(asked: Session) -> None:
+    events = [e for e in asked.events() if not e["event"].startswith("transcript.partial")]
+    names = [e["event"] for e in events]
+    expected = [
+        "session.started", "user.speech.started", "user.speech.ended", "transcript.final", "turn.started",
+        "reply.delta", "sentence", "speech.started", "speech.ended", "turn.ended",
+    ]  # fmt: skip
+    assert [names.index(name) for name in expected] == sorted(names.index(name) for name in expected)
+    turn = next(e for e in events if e["event"] == "user.speech.started")["turn"]
+    assert turn == 1
+    assert {e["turn"] for e in events[1:]} == {1}
+    data = {e["event"]: e["data"] for e in events}
+    assert data["turn.started"]["source"] == "audio"
+    assert data["user.speech.ended"]["audio_ms"] > 500
+    assert data["transcript.final"]["text"]
+    assert 0 < data["transcript.final"]["confidence"] <= 1
+    assert data["transcript.final"]["language"]
+
+
+def test_its_timings_begin_at_the_last_voiced_sample(asked: Session) -> None:
+    timings = asked.events("turn.ended")[0]["data"]["timings_ms"]
+    order = [
+        "vad_end", "asr_final", "llm_first_token", "llm_first_sentence", "tts_first_audio", "lipsync_first",
+        "encode_first", "first_segment", "last_segment",
+    ]  # fmt: skip
+    values = [timings[name] for name in order]
+    assert None not in values, timings
+    assert values == sorted(values)
+    # The end of speech is known only after the pause that proves it.
+    assert 200 <= timings["vad_end"] < 3000
+
+
+def test_its_answer_is_media_like_any_other(asked: Session) -> None:
+    decoded = decode(asked.blob())
+    assert decoded.frames == sum(m.header["frames"] for m in asked.media)
+    assert float(abs(decoded.sound).max()) > 0.05
+    assert ahead_of_clock_us(asked.media) <= TOLERANCE_US
+
+
+def test_silence_starts_no_turn(stranger: Stranger) -> None:
+    session = stranger.session()
+    noise = np.random.default_rng(5).integers(-20, 20, 16_000 * 3).astype(np.int16)
+    for begin in range(0, len(noise), 1600):
+        reply = session.ok("audio", pcm=noise[begin : begin + 1600].tobytes(), sample_rate=16_000)
+        assert reply["vad"] == "silence"
+        assert reply.get("turn") is None
+    assert session.speak("Still here.") == 1
+    assert "user.speech.started" not in [e["event"] for e in session.events()]
+
+
+def test_a_voice_interrupts_the_avatar(stranger: Stranger) -> None:
+    session = stranger.session()
+    speech = session.say(LONG)
+    session.wait_media(3, speech)
+    microphone = Microphone(session, *_question())
+    interrupted = session.wait_event("turn.interrupted", turn=speech, timeout_s=20.0)
+    question = session.wait_event("user.speech.started")["turn"]
+    ended = session.wait_ended(question, ANSWER_TIMEOUT_S)
+    microphone.stop()
+    assert question == speech + 1
+    assert ended["data"]["timings_ms"]["asr_final"] is not None
+    new = [m.header for m in session.media if m.header["gen"] == 1]
+    assert new[0]["pts"] == interrupted["data"]["flush_from"]
+    assert {h["turn"] for h in new} == {question}
+
+
+def test_without_barge_in_the_avatar_finishes(stranger: Stranger) -> None:
+    session = stranger.session(barge_in=False)
+    speech = session.say("This sentence goes on to its very end, whoever speaks into it, as it was asked to.")
+    session.wait_media(2, speech)
+    microphone = Microphone(session, *_question())
+    session.wait_ended(speech)
+    session.wait_event("turn.ended", turn=speech + 1, timeout_s=ANSWER_TIMEOUT_S)
+    microphone.stop()
+
+
+def test_speech_that_is_no_question_ends_as_no_speech_or_with_a_refusal(stranger: Stranger) -> None:
+    """Babble is heard as a voice, and no FAQ question is made up from it."""
+    session = stranger.session()
+    sound, rate = _question()
+    backwards = sound[::-1].copy()
+    microphone = Microphone(session, backwards, rate)
+    turn = session.wait_event("user.speech.started", timeout_s=20.0)["turn"]
+    terminal = session.wait_event(
+        "turn.ended", "turn.interrupted", "turn.failed", turn=turn, timeout_s=ANSWER_TIMEOUT_S
+    )
+    microphone.stop()
+    if terminal["event"] == "turn.interrupted":
+        assert terminal["data"]["reason"] == "no_speech"
+    else:
+        answer = "".join(e["data"]["text"] for e in session.events("reply.delta", turn))
+        assert "catch" in answer.lower(), answer

@@ -1,0 +1,242 @@
+"""Bad input gets the contract's code and a message that helps; nothing dies of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+import pytest
+import zmq
+
+from tests.contract.client import Session, Stranger
+from tests.contract.daemon import Daemon
+from tests.contract.media import speech_like, wav
+
+SOUND = speech_like(0.5, 16_000)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_dies(daemon: Daemon, stranger: Stranger) -> Iterator[None]:
+    before = {row["instance"]: row["pid"] for row in stranger.control.ok("status")["stages"]}
+    yield
+    after = {row["instance"]: row["pid"] for row in stranger.control.ok("status")["stages"]}
+    assert {name: after[name] for name in before if name != "prepare.0"} == {
+        name: pid for name, pid in before.items() if name != "prepare.0"
+    }
+    assert stranger.control.ok("health")["status"] == "ok"
+
+
+@pytest.fixture(scope="module")
+def session(module_stranger: Stranger) -> Session:
+    return module_stranger.session(mode="offline")
+
+
+def _raw(stranger: Stranger, *frames: bytes) -> dict[str, Any]:
+    socket = stranger.another_control().socket
+    socket.send_multipart(frames)
+    assert socket.poll(10_000), "no answer"
+    return msgpack.unpackb(socket.recv_multipart()[-1])
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"",
+        b"\xc1",
+        b"GET / HTTP/1.1\r\n\r\n",
+        os.urandom(100),
+        msgpack.packb([1, 2, 3]),
+        msgpack.packb("health"),
+        msgpack.packb({"v": 1, "id": 1, "op": "health"})[:-3],
+        msgpack.packb({"v": 1, "id": 1, "op": "health"}) + b"more",
+        b"\x81" * 5000,
+        b"\xdd\xff\xff\xff\xff",
+        msgpack.packb(msgpack.ExtType(5, b"x")),
+    ],
+    ids=["empty", "reserved", "http", "noise", "list", "str", "cut", "trailing", "nested", "bomb", "ext"],
+)
+def test_what_cannot_be_decoded(stranger: Stranger, request_bytes: bytes) -> None:
+    reply = _raw(stranger, request_bytes)
+    assert reply["id"] is None
+    assert reply["ok"] is False
+    assert reply["error"]["code"] == "INVALID_ARGUMENT"
+    assert reply["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("request_map", "code"),
+    [
+        ({"id": 7, "op": "health"}, "INVALID_ARGUMENT"),
+        ({"v": 2, "id": 7, "op": "health"}, "UNSUPPORTED"),
+        ({"v": "1", "id": 7, "op": "health"}, "UNSUPPORTED"),
+        ({"v": 1, "id": 7}, "INVALID_ARGUMENT"),
+        ({"v": 1, "id": 7, "op": 12}, "INVALID_ARGUMENT"),
+        ({"v": 1, "id": 7, "op": "fly"}, "UNSUPPORTED"),
+        ({"v": 1, "id": 7, "op": "__init__"}, "UNSUPPORTED"),
+    ],
+)
+def test_envelopes_that_are_not_ours(stranger: Stranger, request_map: dict[str, Any], code: str) -> None:
+    reply = _raw(stranger, msgpack.packb(request_map))
+    assert reply["ok"] is False
+    assert reply["id"] == 7
+    assert reply["error"]["code"] in ({code, "INVALID_ARGUMENT"} if request_map.get("v") == "1" else {code})
+    assert reply["error"]["message"]
+
+
+def test_unknown_keys_are_ignored(stranger: Stranger) -> None:
+    assert stranger.control.ok("health", surprise=[1, {"x": b"y"}])["status"] == "ok"
+
+
+HOSTILE = [
+    "", "../../etc/passwd", "a/b", "a b", "a\x00b", "x" * 65, "é", "*", ".", "sid.", 12, None, b"bytes", ["a"]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=repr)
+def test_hostile_ids(stranger: Stranger, name: Any) -> None:
+    for op, argument in (("say", "session_id"), ("delete_template", "template_id")):
+        error = stranger.control.refused(op, **{argument: name, "text": "x"})
+        assert error["code"] == "INVALID_ARGUMENT", (op, error)
+        assert error["message"]
+    if name is not None:
+        error = stranger.control.refused("start_session", session_id=name)
+        assert error["code"] == "INVALID_ARGUMENT"
+        error = stranger.control.refused("start_session", template_id=name)
+        assert error["code"] == "INVALID_ARGUMENT"
+        error = stranger.control.refused("preprocess_template", template_id=name, image=b"x")
+        assert error["code"] == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments"),
+    [
+        ("say", {"text": "x"}),
+        ("chat", {"text": "x"}),
+        ("audio", {"pcm": b"\0\0"}),
+        ("process_segment", {"audio": wav(SOUND, 16_000)}),
+        ("interrupt", {}),
+        ("segments", {"from_seq": 0}),
+        ("events", {"from_n": 0}),
+        ("end_session", {}),
+    ],
+)
+def test_unknown_session(stranger: Stranger, op: str, arguments: dict[str, Any]) -> None:
+    error = stranger.control.refused(op, session_id="nobody", **arguments)
+    assert error["code"] == "NOT_FOUND"
+    assert "nobody" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments", "code"),
+    [
+        ("say", {}, "INVALID_ARGUMENT"),
+        ("say", {"text": 5}, "INVALID_ARGUMENT"),
+        ("say", {"text": ""}, "INVALID_ARGUMENT"),
+        ("say", {"text": "x" * 20_001}, "TOO_LARGE"),
+        ("chat", {"text": b"bytes"}, "INVALID_ARGUMENT"),
+        ("audio", {"pcm": "text"}, "INVALID_ARGUMENT"),
+        ("audio", {"pcm": b"\0\0\0"}, "INVALID_ARGUMENT"),
+        ("audio", {"pcm": b"\0\0", "sample_rate": 4000}, "INVALID_ARGUMENT"),
+        ("audio", {"pcm": b"\0\0", "sample_rate": 96_000}, "INVALID_ARGUMENT"),
+        ("audio", {"pcm": b"\0\0", "sample_rate": "16000"}, "INVALID_ARGUMENT"),
+        ("process_segment", {}, "INVALID_ARGUMENT"),
+        ("process_segment", {"audio": b"not a wav file at all, really"}, "INVALID_ARGUMENT"),
+        ("process_segment", {"audio": wav(SOUND, 16_000)[:30]}, "INVALID_ARGUMENT"),
+        ("process_segment", {"audio": b"ID3\x04" + bytes(100)}, "INVALID_ARGUMENT"),
+        ("process_segment", {"audio": b"\0\0", "format": "s16le"}, "INVALID_ARGUMENT"),
+        ("process_segment", {"audio": b"\0\0\0", "format": "s16le", "sample_rate": 16_000}, "INVALID_ARGUMENT"),
+        ("process_segment", {"audio": b"\0\0", "format": "s16le", "sample_rate": 0}, "INVALID_ARGUMENT"),
+        ("process_segment", {"audio": b"\0\0", "format": "mp3", "sample_rate": 16_000}, None),
+        ("interrupt", {"turn": "one"}, "INVALID_ARGUMENT"),
+        ("segments", {"from_seq": -1}, "INVALID_ARGUMENT"),
+        ("segments", {"from_seq": 0, "max": 0}, "INVALID_ARGUMENT"),
+        ("events", {"from_n": "x"}, "INVALID_ARGUMENT"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments(session: Session, op: str, arguments: dict[str, Any], code: str | None) -> None:
+    error = session.refused(op, **arguments)
+    assert error["code"] in ({code} if code else {"INVALID_ARGUMENT", "UNSUPPORTED"}), error
+    assert len(error["message"]) > 10, error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "codes"),
+    [
+        ({"template_id": "nobody"}, {"NOT_FOUND"}),
+        ({"mode": "sometimes"}, {"INVALID_ARGUMENT", "UNSUPPORTED"}),
+        ({"fps": 30}, {"UNSUPPORTED"}),
+        ({"fps": "25"}, {"INVALID_ARGUMENT", "UNSUPPORTED"}),
+        ({"idle": 3}, {"INVALID_ARGUMENT"}),
+        ({"quality": "best"}, {"INVALID_ARGUMENT", "UNSUPPORTED"}),
+        ({"barge_in": "yes"}, {"INVALID_ARGUMENT"}),
+    ],
+)
+def test_sessions_that_cannot_be(stranger: Stranger, arguments: dict[str, Any], codes: set[str]) -> None:
+    error = stranger.control.refused("start_session", **arguments)
+    assert error["code"] in codes, error
+    assert error["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "codes"),
+    [
+        ({}, {"INVALID_ARGUMENT"}),
+        ({"image": b"not an image"}, {"INVALID_ARGUMENT", "FAILED"}),
+        ({"video": b"not a video"}, {"INVALID_ARGUMENT", "FAILED"}),
+        ({"image": b"x", "video": b"y"}, {"INVALID_ARGUMENT"}),
+        ({"path": "/etc/passwd"}, {"INVALID_ARGUMENT", "NOT_FOUND"}),
+        ({"path": "../../../../etc/passwd"}, {"INVALID_ARGUMENT", "NOT_FOUND"}),
+        ({"path": 5}, {"INVALID_ARGUMENT"}),
+    ],
+)
+def test_templates_that_cannot_be(stranger: Stranger, arguments: dict[str, Any], codes: set[str]) -> None:
+    reply = stranger.control.call("preprocess_template", 60.0, template_id="broken", **arguments)
+    assert reply["ok"] is False
+    assert reply["error"]["code"] in codes, reply["error"]
+    assert "root:" not in reply["error"]["message"]
+    names = [t["template_id"] for t in stranger.control.ok("list_templates")["templates"]]
+    assert "broken" not in names
+
+
+def test_more_than_32_mib_is_too_large(stranger: Stranger, session: Session) -> None:
+    control = stranger.another_control()
+    error = control.refused(
+        "process_segment", session_id=session.sid, audio=bytes(33 << 20), format="s16le", sample_rate=48_000
+    )
+    assert error["code"] == "TOO_LARGE"
+    assert error["message"]
+    assert control.ok("health")["status"] == "ok", "the same connection goes on"
+
+
+def test_more_than_64_mib_closes_the_connection(daemon: Daemon, stranger: Stranger) -> None:
+    socket = stranger.context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.LINGER, 0)
+    monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    socket.connect(daemon.control)
+    socket.send(msgpack.packb({"v": 1, "id": 1, "op": "health", "x": bytes(65 << 20)}))
+    assert monitor.poll(20_000), "still connected"
+    socket.disable_monitor()
+    monitor.close(0)
+    socket.close(0)
+
+
+def test_a_subscriber_cannot_send_rubbish_to_the_stream(daemon: Daemon, stranger: Stranger) -> None:
+    socket = stranger.context.socket(zmq.XSUB)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.connect(daemon.stream)
+    for message in (b"\x01" + os.urandom(60), b"\x07rubbish", b"", b"\x01" + b"x" * 3000, b"\x01sys."):
+        socket.send(message)
+    assert socket.poll(5000), "the good subscription among them is served"
+    socket.close(0)
+
+
+def test_a_finished_turn_needs_no_more_audio(session: Session) -> None:
+    """An empty piece is fine as the end of a turn."""
+    turn = session.ok("process_segment", audio=SOUND.tobytes(), format="s16le", sample_rate=16_000)["turn"]
+    other_rate = session.refused("process_segment", audio=b"\0\0", format="s16le", sample_rate=8_000)
+    assert other_rate["code"] == "INVALID_ARGUMENT"
+    reply = session.ok("process_segment", audio=b"", format="s16le", sample_rate=16_000, last=True)
+    assert reply["turn"] == turn
+    session.wait_ended(turn)

@@ -1,0 +1,119 @@
+"""Any stage may be killed or frozen in mid-turn: no hole, no repeat, everything heard once, the turn ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contract.client import Session, Stranger
+from tests.contract.daemon import Daemon, stage_row
+from tests.contract.media import aligned_correlation, assert_continuous, assert_seamless, decode
+
+OVERRIDES = ("supervisor.beats_missed=3", "stages.lipsync.item_timeout_s=3", "supervisor.intensity=30")
+TEXT = (
+    "This is a speech about nothing in particular. It goes on for a while, so that something may break. "
+    "Nobody who listens should notice it. In the end every word has been said exactly once."
+)
+RECOVERY_S = 30.0
+
+
+@pytest.fixture
+def listener(own_daemon: Daemon) -> Iterator[Stranger]:
+    client = Stranger(own_daemon.control, own_daemon.stream)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(own_daemon: Daemon) -> Session:
+    """The same speech without any accident."""
+    client = Stranger(own_daemon.control, own_daemon.stream)
+    session = client.session(mode="offline")
+    session.speak(TEXT)
+    return session
+
+
+def _wait_recovered(listener: Stranger, instance: str, epoch: int) -> None:
+    """Until a new incarnation is warm; ``sys.`` once a second is the event to look again at."""
+    stream = listener.subscribe("sys.")
+    seen = 0
+    deadline = time.monotonic() + RECOVERY_S
+    while True:
+        row = stage_row(listener.control.ok("status"), instance)
+        if row["epoch"] > epoch and row["state"] in ("idle", "busy"):
+            return
+        assert time.monotonic() < deadline, f"{instance} did not come back: {row}"
+        stream.wait(lambda _: True, 5.0, "sys. message", start=seen)
+        seen = len(stream.messages)
+
+
+def _check_whole(session: Session, turn: int, undisturbed: Session) -> None:
+    """Everything that contract 3 promises about a turn with an accident in it."""
+    session.wait_ended(turn)
+    headers = [m.header for m in session.media]
+    assert_seamless(headers)
+    assert {h["gen"] for h in headers} == {0}
+    decoded = decode(session.blob())
+    assert_continuous(decoded, headers[0]["pts"], sum(h["frames"] for h in headers))
+    assert [e["event"] for e in session.events(turn=turn)].count("turn.ended") == 1
+    reference = decode(undisturbed.blob())
+    assert decoded.frames == reference.frames, "words are missing or repeated"
+    assert aligned_correlation(decoded.sound, reference.sound) > 0.95, "not the same speech"
+    sentences = [(e["data"]["index"], e["data"]["text"]) for e in session.events("sentence", turn)]
+    assert sentences == [(e["data"]["index"], e["data"]["text"]) for e in undisturbed.events("sentence")]
+
+
+@pytest.mark.parametrize("instance", ["tts.0", "lipsync.0", "encode.0", "llm.0", "asr.0"])
+def test_a_stage_killed_while_the_turn_speaks(listener: Stranger, undisturbed: Session, instance: str) -> None:
+    row = stage_row(listener.control.ok("status"), instance)
+    session = listener.session()
+    turn = session.say(TEXT)
+    session.wait_media(2, turn)
+    os.kill(row["pid"], signal.SIGKILL)
+    _check_whole(session, turn, undisturbed)
+    _wait_recovered(listener, instance, row["epoch"])
+    after = stage_row(listener.control.ok("status"), instance)
+    assert after["restarts"] >= row["restarts"] + 1
+    assert after["pid"] != row["pid"]
+
+
+@pytest.mark.parametrize("instance", ["tts.0", "llm.0"])
+def test_a_stage_killed_as_the_turn_begins(listener: Stranger, undisturbed: Session, instance: str) -> None:
+    row = stage_row(listener.control.ok("status"), instance)
+    session = listener.session(mode="offline")
+    os.kill(row["pid"], signal.SIGKILL)
+    turn = session.say(TEXT)
+    _check_whole(session, turn, undisturbed)
+    _wait_recovered(listener, instance, row["epoch"])
+
+
+def test_both_encoders_killed_at_once(listener: Stranger, undisturbed: Session) -> None:
+    status = listener.control.ok("status")
+    rows = [stage_row(status, f"encode.{n}") for n in (0, 1)]
+    session = listener.session()
+    turn = session.say(TEXT)
+    session.wait_media(1, turn)
+    for row in rows:
+        os.kill(row["pid"], signal.SIGKILL)
+    _check_whole(session, turn, undisturbed)
+    for row in rows:
+        _wait_recovered(listener, row["instance"], row["epoch"])
+
+
+def test_a_frozen_stage_is_replaced(listener: Stranger, undisturbed: Session) -> None:
+    row = stage_row(listener.control.ok("status"), "lipsync.0")
+    session = listener.session()
+    turn = session.say(TEXT)
+    session.wait_media(1, turn)
+    os.kill(row["pid"], signal.SIGSTOP)
+    _check_whole(session, turn, undisturbed)
+    _wait_recovered(listener, "lipsync.0", row["epoch"])
+
+
+def test_health_is_ok_again_afterwards(listener: Stranger) -> None:
+    stream = listener.subscribe("sys.")
+    stream.wait(lambda m: m.header["status"] == "ok", RECOVERY_S, "status ok")

@@ -1,0 +1,145 @@
+"""Beginning and end: of a session, and of the daemon."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.contract.client import Stranger
+from tests.contract.daemon import ROOT, Daemon, alive, free_ports, supervisor_command
+
+EXIT_LIMIT_S = 30.0
+GONE_LIMIT_S = 5.0
+
+
+def test_end_session_lets_everything_be_heard(stranger: Stranger) -> None:
+    session = stranger.session()
+    turns = [session.say("One sentence that is spoken to its end."), session.say("And another one.")]
+    result = session.end()
+    for turn in turns:
+        session.wait_ended(turn, 1.0)
+    ended = session.wait_event("session.ended", timeout_s=1.0)
+    assert ended["data"]["reason"] == "ended"
+    assert session.events()[-1] == ended
+    headers = [m.header for m in session.media]
+    assert result["turns"] == 2
+    assert result["segments"] == len(headers)
+    assert result["frames"] == sum(h["frames"] for h in headers)
+    assert result["media_us"] == sum(h["dur"] for h in headers)
+    assert result["degraded_us"] == 0
+    assert isinstance(result["late"], int)
+    assert session.refused("say", text="Too late.")["code"] == "NOT_FOUND"
+
+
+def test_end_session_without_drain_interrupts_first(stranger: Stranger) -> None:
+    session = stranger.session()
+    turn = session.say("This is a long speech that nobody wants to hear to its end. " * 5)
+    session.wait_media(1, turn)
+    began = time.monotonic()
+    result = session.end(drain=False)
+    assert time.monotonic() - began < 5.0
+    names = [e["event"] for e in session.events()]
+    assert names.index("turn.interrupted") < names.index("session.ended")
+    assert result["turns"] == 1
+
+
+def test_sessions_expire_and_are_forgotten(start_daemon: Callable[..., Daemon]) -> None:
+    daemon = start_daemon("limits.session_idle_s=2", "ring.keep_s=1")
+    stranger = Stranger(daemon.control, daemon.stream)
+    session = stranger.session(mode="offline")
+    session.speak("Hello.")
+    ended = session.wait_event("session.ended", timeout_s=10.0)
+    assert ended["data"]["reason"] == "expired"
+    assert session.ok("segments", from_seq=0)["end"] is True
+    sys_stream = stranger.subscribe("sys.")
+    deadline = time.monotonic() + 10.0
+    seen = 0
+    while session.control.call("segments", session_id=session.sid, from_seq=0)["ok"]:
+        assert time.monotonic() < deadline, "still readable long after keep_s"
+        sys_stream.wait(lambda _: True, 5.0, "sys. message", start=seen)
+        seen = len(sys_stream.messages)
+    assert session.refused("events", from_n=0)["code"] == "NOT_FOUND"
+    stranger.context.destroy(linger=0)
+
+
+def test_sigterm_ends_sessions_and_leaves_nothing_behind(start_daemon: Callable[..., Daemon]) -> None:
+    daemon = start_daemon()
+    stranger = Stranger(daemon.control, daemon.stream)
+    session = stranger.session()
+    turn = session.say("The lights go out while I am still speaking, which is a pity. " * 4)
+    session.wait_media(1, turn)
+    children = daemon.descendants()
+    assert len(children) >= 7
+    daemon.process.terminate()
+    assert session.wait_event("session.ended", timeout_s=EXIT_LIMIT_S)["data"]["reason"] == "shutdown"
+    assert daemon.process.wait(EXIT_LIMIT_S) == 0
+    assert [e["event"] for e in session.events() if e["turn"] == turn][-1] in (
+        "turn.ended",
+        "turn.interrupted",
+        "turn.failed",
+    )
+    assert not [pid for pid in children if alive(pid)]
+    stranger.context.destroy(linger=0)
+
+
+def test_sigkill_of_the_supervisor_takes_every_child_along(start_daemon: Callable[..., Daemon]) -> None:
+    daemon = start_daemon()
+    children = daemon.descendants()
+    daemon.process.kill()
+    daemon.process.wait()
+    deadline = time.monotonic() + GONE_LIMIT_S
+    waiter = subprocess.Popen(["sleep", str(GONE_LIMIT_S)])
+    while left := [pid for pid in children if alive(pid)]:
+        assert time.monotonic() < deadline, f"still alive: {left}"
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiter.wait(0.05)
+    waiter.kill()
+    waiter.wait()
+
+
+def test_a_second_daemon_on_the_same_runtime_dir_is_refused(daemon: Daemon, stranger: Stranger) -> None:
+    control, stream = free_ports(2)
+    second = subprocess.run(
+        supervisor_command(
+            f"runtime_dir={daemon.runtime_dir}",
+            f"state_dir={daemon.state_dir}",
+            f"endpoints.control=tcp://127.0.0.1:{control}",
+            f"endpoints.stream=tcp://127.0.0.1:{stream}",
+        ),
+        capture_output=True,
+        text=True,
+        timeout=EXIT_LIMIT_S,
+        cwd=ROOT,
+    )
+    assert second.returncode == 75, second.stderr
+    assert str(daemon.runtime_dir) in second.stderr + second.stdout
+    session = stranger.session(mode="offline")
+    session.speak("The first one is undisturbed.")
+
+
+@pytest.mark.parametrize(
+    ("override", "names"),
+    [
+        ("endpoints.control=tcp://0.0.0.0:28999", "endpoints.control"),
+        ("endpoints.colour=blue", "colour"),
+        ("stages.encode.instances=many", "stages.encode.instances"),
+        ("engines.tts=[parrot]", "parrot"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused(tmp_path: Path, override: str, names: str) -> None:
+    runtime = tmp_path / "r"
+    result = subprocess.run(
+        supervisor_command(f"runtime_dir={runtime}", f"state_dir={tmp_path}", override),
+        capture_output=True,
+        text=True,
+        timeout=EXIT_LIMIT_S,
+        cwd=ROOT,
+    )
+    assert result.returncode == 78, result.stderr
+    assert names in result.stderr + result.stdout
+    shutil.rmtree(runtime, ignore_errors=True)
