@@ -1,0 +1,71 @@
+"""Reading media back for tests: PyAV, and the ffmpeg program where there is one."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+BT709, LIMITED = 1, 1
+
+
+class Times(NamedTuple):
+    """Decode times of one track in its own time scale, with the key flag of each packet."""
+
+    dts: list[int]
+    key: list[bool]
+
+
+def packet_times(data: bytes) -> tuple[Times, Times]:
+    """Video and audio packets in file order."""
+    tracks = {"video": Times([], []), "audio": Times([], [])}
+    with av.open(io.BytesIO(data)) as source:
+        for packet in source.demux():
+            if packet.dts is not None:
+                tracks[packet.stream.type].dts.append(packet.dts)
+                tracks[packet.stream.type].key.append(packet.is_keyframe)
+    return tracks["video"], tracks["audio"]
+
+
+def decode_video(data: bytes) -> list[Any]:
+    """Every picture as a PyAV frame."""
+    with av.open(io.BytesIO(data)) as source:
+        return list(source.decode(video=0))
+
+
+def decode_audio(data: bytes) -> NDArray[np.float32]:
+    """All samples, -1 to 1."""
+    with av.open(io.BytesIO(data)) as source:
+        return np.concatenate([frame.to_ndarray()[0] for frame in source.decode(audio=0)])
+
+
+def tagged_bgr(frame: Any) -> NDArray[np.uint8]:
+    """Convert a decoded frame by its own tags, as a player does; refuses a frame without them."""
+    assert (frame.colorspace, frame.color_range) == (BT709, LIMITED)
+    converted = frame.reformat(
+        format="bgr24", src_colorspace=frame.colorspace, src_color_range=frame.color_range
+    )
+    return converted.to_ndarray()
+
+
+def ffmpeg(*arguments: str, data: bytes) -> bytes:
+    """Run the ffmpeg program on ``data``; skips the test where it is not installed. Warnings are errors."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        pytest.skip("no ffmpeg program here")
+    done = subprocess.run(
+        [program, "-v", "warning", "-i", "pipe:0", *arguments, "pipe:1"],
+        input=data,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert not done.stderr, done.stderr.decode()
+    return done.stdout
