@@ -1,0 +1,253 @@
+"""The ledger: nothing accepted is lost or done twice, whoever dies."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from broker.ledger import Entry, Ledger, Worker
+from broker.messages import Item, LlmDelta, LlmItem, Output
+
+
+class Recorder:
+    """A job that notes what reaches it."""
+
+    media_ms = 320
+
+    def __init__(self) -> None:
+        self.outputs: list[str] = []
+        self.ends: list[str] = []
+
+    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
+        return LlmItem(id=item_id, attempt=attempt, broker=1, sid="s", turn=1, history=[]), ()
+
+    def output(self, message: Output, buffers: list[memoryview]) -> None:
+        assert isinstance(message, LlmDelta)
+        self.outputs.append(message.text)
+
+    def done(self) -> None:
+        self.ends.append("done")
+
+    def failed(self, code: str, message: str) -> None:
+        self.ends.append("failed")
+
+
+def delta(worker: Worker, entry: Entry, index: int, text: str = "x", attempt: int | None = None) -> LlmDelta:
+    return LlmDelta(
+        src=worker.instance,
+        ep=worker.epoch,
+        id=entry.id,
+        attempt=entry.attempt if attempt is None else attempt,
+        index=index,
+        text=text,
+    )
+
+
+def ready(ledger: Ledger, instance: str = "llm.0", epoch: int = 1, credit: int = 2) -> Worker:
+    ledger.up(instance, epoch, "llm")
+    worker = ledger.ready(instance, epoch, credit)
+    assert worker is not None
+    return worker
+
+
+def submit(ledger: Ledger, name: str, priority: int = 0, cost: int = 1) -> Entry:
+    return ledger.submit(name, "llm", Recorder(), priority=priority, cost=cost)
+
+
+def given_out(ledger: Ledger, now: int = 0) -> list[tuple[str, str]]:
+    return [(w.instance, e.id) for w, e in ledger.dispatch(now)]
+
+
+def test_credit_bounds_what_is_outstanding_and_the_earliest_deadline_goes_first() -> None:
+    ledger = Ledger()
+    ready(ledger, credit=2)
+    for name, deadline in (("late", 30), ("soon", 10), ("middle", 20)):
+        submit(ledger, name, deadline)
+    assert [i for _, i in given_out(ledger)] == ["soon", "middle"]
+    ledger.done("llm.0", 1, "soon", 0)
+    assert [i for _, i in given_out(ledger)] == ["late"]
+
+
+def test_an_item_larger_than_the_whole_credit_goes_to_an_empty_worker() -> None:
+    ledger = Ledger()
+    ready(ledger, credit=8)
+    submit(ledger, "small", 0)
+    submit(ledger, "huge", 1, cost=32)
+    assert [i for _, i in given_out(ledger)] == ["small"]
+    ledger.done("llm.0", 1, "small", 0)
+    assert [i for _, i in given_out(ledger)] == ["huge"]
+
+
+def test_a_dead_workers_items_go_to_the_front_with_the_next_attempt() -> None:
+    ledger = Ledger()
+    ready(ledger)
+    submit(ledger, "a", 5)
+    submit(ledger, "b", 6)
+    given_out(ledger)
+    submit(ledger, "c", 1)
+    fallout = ledger.down("llm.0", 1, commanded=False)
+    assert [e.id for e in fallout.requeued] == ["a", "b"]
+    ready(ledger, epoch=2)
+    assert [i for _, i in given_out(ledger)] == ["a", "b"]
+
+
+def test_outputs_of_an_older_epoch_attempt_or_order_are_refused_and_counted() -> None:
+    ledger = Ledger()
+    old = ready(ledger)
+    entry = submit(ledger, "a")
+    given_out(ledger)
+    assert ledger.output(delta(old, entry, 0)) is entry
+    assert ledger.output(delta(old, entry, 0)) is None
+    assert ledger.output(delta(old, entry, 2)) is None
+    ledger.down("llm.0", 1, commanded=False)
+    new = ready(ledger, epoch=2)
+    given_out(ledger)
+    assert ledger.output(delta(old, entry, 1)) is None
+    assert ledger.output(delta(new, entry, 0, attempt=0)) is None
+    assert ledger.output(delta(new, entry, 0)) is entry
+    assert ledger.refused == 4
+
+
+def test_an_item_that_kills_its_worker_twice_while_alone_is_set_aside() -> None:
+    ledger = Ledger()
+    entry = submit(ledger, "poison")
+    for epoch in (1, 2):
+        ready(ledger, epoch=epoch)
+        given_out(ledger)
+        ledger.started("llm.0", epoch, "poison", entry.attempt)
+        fallout = ledger.down("llm.0", epoch, commanded=False)
+    assert fallout.poisoned == [entry]
+    ready(ledger, epoch=3)
+    assert given_out(ledger) == []
+
+
+def test_of_several_in_progress_at_a_death_none_is_blamed_and_each_is_tried_by_itself() -> None:
+    ledger = Ledger()
+    entries = [submit(ledger, name) for name in ("a", "b")]
+    ready(ledger)
+    given_out(ledger)
+    for entry in entries:
+        ledger.started("llm.0", 1, entry.id, 0)
+    fallout = ledger.down("llm.0", 1, commanded=False)
+    assert not fallout.poisoned
+    assert [e.deaths for e in entries] == [0, 0]
+    ready(ledger, epoch=2)
+    assert [i for _, i in given_out(ledger)] == ["a"]
+    ledger.done("llm.0", 2, "a", 1)
+    assert [i for _, i in given_out(ledger)] == ["b"]
+
+
+def test_commanded_stops_never_count() -> None:
+    ledger = Ledger()
+    entry = submit(ledger, "a")
+    for epoch in (1, 2, 3):
+        ready(ledger, epoch=epoch)
+        given_out(ledger)
+        ledger.started("llm.0", epoch, "a", entry.attempt)
+        assert not ledger.down("llm.0", epoch, commanded=True).poisoned
+    assert entry.deaths == 0
+
+
+def test_cancel_voids_queued_and_leased_items_and_names_the_workers_to_tell() -> None:
+    ledger = Ledger()
+    worker = ready(ledger, credit=1)
+    leased, queued = submit(ledger, "a", 0), submit(ledger, "b", 1)
+    given_out(ledger)
+    assert ledger.cancel(["a", "b", "unknown"]) == {worker: ["a"]}
+    assert ledger.output(delta(worker, leased, 0)) is None
+    assert worker.outstanding == 1
+    ledger.cancelled("llm.0", 1, "a", 0)
+    assert worker.outstanding == 0
+    assert given_out(ledger) == []
+    assert queued.void
+
+
+def test_a_retryable_failure_is_tried_again_three_times_in_all() -> None:
+    ledger = Ledger()
+    entry = submit(ledger, "a")
+    ready(ledger)
+    for attempt in range(2):
+        given_out(ledger)
+        assert ledger.failed("llm.0", 1, "a", attempt, retryable=True) is None
+    given_out(ledger)
+    assert ledger.failed("llm.0", 1, "a", 2, retryable=True) is entry
+
+
+def test_a_lease_that_outlives_its_limit_on_a_living_worker_is_lost_and_tried_again() -> None:
+    ledger = Ledger()
+    entry = submit(ledger, "a")
+    ready(ledger)
+    given_out(ledger, now=100)
+    assert ledger.overdue({"llm": 50}, 150) == []
+    assert ledger.overdue({"llm": 50}, 151) == [entry]
+    assert given_out(ledger, now=151) == [("llm.0", "a")]
+    assert entry.attempt == 1
+
+
+def test_an_id_is_accepted_once() -> None:
+    ledger = Ledger()
+    submit(ledger, "a")
+    with pytest.raises(ValueError, match="already in the ledger"):
+        submit(ledger, "a")
+
+
+class Chaos(RuleBasedStateMachine):
+    """Workers come, work, die and lie; every item ends exactly once with its outputs in order."""
+
+    leases: Bundle[tuple[str, int, str, int]] = Bundle("leases")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger()
+        self.jobs: dict[str, Recorder] = {}
+        self.entries: dict[str, Entry] = {}
+        self.epochs = {"llm.0": 0, "llm.1": 0}
+
+    @rule()
+    def submit(self) -> None:
+        name = f"i{len(self.jobs)}"
+        job = self.jobs[name] = Recorder()
+        self.entries[name] = self.ledger.submit(name, "llm", job, priority=len(self.jobs) % 3)
+
+    @rule(instance=st.sampled_from(["llm.0", "llm.1"]))
+    def restart(self, instance: str) -> None:
+        self.ledger.down(instance, self.epochs[instance], commanded=True)
+        self.epochs[instance] += 1
+        self.ledger.up(instance, self.epochs[instance], "llm")
+        self.ledger.ready(instance, self.epochs[instance], 2)
+
+    @rule(target=leases)
+    def dispatch(self) -> tuple[str, int, str, int]:
+        found = [(w.instance, w.epoch, e.id, e.attempt) for w, e in self.ledger.dispatch(0)]
+        return found[0] if found else ("llm.0", -1, "none", 0)
+
+    @rule(lease=leases, index=st.integers(0, 3))
+    def output(self, lease: tuple[str, int, str, int], index: int) -> None:
+        src, ep, item, attempt = lease
+        message = LlmDelta(src=src, ep=ep, id=item, attempt=attempt, index=index, text=f"{attempt}:{index}")
+        entry = self.ledger.output(message)
+        if entry is not None:
+            entry.job.output(message, [])
+
+    @rule(lease=consumes(leases))
+    def done(self, lease: tuple[str, int, str, int]) -> None:
+        src, ep, item, attempt = lease
+        entry = self.ledger.done(src, ep, item, attempt)
+        if entry is not None:
+            entry.job.done()
+
+    @invariant()
+    def ends_once_and_credit_is_kept(self) -> None:
+        for job in self.jobs.values():
+            assert len(job.ends) <= 1
+            attempts = [int(o.split(":")[0]) for o in job.outputs]
+            assert attempts == sorted(attempts)
+        for worker in self.ledger.workers.values():
+            assert worker.outstanding == sum(e.cost for e in worker.leased.values()) <= 2
+
+
+Chaos.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestChaos = Chaos.TestCase

@@ -1,0 +1,73 @@
+"""A turn's audio: windows, words, what was heard."""
+
+import array
+import itertools
+
+from broker.answer import heard_text, join_sentences
+from broker.messages import Word
+from broker.speech import SpeechTrack, faded, to_samples, to_us
+from broker.voices import Sentence
+
+
+def pcm(values: range) -> bytes:
+    return array.array("h", values).tobytes()
+
+
+def test_windows_are_zero_outside_what_is_known_and_survive_trimming() -> None:
+    track = SpeechTrack()
+    track.append(pcm(range(1, 101)))
+    assert array.array("h", track.window(-2, 3)).tolist() == [0, 0, 1, 2, 3]
+    assert array.array("h", track.window(98, 103)).tolist() == [99, 100, 0, 0, 0]
+    assert track.window(200, 203) == bytes(6)
+    assert track.window(-5, -2) == bytes(6)
+    track.trim(50)
+    assert array.array("h", track.window(50, 53)).tolist() == [51, 52, 53]
+    track.append(pcm(range(101, 111)))
+    assert track.end == 110
+    assert array.array("h", track.window(99, 102)).tolist() == [100, 101, 102]
+
+
+def test_microseconds_and_samples_are_inverse() -> None:
+    for samples in [*range(2000), 15_360, 48_000 * 3600 + 7]:
+        assert to_samples(to_us(samples)) == samples
+
+
+def test_spans_are_those_that_overlap() -> None:
+    track = SpeechTrack()
+    track.annotate(1_000, [Word("a", 0, 10), Word("b", 10, 20)], [Word("x", 0, 5)])
+    words, phonemes = track.spans(1_005, 1_011)
+    assert [w.text for w in words] == ["a", "b"]
+    assert phonemes == []
+    assert track.spans(1_020, 2_000)[0] == []
+
+
+def test_a_cut_fades_the_last_ten_milliseconds() -> None:
+    out = array.array("h", faded(array.array("h", [1000] * 960).tobytes()))
+    assert out[:480].tolist() == [1000] * 480
+    assert out[-1] == 0
+    assert all(a >= b for a, b in itertools.pairwise(out[479:]))
+
+
+def test_history_keeps_the_words_whose_audio_ends_by_the_cut() -> None:
+    sentences = [
+        Sentence(0, "Good morning, Ann.", start=0, length=48_000, done=True),
+        Sentence(1, "How are you?", start=48_000, length=48_000, done=True),
+    ]
+    words = [
+        ("Good", 0, 300_000),
+        ("morning", 300_000, 600_000),
+        ("Ann", 600_000, 900_000),
+        ("How", 1_000_000, 1_300_000),
+        ("are", 1_300_000, 1_600_000),
+        ("you", 1_600_000, 1_900_000),
+    ]
+    assert heard_text(sentences, words, 0) == ""
+    assert heard_text(sentences, words, 640_000) == "Good morning"
+    assert heard_text(sentences, words, 1_280_000) == "Good morning, Ann."
+    assert heard_text(sentences, words, 1_600_000) == "Good morning, Ann. How are"
+    assert heard_text(sentences, words, 9_000_000) == "Good morning, Ann. How are you?"
+
+
+def test_chinese_sentences_join_without_spaces() -> None:
+    assert join_sentences(["你好。", "我是穆斯。"]) == "你好。我是穆斯。"
+    assert join_sentences(["Hi.", "There."]) == "Hi. There."
