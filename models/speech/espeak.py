@@ -193,7 +193,7 @@ class EspeakSynthesizer:
             for voice in ("cmn", "en-us"):
                 if not _shared.select(f"{voice}+{espeak_data.DEFAULT_VARIANT}"):
                     raise EngineError("FAILED", f"espeak-ng has no voice {voice}", HINT)
-                _shared.say("one 1", self._rate, _NEVER)
+                _Speech("one 1", _shared.say("one 1", self._rate, _NEVER), _shared.sample_rate).chunk(0, 480, 0)
         progress("espeak", 1, 1)
 
     def close(self) -> None:

@@ -92,9 +92,7 @@ def resample(samples: Samples, start: int, sample_rate: int, out_from: int, out_
         ValueError: a rate outside the limits or an empty or negative range.
     """
     if not MIN_RATE <= sample_rate <= MAX_RATE:
-        raise ValueError(
-            f"sample rate {sample_rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz; resample first"
-        )
+        raise ValueError(f"sample rate {sample_rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz; resample first")
     if out_from < 0 or out_to < out_from:
         raise ValueError(f"output range {out_from} to {out_to} is not a range from the turn's start")
     if out_to == out_from:

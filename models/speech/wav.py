@@ -94,14 +94,10 @@ def parse_wav(data: bytes | bytearray | memoryview) -> WavInfo:
                 raise ValueError(f"WAV has samples before its format chunk; {_NEXT}")
             rate, channels, encoding = layout
             length = _data_bytes(size, len(view) - body, riff_size, body)
-            return WavInfo(
-                rate, channels, encoding, body, length - length % (SAMPLE_BYTES[encoding] * channels)
-            )
+            return WavInfo(rate, channels, encoding, body, length - length % (SAMPLE_BYTES[encoding] * channels))
         at = body + size + (size & 1)
     missing = "format" if layout is None else "data"
-    raise ValueError(
-        f"WAV of {len(view)} bytes ends before its {missing} chunk; send the whole file, or {_NEXT}"
-    )
+    raise ValueError(f"WAV of {len(view)} bytes ends before its {missing} chunk; send the whole file, or {_NEXT}")
 
 
 def _u32(view: memoryview, at: int) -> int:
@@ -126,9 +122,7 @@ def _data_bytes(size: int, rest: int, riff_size: int, body: int) -> int:
 def _layout(chunk: memoryview, size: int) -> tuple[int, int, str]:
     """``(sample rate, channels, encoding)`` of a format chunk."""
     if size < 16 or len(chunk) < 16:
-        raise ValueError(
-            f"WAV format chunk has {min(size, len(chunk))} bytes, at least 16 are needed; {_NEXT}"
-        )
+        raise ValueError(f"WAV format chunk has {min(size, len(chunk))} bytes, at least 16 are needed; {_NEXT}")
     code, channels, rate, _, align, bits = struct.unpack_from("<HHIIHH", chunk)
     if code == _EXTENSIBLE:
         if len(chunk) < 40:
@@ -147,8 +141,7 @@ def _layout(chunk: memoryview, size: int) -> tuple[int, int, str]:
         raise ValueError(f"WAV has {channels} channels; 1 to {MAX_CHANNELS} are accepted; {_NEXT} with -ac 1")
     if not MIN_RATE <= rate <= MAX_RATE:
         raise ValueError(
-            f"WAV has a sample rate of {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are accepted; "
-            f"{_NEXT} with -ar 48000"
+            f"WAV has a sample rate of {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are accepted; {_NEXT} with -ar 48000"
         )
     if align != channels * bits // 8:
         raise ValueError(
@@ -168,6 +161,4 @@ def _not_wav(head: bytes) -> str:
         return f"audio is {found}, not WAV; {_NEXT}"
     if len(head) < 12:
         return f"audio has {len(head)} bytes, a WAV header has at least 44; send the whole file"
-    return (
-        f"audio does not begin with RIFF/WAVE; {_NEXT}, or send raw samples with format s16le and sample_rate"
-    )
+    return f"audio does not begin with RIFF/WAVE; {_NEXT}, or send raw samples with format s16le and sample_rate"

@@ -46,9 +46,7 @@ def decibel(part: NDArray[np.float64], full: float) -> float:
     extra=st.integers(0, 50),
     seed=st.integers(0, 9),
 )
-def test_any_cut_gives_the_same_samples(
-    rate: int, channels: int, cuts: list[int], extra: int, seed: int
-) -> None:
+def test_any_cut_gives_the_same_samples(rate: int, channels: int, cuts: list[int], extra: int, seed: int) -> None:
     frames = rate // 8
     rng = np.random.default_rng(seed)
     pcm = rng.integers(-32768, 32767, (frames, channels), dtype=np.int16)

@@ -1,0 +1,75 @@
+"""Engines by name. An engine's module is imported only when it is created, in the process that uses it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from configs.schema import Config
+from models.api import Engine, EngineError, Progress
+
+KNOWN: dict[str, dict[str, str]] = {
+    "asr": {"pocketsphinx": "models.speech.pocketsphinx_asr:PocketsphinxTranscriber"},
+    "llm": {"faq": "models.faq.responder:FaqResponder"},
+    "tts": {"espeak": "models.speech.espeak:EspeakSynthesizer"},
+    "lipsync": {"warp": "models.warp.engine:WarpLipSync"},
+}
+"""kind -> name -> "module:Class"; a class takes the whole ``Config``."""
+
+log = structlog.get_logger(__name__)
+
+
+def create(kind: str, name: str, config: Config) -> Any:
+    """Make an engine, not yet loaded.
+
+    Args:
+        kind: "asr", "llm", "tts" or "lipsync".
+        name: one of ``KNOWN[kind]``.
+        config: handed to the engine.
+
+    Raises:
+        EngineError: ``UNSUPPORTED`` for an unknown name; ``FAILED`` when its module does not import.
+    """
+    known = KNOWN.get(kind, {})
+    if name not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise EngineError(
+            "UNSUPPORTED", f"there is no {kind} engine {name!r}; known are: {names}", f"Set engines.{kind}"
+        )
+    module, _, attribute = known[name].partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        hint = "Install what it needs, or choose another engine"
+        raise EngineError("FAILED", f"{kind} engine {name} does not import: {error}", hint) from error
+    return factory(config)
+
+
+def load_first(kind: str, names: Sequence[str], config: Config, progress: Progress) -> Any:
+    """The first engine of a chain that loads; those before it are closed, each with a warning in the log.
+
+    Raises:
+        EngineError: ``FAILED`` when none loads, with each one's reason; the last one's own error when the chain
+            has a single entry.
+    """
+    failures: list[EngineError] = []
+    for name in names:
+        engine: Engine | None = None
+        try:
+            engine = create(kind, name, config)
+            engine.load(progress)
+            return engine
+        except EngineError as error:
+            failures.append(error)
+            if engine is not None:
+                engine.close()
+            log.warning("engine.unavailable", kind=kind, engine=name, code=error.code, reason=str(error))
+    if len(failures) == 1:
+        raise failures[0]
+    reasons = "; ".join(f"{name}: {error}" for name, error in zip(names, failures, strict=True))
+    raise EngineError(
+        "FAILED", f"no {kind} engine loads: {reasons or 'the chain is empty'}", f"See engines.{kind}"
+    )

@@ -1,0 +1,86 @@
+"""The tts stage: sentences to speech, and a client's own audio to the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from broker.messages import AudioItem, TtsChunk, TtsItem, Word
+from models.api import SAMPLE_RATE, Chunk, EngineError, Pcm, Progress, Span, Synthesizer
+from models.registry import load_first
+from models.speech.positions import input_needed
+from models.speech.resample import decode, resample
+from stages.stage import Result, Stage, Work
+
+LONGEST_CHUNK = SAMPLE_RATE
+"""Samples of one output of an audio item at most: 1 s."""
+
+
+class TtsStage(Stage):
+    """Handles ``TtsItem`` (one sentence) and ``AudioItem`` (a client's samples)."""
+
+    name = "tts"
+
+    def setup(self, progress: Progress) -> None:
+        """Load the first engine of ``engines.tts`` that runs here."""
+        self._synthesizer: Synthesizer = load_first("tts", self.config.engines.tts, self.config, progress)
+        self.engine = self._synthesizer.name
+        resample(np.zeros(16), 0, 16_000, 0, 48)
+
+    def handle(self, work: Work) -> Iterator[Result]:
+        """Outputs are ``TtsChunk``; ``at`` counts from the start of the sentence, or of the client's turn.
+
+        Raises:
+            EngineError: the engine failed, or the item is not one that this stage knows.
+        """
+        if isinstance(work.item, TtsItem):
+            return self._speak(work, work.item)
+        if isinstance(work.item, AudioItem):
+            return self._convert(work, work.item)
+        raise EngineError("UNSUPPORTED", f"the tts stage has no use for a {type(work.item).__name__}")
+
+    def teardown(self) -> None:
+        """Release the engine."""
+        if hasattr(self, "_synthesizer"):
+            self._synthesizer.close()
+
+    def _speak(self, work: Work, item: TtsItem) -> Iterator[Result]:
+        at = round(item.from_us * SAMPLE_RATE / 1_000_000)
+        for chunk in self._synthesizer.speak(item.text, item.voice, item.from_us, work.cancel):
+            yield _result(chunk, at)
+            at += len(chunk.pcm)
+
+    def _convert(self, work: Work, item: AudioItem) -> Iterator[Result]:
+        if not work.buffers:
+            raise EngineError("INVALID_ARGUMENT", "the audio item carries no samples", "Send them as its buffer")
+        try:
+            samples = decode(work.buffers[0], item.channels, item.encoding)
+            for at in range(item.out_from, item.out_to, LONGEST_CHUNK):
+                if work.cancel.is_set():
+                    return
+                until = min(at + LONGEST_CHUNK, item.out_to)
+                # Only the part that this second needs, so that the cost stays linear.
+                first, end = input_needed(at, until, item.sample_rate)
+                first = max(first, item.start)
+                part = samples[first - item.start : max(first, end) - item.start]
+                yield _result(Chunk(resample(part, first, item.sample_rate, at, until)), at)
+        except ValueError as error:
+            raise EngineError("INVALID_ARGUMENT", str(error)) from error
+
+
+def _result(chunk: Chunk, at: int) -> Result:
+    output = TtsChunk(
+        src="", ep=0, id="", attempt=0, index=0,
+        at=at, words=_words(chunk.words), phonemes=_words(chunk.phonemes), peak=_peak(chunk.pcm),
+    )  # fmt: skip
+    return output, [np.ascontiguousarray(chunk.pcm, "<i2")]
+
+
+def _words(spans: Sequence[Span]) -> list[Word]:
+    return [Word(*span) for span in spans]
+
+
+def _peak(pcm: Pcm) -> float:
+    """Largest absolute sample, 0 to 1."""
+    return max(int(pcm.max()), -int(pcm.min())) / 32768 if len(pcm) else 0.0
