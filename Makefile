@@ -1,0 +1,55 @@
+# The two commands of a fresh machine: `make demo` and `make test`. Both make .venv/ and install what they need.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# pyproject.toml is the key: the environment is brought up to date when it changes.
+STAMP := $(VENV)/.installed
+# The first of these that is Python 3.11 or newer; override with `make PYTHON=/path/to/python`.
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 python,$(shell \
+	$(p) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+GPU_TESTS := tests/gpu
+
+.PHONY: help demo test lint bench test-gpu clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo      one spoken question becomes out/demo.mp4 and out/demo.png"
+	@echo "make test      ruff, mypy and every test"
+	@echo "make lint      ruff and mypy alone"
+	@echo "make bench     the numbers that the README quotes, on this machine"
+	@echo "make test-gpu  the tests that need a CUDA device"
+	@echo "make clean     remove .venv/, out/ and caches"
+
+demo: $(STAMP)
+	@$(BIN)/musecast demo
+
+test: lint
+	@$(BIN)/pytest
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: $(STAMP)
+	@for one in benchmarks/[!_]*.py; do \
+		[ $$one = benchmarks/machine.py ] || { echo "== $$one"; $(BIN)/python -m benchmarks.$$(basename $$one .py); } || exit 1; \
+	done
+
+test-gpu: $(STAMP)
+	@$(BIN)/pytest -m gpu $(wildcard $(GPU_TESTS))
+
+clean:
+	@rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache
+
+$(STAMP): pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "musecast needs Python 3.11 or newer with venv (on Debian: apt-get install python3 python3-venv);" >&2; \
+		echo "none was found on PATH. Name one with: make PYTHON=/path/to/python" >&2; \
+		exit 1; \
+	fi
+	@echo "installing into $(VENV)/ (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --editable '.[espeak,landmarks,dev]' || { \
+		echo "the installation failed; the lines above say why (usually: no network, or a full disk)" >&2; exit 1; }
+	@touch $@

@@ -1,0 +1,202 @@
+"""The ``musecast`` command against a running daemon: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.contract.client import Stranger
+from tests.contract.daemon import Daemon
+from tests.contract.media import speech_like, wav
+
+MUSECAST = str(Path(sys.executable).with_name("musecast"))
+COMMAND_TIMEOUT_S = 60.0
+
+
+def _where(daemon: Daemon) -> dict[str, str]:
+    return os.environ | {
+        "MUSECAST_ENDPOINTS__CONTROL": daemon.control,
+        "MUSECAST_ENDPOINTS__STREAM": daemon.stream,
+        "MUSECAST_STATE_DIR": str(daemon.state_dir),
+        "COLUMNS": "120",
+    }
+
+
+def _run(daemon: Daemon, *arguments: str, code: int = 0) -> str:
+    result = subprocess.run(
+        [MUSECAST, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_TIMEOUT_S,
+        env=_where(daemon),
+    )
+    assert result.returncode == code, (arguments, result.returncode, result.stdout, result.stderr)
+    return result.stdout if code == 0 else result.stderr
+
+
+def _video(path: Path) -> tuple[int, float, tuple[int, int]]:
+    """Frames, seconds of sound and size of a file that any player would take."""
+    with av.open(str(path)) as container:
+        frames = sum(1 for _ in container.decode(video=0))
+        size = (container.streams.video[0].width, container.streams.video[0].height)
+    with av.open(str(path)) as container:
+        samples = sum(frame.samples for frame in container.decode(audio=0))
+    return frames, samples / 48_000, size
+
+
+def test_probes(daemon: Daemon, stranger: Stranger) -> None:
+    assert json.loads(_run(daemon, "probe", "health", "--json"))["status"] == "ok"
+    assert "ok" in _run(daemon, "probe", "health")
+    status = json.loads(_run(daemon, "probe", "status", "--json"))
+    assert {row["instance"] for row in status["stages"]} >= {"tts.0", "encode.1"}
+    assert "encode.1" in _run(daemon, "probe", "status")
+    lines = _run(daemon, "probe", "stream", "--count", "2", "--json").splitlines()
+    assert [json.loads(line)["topic"].split(".")[0] for line in lines] == ["sys", "sys"]
+    turn = json.loads(_run(daemon, "probe", "turn", "Hello there.", "--json"))
+    assert turn["event"] == "turn.ended"
+    assert turn["timings_ms"]["first_segment"] > 0
+    assert turn["client"]["frames"] % 8 == 0
+    assert "first segment published" in _run(daemon, "probe", "turn", "--op", "chat", "What can you do?")
+
+
+def test_templates(daemon: Daemon) -> None:
+    assert "default-portrait" in _run(daemon, "template", "list")
+    assert json.loads(_run(daemon, "template", "show", "default", "--json"))["width"] == 512
+    assert "template list" in _run(daemon, "template", "show", "nobody", code=1)
+    assert "default" in _run(daemon, "template", "rm", "default", code=1)
+
+
+def test_say_prints_the_words_and_keeps_the_video(daemon: Daemon, tmp_path: Path) -> None:
+    target = tmp_path / "said.mp4"
+    printed = _run(daemon, "say", "Good evening to all of you.", "--out", str(target))
+    assert "Good evening to all of you." in printed
+    frames, seconds, size = _video(target)
+    assert frames >= 24
+    assert seconds == pytest.approx(frames / 25, abs=0.05)
+    assert size == (512, 512)
+    assert [p.name for p in tmp_path.iterdir()] == ["said.mp4"]
+
+
+def test_chat_prints_the_answer_as_json_events(daemon: Daemon) -> None:
+    events = [json.loads(line) for line in _run(daemon, "chat", "What can you do?", "--json").splitlines()]
+    assert [e["n"] for e in events] == list(range(len(events)))
+    assert events[-1]["event"] == "turn.ended"
+
+
+def test_interrupt_and_record(daemon: Daemon, stranger: Stranger, tmp_path: Path) -> None:
+    """A recording across a cut keeps of the old generation only what came before ``flush_from``."""
+    session = stranger.session()
+    assert "nothing" in _run(daemon, "interrupt", session.sid)
+    turn = session.say("This is going to be cut in the middle of a rather long sentence about nothing. " * 2)
+    session.wait_media(4, turn)
+    reply = json.loads(_run(daemon, "interrupt", session.sid, "--json"))
+    assert reply["turn"] == turn
+    session.speak("And this comes after.")
+    target = tmp_path / "cut.mp4"
+    _run(daemon, "probe", "record", session.sid, str(target), "--seconds", "1")
+    new = [m.header for m in session.media if m.header["gen"] == 1]
+    expected = (reply["flush_from"] - session.media[0].header["pts"]) // 40_000 + sum(h["frames"] for h in new)
+    frames, seconds, _ = _video(target)
+    assert frames == expected
+    assert seconds == pytest.approx(frames / 25, abs=0.05)
+
+
+def test_render_turns_audio_into_a_video(daemon: Daemon, tmp_path: Path) -> None:
+    source, target = tmp_path / "speech.wav", tmp_path / "speech.mp4"
+    source.write_bytes(wav(speech_like(4.0, 22_050), 22_050))
+    _run(daemon, "render", "--template", "default", "--audio", str(source), "--out", str(target), "--connect")
+    frames, seconds, _ = _video(target)
+    assert frames == 104
+    assert seconds == pytest.approx(104 / 25, abs=0.05)
+    _run(daemon, "render", "--text", "Hello.", "--out", str(tmp_path / "text.mp4"))
+    assert _video(tmp_path / "text.mp4")[0] > 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["speech.mp4", "speech.wav", "text.mp4"]
+    source.write_bytes(b"this is no sound")
+    assert "audio file" in _run(
+        daemon, "render", "--audio", str(source), "--out", str(tmp_path / "no.mp4"), code=1
+    )
+    assert not (tmp_path / "no.mp4").exists()
+
+
+def test_an_aborted_render_leaves_nothing(daemon: Daemon, tmp_path: Path) -> None:
+    source, target = tmp_path / "long.wav", tmp_path / "long.mp4"
+    source.write_bytes(wav(np.tile(speech_like(10.0, 16_000), 30), 16_000))
+    stranger = Stranger(daemon.control, daemon.stream)
+    seen = stranger.subscribe("seg.", "sys.")
+    seen.wait(lambda m: m.topic == "sys.", 5.0, "sys. message")
+    process = subprocess.Popen(
+        [MUSECAST, "render", "--audio", str(source), "--out", str(target), "--connect"],
+        env=_where(daemon),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    seen.wait(lambda m: m.header.get("kind") == "media", 30.0, "media of the rendering")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert [p.name for p in tmp_path.iterdir()] == ["long.wav"]
+    seen.wait(lambda m: m.header.get("sessions") == 0, 10.0, "end of its session", start=len(seen.messages))
+    stranger.close()
+
+
+def test_listen_hears_a_recording(daemon: Daemon) -> None:
+    question = Path(__file__).resolve().parents[2] / "clients" / "cli" / "assets" / "question.wav"
+    events = [json.loads(line) for line in _run(daemon, "listen", str(question), "--json").splitlines()]
+    names = [e["event"] for e in events]
+    assert names[-1] == "turn.ended"
+    assert "transcript.final" in names
+
+
+def test_configuration_commands(daemon: Daemon, tmp_path: Path) -> None:
+    assert json.loads(_run(daemon, "config", "show", "--json"))["endpoints"]["control"] == daemon.control
+    assert "valid" in _run(daemon, "config", "check")
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("timeline:\n  lead: 5\n")
+    message = _run(daemon, "config", "check", "--config", str(wrong), code=78)
+    assert "wrong.yaml:2" in message.replace("\n", "")
+    _run(daemon, "config", "check", "--set", "nonsense", code=78)
+    _run(daemon, "up", "--set", "timeline.lead=5", code=78)
+
+
+def test_usage_errors(daemon: Daemon) -> None:
+    _run(daemon, "say", code=2)
+    _run(daemon, "fly", code=2)
+    _run(daemon, "render", "--out", "x.mp4", code=2)
+
+
+def test_without_a_daemon_the_next_step_is_named(daemon: Daemon) -> None:
+    message = _run(daemon, "probe", "health", "--set", "endpoints.control=tcp://127.0.0.1:9", code=1)
+    assert "musecast up" in message
+
+
+def test_doctor_finds_this_machine_fit(daemon: Daemon) -> None:
+    findings = json.loads(_run(daemon, "doctor", "--json"))
+    assert {one["verdict"] for one in findings} <= {"ok", "warn"}
+    subjects = [one["subject"] for one in findings]
+    for subject in ("python", "pyzmq", "engines.tts", "runtime_dir", "state_dir", "daemon", "gpu"):
+        assert subject in subjects
+
+
+def test_demo_answers_the_bundled_question(daemon: Daemon, tmp_path: Path) -> None:
+    began = time.monotonic()
+    printed = _run(daemon, "demo", "--out", str(tmp_path))
+    assert time.monotonic() - began < COMMAND_TIMEOUT_S
+    assert "first segment published" in printed
+    frames, seconds, _ = _video(tmp_path / "demo.mp4")
+    assert frames >= 50
+    assert seconds == pytest.approx(frames / 25, abs=0.05)
+    with av.open(str(tmp_path / "demo.png")) as picture:
+        frame = next(picture.decode(video=0))
+        assert frame.width > 1000
+        assert float(frame.to_ndarray(format="gray").std()) > 10, "an empty picture"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["demo.mp4", "demo.png"]
