@@ -93,7 +93,9 @@ def encode(
 
 def init(stage: EncodeStage, ref: TemplateRef, quality: str = "high") -> tuple[InitSegment, bytes]:
     opened = open_template(ref.path, ref.hash)
-    [(output, payload)] = run(stage, InitItem(width=opened.width, height=opened.height, quality=quality, **ITEM))
+    [(output, payload)] = run(
+        stage, InitItem(width=opened.width, height=opened.height, quality=quality, **ITEM)
+    )
     return output, payload
 
 
@@ -193,7 +195,9 @@ def test_without_crops_the_templates_own_pixels_are_shown(stage: EncodeStage, te
     assert np.array_equal(got, opened.i420)
 
 
-PURE = pytest.mark.parametrize("colour", [(0, 0, 255), (0, 255, 0), (255, 0, 0)], ids=["red", "green", "blue"])
+PURE = pytest.mark.parametrize(
+    "colour", [(0, 0, 255), (0, 255, 0), (255, 0, 0)], ids=["red", "green", "blue"]
+)
 Bgr = tuple[int, int, int]
 
 
