@@ -9,6 +9,7 @@ A template is a folder (design 5)::
     boxes.npy       i32 [L, 4]: x0, y0, x1, y1, all even, x1-x0 = w and y1-y0 = h for every frame
     alpha.npy       u8 [h, w]: how much of the crop is pasted; 0 on the border
     valid.npy       bool [L]: whether a face was found in the frame
+    landmarks.npy   f32 [L, n, 2], frame pixels: the lips and anchors that preparers start from
     idle/           idle segments, encoded on first use
     engine/<name>/  what an engine's preparer wrote
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from models.api import Cancel, EngineError, Preparer, Progress
 from models.media.paste import bgr_to_i420
-from models.templates.store import MANIFEST_VERSION, Template, map_template, read_manifest
+from models.templates.store import MANIFEST_VERSION, map_template, read_manifest
 
 LOOP_MULTIPLE = 8
 """A template's length is a multiple of the quantum (design 3)."""
@@ -59,9 +59,7 @@ def damaged_files(path: Path) -> list[str]:
     """
     files: dict[str, str] = read_manifest(path)["files"]
     return [
-        name
-        for name, digest in files.items()
-        if not (path / name).is_file() or file_sha256(path / name) != digest
+        name for name, digest in files.items() if not (path / name).is_file() or file_sha256(path / name) != digest
     ]
 
 
@@ -147,9 +145,7 @@ class TemplateWriter:
         """
         width, height = self.size
         if frame.shape != (height, width, 3):
-            raise EngineError(
-                "INVALID_ARGUMENT", f"frame is {frame.shape}, the template {(height, width, 3)}"
-            )
+            raise EngineError("INVALID_ARGUMENT", f"frame is {frame.shape}, the template {(height, width, 3)}")
         x0, y0 = origin
         x1, y1 = x0 + self.box[0], y0 + self.box[1]
         if x0 % 2 or y0 % 2 or min(x0, y0) < 0 or x1 > width or y1 > height:
@@ -160,6 +156,10 @@ class TemplateWriter:
         self._append("roi.bgr", np.ascontiguousarray(frame[y0:y1, x0:x1]))
         self._boxes.append((x0, y0, x1, y1))
         self._valid.append(valid)
+
+    def save(self, name: str, array: NDArray[Any]) -> None:
+        """Add an array that belongs to the template itself, such as ``landmarks.npy``; engines read it."""
+        np.save(self._part / name, array)
 
     def _append(self, name: str, data: NDArray[np.uint8]) -> None:
         self._files[name].write(data.data)
@@ -230,9 +230,7 @@ class TemplateWriter:
 
 def _refuse_cancelled(cancel: Cancel, template_id: str) -> None:
     if cancel.is_set():
-        raise EngineError(
-            "FAILED", f"preparing {template_id} was cancelled", "ask for it again", retryable=True
-        )
+        raise EngineError("FAILED", f"preparing {template_id} was cancelled", "ask for it again", retryable=True)
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -1,0 +1,132 @@
+"""Life: how the painted portrait moves through its loop. Smooth warps of the painting and painted blinks.
+
+The movement of frame ``n`` of ``L`` is a sum of whole periods of the loop, so frame L meets frame 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.portrait.paint import F32, smoothstep
+from models.portrait.scene import SCALE, Painting
+
+GRID = 8
+"""The warp is computed on a grid of this many pixels and interpolated."""
+NECK = (0.0, 190.0)
+"""What the head turns about."""
+BLINKS = (31, 92, 151, 163, 218)
+"""First frames of the blinks in a loop of 248 frames; the fourth follows the third at once, as people do."""
+LID_STEPS = (2, 4, 4, 3, 2, 1)
+"""Indices into ``LIDS``: down within 80 ms, up again within 160 ms."""
+
+
+class Sway(NamedTuple):
+    """Where head and shoulders are, scene units and radians."""
+
+    x: float
+    y: float
+    roll: float
+    yaw: float
+    pitch: float
+    breath: float
+    brow: float
+
+
+def sway(n: int, loop: int) -> Sway:
+    """The movement of frame ``n``."""
+
+    def wave(periods: int, phase: float) -> float:
+        return float(np.sin(2 * np.pi * (periods * n / loop + phase)))
+
+    return Sway(
+        x=2.0 * wave(1, 0.05) + 0.7 * wave(3, 0.4),
+        y=1.1 * wave(2, 0.3) + 0.4 * wave(3, 0.1),
+        roll=0.011 * wave(1, 0.30) + 0.004 * wave(2, 0.7),
+        yaw=4.0 * wave(1, 0.62) + 1.4 * wave(2, 0.15),
+        pitch=1.8 * wave(2, 0.9) + 0.8 * wave(3, 0.55),
+        breath=1.3 * wave(3, 0.0),
+        brow=0.8 * max(0.0, wave(2, 0.45)) ** 2,
+    )
+
+
+def lid(n: int, loop: int) -> int:
+    """Index into ``LIDS`` at frame ``n``."""
+    for first in BLINKS:
+        step = (n - first) % loop
+        if step < len(LID_STEPS):
+            return LID_STEPS[step]
+    return 0
+
+
+class Animator:
+    """Frames of a painting.
+
+    Args:
+        painting: the picture and its blink patches.
+        loop: frames in the loop.
+    """
+
+    def __init__(self, painting: Painting, loop: int) -> None:
+        self._painting, self.loop = painting, loop
+        width, height = painting.size
+        gx = np.arange(0, width + GRID, GRID, dtype=np.float32) + painting.origin[0]
+        gy = np.arange(0, height + GRID, GRID, dtype=np.float32)[:, None] + painting.origin[1]
+        x, y = np.broadcast_arrays(gx, gy)
+        self._x, self._y = x.astype(np.float32), y.astype(np.float32)
+        radius = np.sqrt((self._x / 190) ** 2 + ((self._y - 5) / 200) ** 2)
+        self._head = smoothstep(1.40, 0.72, radius) * smoothstep(265, 140, self._y)
+        dome = np.sqrt(np.clip(1 - (self._x / 135) ** 2 - ((self._y - 5) / 185) ** 2, 0, 1))
+        nose = np.exp(-0.5 * ((self._x / 16) ** 2 + ((self._y - 50) / 24) ** 2))
+        depth = cv2.GaussianBlur(np.asarray(dome + 0.22 * nose - 0.35, np.float32), (0, 0), 1.0)
+        self._depth = np.asarray(depth, np.float32) * self._head
+        self._chest = smoothstep(150, 330, self._y) * smoothstep(300, 180, np.abs(self._x))
+        self._brow = np.exp(-0.5 * ((np.abs(self._x) - 46) / 24) ** 2 - 0.5 * ((self._y + 36) / 11) ** 2)
+        rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+        self._columns, self._rows = columns, rows
+        self._source = painting.picture.copy()
+        self._lid = 0
+
+    def _shift(self, n: int) -> tuple[F32, F32]:
+        """Backward displacement on the grid, scene units."""
+        s = sway(n, self.loop)
+        dx = self._head * (s.x - s.roll * (self._y - NECK[1])) + s.yaw * self._depth
+        dy = self._head * (s.y + s.roll * (self._x - NECK[0])) + s.pitch * self._depth
+        dy = dy - s.breath * (self._chest + 0.45 * self._head) - s.brow * self._brow
+        return -dx, -dy
+
+    def frame(self, n: int) -> NDArray[np.uint8]:
+        """Frame ``n``: u8 BGR ``[height, width, 3]``."""
+        self._show_lid(lid(n, self.loop))
+        width, height = self._painting.size
+        maps = []
+        for shift, base in zip(self._shift(n), (self._columns, self._rows), strict=True):
+            whole = (shift.shape[1] * GRID, shift.shape[0] * GRID)
+            fine = cv2.resize(np.asarray(shift * SCALE, np.float32), whole, interpolation=cv2.INTER_LINEAR)
+            # The grid's first node is pixel 0; resize puts it half a cell in.
+            half = GRID // 2
+            maps.append((base + 0.5) * SCALE - 0.5 + fine[half : height + half, half : width + half])
+        edge = cv2.BORDER_REFLECT_101
+        return np.asarray(cv2.remap(self._source, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=edge), np.uint8)
+
+    def _show_lid(self, index: int) -> None:
+        if index != self._lid:
+            column, row = self._painting.patch_at
+            patch = self._painting.patches[index]
+            self._source[row : row + patch.shape[0], column : column + patch.shape[1]] = patch
+            self._lid = index
+
+    def follow(self, points: F32, n: int) -> F32:
+        """Where scene ``points`` ``[k, 2]`` are in frame ``n``, in pixels of the finished picture."""
+        dx, dy = (np.asarray(shift, np.float32) for shift in self._shift(n))
+        rest = np.asarray(points - np.asarray(self._painting.origin), np.float32)
+        place = rest.copy()
+        for _ in range(4):  # the warp is backward: p + shift(p) = rest
+            cells = place / GRID
+            u, v = np.ascontiguousarray(cells[:, 0])[:, None], np.ascontiguousarray(cells[:, 1])[:, None]
+            moved = [cv2.remap(f, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0] for f in (dx, dy)]
+            place = rest - np.stack(moved, axis=1)
+        return np.asarray(place - 0.5, np.float32)

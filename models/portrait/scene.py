@@ -1,0 +1,74 @@
+"""The whole picture, painted once; eye patches for every stage of a blink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.portrait import body, eyes, hair, skin
+from models.portrait.anatomy import EYE
+from models.portrait.paint import Canvas, noise, rgb, smoothstep, tone
+
+LIDS = (1.0, 0.72, 0.42, 0.16, 0.0)
+"""Openings of the painted eye patches; the first is the picture itself."""
+SCALE = 2.0
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A painted portrait.
+
+    Attributes:
+        picture: u8 BGR ``[H * scale, W * scale, 3]``, eyes open.
+        patches: per opening of ``LIDS`` the u8 BGR rectangle of both eyes.
+        patch_at: column and row of the patches' upper left corner in ``picture``.
+        origin: scene coordinates of the picture's upper left corner.
+        size: width and height of the finished picture.
+    """
+
+    picture: NDArray[np.uint8]
+    patches: tuple[NDArray[np.uint8], ...]
+    patch_at: tuple[int, int]
+    origin: tuple[float, float]
+    size: tuple[int, int]
+
+
+def paint(size: tuple[int, int], origin: tuple[float, float]) -> Painting:
+    """Paint the portrait into a picture of ``size`` whose upper left corner is ``origin`` in the scene."""
+    canvas = Canvas.blank(size, origin, SCALE)
+    _background(canvas)
+    hair.paint_back(canvas)
+    body.paint_neck(canvas)
+    body.paint_clothes(canvas)
+    skin.paint_ears(canvas)
+    skin.paint_face(canvas)
+    eyes.paint_brows(canvas, rgb(0x4A2A1E))
+    hair.paint_front(canvas)
+    window = canvas.window((-EYE[0] - eyes.PATCH[0], -eyes.PATCH[1]), (EYE[0] + eyes.PATCH[0], eyes.PATCH[1]))
+    bare = window.pixels.copy()
+    patches = []
+    for opening in LIDS[::-1]:
+        window.pixels[...] = bare
+        eyes.paint_eyes(canvas, opening)
+        patches.append(_finished(window.pixels))
+    return Painting(_finished(canvas.pixels), tuple(patches[::-1]), (window.x0, window.y0), origin, size)
+
+
+def _finished(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    soft = cv2.GaussianBlur(pixels[..., ::-1], (0, 0), 0.6)
+    return np.asarray(np.clip(soft * 255 + 0.5, 0, 255), np.uint8)
+
+
+def _background(canvas: Canvas) -> None:
+    window = canvas.whole()
+    x, y = window.grid()
+    height, width = window.shape
+    top, bottom = tone(0x8FA3A8), tone(0x4A5258)
+    t = smoothstep(-250, 500, y)[..., None]
+    window.pixels[...] = top * (1 - t) + bottom * t + 0 * x[..., None]
+    window.screen(rgb(0xFFE0B0), np.exp(-(((x + 190) / 130) ** 2 + ((y + 130) / 170) ** 2)) * np.float32(0.55))
+    window.shade(rgb(0x6F7F8A), np.exp(-(((x - 210) / 110) ** 2 + ((y - 60) / 260) ** 2)) * np.float32(0.6))
+    window.pixels[...] *= (1 + 0.02 * noise((height, width), 90, 4))[..., None]

@@ -1,0 +1,151 @@
+"""The templates that come with musecast: drawn by code on first use, kept in the state directory."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.api import Cancel, EngineError, Preparer, Progress
+from models.templates.store import read_manifest
+from models.templates.writer import TemplateWriter, content_hash, damaged_files, template_lock
+from models.warp.preparer import WarpPreparer
+
+ARTWORK_VERSION = "1"
+"""Raise it whenever a pixel of the artwork changes: older templates are then drawn again."""
+LOOP = 248
+"""Frames: 9.92 s, a multiple of the quantum."""
+PREPARERS: tuple[Preparer, ...] = (WarpPreparer(),)
+
+
+@dataclass(frozen=True)
+class Artwork:
+    """How one built-in template frames the portrait, in scene units (= pixels)."""
+
+    size: tuple[int, int]
+    origin: tuple[int, int]
+    box: tuple[int, int, int, int] = (-128, -78, 128, 178)
+    """The face box at rest: from above the eyes to below the chin, 256 pixels square as a crop is."""
+
+
+BUILTIN = {
+    "default": Artwork((512, 512), (-256, -222)),
+    "default-portrait": Artwork((720, 1280), (-360, -430)),
+}
+
+
+class Prepared(NamedTuple):
+    """Facts on a template in place."""
+
+    id: str
+    path: Path
+    hash: str
+    kind: str
+    frames: int
+    width: int
+    height: int
+    nbytes: int
+    engines: list[str]
+    cached: bool
+    seconds: float
+
+
+def ensure_builtin(state_dir: str, template_id: str, progress: Progress, cancel: Cancel) -> Prepared:
+    """The built-in template ``template_id``, drawn when it is missing, damaged or of older artwork.
+
+    Safe against concurrent callers (they wait for the one that draws) and against death at any moment.
+
+    Raises:
+        EngineError: NOT_FOUND for another name; FAILED when cancelled or the disk refuses.
+    """
+    began = time.monotonic()
+    artwork = BUILTIN.get(template_id)
+    if artwork is None:
+        raise EngineError("NOT_FOUND", f"no built-in template {template_id!r}", f"there are {', '.join(BUILTIN)}")
+    root = Path(state_dir) / "templates"
+    digest = content_hash(f"builtin:{template_id}:{ARTWORK_VERSION}", {"loop": LOOP}, PREPARERS)
+    try:
+        with template_lock(root, template_id):
+            cached = _intact(root / template_id, digest)
+            if not cached:
+                _draw(root, template_id, artwork, digest, progress, cancel)
+    except OSError as error:
+        raise EngineError(
+            "FAILED", f"cannot write template {template_id} below {root}: {error}", "free space or set state_dir"
+        ) from error
+    return describe(root / template_id, cached=cached, seconds=time.monotonic() - began)
+
+
+def describe(path: Path, *, cached: bool, seconds: float) -> Prepared:
+    """Facts on the template in folder ``path``.
+
+    Raises:
+        EngineError: as ``read_manifest``.
+    """
+    manifest = read_manifest(path)
+    nbytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return Prepared(
+        manifest["id"],
+        path,
+        manifest["hash"],
+        manifest["kind"],
+        manifest["frames"],
+        manifest["width"],
+        manifest["height"],
+        nbytes,
+        list(manifest["engines"]),
+        cached,
+        seconds,
+    )
+
+
+def _intact(path: Path, digest: str) -> bool:
+    try:
+        return bool(read_manifest(path)["hash"] == digest) and not damaged_files(path)
+    except EngineError:
+        return False
+
+
+def box_alpha(size: int) -> NDArray[np.uint8]:
+    """How much of a square crop is pasted: the lower face, feathered on all sides, 0 on the border."""
+    mask = np.zeros((size, size), np.float32)
+    side, top, bottom = (round(size * share) for share in (0.085, 0.40, 0.055))
+    mask[top : size - bottom, side : size - side] = 1
+    blur = size * 0.026
+    soft = np.asarray(cv2.GaussianBlur(mask, (0, 0), blur, borderType=cv2.BORDER_CONSTANT))
+    alpha: NDArray[np.uint8] = np.clip(soft * 255 + 0.5, 0, 255).astype(np.uint8)
+    alpha[[0, -1], :] = 0
+    alpha[:, [0, -1]] = 0
+    return alpha
+
+
+def _draw(root: Path, template_id: str, artwork: Artwork, digest: str, progress: Progress, cancel: Cancel) -> None:
+    # Imported here: a process that finds the template in place needs none of it.
+    from models.portrait.anatomy import CHIN, NOSE_BASE, mouth_curves
+    from models.portrait.motion import Animator
+    from models.portrait.scene import paint
+
+    progress("paint", 0, LOOP)
+    animator = Animator(paint(artwork.size, artwork.origin), LOOP)
+    points = np.vstack([mouth_curves().reshape(-1, 2), NOSE_BASE, CHIN])
+    x0, y0, x1, y1 = artwork.box
+    corner = (x0 - artwork.origin[0], y0 - artwork.origin[1])
+    side = x1 - x0
+    landmarks = np.stack([animator.follow(points, n) for n in range(LOOP)])
+    drift = landmarks.mean(axis=1) - (points.mean(axis=0) - artwork.origin)
+    box, alpha = (side, y1 - y0), box_alpha(side)
+    with TemplateWriter(root, template_id, "builtin", artwork.size, box, alpha, digest) as writer:
+        for n in range(LOOP):
+            if cancel.is_set():
+                raise EngineError("FAILED", f"drawing {template_id} was cancelled", "ask again", retryable=True)
+            dx, dy = (2 * round(float(d) / 2) for d in drift[n])
+            writer.add(animator.frame(n), (corner[0] + dx, corner[1] + dy))
+            if n % 8 == 7:
+                progress("frames", n + 1, LOOP)
+        writer.save("landmarks.npy", landmarks.astype(np.float32))
+        writer.finish(PREPARERS, progress, cancel)

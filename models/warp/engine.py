@@ -1,0 +1,109 @@
+"""``warp``: lip-sync on a CPU by moving the template's own pixels and drawing the inside of the mouth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import Config
+from models.api import CROP, EngineError, FrameJob, Progress, SpeechWindow
+from models.templates.store import Template
+from models.warp.geometry import Field, field
+from models.warp.mouth import inside
+from models.warp.preparer import load_prepared
+from models.warp.track import REST, MouthState, contexts, mouth_state
+
+U8 = NDArray[np.uint8]
+
+
+class WarpLipSync:
+    """The embedded lip-sync engine; needs no model files.
+
+    ``skip`` of a window is not used: a frame costs less than interpolating one would.
+    """
+
+    name = "warp"
+    buckets: Sequence[int] = (1, 2, 4, 8)
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def load(self, progress: Progress) -> None:
+        """Run every code path once on a synthetic face."""
+        from models.warp.warmup import warm
+
+        warm(progress)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def plan(self, window: SpeechWindow) -> list[FrameJob]:
+        """The frames ``start``.. of the window, in order.
+
+        Raises:
+            EngineError: INVALID_ARGUMENT when the PCM does not fit the window, FAILED when the template was
+                not prepared for this engine.
+        """
+        load_prepared(window.template)
+        try:
+            found = contexts(window)
+        except ValueError as error:
+            raise EngineError("INVALID_ARGUMENT", str(error)) from error
+        first = window.frame0 + window.start
+        loop = window.template.frames
+        return [
+            FrameJob(window.template, (first + k) % loop, mouth_state(context)) for k, context in enumerate(found)
+        ]
+
+    def render(self, jobs: Sequence[FrameJob]) -> U8:
+        """Render jobs of any sessions: u8 BGR ``[n, 256, 256, 3]``."""
+        crops = np.empty((len(jobs), CROP, CROP, 3), np.uint8)
+        for crop, job in zip(crops, jobs, strict=True):
+            render_into(crop, job.template, job.pose, job.data)
+        return crops
+
+
+def render_into(out: U8, template: Template, index: int, state: MouthState) -> None:
+    """Draw one pose with its mouth in ``state`` into ``out``, u8 BGR ``[256, 256, 3]``."""
+    roi = template.roi[index]
+    if roi.shape[:2] == (CROP, CROP):
+        out[...] = roi
+    else:
+        shrink = roi.shape[0] > CROP
+        cv2.resize(roi, (CROP, CROP), dst=out, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+    if state == REST:
+        return
+    prepared = load_prepared(template)
+    pose = prepared.pose(index)
+    move = field(pose, state)
+    height, width = move.upper_x.shape
+    window = out[move.y0 : move.y0 + height, move.x0 : move.x0 + width]
+    moved = _moved(out, move, state, pose.half, prepared.exposure)
+    if state.weight >= 1:
+        window[...] = moved
+    else:
+        cv2.addWeighted(moved, state.weight, window.copy(), 1 - state.weight, 0, dst=moved)
+        window[...] = moved
+
+
+def _moved(crop: U8, move: Field, state: MouthState, half: float, exposure: float) -> U8:
+    """The moved rectangle: upper half, lower half, and what shows between the lips."""
+    upper = cv2.remap(crop, move.upper_x, move.upper_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    lower = cv2.remap(crop, move.upper_x, move.lower_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    top, bottom = move.upper_edge, move.lower_edge
+    first = max(int(np.floor(top.min())) - 1 - move.y0, 0)
+    last = min(int(np.ceil(bottom.max())) + 2 - move.y0, len(upper))
+    rows = slice(first, last)
+    y = (np.arange(first, last, dtype=np.float32) + move.y0)[:, None]
+    above = np.clip(top[None, :] - y + 0.5, 0, 1)
+    below = np.clip(y - bottom[None, :] + 0.5, 0, 1)
+    gap = np.clip(1 - above - below, 0, 1)
+    band = upper[rows] * above[..., None] + lower[rows] * below[..., None]
+    if float(gap.max()) > 0:
+        band += inside(move, state, rows, half, exposure) * gap[..., None]
+    lower[:first] = upper[:first]
+    lower[rows] = np.clip(band + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(lower, np.uint8)

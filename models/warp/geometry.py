@@ -1,0 +1,154 @@
+"""The mouth's displacement field: where each pixel of the moved lower face comes from.
+
+The picture is split along the seam of the lips into an upper and a lower half, each moved by its own smooth
+field and looked up backwards; between the two lies the inside of the mouth. All lengths are crop pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.api import CROP
+from models.warp.track import MouthState
+
+F32 = NDArray[np.floating[Any]]
+COLUMNS = 33
+"""Samples along each lip curve."""
+NOSE, JAW = 0, 1
+"""Indices of the anchors: base of the nose, tip of the chin."""
+UPPER_SHARE = 0.24
+"""How much of the gap the upper lip makes by rising; the jaw makes the rest."""
+REACH = 2.7
+"""Half width of the moved region, in half widths of the mouth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """One pose's mouth in crop pixels."""
+
+    curves: F32
+    """``[4, COLUMNS, 2]``: upper outline, upper seam, lower seam, lower outline, left corner to right."""
+    nose: F32
+    chin: F32
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Middle between the corners."""
+        corners = self.curves[1, (0, -1)]
+        return float(corners[:, 0].mean()), float(corners[:, 1].mean())
+
+    @property
+    def half(self) -> float:
+        """Half the mouth's width."""
+        return float(self.curves[1, -1, 0] - self.curves[1, 0, 0]) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Backward maps for a rectangle of the crop, and the moved lips' curves over its columns."""
+
+    x0: int
+    y0: int
+    upper_x: F32
+    upper_y: F32
+    lower_y: F32
+    upper_edge: F32
+    """Inner edge of the upper lip per column, ``[w]``."""
+    lower_edge: F32
+    u: F32
+    """Place across the moved mouth per column, -1 and 1 at its corners, ``[w]``."""
+    half: float
+    """Half width of the moved mouth."""
+    seam: float
+    """Height of the closed mouth's seam at its middle: the upper jaw's mark."""
+    drop: float
+    """How far the lower lip's inner edge went down at the middle."""
+
+
+def _smooth(value: F32) -> F32:
+    t = np.clip(value, 0, 1)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
+
+
+def field(pose: Pose, state: MouthState) -> Field:
+    """The displacement for ``state`` on ``pose``."""
+    (cx, cy), half = pose.centre, pose.half
+    x0, x1 = max(int(cx - REACH * half), 1), min(int(cx + REACH * half) + 1, CROP - 1)
+    y0, y1 = max(int(pose.nose[1]) - 2, 1), CROP - 1
+    x = np.arange(x0, x1, dtype=np.float32)
+    y = np.arange(y0, y1, dtype=np.float32)[:, None]
+
+    stretch = 1 + 0.14 * state.wide - 0.27 * state.round - 0.06 * state.open
+    moved = half * stretch
+    u = np.asarray((x - cx) / moved, np.float32)
+    inside = np.clip(1 - u * u, 0, 1)
+    fall = _smooth((REACH - np.abs(u) * stretch) / (REACH - stretch))
+
+    # Where each column comes from at the mouth's own height.
+    shift = moved - half
+    push = np.where(np.abs(u) < 1, u * shift, np.sign(u) * shift * fall).astype(np.float32)
+    upper_out, upper_in, lower_in, lower_out = (
+        np.interp(x - push, pose.curves[k, :, 0], pose.curves[k, :, 1]).astype(np.float32) for k in range(4)
+    )
+
+    gap = state.open * half
+    rounder = 0.62 - 0.17 * state.round
+    arch = inside ** np.float32(rounder)
+    wide_arch = inside ** np.float32(0.42)
+    lift, drop = UPPER_SHARE * gap, (1 - UPPER_SHARE) * gap
+    lift += half * (0.07 * state.teeth * (1 - state.round) + 0.10 * state.bite)
+    bitten = 0.12 * half * state.bite
+    corner = (0.10 * gap - 0.05 * half * state.wide) * fall
+    pout = 0.07 * half * state.round
+    rolled = 0.05 * half * state.closed
+
+    d_upper_in = corner - lift * arch
+    d_lower_in = corner + (drop - bitten * 0.3) * arch
+    d_upper_in, d_lower_in = _apart(upper_in, lower_in, d_upper_in, d_lower_in)
+    d_upper_out = corner - (0.72 * lift + pout - rolled) * wide_arch
+    d_lower_out = corner + (0.86 * drop + pout - rolled - bitten) * wide_arch
+    jaw = _smooth((2.5 - np.abs(x - cx) / half) / 1.7)
+    d_chin = 0.66 * drop * jaw
+
+    rise = _piece(y, np.float32(pose.nose[1]) * np.ones_like(x), upper_out + d_upper_out)
+    thin = _piece(y, upper_out + d_upper_out, upper_in + d_upper_in, straight=True)
+    upper = d_upper_out * rise + (d_upper_in - d_upper_out) * thin
+
+    chin_y = np.float32(max(pose.chin[1], lower_out.max() + 4)) + d_chin
+    end_y = np.full_like(x, CROP - 2)
+    thin = _piece(y, lower_in + d_lower_in, lower_out + d_lower_out, straight=True)
+    down = _piece(y, lower_out + d_lower_out, chin_y, straight=True)
+    fade = _piece(y, np.minimum(chin_y, end_y - 6), end_y)
+    lower = d_lower_in + (d_lower_out - d_lower_in) * thin + (d_chin - d_lower_out) * down - d_chin * fade
+
+    level = np.exp(-0.5 * ((y - np.float32(cy)) / np.float32(0.85 * half)) ** 2)
+    map_x = np.asarray(x - push * level * _smooth((CROP - 2 - y) / 24), np.float32)
+    return Field(
+        x0,
+        y0,
+        map_x,
+        np.asarray(y - upper, np.float32),
+        np.asarray(y - lower, np.float32),
+        np.asarray(upper_in + d_upper_in, np.float32),
+        np.asarray(lower_in + d_lower_in, np.float32),
+        u,
+        moved,
+        float(np.interp(cx, pose.curves[1, :, 0], pose.curves[1, :, 1])),
+        drop,
+    )
+
+
+def _apart(upper: F32, lower: F32, d_upper: F32, d_lower: F32) -> tuple[F32, F32]:
+    """Keep the lower lip from passing through the upper one: where they cross, both meet half way."""
+    cross = np.clip((upper + d_upper) - (lower + d_lower), 0, None) / 2
+    return np.asarray(d_upper - cross, np.float32), np.asarray(d_lower + cross, np.float32)
+
+
+def _piece(y: F32, start: F32, stop: F32, *, straight: bool = False) -> F32:
+    """0 above ``start`` (per column), 1 below ``stop``, rising between."""
+    t = (y - start) / np.maximum(stop - start, 0.5)
+    return np.clip(t, 0, 1) if straight else _smooth(np.asarray(t, np.float32))

@@ -1,0 +1,281 @@
+"""From sound to mouth: the state of one frame, a pure function of what lies around it.
+
+Every number depends only on PCM from ``BACK_US`` before the frame to ``AHEAD_US`` after its end, on phonemes
+that begin before that horizon, and on the turn's ends where they lie inside it. The computation is done frame
+by frame on slices of fixed shape, so a segment plan cannot change a bit of it.
+
+Coarticulation follows Cohen and Massaro, "Modeling coarticulation in synthetic visual speech" (1993): each
+sound pulls the mouth with a dominance that rises before and falls after it; here with compact support, since
+what lies beyond the look-ahead must not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.api import FRAME_SAMPLES, FRAME_US, FUTURE_US, PAST_US, SAMPLE_RATE, Pcm, Span, SpeechWindow
+from models.warp.visemes import Sound, sounds
+
+BLOCK = 480
+"""Samples per energy block: 10 ms."""
+BACK_BLOCKS = 150
+AHEAD_BLOCKS = FUTURE_US * SAMPLE_RATE // 1_000_000 // BLOCK
+FRAME_BLOCKS = FRAME_SAMPLES // BLOCK
+CONTEXT_BLOCKS = BACK_BLOCKS + FRAME_BLOCKS + AHEAD_BLOCKS
+BACK_US = BACK_BLOCKS * 10_000
+CENTRE_US = FRAME_US // 2
+
+LEAD_US, LAG_US = 95_000, 110_000
+"""How early and how late a sound still pulls; the lead stays inside the look-ahead as seen from mid-frame."""
+COVER_US = 900_000
+"""Phonemes this recent mean that the turn has phonemes, and that a gap between them is a pause."""
+CLOSE_RAMP_US = 40_000
+BURST_LEAD_US = 25_000
+"""A synthesizer marks a plosive near its burst; the lips close before it."""
+FADE_IN_US, FADE_OUT_US = 120_000, 160_000
+
+FLOOR_RMS = 0.0012
+"""Below -58 dB of full scale nothing is speech."""
+REFERENCE_FLOOR = 0.012
+GATE_ON, GATE_OFF = 0.055, 0.028
+"""Shares of the recent loudness that open and close the gate."""
+HOLD_BLOCKS = 5
+
+
+class MouthState(NamedTuple):
+    """One frame's mouth. Lengths in half widths of the mouth; the rest 0 to 1."""
+
+    open: float = 0.0
+    wide: float = 0.0
+    round: float = 0.0
+    teeth: float = 0.0
+    tongue: float = 0.0
+    closed: float = 0.0
+    bite: float = 0.0
+    weight: float = 0.0
+    """Share of the generated mouth against the template's own."""
+
+
+REST = MouthState()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What one frame may look at; times are microseconds from the frame's start."""
+
+    pcm: Pcm
+    """s16 ``[CONTEXT_BLOCKS * BLOCK]``, from ``BACK_US`` before the frame."""
+    phonemes: Sequence[Span]
+    since_start_us: int
+    """From the turn's start to the frame's start, at most ``BACK_US``."""
+    until_end_us: int | None
+    """From the frame's start to the turn's end when that is within the horizon."""
+
+
+def contexts(window: SpeechWindow) -> list[Context]:
+    """The context of every frame of ``window`` from ``window.start``.
+
+    Raises:
+        ValueError: the PCM has the wrong length.
+    """
+    past = PAST_US * SAMPLE_RATE // 1_000_000
+    expected = past + window.frames * FRAME_SAMPLES + AHEAD_BLOCKS * BLOCK
+    if len(window.pcm) != expected:
+        raise ValueError(f"a window of {window.frames} frames has {expected} samples, not {len(window.pcm)}")
+    found = []
+    for index in range(window.start, window.frames):
+        at = past + index * FRAME_SAMPLES - BACK_BLOCKS * BLOCK
+        begin = index * FRAME_US
+        horizon = begin + FRAME_US + FUTURE_US
+        spans = [
+            Span(p.text, p.t0_us - begin, p.t1_us - begin)
+            for p in window.phonemes
+            if p.t0_us < horizon and p.t1_us > begin - COVER_US
+        ]
+        spans.sort(key=lambda p: (p.t0_us, p.t1_us))
+        end = window.speech_to_us
+        found.append(
+            Context(
+                window.pcm[at : at + CONTEXT_BLOCKS * BLOCK],
+                spans,
+                min(begin - window.speech_from_us, BACK_US),
+                end - begin if end is not None and end <= horizon else None,
+            )
+        )
+    return found
+
+
+def mouth_state(context: Context) -> MouthState:
+    """The mouth in the middle of the frame."""
+    weight = _turn_weight(context)
+    if weight <= 0:
+        return REST
+    rms = block_rms(context.pcm)
+    activity, loudness = _loudness(rms)
+    shape = _from_phonemes(context.phonemes) if context.phonemes else _from_audio(context.pcm, rms)
+    if shape is None or activity <= 0:
+        return REST
+    free = (1 - shape.closed) * (1 - 0.75 * shape.bite)
+    return MouthState(
+        shape.open * free * (0.62 + 0.46 * loudness) * activity,
+        shape.wide * activity,
+        shape.round * activity,
+        shape.teeth * activity,
+        shape.tongue * activity,
+        shape.closed * activity,
+        shape.bite * activity,
+        weight * min(1.0, activity * 4),
+    )
+
+
+def block_rms(pcm: Pcm) -> NDArray[np.float64]:
+    """Loudness of every 10 ms block, 0..1 of full scale: exact integer sums, hence independent of the cut."""
+    blocks = pcm.reshape(-1, BLOCK).astype(np.int64)
+    return np.asarray(np.sqrt((blocks * blocks).sum(axis=1) / BLOCK) / 32768.0)
+
+
+def _turn_weight(context: Context) -> float:
+    """Cross-fade with the template's own mouth at both ends of the turn."""
+    start = (context.since_start_us + FRAME_US) / (FADE_IN_US + FRAME_US)
+    end = 1.0
+    if context.until_end_us is not None:
+        end = context.until_end_us / FADE_OUT_US
+    return float(np.clip(min(start, end), 0, 1))
+
+
+def _loudness(rms: NDArray[np.float64]) -> tuple[float, float]:
+    """Whether there is speech in mid-frame (0..1, smooth) and how loud it is against the last 1.5 s (0..1)."""
+    reference = max(float(rms.max()), REFERENCE_FLOOR)
+    on, off = max(GATE_ON * reference, FLOOR_RMS), max(GATE_OFF * reference, FLOOR_RMS * 0.7)
+    middle = BACK_BLOCKS + FRAME_BLOCKS // 2
+    first = middle - 60
+    opened, quiet = False, 0
+    gate = np.zeros(len(rms) - first)
+    for k in range(first, len(rms)):
+        if rms[k] > on:
+            opened, quiet = True, 0
+        elif rms[k] < off:
+            quiet += 1
+            opened = opened and quiet <= HOLD_BLOCKS
+        gate[k - first] = opened
+    at = middle - first
+    # Opens with the sound's onset in view and closes within two frames of its end.
+    kernel = np.array([1, 2, 3, 4, 4, 3, 2, 1.0])
+    activity = float((gate[at - 3 : at + 5] * kernel).sum() / kernel.sum())
+    near = float((rms[middle - 3 : middle + 4] * np.array([1, 2, 3, 4, 3, 2, 1.0])).sum() / 16)
+    level = 1 + np.log10(max(near, 1e-6) / reference) / 1.3
+    return activity, float(np.clip(level, 0, 1))
+
+
+# --- from phonemes ------------------------------------------------------------------------------------------
+
+
+def _from_phonemes(phonemes: Sequence[Span]) -> Sound | None:
+    """The dominance-weighted mouth at mid-frame, or None in a pause."""
+    total_open = total_shape = 0.0
+    sums = [0.0] * 5
+    closed = bite = 0.0
+    for span in phonemes:
+        parts = sounds(span.text)
+        length = max(span.t1_us - span.t0_us, 1)
+        for k, sound in enumerate(parts):
+            t0 = span.t0_us + length * k // len(parts)
+            t1 = span.t0_us + length * (k + 1) // len(parts)
+            pull = _dominance(CENTRE_US, t0, t1)
+            if pull > 0:
+                firm, shape = pull * sound.firm, pull * sound.shape
+                total_open += firm
+                total_shape += shape
+                sums[0] += firm * sound.open
+                sums[1] += shape * sound.wide
+                sums[2] += shape * sound.round
+                sums[3] += firm * sound.teeth
+                sums[4] += firm * sound.tongue
+            if sound.closed or sound.bite:
+                held = _hold(CENTRE_US, t0 - BURST_LEAD_US, t1)
+                closed, bite = max(closed, sound.closed * held), max(bite, sound.bite * held)
+    if total_open <= 1e-3:
+        return None
+    rest = max(0.0, 0.25 - total_open)
+    gap, near = total_open + rest, total_shape + rest
+    return Sound(sums[0] / gap, sums[1] / near, sums[2] / near, sums[3] / gap, sums[4] / gap, closed, bite)
+
+
+def _dominance(t: int, t0: int, t1: int) -> float:
+    """1 inside the sound, falling to 0 over LEAD before and LAG after it."""
+    if t < t0:
+        x = (t0 - t) / LEAD_US
+    elif t > t1:
+        x = (t - t1) / LAG_US
+    else:
+        return 1.0
+    return 0.0 if x >= 1 else float((0.5 + 0.5 * np.cos(np.pi * x)) ** 2)
+
+
+def _hold(t: int, t0: int, t1: int) -> float:
+    """A closure: complete from ``t0`` until shortly before ``t1``, with short ramps; at least a frame long."""
+    t1 = max(t1 - 10_000, t0 + FRAME_US)
+    x = max(t0 - t, t - t1, 0) / CLOSE_RAMP_US
+    return 0.0 if x >= 1 else float(0.5 + 0.5 * np.cos(np.pi * x))
+
+
+# --- from audio alone -----------------------------------------------------------------------------------------
+
+_WINDOW = 1024
+_HOPS = 14
+_HANN = np.hanning(_WINDOW)
+_HZ = np.arange(_WINDOW // 2 + 1) * SAMPLE_RATE / _WINDOW
+
+
+def _band(low: float, high: float) -> slice:
+    return slice(int(np.searchsorted(_HZ, low)), int(np.searchsorted(_HZ, high)))
+
+
+_MURMUR, _F1_LOW, _F1_HIGH = _band(100, 350), _band(200, 480), _band(560, 1150)
+_F2_LOW, _F2_HIGH, _HISS, _VOICE = _band(600, 1250), _band(1700, 3200), _band(4200, 10000), _band(100, 4000)
+
+
+def _from_audio(pcm: Pcm, rms: NDArray[np.float64]) -> Sound | None:
+    """A guess from band energies: first formant to gap, second to width and rounding, hiss to teeth."""
+    centre = BACK_BLOCKS * BLOCK + FRAME_SAMPLES // 2
+    weights, rows = [], []
+    for hop in range(_HOPS):
+        at = centre + (hop - 7) * BLOCK - _WINDOW // 2
+        power = np.abs(np.fft.rfft(pcm[at : at + _WINDOW] * _HANN)) ** 2 + 1e3
+        rows.append(
+            [float(power[b].sum()) for b in (_MURMUR, _F1_LOW, _F1_HIGH, _F2_LOW, _F2_HIGH, _HISS, _VOICE)]
+        )
+        weights.append(0.5 + 0.5 * np.cos(np.pi * (hop - 7) / 8))
+    weight = np.asarray(weights) / np.sum(weights)
+    murmur, f1_low, f1_high, f2_low, f2_high, hiss, voice = (np.asarray(rows) * weight[:, None]).sum(axis=0)
+    hissing = _ramp(np.log10(hiss / voice), -0.3, 0.7)
+    openness = _ramp(np.log10(f1_high / f1_low), -1.3, 0.5)
+    front = _ramp(np.log10(f2_high / f2_low), -1.5, 0.1)
+    nasal = _ramp(np.log10(murmur / (f1_high + f2_low + f2_high)), 0.75, 1.5)
+    dip = _closure_dip(rms)
+    gap = 0.20 + 0.46 * openness
+    return Sound(
+        gap * (1 - hissing) + 0.16 * hissing,
+        0.85 * front * (1 - 0.5 * openness),
+        0.9 * (1 - front) * (1 - openness) * (1 - hissing),
+        hissing,
+        0.0,
+        max(0.9 * nasal * (1 - hissing), dip * (1 - hissing)),
+    )
+
+
+def _closure_dip(rms: NDArray[np.float64]) -> float:
+    """How much mid-frame looks like the short silence of a stop between two louder sounds."""
+    middle = BACK_BLOCKS + FRAME_BLOCKS // 2
+    here = float(rms[middle - 1 : middle + 2].mean())
+    before, after = float(rms[middle - 9 : middle - 2].max()), float(rms[middle + 2 : middle + 9].max())
+    return _ramp(min(before, after) / (here + 1e-6), 4.0, 12.0) if min(before, after) > 4 * FLOOR_RMS else 0.0
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    return float(np.clip((value - low) / (high - low), 0, 1))

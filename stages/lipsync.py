@@ -1,0 +1,212 @@
+"""The ``lipsync`` stage: audio windows to face crops, several sessions in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from broker.messages import LipsyncCrops, LipsyncItem
+from configs.schema import Config
+from models import registry
+from models.api import (
+    FRAME_SAMPLES,
+    FUTURE_US,
+    PAST_US,
+    SAMPLE_RATE,
+    EngineError,
+    FrameJob,
+    LipSync,
+    Progress,
+    Span,
+    SpeechWindow,
+)
+from models.lipsync_batch import BatchPolicy, Slice
+from models.templates.store import open_template
+from stages.stage import Feed, Stage, Work
+
+QUANTUM = 8
+MAX_FRAMES = 32 * QUANTUM
+"""10.24 s; far beyond any configured segment, and a bound on what one item may cost."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """An item whose frames are planned."""
+
+    work: Work
+    jobs: list[FrameJob]
+    start: int
+    rendered: int = 0
+    begun: bool = False
+
+
+class LipsyncStage(Stage):
+    """Batches across items; every frame of an item is rendered once, in order."""
+
+    name: ClassVar[str] = "lipsync"
+
+    def __init__(self, config: Config, instance: str) -> None:
+        super().__init__(config, instance)
+        self._engine: LipSync | None = None
+
+    def setup(self, progress: Progress) -> None:
+        """Load the first engine of the chain that loads."""
+        cv2.setNumThreads(self.settings.threads)
+        self._engine = registry.load_first("lipsync", self.config.engines.lipsync, self.config, progress)
+        self.engine = self._engine.name
+
+    def teardown(self) -> None:
+        """Close the engine."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def run(self, feed: Feed) -> None:
+        """Take items as they come, render batch after batch, earliest deadline first."""
+        assert self._engine is not None, "setup comes first"
+        batcher = Batcher(self._engine)
+        while not feed.stopping:
+            # Waits for an event only when there is nothing to render.
+            work = feed.get(0.0 if batcher.busy else None, start=False)
+            if work is not None:
+                batcher.add(work)
+            else:
+                batcher.step()
+
+
+class Batcher:
+    """The items in hand and their batches; used by one thread."""
+
+    def __init__(self, engine: LipSync) -> None:
+        self._engine = engine
+        self._policy = BatchPolicy(engine.buckets)
+        self._open: dict[int, _Open] = {}
+        self._next_key = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether frames wait to be rendered."""
+        return bool(self._open)
+
+    def add(self, work: Work) -> None:
+        """Plan an item's frames. An item that cannot be planned fails alone."""
+        try:
+            window, deadline_ns = speech_window(work)
+            jobs = self._engine.plan(window)
+            start = window.start
+        except EngineError as error:
+            work.started()
+            work.fail(error.code, str(error), retryable=error.retryable)
+            return
+        except Exception as error:  # one bad item never ends the process
+            work.started()
+            work.fail("FAILED", f"{type(error).__name__}: {error}", retryable=True)
+            return
+        if not jobs:
+            work.started()
+            work.done()
+            return
+        key, self._next_key = self._next_key, self._next_key + 1
+        self._open[key] = _Open(work, jobs, start)
+        self._policy.add(key, len(jobs), deadline_ns)
+
+    def step(self) -> None:
+        """Drop what was cancelled, render one batch, send its crops."""
+        for key in [key for key, item in self._open.items() if item.work.cancel.is_set()]:
+            self._policy.drop(key)
+            self._open.pop(key).work.done()
+        batch = self._policy.next_batch()
+        if not batch:
+            return
+        for piece in batch:
+            item = self._open[_key(piece)]
+            if not item.begun:
+                item.begun = True
+                item.work.started()
+        try:
+            crops = self._engine.render([job for piece in batch for job in self._jobs(piece)])
+        except Exception:
+            self._render_apart(batch)
+            return
+        at = 0
+        for piece in batch:
+            self._send(piece, crops[at : at + piece.frames])
+            at += piece.frames
+
+    def _jobs(self, piece: Slice) -> Sequence[FrameJob]:
+        return self._open[_key(piece)].jobs[piece.first : piece.first + piece.frames]
+
+    def _render_apart(self, batch: Sequence[Slice]) -> None:
+        """A batch failed: one item of it may be to blame, so each frame is tried alone."""
+        for piece in batch:
+            try:
+                crops = np.concatenate([self._engine.render([job]) for job in self._jobs(piece)])
+            except Exception as own:
+                item = self._open.pop(_key(piece))
+                self._policy.drop(piece.key)
+                code = own.code if isinstance(own, EngineError) else "FAILED"
+                retryable = own.retryable if isinstance(own, EngineError) else True
+                item.work.fail(code, f"{type(own).__name__}: {own}", retryable=retryable)
+            else:
+                self._send(piece, crops)
+
+    def _send(self, piece: Slice, crops: np.ndarray) -> None:
+        item = self._open[_key(piece)]
+        item.work.progress()
+        output = LipsyncCrops(
+            src="", ep=0, id="", attempt=0, index=0, start=item.start + piece.first, frames=piece.frames
+        )
+        item.work.emit(output, [np.ascontiguousarray(crops)])
+        item.rendered += piece.frames
+        if item.rendered == len(item.jobs):
+            del self._open[_key(piece)]
+            item.work.done()
+
+
+def _key(piece: Slice) -> int:
+    assert isinstance(piece.key, int)
+    return piece.key
+
+
+def speech_window(work: Work) -> tuple[SpeechWindow, int]:
+    """The item as an engine sees it, and its deadline (monotonic ns; 0: none).
+
+    Raises:
+        EngineError: INVALID_ARGUMENT when the item does not fit its own description; NOT_FOUND or FAILED when
+            its template is not there.
+    """
+    item = work.item
+    if not isinstance(item, LipsyncItem):
+        raise EngineError("INVALID_ARGUMENT", f"lipsync got {type(item).__name__}, not LipsyncItem")
+    if not 0 < item.frames <= MAX_FRAMES or not 0 <= item.start <= item.frames or item.frame0 < 0:
+        raise EngineError(
+            "INVALID_ARGUMENT",
+            f"a segment of {item.frames} frames from frame {item.frame0}, starting at {item.start}",
+            f"1 to {MAX_FRAMES} frames, start inside them, frame0 not negative",
+        )
+    samples = (PAST_US + FUTURE_US) * SAMPLE_RATE // 1_000_000 + item.frames * FRAME_SAMPLES
+    got = memoryview(work.buffers[0]).nbytes if work.buffers else 0
+    if got != 2 * samples:
+        raise EngineError(
+            "INVALID_ARGUMENT",
+            f"{got} bytes of PCM for {item.frames} frames",
+            f"send {2 * samples}: 2 s before the segment, the segment, 80 ms after, s16",
+        )
+    template = open_template(item.template.path, item.template.hash)
+    window = SpeechWindow(
+        template=template,
+        frame0=item.frame0,
+        frames=item.frames,
+        start=item.start,
+        pcm=np.frombuffer(work.buffers[0], np.int16),
+        phonemes=[Span(*entry) for entry in item.phonemes],
+        words=[Span(*entry) for entry in item.words],
+        peak=item.peak,
+        speech_from_us=item.speech_from_us,
+        speech_to_us=item.speech_to_us,
+        skip=item.skip,
+    )
+    return window, item.deadline_ns
