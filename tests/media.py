@@ -22,10 +22,14 @@ class Times(NamedTuple):
     key: list[bool]
 
 
+def _open(data: bytes) -> Any:
+    return av.open(io.BytesIO(data))
+
+
 def packet_times(data: bytes) -> tuple[Times, Times]:
     """Video and audio packets in file order."""
     tracks = {"video": Times([], []), "audio": Times([], [])}
-    with av.open(io.BytesIO(data)) as source:
+    with _open(data) as source:
         for packet in source.demux():
             if packet.dts is not None:
                 tracks[packet.stream.type].dts.append(packet.dts)
@@ -35,13 +39,13 @@ def packet_times(data: bytes) -> tuple[Times, Times]:
 
 def decode_video(data: bytes) -> list[Any]:
     """Every picture as a PyAV frame."""
-    with av.open(io.BytesIO(data)) as source:
+    with _open(data) as source:
         return list(source.decode(video=0))
 
 
 def decode_audio(data: bytes) -> NDArray[np.float32]:
     """All samples, -1 to 1."""
-    with av.open(io.BytesIO(data)) as source:
+    with _open(data) as source:
         return np.concatenate([frame.to_ndarray()[0] for frame in source.decode(audio=0)])
 
 
@@ -51,7 +55,7 @@ def tagged_bgr(frame: Any) -> NDArray[np.uint8]:
     converted = frame.reformat(
         format="bgr24", src_colorspace=frame.colorspace, src_color_range=frame.color_range
     )
-    return converted.to_ndarray()
+    return np.asarray(converted.to_ndarray(), np.uint8)
 
 
 def ffmpeg(*arguments: str, data: bytes) -> bytes:

@@ -68,7 +68,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> TemplateRef:
 def tone(frames: int, start: int = 0) -> NDArray[np.int16]:
     """What an item carries: a quiet tone, continuous over consecutive items."""
     at = start * FRAME_SAMPLES + np.arange(-aac.PRE_ROLL, frames * FRAME_SAMPLES + aac.POST_ROLL)
-    return (np.sin(at * 0.05) * 8000).astype(np.int16)
+    return np.asarray((np.sin(at * 0.05) * 8000).astype(np.int16), np.int16)
 
 
 def crops(frames: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -286,6 +286,8 @@ def test_a_missing_template_is_named(stage: EncodeStage, tmp_path: Path) -> None
 
 
 def test_cancel_is_seen_between_frames(stage: EncodeStage, template: TemplateRef) -> None:
-    work = OneItem(EncodeItem(template=template, **bad(), **ITEM), [memoryview(SILENCE)], Flag(after=3))
+    work = OneItem(
+        EncodeItem(template=template, **bad(), **ITEM), [memoryview(SILENCE.tobytes())], Flag(after=3)
+    )
     assert list(stage.handle(work)) == []  # type: ignore[arg-type]
     assert work.steps == 3
