@@ -93,9 +93,7 @@ def encode(
 
 def init(stage: EncodeStage, ref: TemplateRef, quality: str = "high") -> tuple[InitSegment, bytes]:
     opened = open_template(ref.path, ref.hash)
-    [(output, payload)] = run(
-        stage, InitItem(width=opened.width, height=opened.height, quality=quality, **ITEM)
-    )
+    [(output, payload)] = run(stage, InitItem(width=opened.width, height=opened.height, quality=quality, **ITEM))
     return output, payload
 
 
@@ -195,9 +193,21 @@ def test_without_crops_the_templates_own_pixels_are_shown(stage: EncodeStage, te
     assert np.array_equal(got, opened.i420)
 
 
-PURE = pytest.mark.parametrize(
-    "colour", [(0, 0, 255), (0, 255, 0), (255, 0, 0)], ids=["red", "green", "blue"]
-)
+@pytest.mark.parametrize("size", [(190, 134), (360, 640)])
+def test_sizes_that_are_no_multiple_of_16_keep_every_pixel(
+    stage: EncodeStage, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    ref = write_template(tmp_path / "odd", 8, *size, box=96)
+    opened, faces = open_template(ref.path, ref.hash), crops(8)
+    data = init(stage, ref, "lossless")[1] + encode(stage, ref, 0, 8, faces, quality="lossless")[1]
+    for k, picture in enumerate(decode_video(data)):
+        wanted = opened.i420[k].copy()
+        paster(opened).paste(planes(wanted), opened.roi[k], opened.boxes[k], faces[k])
+        assert (picture.width, picture.height) == size
+        assert np.array_equal(picture.to_ndarray(format="yuv420p"), wanted)
+
+
+PURE = pytest.mark.parametrize("colour", [(0, 0, 255), (0, 255, 0), (255, 0, 0)], ids=["red", "green", "blue"])
 Bgr = tuple[int, int, int]
 
 
@@ -286,8 +296,6 @@ def test_a_missing_template_is_named(stage: EncodeStage, tmp_path: Path) -> None
 
 
 def test_cancel_is_seen_between_frames(stage: EncodeStage, template: TemplateRef) -> None:
-    work = OneItem(
-        EncodeItem(template=template, **bad(), **ITEM), [memoryview(SILENCE.tobytes())], Flag(after=3)
-    )
+    work = OneItem(EncodeItem(template=template, **bad(), **ITEM), [memoryview(SILENCE.tobytes())], Flag(after=3))
     assert list(stage.handle(work)) == []  # type: ignore[arg-type]
     assert work.steps == 3
