@@ -1,0 +1,175 @@
+"""The conformance suite of lip-sync engines; ``ENGINES`` lists those that run anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs.schema import Config
+from models import registry
+from models.api import (
+    CROP,
+    FRAME_SAMPLES,
+    FRAME_US,
+    FUTURE_US,
+    PAST_US,
+    SAMPLE_RATE,
+    EngineError,
+    LipSync,
+    Pcm,
+    Span,
+    SpeechWindow,
+)
+from models.templates.store import Template
+from models.warp.warmup import synthetic_template
+from tests.engines.doubles import quiet
+from tests.templates import write_template
+
+ENGINES = ("warp",)
+PAST = PAST_US * SAMPLE_RATE // 1_000_000
+FUTURE = FUTURE_US * SAMPLE_RATE // 1_000_000
+FRAMES = 64
+WORDS = ["h", "@", "l", "'oU", "m", "aI", "n", "eI", "m", "_", "f", "aI", "v", "p", "'u", "b", "s", "i", "_:", "a"]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Iterator[LipSync]:
+    found: LipSync = registry.create("lipsync", request.param, Config())
+    found.load(quiet)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    return synthetic_template(tmp_path_factory.mktemp("templates"), frames=24)
+
+
+def speech(frames: int = FRAMES) -> tuple[Pcm, list[Span]]:
+    """A turn: bursts of harmonics and hiss with pauses, and phonemes over them."""
+    random = np.random.default_rng(3)
+    n = frames * FRAME_SAMPLES
+    t = np.arange(n) / SAMPLE_RATE
+    voice = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 14))
+    level = np.clip(np.sin(2 * np.pi * 2.3 * t) + 0.4, 0, 1) * (t % 1.3 < 1.0)
+    pcm = (level * (voice * 3500 + random.normal(0, 600, n))).astype(np.int16)
+    spans, at = [], 30_000
+    while at < n * 1_000_000 // SAMPLE_RATE - 90_000:
+        length = int(random.integers(45, 140)) * 1000
+        spans.append(Span(WORDS[len(spans) % len(WORDS)], at, at + length))
+        at += length
+    return pcm, spans
+
+
+def window(
+    template: Template, pcm: Pcm, spans: list[Span], first: int, frames: int, start: int = 0, **more: Any
+) -> SpeechWindow:
+    """The item that covers frames ``first`` .. of the turn, as the broker cuts it."""
+    padded = np.concatenate([np.zeros(PAST, np.int16), pcm, np.zeros(FUTURE + frames * FRAME_SAMPLES, np.int16)])
+    at, begin = first * FRAME_SAMPLES, first * FRAME_US
+    low, high = begin - PAST_US, begin + frames * FRAME_US + FUTURE_US
+    end = len(pcm) * 1_000_000 // SAMPLE_RATE
+    near = [Span(p.text, p.t0_us - begin, p.t1_us - begin) for p in spans if p.t1_us > low and p.t0_us < high]
+    values: dict[str, Any] = {"peak": 0.5, **more}
+    return SpeechWindow(
+        template=template,
+        frame0=1000 + first,
+        frames=frames,
+        start=start,
+        pcm=padded[at : at + PAST + frames * FRAME_SAMPLES + FUTURE],
+        phonemes=near,
+        words=[],
+        speech_from_us=-begin,
+        speech_to_us=end - begin if end <= high else None,
+        **values,
+    )
+
+
+def rendered(engine: LipSync, item: SpeechWindow) -> np.ndarray:
+    jobs = engine.plan(item)
+    crops, at = [], 0
+    while at < len(jobs):
+        size = max(b for b in engine.buckets if b <= len(jobs) - at)
+        crops.append(engine.render(jobs[at : at + size]))
+        at += size
+    return np.concatenate(crops) if crops else np.empty((0, CROP, CROP, 3), np.uint8)
+
+
+@pytest.mark.parametrize("with_phonemes", [True, False])
+def test_any_cut_of_the_same_audio_gives_the_same_crops(
+    engine: LipSync, template: Template, with_phonemes: bool
+) -> None:
+    pcm, spans = speech()
+    spans = spans if with_phonemes else []
+    whole = rendered(engine, window(template, pcm, spans, 0, FRAMES))
+    for plan in ([8] * 8, [8, 8, 16, 32], [24, 40]):
+        first, parts = 0, []
+        for k, frames in enumerate(plan):
+            parts.append(rendered(engine, window(template, pcm, spans, first, frames, peak=0.1 * (k + 1))))
+            first += frames
+        assert np.array_equal(np.concatenate(parts), whole), plan
+
+
+def test_going_on_after_a_crash_gives_the_same_remaining_frames(engine: LipSync, template: Template) -> None:
+    pcm, spans = speech()
+    whole = rendered(engine, window(template, pcm, spans, 16, 32))
+    for start in (0, 1, 13, 31, 32):
+        rest = rendered(engine, window(template, pcm, spans, 16, 32, start))
+        assert np.array_equal(rest, whole[start:])
+
+
+def test_frames_of_several_sessions_share_a_batch(engine: LipSync, template: Template) -> None:
+    pcm, spans = speech()
+    one = engine.plan(window(template, pcm, spans, 0, 8))
+    two = engine.plan(window(template, pcm, [], 8, 8))
+    mixed = engine.render([job for pair in zip(one[:4], two[:4], strict=True) for job in pair])
+    assert np.array_equal(mixed[0::2], engine.render(one[:4]))
+    assert np.array_equal(mixed[1::2], engine.render(two[:4]))
+
+
+def test_silence_shows_the_templates_own_mouth(engine: LipSync, template: Template) -> None:
+    silence = np.zeros(16 * FRAME_SAMPLES, np.int16)
+    crops = rendered(engine, window(template, silence, [], 0, 16))
+    for k, crop in enumerate(crops):
+        assert np.array_equal(crop, template.roi[(1000 + k) % template.frames])
+
+
+def test_speech_moves_the_mouth_and_only_inside_the_crop(engine: LipSync, template: Template) -> None:
+    pcm, spans = speech()
+    crops = rendered(engine, window(template, pcm, spans, 0, FRAMES)).astype(np.int16)
+    own = np.stack([template.roi[(1000 + k) % template.frames] for k in range(FRAMES)]).astype(np.int16)
+    change = np.abs(crops - own).max(axis=-1)
+    assert change.max() > 60
+    border = np.concatenate([change[:, [0, -1], :].ravel(), change[:, :, [0, -1]].ravel()])
+    assert border.max() == 0
+
+
+def test_a_turn_begins_and_ends_with_the_templates_mouth(engine: LipSync, template: Template) -> None:
+    n = 16 * FRAME_SAMPLES
+    loud = (np.sin(np.arange(n) * 0.06) * 15000).astype(np.int16)
+    crops = rendered(engine, window(template, loud, [Span("a", 0, 640_000)], 0, 16)).astype(np.int16)
+    own = np.stack([template.roi[(1000 + k) % template.frames] for k in range(16)]).astype(np.int16)
+    change = np.abs(crops - own).mean(axis=(1, 2, 3))
+    assert change[0] < 0.7 * change[4]
+    assert change[-1] < 0.5 * change[8]
+
+
+def test_audio_of_the_wrong_length_is_refused(engine: LipSync, template: Template) -> None:
+    pcm, spans = speech()
+    item = window(template, pcm, spans, 0, 8)
+    broken = SpeechWindow(**{f: getattr(item, f) for f in item.__slots__} | {"pcm": item.pcm[:-1]})
+    with pytest.raises(EngineError, match="samples"):
+        engine.plan(broken)
+
+
+def test_a_template_not_prepared_for_the_engine_is_refused(engine: LipSync, tmp_path: Path) -> None:
+    from models.templates.store import open_template
+
+    ref = write_template(tmp_path / "plain")
+    pcm, spans = speech()
+    with pytest.raises(EngineError, match="not prepared"):
+        engine.plan(window(open_template(ref.path, ref.hash), pcm, spans, 0, 8))

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from broker.messages import LipsyncCrops, LipsyncItem, PrepareItem, PrepareProgress, TemplateReady, TemplateRef
+from configs.schema import Config
+from models.api import CROP, FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE
+from models.warp.warmup import synthetic_template
+from stages.lipsync import LipsyncStage
+from stages.prepare import PrepareStage
+from stages.stage import serve
+from tests.engines.doubles import RecordedWork, quiet
+
+
+class Watched(RecordedWork):
+    """Keeps one common diary, so that the order across items shows."""
+
+    def __init__(self, diary: list[tuple[str, str]], item: LipsyncItem, *buffers: bytes) -> None:
+        super().__init__(item, *buffers)
+        self.diary = diary
+
+    def started(self) -> None:
+        self.diary.append(("started", self.item.id))
+
+    def emit(self, output: object, buffers: object = ()) -> None:
+        self.diary.append(("crops", self.item.id))
+        super().emit(output, buffers)  # type: ignore[arg-type]
+
+    def done(self) -> None:
+        self.diary.append(("done", self.item.id))
+        super().done()
+
+
+class ListFeed:
+    """Hands out what it has, then says that the process is stopping once nothing is left to render."""
+
+    def __init__(self, works: list[Watched]) -> None:
+        self.works = deque(works)
+        self.stopping = False
+
+    def get(self, timeout_s: float | None = None, *, start: bool = True) -> Watched | None:
+        if self.works:
+            return self.works.popleft()
+        if timeout_s is None:
+            self.stopping = True
+        return None
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[LipsyncStage]:
+    made = LipsyncStage(Config(), "lipsync.0")
+    made.setup(quiet)
+    yield made
+    made.teardown()
+
+
+@pytest.fixture(scope="module")
+def ref(tmp_path_factory: pytest.TempPathFactory) -> TemplateRef:
+    template = synthetic_template(tmp_path_factory.mktemp("templates"))
+    return TemplateRef(template.id, str(template.path), template.hash)
+
+
+def item(name: str, ref: TemplateRef, frames: int = 8, deadline_ns: int = 0, start: int = 0) -> LipsyncItem:
+    return LipsyncItem(
+        id=name, attempt=0, broker=1, sid="s", turn=1, template=ref, frame0=0, frames=frames, start=start,
+        deadline_ns=deadline_ns, peak=0.5,
+    )  # fmt: skip
+
+
+def audio(frames: int) -> bytes:
+    n = (PAST_US + FUTURE_US) * SAMPLE_RATE // 1_000_000 + frames * FRAME_SAMPLES
+    return (np.sin(np.arange(n) * 0.05) * 9000).astype(np.int16).tobytes()
+
+
+def test_the_most_urgent_item_is_first_and_every_frame_comes_once_in_order(
+    stage: LipsyncStage, ref: TemplateRef
+) -> None:
+    diary: list[tuple[str, str]] = []
+    late = Watched(diary, item("late", ref, 16, 900), audio(16))
+    soon = Watched(diary, item("soon", ref, 12, 100), audio(12))
+    stage.run(ListFeed([late, soon]))  # type: ignore[arg-type]
+    assert diary.index(("done", "soon")) < diary.index(("done", "late"))
+    for work, frames in ((late, 16), (soon, 12)):
+        assert work.finished
+        assert work.failure is None
+        at = 0
+        for output, buffers in work.outputs:
+            assert isinstance(output, LipsyncCrops)
+            assert output.start == at
+            assert memoryview(buffers[0]).nbytes == output.frames * CROP * CROP * 3
+            at += output.frames
+        assert at == frames
+        assert diary.index(("started", work.item.id)) < diary.index(("crops", work.item.id))
+
+
+def test_a_resumed_item_sends_the_rest(stage: LipsyncStage, ref: TemplateRef) -> None:
+    whole, rest = Watched([], item("w", ref), audio(8)), Watched([], item("r", ref, start=5), audio(8))
+    stage.run(ListFeed([whole]))  # type: ignore[arg-type]
+    stage.run(ListFeed([rest]))  # type: ignore[arg-type]
+    all_crops = b"".join(bytes(b[0]) for _, b in whole.outputs)
+    last_crops = b"".join(bytes(b[0]) for _, b in rest.outputs)
+    assert rest.outputs[0][0].start == 5  # type: ignore[attr-defined]
+    assert all_crops[5 * CROP * CROP * 3 :] == last_crops
+
+
+def test_a_bad_item_fails_alone(stage: LipsyncStage, ref: TemplateRef) -> None:
+    gone = TemplateRef("gone", "/nowhere/gone", "")
+    works = [
+        Watched([], item("good", ref), audio(8)),
+        Watched([], item("short", ref), audio(7)),
+        Watched([], item("gone", gone), audio(8)),
+        Watched([], item("start", ref, start=9), audio(8)),
+    ]
+    stage.run(ListFeed(works))  # type: ignore[arg-type]
+    assert works[0].finished
+    codes = [w.failure[0] if w.failure else None for w in works]
+    assert codes == [None, "INVALID_ARGUMENT", "NOT_FOUND", "INVALID_ARGUMENT"]
+
+
+def test_a_cancelled_item_stops_between_batches(stage: LipsyncStage, ref: TemplateRef) -> None:
+    diary: list[tuple[str, str]] = []
+
+    class CancelsItself(Watched):
+        def emit(self, output: object, buffers: object = ()) -> None:
+            super().emit(output, buffers)
+            self.cancel.set()
+
+    work = CancelsItself(diary, item("c", ref, 64), audio(64))
+    other = Watched(diary, item("o", ref, 8, 1 << 60), audio(8))
+    stage.run(ListFeed([work, other]))  # type: ignore[arg-type]
+    assert len(work.outputs) == 1
+    assert work.finished
+    assert sum(o.frames for o, _ in other.outputs) == 8  # type: ignore[attr-defined]
+
+
+def prepare(state_dir: Path, template_id: str, kind: str) -> RecordedWork:
+    work = RecordedWork(
+        PrepareItem(id="p", attempt=0, broker=1, sid="", turn=0, template_id=template_id, kind=kind)
+    )
+    stage = PrepareStage(Config(state_dir=str(state_dir)), "prepare.0")
+    stage.setup(quiet)
+    serve(stage, work)
+    return work
+
+
+def test_prepare_draws_a_builtin_with_progress_and_then_finds_it(tmp_path: Path) -> None:
+    work = prepare(tmp_path, "default", "builtin")
+    assert work.finished
+    *steps, (ready, _) = work.outputs
+    assert all(isinstance(step, PrepareProgress) for step, _ in steps)
+    assert len(steps) > 10
+    assert isinstance(ready, TemplateReady)
+    assert (ready.width, ready.height, ready.frames, ready.cached) == (512, 512, 248, False)
+    assert ready.engines == ["warp"]
+    again = prepare(tmp_path, "default", "builtin").outputs[-1][0]
+    assert isinstance(again, TemplateReady)
+    assert again.cached
+    assert again.template == ready.template
+
+
+@pytest.mark.parametrize(("name", "kind", "code"), [("x", "image", "UNSUPPORTED"), ("x", "builtin", "NOT_FOUND")])
+def test_what_prepare_cannot_do_it_says(tmp_path: Path, name: str, kind: str, code: str) -> None:
+    failure = prepare(tmp_path, name, kind).failure
+    assert failure is not None
+    assert failure[0] == code

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.api import CROP, EngineError
+from models.templates import builtin
+from models.templates.store import open_template, read_manifest
+from models.templates.writer import TemplateWriter, content_hash, damaged_files, template_lock
+from models.warp.preparer import WarpPreparer
+from models.warp.warmup import synthetic_template
+
+
+def quiet(phase: str, done: int, total: int) -> None: ...
+
+
+def alpha(side: int) -> np.ndarray:
+    return np.zeros((side, side), np.uint8)
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (8, 64, 96, 3), np.uint8)
+    with TemplateWriter(tmp_path, "t", "image", (96, 64), (32, 32), alpha(32), "h") as writer:
+        for k, frame in enumerate(frames):
+            writer.add(frame, (2 * k, 4), valid=k != 3)
+        path = writer.finish([], quiet, threading.Event())
+    template = open_template(str(path), "h")
+    assert (template.width, template.height, template.frames, template.kind) == (96, 64, 8, "image")
+    assert np.array_equal(template.roi[5], frames[5, 4:36, 10:42])
+    assert template.boxes[5].tolist() == [10, 4, 42, 36]
+    assert template.valid.tolist() == [k != 3 for k in range(8)]
+    assert template.i420.shape == (8, 96, 96)
+    assert damaged_files(path) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["t"]
+
+
+def test_a_flipped_byte_is_found_by_name(tmp_path: Path) -> None:
+    path = synthetic_template(tmp_path).path
+    with (path / "roi.bgr").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\x00\x01\x02")
+    assert damaged_files(path) == ["roi.bgr"]
+
+
+def test_nothing_is_left_when_writing_fails(tmp_path: Path) -> None:
+    with TemplateWriter(tmp_path, "t", "image", (64, 64), (32, 32), alpha(32), "h") as writer:
+        writer.add(np.zeros((64, 64, 3), np.uint8), (0, 0))
+        with pytest.raises(EngineError, match="multiple of 8"):
+            writer.finish([], quiet, threading.Event())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("origin", [(1, 0), (0, 40), (-2, 0)])
+def test_a_box_that_is_odd_or_outside_is_refused(tmp_path: Path, origin: tuple[int, int]) -> None:
+    frame = np.zeros((64, 64, 3), np.uint8)
+    with (
+        TemplateWriter(tmp_path, "t", "image", (64, 64), (32, 32), alpha(32), "h") as writer,
+        pytest.raises(EngineError, match="box"),
+    ):
+        writer.add(frame, origin)
+
+
+def test_a_cancelled_preparation_leaves_nothing(tmp_path: Path) -> None:
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(EngineError, match="cancelled"):
+        builtin.ensure_builtin(str(tmp_path), "default", quiet, cancel)
+    assert [p.name for p in (tmp_path / "templates").iterdir() if not p.name.endswith(".lock")] == []
+
+
+def test_the_hash_names_source_parameters_and_preparer_versions() -> None:
+    class Newer(WarpPreparer):
+        version = WarpPreparer.version + "+1"
+
+    base = content_hash("s", {"a": 1}, [WarpPreparer()])
+    assert base == content_hash("s", {"a": 1}, [WarpPreparer()])
+    others = {
+        content_hash("x", {"a": 1}, [WarpPreparer()]),
+        content_hash("s", {"a": 2}, [WarpPreparer()]),
+        content_hash("s", {"a": 1}, [Newer()]),
+    }
+    assert base not in others
+    assert len(others) == 3
+
+
+def _draw(state: str, template_id: str) -> None:
+    builtin.ensure_builtin(state, template_id, quiet, threading.Event())
+
+
+def test_a_preparation_killed_half_way_leaves_nothing_half(tmp_path: Path) -> None:
+    child = multiprocessing.get_context("spawn").Process(target=_draw, args=(str(tmp_path), "default"))
+    child.start()
+    root = tmp_path / "templates"
+    deadline = threading.Event()
+    for _ in range(600):
+        if any(p.stat().st_size > 1 << 20 for p in root.glob(".default.part-*/frames.i420")):
+            break
+        deadline.wait(0.05)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    child.join(10)
+    assert not (root / "default").exists()
+    assert list(root.glob(".default.part-*"))
+    made = builtin.ensure_builtin(str(tmp_path), "default", quiet, threading.Event())
+    assert not made.cached
+    assert damaged_files(made.path) == []
+    assert not list(root.glob(".default.part-*"))
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory: pytest.TempPathFactory) -> builtin.Prepared:
+    state = tmp_path_factory.mktemp("state")
+    return builtin.ensure_builtin(str(state), "default", quiet, threading.Event())
+
+
+def test_two_callers_at_once_draw_once(default: builtin.Prepared) -> None:
+    state = str(default.path.parents[1])
+    found: list[builtin.Prepared] = []
+
+    def ask() -> None:
+        found.append(builtin.ensure_builtin(state, "default", quiet, threading.Event()))
+
+    with template_lock(default.path.parent, "default"):
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        assert found == []
+    for thread in threads:
+        thread.join(20)
+    assert [f.cached for f in found] == [True, True]
+
+
+def test_a_damaged_builtin_is_drawn_again(default: builtin.Prepared) -> None:
+    with (default.path / "frames.i420").open("r+b") as file:
+        file.truncate(1000)
+    made = builtin.ensure_builtin(str(default.path.parents[1]), "default", quiet, threading.Event())
+    assert not made.cached
+    assert made.hash == default.hash
+    assert read_manifest(made.path)["hash"] == made.hash
+
+
+def test_the_drawn_loop_is_seamless_and_its_boxes_are_even(default: builtin.Prepared) -> None:
+    template = open_template(str(default.path), default.hash)
+    assert template.frames % 8 == 0
+    assert (template.boxes % 2 == 0).all()
+    assert (template.boxes[:, 2:] - template.boxes[:, :2] == CROP).all()
+    luma = template.i420[:, : template.height].astype(np.int16)
+    steps = [float(np.abs(luma[k] - luma[k - 1]).mean()) for k in range(0, template.frames, 1)]
+    assert steps[0] <= max(steps[1:])
+    assert not template.alpha[[0, -1]].any()
+    assert not template.alpha[:, [0, -1]].any()
