@@ -1,0 +1,85 @@
+"""From ``say`` to the first published segment: warm, and from a cold start.
+
+Warm: a session is open, the daemon idle; from sending the request to having received the first media message,
+as a client sees it. Cold: from starting the daemon's process to the first media message of a first ``say``; once
+with the built-in templates on disk, once with an empty ``state_dir`` (they are made then).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+
+from benchmarks._common import percentile, report
+from clients.cli.private import private_daemon
+from clients.cli.session import own_session
+from clients.client import Client
+
+TEXT = "The quick brown fox jumps over the lazy dog, and the dog does not mind."
+FIRST_TIMEOUT_S = 30.0
+WARM_P50_MS = 300
+WARM_P95_MS = 500
+COLD_S = 10.0
+
+
+def first_segment_s(client: Client, template: str) -> float:
+    """Seconds from the request to the first media, on a new session."""
+    with own_session(client, template_id=template) as session:
+        asked = time.monotonic()
+        turn = session.request("say", text=TEXT)["turn"]
+        arrived: float | None = None
+        while arrived is None:
+            message = session.follower.receive(FIRST_TIMEOUT_S)
+            if message is None:
+                raise TimeoutError(f"no media within {FIRST_TIMEOUT_S} s")
+            if message.header.get("kind") == "media":
+                arrived = time.monotonic()
+        session.request("interrupt", turn=turn)
+        return arrived - asked
+
+
+def cold_s(state_dir: str, template: str) -> float:
+    """Seconds from nothing to the first segment."""
+    began = time.monotonic()
+    with private_daemon(None, [f"state_dir={state_dir}"]) as client:
+        first_segment_s(client, template)
+        return time.monotonic() - began
+
+
+def main() -> int:
+    """Print the numbers; 1 when one is out of bounds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=40)
+    parser.add_argument("--template", default="default")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as state_dir:
+        very_first = cold_s(state_dir, options.template)
+        cold = cold_s(state_dir, options.template)
+        with private_daemon(None, [f"state_dir={state_dir}"]) as client:
+            first_segment_s(client, options.template)
+            warm = [1000 * first_segment_s(client, options.template) for _ in range(options.turns)]
+    p50, p95 = percentile(warm, 0.5), percentile(warm, 0.95)
+    found = {
+        "turns": options.turns,
+        "warm_p50_ms": round(p50, 1),
+        "warm_p95_ms": round(p95, 1),
+        "warm_max_ms": round(max(warm), 1),
+        "cold_s": round(cold, 2),
+        "very_first_s": round(very_first, 2),
+    }
+    rows = [
+        (f"say to first segment, warm, p50 of {options.turns}", f"{p50:.0f} ms", f"{WARM_P50_MS} ms"),
+        ("... p95", f"{p95:.0f} ms", f"{WARM_P95_MS} ms"),
+        ("... max", f"{max(warm):.0f} ms", ""),
+        ("up to first segment, cold", f"{cold:.1f} s", f"{COLD_S:.0f} s"),
+        ("... with no templates on disk", f"{very_first:.1f} s", ""),
+    ]
+    report(found, rows, options.json)
+    return 0 if p50 <= WARM_P50_MS and p95 <= WARM_P95_MS and cold <= COLD_S else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
