@@ -28,6 +28,7 @@ from broker.publisher import Publisher
 from broker.registry import Registry
 from broker.requests import ControlError
 from broker.sessions import Session
+from broker.shelf import Shelf
 from broker.sockets import Endpoints, SocketFactory
 from broker.timers import Timers
 from broker.wire import WireError, pack, unpack
@@ -73,6 +74,7 @@ class Broker:
         self._when_ready: list[Callable[[], None]] = []
         self.timers = Timers()
         self.ledger = Ledger()
+        self.shelf = Shelf(self)
         self.catalog = Catalog(config.state_dir)
         self.census = Census(config)
         self._open_sockets()

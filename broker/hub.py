@@ -12,6 +12,7 @@ from configs.schema import Config
 if TYPE_CHECKING:
     from broker.publisher import Publisher
     from broker.sessions import Session
+    from broker.shelf import Shelf
 
 
 class Hub(Protocol):
@@ -22,6 +23,7 @@ class Hub(Protocol):
     ledger: Ledger
     timers: Timers
     publisher: Publisher
+    shelf: Shelf
 
     def now(self) -> int:
         """Monotonic microseconds."""

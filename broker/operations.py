@@ -184,8 +184,10 @@ class Operations:
         b = self._b
         if args.fps != 25:
             raise ControlError("UNSUPPORTED", f"fps {args.fps}; video is 25 frames/s")
-        if args.idle == "loop":
-            raise ControlError("UNSUPPORTED", "idle 'loop' is not available in this version; use 'none'")
+        if args.idle == "loop" and args.mode == "offline":
+            raise ControlError(
+                "INVALID_ARGUMENT", "idle 'loop' needs a clock: use mode 'realtime', or idle 'none'"
+            )
         if b.draining:
             raise ControlError("NOT_READY", "the daemon is draining and takes no more sessions")
         if not b.catalog.known(args.template_id):
@@ -226,7 +228,9 @@ class Operations:
             language=args.language or "",
             system_prompt=args.system_prompt if args.system_prompt is not None else config.llm.system_prompt,
             quality=args.quality,
+            loop_frames=found.frames if args.idle == "loop" else 0,
         )
+        self._b.touch(session)
         request.reply(
             session_id=sid,
             width=found.width,

@@ -42,7 +42,6 @@ class Segment:
     """48 kHz sample of the turn."""
     quanta: int
     pts: int
-    planned_at: int
     last: bool = False
     stage: Stage = Stage.PLANNED
     crops: list[Any] = field(default_factory=list)

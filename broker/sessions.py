@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from broker.messages import TemplateRef
 from broker.render import Segment
+from broker.segments import QUANTUM_FRAMES, QUANTUM_SAMPLES
 from broker.speech import SAMPLE_BYTES, faded
-from broker.timeline import Timeline
+from broker.timeline import QUANTUM_US, Timeline
 from broker.timers import Timer
 from broker.turns import State, Turn
 from models.media.stamp import stamp
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from broker.ears import Ears
     from broker.hub import Hub
     from broker.publisher import Channel
+    from broker.shelf import IdleSegment
 
+HOLD_US = 60_000
+"""A place that speech is being made for is given to idle video this long before the clock reaches it."""
 RECENT_SAMPLES = 4 * 48_000
 """Published audio that is kept for the run-in of the next encoder; more than any lead."""
 HISTORY_CHARS = 64_000
@@ -31,6 +35,7 @@ class Session:
     Args:
         channel: where its media and events go.
         template: what is shown; width and height are in ``channel.init`` already.
+        loop_frames: length of the template's loop when idle video is wanted, else 0.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Session:
         language: str,
         system_prompt: str,
         quality: str,
+        loop_frames: int = 0,
     ) -> None:
         self.hub = hub
         self.id = sid
@@ -56,7 +62,9 @@ class Session:
         self.voice = voice
         self.language = language
         self.quality = quality
-        self.timeline = Timeline(paced=mode == "realtime", lead_us=hub.config.timeline.lead_ms * 1000)
+        lead_ms = hub.config.timeline.idle_lead_ms if loop_frames else hub.config.timeline.lead_ms
+        self.timeline = Timeline(paced=mode == "realtime", lead_us=lead_ms * 1000)
+        self._loop_frames = loop_frames
         self.current: Turn | None = None
         self.waiting: deque[Turn] = deque()
         self.ears: Ears | None = None
@@ -163,12 +171,44 @@ class Session:
             wake = turn.advance(now)
             if self.current is turn:
                 break
+        if self._loop_frames:
+            filled = self._fill(now)
+            wake = filled if wake is None or (filled is not None and filled < wake) else wake
         if wake is not None:
             self._timer = self.hub.timers.at(wake, lambda: self.hub.touch(self))
         if self.idle and self.on_idle:
             callbacks, self.on_idle = self.on_idle, []
             for callback in callbacks:
                 callback()
+
+    def _fill(self, now: int) -> int | None:
+        """Publish idle video where nothing else is shown; returns when to look again.
+
+        With a segment in the making for the next place, that place is held until the last moment.
+        """
+        while True:
+            pts = self.timeline.end
+            held = self.current is not None and self.current.next_pts == pts
+            early = HOLD_US if held else self.timeline.lead_us
+            wait = pts - early - self.timeline.clock(now)
+            if self.timeline.started and wait > 0:
+                return now + wait
+            segment = self.hub.shelf.take(self, self._loop_frames, pts // QUANTUM_US)
+            if segment is None:
+                return None
+            self._publish_idle(segment, now)
+            if held and self.current is not None:
+                self.current.move(self.timeline.end)
+                self.hub.touch(self)
+
+    def _publish_idle(self, segment: IdleSegment, now: int) -> None:
+        place = self.timeline.publish(QUANTUM_US, now, first=True)
+        payload = stamp(segment.payload, *segment.marks, seq=place.seq, pts_us=place.pts)
+        fields = {"turn": 0, "pts": place.pts, "dur": QUANTUM_US, "frames": QUANTUM_FRAMES, "last": False}
+        self.hub.publisher.media(self.channel, place.seq, payload, **fields)
+        self._recent = (self._recent + bytes(QUANTUM_SAMPLES * SAMPLE_BYTES))[-RECENT_SAMPLES * SAMPLE_BYTES :]
+        self.frames += QUANTUM_FRAMES
+        self.media_us += QUANTUM_US
 
     def close(self) -> None:
         """No more looks."""

@@ -40,6 +40,11 @@ class Timeline:
         self.late = 0
         self._anchor: tuple[int, int] | None = None
 
+    @property
+    def started(self) -> bool:
+        """Whether the clock has been anchored."""
+        return self._anchor is not None
+
     def clock(self, now: int) -> int:
         """The media clock: what a player without delay shows now. Offline: the end of what is published."""
         if self._anchor is None or not self.paced:

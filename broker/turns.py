@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from broker.answer import LlmJob, heard_text
+from broker.axis import Axis
 from broker.ledger import Job
 from broker.messages import Line
 from broker.render import FUTURE, PAST, POST_ROLL, PRE_ROLL, EncodeJob, LipsyncJob, Segment, Stage
@@ -40,6 +41,9 @@ FIRST_CROPS_US = 2_500_000
 """How long the first segment of a turn, which has no deadline of its own, waits for its crops."""
 CARRIED_MAX_MS = 399
 """Below 320 ms + look-ahead by construction; the converter's own few ms of delay are not carried audio."""
+KINDS = ("lipsync", "encode")
+MOVES_MAX = 3
+"""At most 2^3 quanta are left to idle video before a segment that was late."""
 STARVING_US = 600_000
 """With less media than this ahead of the clock, what audio there is is cut without waiting for more."""
 
@@ -86,7 +90,9 @@ class Turn:
         self._segments: list[Segment] = []
         self._planned = 0
         self._count = 0
-        self._pts0: int | None = None
+        self._axis: Axis | None = None
+        self._first_planned_at = 0
+        self._moves = 0
         self._reply: list[str] = []
 
     def audio(self, audio_format: AudioFormat) -> AudioVoice:
@@ -110,10 +116,14 @@ class Turn:
     def submit(self, stage: str, index: int, job: Job, *, at: int, cost: int = 1) -> str:
         """Put an item into the ledger; ``at`` is the sample of the turn it is needed for."""
         item_id = f"{self.session.id}/{self.number}/{stage}/{index}"
-        pts = (self._pts0 if self._pts0 is not None else self.session.timeline.end) + to_us(at)
+        pts = self._pts(at)
         self.hub.ledger.submit(item_id, stage, job, priority=self.deadline(pts), cost=cost)
         self._items.append(item_id)
         return item_id
+
+    def _pts(self, sample: int) -> int:
+        """Where a sample of the turn is (or would be) shown."""
+        return self._axis.pts(sample) if self._axis else self.session.timeline.end + to_us(sample)
 
     def deadline(self, pts: int) -> int:
         """Monotonic microseconds when the clock reaches ``pts``."""
@@ -172,10 +182,8 @@ class Turn:
 
     def advance(self, now: int) -> int | None:
         """Do all that can be done now; returns when to look again (monotonic us), None to wait for events."""
-        timeline = self.session.timeline
-        clock = timeline.clock(now)
-        base = self._pts0 if self._pts0 is not None else timeline.end
-        self.voice.pump(to_samples(max(0, clock + SPEECH_AHEAD_US - base)))
+        clock = self.session.timeline.clock(now)
+        self.voice.pump(self._planned + to_samples(max(0, clock + SPEECH_AHEAD_US - self._pts(self._planned))))
         wakes = [self._plan(now, clock), self._render(now, clock), self._publish(now)]
         if self.state is State.RUNNING and self._complete():
             self._finish("turn.ended", {"timings_ms": self.timings()}, "".join(self._reply))
@@ -195,9 +203,10 @@ class Turn:
         return {name: (self._marks[name] - self.t0) // 1000 if name in self._marks else None for name in MARKS}
 
     def _heard(self, until_pts: int | None = None) -> str:
-        if self._pts0 is None or isinstance(self.voice, AudioVoice):
+        if self._axis is None or isinstance(self.voice, AudioVoice):
             return ""
-        until = (self.session.timeline.end if until_pts is None else until_pts) - self._pts0
+        pts = self.session.timeline.end if until_pts is None else until_pts
+        until = to_us(self._axis.shown_by(pts))
         words, _ = self.track.spans(0, max(0, until))
         return heard_text(self.voice.sentences, words, until)
 
@@ -229,9 +238,12 @@ class Turn:
             ready = quanta_ready(self.track.end, self._planned, FUTURE, ended=self.track.ended)
             if not ready:
                 return None
-            if self._pts0 is None:
-                self._pts0 = timeline.end
-            pts = self._pts0 + to_us(self._planned)
+            if self._axis is None:
+                self._axis = Axis(timeline.end)
+                self._first_planned_at = now
+            elif self._axis.pts(self._planned) < timeline.end:
+                self._axis.move(self._planned, timeline.end)  # idle video has filled a wait
+            pts = self._axis.pts(self._planned)
             if pts >= clock + LIPSYNC_AHEAD_US:
                 return now + pts - clock - LIPSYNC_AHEAD_US + 1
             left = pts - clock
@@ -243,10 +255,10 @@ class Turn:
             quanta = segment_quanta(self._count, ready, longest, flush=flush)
             if not quanta:
                 return now + left - STARVING_US + 1 if timeline.paced and self._count else None
-            self._cut(quanta, pts, now)
+            self._cut(quanta, pts)
 
-    def _cut(self, quanta: int, pts: int, now: int) -> None:
-        segment = Segment(self._count, self._planned, quanta, pts, now)
+    def _cut(self, quanta: int, pts: int) -> None:
+        segment = Segment(self._count, self._planned, quanta, pts)
         self._segments.append(segment)
         self._planned += segment.samples
         self._count += 1
@@ -259,7 +271,7 @@ class Turn:
         for segment in self._segments:
             left = segment.pts - clock
             if segment.stage is Stage.LIPSYNC and self.session.timeline.paced:
-                due = now + left - ENCODE_TIME_US if self.published else segment.planned_at + FIRST_CROPS_US
+                due = now + left - ENCODE_TIME_US if self.published else self._first_planned_at + FIRST_CROPS_US
                 if due <= now:
                     self.hub.cancel([f"{self.session.id}/{self.number}/lipsync/{segment.index}"])
                     self.without_lipsync(segment, "lip-sync missed the segment's deadline")
@@ -273,6 +285,26 @@ class Turn:
                     due = now + left - ENCODE_AHEAD_US + 1
                     wake = due if wake is None else min(wake, due)
         return wake
+
+    @property
+    def next_pts(self) -> int | None:
+        """Where the next segment in the making belongs; None when there is none."""
+        return self._segments[0].pts if self._segments else None
+
+    def move(self, pts: int) -> None:
+        """Idle video has taken the place of the next segment: make the waiting ones anew for ``pts`` on.
+
+        Their pose changes with their place. Each move of a turn leaves twice the time of the one before, so
+        that a slow engine catches up instead of starting over for ever.
+        """
+        assert self._axis is not None
+        self.hub.cancel(
+            [f"{self.session.id}/{self.number}/{kind}/{s.index}" for s in self._segments for kind in KINDS]
+        )
+        self._planned = self._segments[0].first
+        self._segments.clear()
+        self._axis.move(self._planned, pts + ((1 << min(self._moves, MOVES_MAX)) - 1) * QUANTUM_US)
+        self._moves += 1
 
     def encoder_pcm(self, segment: Segment) -> bytes:
         """Samples from 4 AAC frames before the segment to 2 after it."""
@@ -305,7 +337,6 @@ class Turn:
 
     def _announce(self, segment: Segment) -> None:
         """Events that belong before a segment."""
-        assert self._pts0 is not None
         for sentence in self.voice.sentences:
             if sentence.announced or sentence.start is None:
                 continue
@@ -315,9 +346,9 @@ class Turn:
             data = {
                 "index": sentence.index,
                 "text": sentence.text,
-                "pts": self._pts0 + to_us(sentence.start),
+                "pts": self._pts(sentence.start),
                 "dur": to_us(sentence.length) if sentence.done else None,
             }
             self.session.event("sentence", self.number, data=data)
-        if segment.index == 0:
+        if segment.first == 0:
             self.session.event("speech.started", self.number, pts=segment.pts)
