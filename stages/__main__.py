@@ -1,0 +1,70 @@
+"""``python -m stages <name> --instance encode.0 --epoch 3 --config PATH --boot BOOT --parent PID``.
+
+The supervisor starts every stage this way. ``<name>`` is one of the stages below, or ``module:Class``.
+"""
+
+# ruff: noqa: E402 - the guards come before every other import
+import sys
+
+from stages import guards
+
+guards.arm(int(sys.argv[sys.argv.index("--parent") + 1]) if "--parent" in sys.argv else None)
+
+import argparse
+import importlib
+import os
+
+from configs import logs
+from configs.load import ConfigError, read_resolved
+from stages.runtime import EXIT_CONFIG, Identity, Runtime
+from stages.stage import Stage
+
+STAGES = {
+    "asr": "stages.asr:AsrStage",
+    "llm": "stages.llm:LlmStage",
+    "tts": "stages.tts:TtsStage",
+    "lipsync": "stages.lipsync:LipsyncStage",
+    "encode": "stages.encode:EncodeStage",
+    "prepare": "stages.prepare:PrepareStage",
+}
+"""Imported only in the process that runs it."""
+
+
+def _stage_class(name: str) -> type[Stage]:
+    module, _, attribute = STAGES.get(name, name).partition(":")
+    found = getattr(importlib.import_module(module), attribute, None) if attribute else None
+    if not (isinstance(found, type) and issubclass(found, Stage)):
+        raise ConfigError(f"{name!r} is not a stage", hint=f"known are {', '.join(STAGES)}, or module:Class")
+    return found
+
+
+def main() -> int:
+    """Run one stage process; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m stages", description="One stage of the daemon.")
+    parser.add_argument("name", help=f"{', '.join(STAGES)} or module:Class")
+    parser.add_argument("--instance", required=True, help="e.g. encode.0")
+    parser.add_argument("--epoch", type=int, required=True, help="number of this incarnation, from 1")
+    parser.add_argument("--config", required=True, help="the resolved configuration (JSON)")
+    parser.add_argument("--boot", required=True, help="id of the supervisor's run")
+    parser.add_argument("--parent", type=int, help="pid of the supervisor")
+    options = parser.parse_args()
+    try:
+        config = read_resolved(options.config)
+        stage_class = _stage_class(options.name)
+        identity = Identity(options.instance, options.epoch, options.boot, options.parent)
+        stage = stage_class(config, options.instance)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    logs.setup(config.log, stage=stage.name, instance=options.instance, epoch=options.epoch, pid=os.getpid())
+    os.nice(stage.settings.nice)
+    runtime = Runtime(stage, identity)
+    code = runtime.run()
+    if not runtime.clean:
+        sys.stderr.flush()
+        os._exit(code)  # a native call that does not return must not keep the process
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
