@@ -33,7 +33,7 @@ _CONTRACTIONS = (
 _FILLERS = frozenset(
     ["please", "well", "so", "okay", "ok", "um", "uh", "er", "hmm", "actually", "just", "then", "now"]
 )
-_WIDE_FILLERS = re.compile("请问|请你|那么|那个|嗯|啊|呢|呀|吧|嘛|哦|了")
+_WIDE_FILLERS = re.compile("请问|请你|麻烦|到底|究竟|其实|那么|那个|嗯|啊|呢|呀|吧|嘛|哦|了")
 _SAME = {
     "您": "你",
     "妳": "你",

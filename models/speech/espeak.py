@@ -8,6 +8,7 @@ of espeak-ng's ``speak_lib.h``, version 1.52.
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -49,6 +50,8 @@ _ALIASES = {
     "en-gb": "en",
     "no": "nb",
 }
+_VOICE_NAME = re.compile(r"[a-z]{2,8}(?:-[a-z0-9]{1,12}){0,4}")
+"""The library takes paths, too, and copies names into fixed buffers: a client's text must not get that far."""
 _PAUSES_MS = ((".!?。！？…", 240), (",;:，；：、—", 120))
 _OTHER_PAUSE_MS = 180
 
@@ -97,17 +100,17 @@ class _Library:
         except OSError as error:
             raise EngineError("FAILED", f"the espeak-ng library does not load: {error}", HINT) from error
         try:
-            self._data, self.variants = espeak_data.make(espeakng_loader.get_data_path())
+            self._folder = espeak_data.make(espeakng_loader.get_data_path())
         except OSError as error:
             hint = "Make the temporary folder ($TMPDIR) writable or reinstall espeakng-loader"
             raise EngineError("FAILED", f"espeak's voices cannot be set up: {error}", hint) from error
         self._lib.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
         self.sample_rate: int = self._lib.espeak_Initialize(
-            _SYNCHRONOUS, _BUFFER_MS, self._data.encode(), _PHONEME_EVENTS | _DONT_EXIT
+            _SYNCHRONOUS, _BUFFER_MS, self._folder.path.encode(), _PHONEME_EVENTS | _DONT_EXIT
         )
         if self.sample_rate <= 0:
-            espeak_data.remove(self._data)
-            raise EngineError("FAILED", f"espeak-ng does not start with its data in {self._data}", HINT)
+            self._folder.remove()
+            raise EngineError("FAILED", f"espeak-ng does not start with its data in {self._folder.path}", HINT)
         self._pcm: list[bytes] = []
         self._words: list[tuple[int, int, int]] = []
         self._phonemes: list[tuple[int, str]] = []
@@ -128,6 +131,11 @@ class _Library:
                 self._phonemes.append((event.sample, event.id.string.decode("utf-8", "replace")))
             index += 1
         return int(self._cancel is not None and self._cancel.is_set())
+
+    @property
+    def variants(self) -> frozenset[str]:
+        """Names that may follow the "+" of a voice."""
+        return self._folder.variants
 
     def select(self, voice: str) -> bool:
         """Whether the library has this voice; it is then the current one."""
@@ -151,7 +159,7 @@ class _Library:
     def close(self) -> None:
         """Release the library's memory and folder."""
         self._lib.espeak_Terminate()
-        espeak_data.remove(self._data)
+        self._folder.remove()
 
 
 _lock = threading.Lock()
@@ -249,7 +257,7 @@ def candidates(voice: str, text: str, variants: frozenset[str]) -> list[str]:
         variant = espeak_data.DEFAULT_VARIANT
     names: list[str] = []
     tag = name_language(base)
-    for name in (base if base.lower() == base and base not in _ALIASES else "", tag):
+    for name in (base if _VOICE_NAME.fullmatch(base) else "", tag):
         parts = name.split("-") if name else []
         while parts:
             names.append(_ALIASES.get("-".join(parts), "-".join(parts).lower()))

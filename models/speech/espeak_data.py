@@ -10,9 +10,12 @@ of 160 bytes.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_VARIANT = "muse"
@@ -30,23 +33,38 @@ consonants 105 110
 """
 _STEADY = "\nflutter 0\nroughness 0\n"
 _PREFIX = f"musecast-espeak-{os.getuid()}-"
+_LOCK = "lock"
+_YOUNG_S = 60.0
 
 
-def make(installed: str) -> tuple[str, frozenset[str]]:
-    """Build the folder.
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """A built folder: its path for ``espeak_Initialize``, its variants, and the lock that says it is in use."""
+
+    path: str
+    variants: frozenset[str]
+    lock: int
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(Path(self.path).parent, ignore_errors=True)
+        os.close(self.lock)
+
+
+def make(installed: str) -> DataFolder:
+    """Build the folder; folders of processes that were killed are deleted.
 
     Args:
         installed: path of the installed ``espeak-ng-data``.
-
-    Returns:
-        The path for ``espeak_Initialize`` and the names of the variants in it.
 
     Raises:
         OSError: the temporary folder cannot be written.
     """
     _sweep()
     source = Path(installed)
-    root = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    root = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    lock = os.open(root / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     data = root / "espeak-ng-data"
     variants = data / "voices" / "!v"
     variants.mkdir(parents=True)
@@ -65,18 +83,18 @@ def make(installed: str) -> tuple[str, frozenset[str]]:
         kept = [line for line in lines if not line.startswith(("flutter", "roughness"))]
         (variants / entry.name).write_text("\n".join(kept) + _STEADY)
         names.add(entry.name)
-    return str(data), frozenset(names)
-
-
-def remove(path: str) -> None:
-    """Delete what ``make`` built."""
-    shutil.rmtree(Path(path).parent, ignore_errors=True)
+    return DataFolder(str(data), frozenset(names), lock)
 
 
 def _sweep() -> None:
-    """Delete the folders of processes that were killed."""
+    """Delete folders whose lock nobody holds; a young one may be about to take it."""
     for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
-        with contextlib.suppress(ValueError, OSError):
-            pid = int(folder.name[len(_PREFIX) :].split("-")[0])
-            if not Path(f"/proc/{pid}").exists():
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime < _YOUNG_S:
+                continue
+            lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -89,6 +92,22 @@ def test_going_on_from_any_time_gives_the_rest_and_nothing_twice(
         assert later == everything[len(everything) - len(later) :]
         cut = round(from_us * 48 / 1000)
         assert [span.t0_us * 48 // 1000 >= cut for span in everything].count(True) == len(later)
+
+
+def test_a_fresh_process_says_it_the_same(engine: Synthesizer) -> None:
+    """After a crash the next process goes on in the middle of the sentence."""
+    if not engine.deterministic:
+        pytest.skip("the engine does not promise it")
+    code = (
+        "import hashlib, sys, threading; from configs.schema import Config; from models.registry import create\n"
+        "made = create('tts', sys.argv[1], Config()); made.load(lambda *_: None)\n"
+        "chunks = made.speak(sys.argv[2], '', 500_000, threading.Event())\n"
+        "print(hashlib.sha256(b''.join(chunk.pcm.tobytes() for chunk in chunks)).hexdigest()); made.close()"
+    )
+    text = TEXTS["chinese"]
+    command = [sys.executable, "-c", code, engine.name, text]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.strip() == hashlib.sha256(pcm(speak(engine, text, from_us=500_000)).tobytes()).hexdigest()
 
 
 def test_going_on_after_the_end_gives_nothing(engine: Synthesizer) -> None:
