@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import wave
 
 import pytest
@@ -128,3 +130,13 @@ def test_no_bytes_cause_anything_but_a_value_error(noise: bytes, at: int) -> Non
         except ValueError:
             continue
         assert 0 <= info.data_offset <= info.data_offset + info.data_bytes <= len(data)
+
+
+def test_what_the_broker_imports_is_light() -> None:
+    """Reading headers, counting positions and cutting sentences bring in neither numpy nor an engine."""
+    code = (
+        "import sys; import models.speech.wav, models.speech.positions, models.text.sentences;"
+        "print([name for name in ('numpy', 'structlog', 'yaml', 'zmq') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.strip() == "[]"
