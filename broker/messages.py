@@ -232,6 +232,8 @@ class LipsyncCrops(Output, kw_only=True, tag="lipsync.crops"):
 
     start: int
     frames: int
+    engine: str = ""
+    """Who rendered them: its own alpha, where the template has one, is used for pasting."""
 
 
 # --- encode ------------------------------------------------------------------------------------------------
@@ -248,6 +250,8 @@ class EncodeItem(Item, kw_only=True, tag="encode.item"):
     frame0: int
     frames: int
     quality: str = "high"
+    engine: str = ""
+    """Whose crops these are; "" for the template's own alpha."""
 
 
 class EncodedSegment(Output, kw_only=True, tag="encode.segment"):

@@ -46,6 +46,8 @@ class Segment:
     stage: Stage = Stage.PLANNED
     crops: list[Any] = field(default_factory=list)
     crop_frames: int = 0
+    engine: str = ""
+    """Who rendered the crops."""
     degraded: str | None = None
     reason: str = ""
     payload: Any = None
@@ -118,6 +120,7 @@ class LipsyncJob:
             raise ValueError(f"crops start at frame {message.start}, expected {self._segment.crop_frames}")
         self._turn.mark("lipsync_first")
         self._segment.crops.append(buffers[0])
+        self._segment.engine = message.engine
         self._segment.crop_frames += message.frames
 
     def done(self) -> None:
@@ -153,6 +156,7 @@ class EncodeJob:
             frame0=seg.frame0,
             frames=seg.frames,
             quality=turn.session.quality,
+            engine=seg.engine if seg.crops else "",
         )
         return item, [turn.encoder_pcm(seg), *seg.crops]
 

@@ -84,7 +84,7 @@ class EncodeStage(Stage):
         for k in range(item.frames):
             if work.cancel.is_set():
                 return
-            compose(video, template, (item.frame0 + k) % template.frames, crops[k] if crops else None)
+            compose(video, template, (item.frame0 + k) % template.frames, crops[k] if crops else None, item.engine)
             pictures.append(video.encode())
             work.progress()
         segment = fmp4.media_segment(pictures, aac.encode_span(pcm, self._audio.bits_per_second))
@@ -101,12 +101,12 @@ def parameter_sets(settings: h264.Settings) -> fmp4.ParameterSets:
     return h264.SegmentVideo(settings).sets
 
 
-def compose(video: h264.SegmentVideo, template: Template, pose: int, crop: U8 | None) -> None:
-    """Fill the encoder's picture: the template's frame, with ``crop`` pasted when there is one."""
+def compose(video: h264.SegmentVideo, template: Template, pose: int, crop: U8 | None, engine: str = "") -> None:
+    """Fill the encoder's picture: the template's frame, with ``engine``'s ``crop`` pasted when there is one."""
     for target, source in zip(video.planes, planes(template.i420[pose]), strict=True):
         np.copyto(target, source)
     if crop is not None:
-        paster(template).paste(video.planes, template.roi[pose], template.boxes[pose], crop)
+        paster(template, engine).paste(video.planes, template.roi[pose], template.boxes[pose], crop)
 
 
 def read_buffers(item: EncodeItem, buffers: Sequence[Any]) -> tuple[Pcm, list[U8]]:
@@ -131,14 +131,10 @@ def read_buffers(item: EncodeItem, buffers: Sequence[Any]) -> tuple[Pcm, list[U8
     for buffer in buffers[1:]:
         size = memoryview(buffer).nbytes
         if not size or size % _CROP_BYTES:
-            raise EngineError(
-                "INVALID_ARGUMENT", f"a crop buffer of {size} bytes is not [n, {CROP}, {CROP}, 3]"
-            )
+            raise EngineError("INVALID_ARGUMENT", f"a crop buffer of {size} bytes is not [n, {CROP}, {CROP}, 3]")
         crops += list(np.frombuffer(buffer, np.uint8).reshape(-1, CROP, CROP, 3))
     if crops and len(crops) != item.frames:
-        raise EngineError(
-            "INVALID_ARGUMENT", f"{len(crops)} crops for {item.frames} frames", "send all or none"
-        )
+        raise EngineError("INVALID_ARGUMENT", f"{len(crops)} crops for {item.frames} frames", "send all or none")
     return np.frombuffer(buffers[0], np.int16), crops
 
 

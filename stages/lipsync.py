@@ -157,8 +157,9 @@ class Batcher:
         item = self._open[_key(piece)]
         item.work.progress()
         output = LipsyncCrops(
-            src="", ep=0, id="", attempt=0, index=0, start=item.start + piece.first, frames=piece.frames
-        )
+            src="", ep=0, id="", attempt=0, index=0,
+            start=item.start + piece.first, frames=piece.frames, engine=self.engine,
+        )  # fmt: skip
         item.work.emit(output, [np.ascontiguousarray(crops)])
         item.rendered += piece.frames
         if item.rendered == len(item.jobs):

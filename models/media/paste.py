@@ -169,6 +169,6 @@ def _even_extent(used: U8) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=32)
-def paster(template: Template) -> Paster:
+def paster(template: Template, engine: str = "") -> Paster:
     """The paster of an open template (kept with it: ``open_template`` returns one object per content)."""
-    return Paster(template.alpha)
+    return Paster(template.alpha_of(engine))

@@ -56,6 +56,18 @@ class Template:
         """Where that engine's prepared files are."""
         return self.path / "engine" / engine
 
+    def alpha_of(self, engine: str) -> NDArray[np.uint8]:
+        """How much of that engine's crop is pasted, u8 [h, w]: its own, else the template's."""
+        own = self.engine_dir(engine) / "alpha.npy"
+        if not engine or not own.is_file():
+            return self.alpha
+        alpha: NDArray[np.uint8] = np.load(own)
+        if alpha.shape != self.alpha.shape or alpha.dtype != np.uint8:
+            raise EngineError(
+                "FAILED", f"{own} is {alpha.dtype} {alpha.shape}, the box is {self.alpha.shape}", "prepare it again"
+            )
+        return alpha
+
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of the template in folder ``path``.
