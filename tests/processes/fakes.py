@@ -1,0 +1,129 @@
+"""Stages with scripted tempers, run as real processes by ``python -m stages tests.processes.fakes:<class>``.
+
+An item's text is its script: words of the form ``verb`` or ``verb=value``, carried out in order.
+``FAKE_TEMPER`` in the environment holds such words for the whole process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import ClassVar
+
+from broker.messages import AsrAudio, AsrMark, TtsChunk, TtsItem
+from models.api import EngineError, Progress
+from stages.stage import Feed, Result, Stage, Work
+
+
+def pause(seconds: float) -> None:
+    """Work that takes its time."""
+    threading.Event().wait(seconds)
+
+
+def tempers() -> dict[str, str]:
+    words = os.environ.get("FAKE_TEMPER", "").split()
+    return {verb: value for verb, _, value in (word.partition("=") for word in words)}
+
+
+class FakeStage(Stage):
+    """Speaks by script."""
+
+    name: ClassVar[str] = "tts"
+    engine = "fake"
+
+    def setup(self, progress: Progress) -> None:
+        temper = tempers()
+        if "grandchild" in temper:
+            # In a session of its own, so that killing the process group does not reach it.
+            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+        if "deaf" in temper:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        steps = int(temper.get("load_steps", "0"))
+        for step in range(steps):
+            progress("loading", step, steps)
+            pause(0.05)
+        if "load_hang" in temper:
+            pause(600)
+        if "load_crash" in temper:
+            os._exit(9)
+        if "load_unsupported" in temper:
+            raise EngineError("UNSUPPORTED", "this engine does not run here", "choose another with engines.tts")
+        if "load_failed" in temper:
+            raise EngineError("FAILED", "the model is not there", "pull it")
+        if "broken" in temper:
+            raise RuntimeError("a defect")
+
+    def handle(self, work: Work) -> Iterator[Result]:
+        item = work.item
+        assert isinstance(item, TtsItem)
+        for word in item.text.split():
+            verb, _, value = word.partition("=")
+            if verb == "emit":
+                for n in range(int(value)):
+                    yield chunk(n), [b"\0\0" * 8]
+            elif verb == "flood":
+                for n in range(int(value)):
+                    yield chunk(n), [bytes(1 << 20)]
+            elif verb == "sleep":
+                pause(float(value))
+            elif verb == "patient":  # as an engine does that looks at its flag
+                while not work.cancel.is_set():
+                    pause(0.01)
+            elif verb == "moving":
+                for _ in range(int(float(value) / 0.05)):
+                    pause(0.05)
+                    work.progress()
+            elif verb == "hang":
+                pause(600)
+            elif verb == "crash":
+                os.kill(os.getpid(), signal.SIGKILL)
+            elif verb == "fail":
+                raise EngineError(value, "as the script says", retryable=False)
+            elif verb == "raise":
+                raise ValueError("as the script says")
+
+    def teardown(self) -> None:
+        print("torn down", file=sys.stderr)
+
+
+class FakeEncode(FakeStage):
+    name: ClassVar[str] = "encode"
+
+
+class FakePrepare(FakeStage):
+    name: ClassVar[str] = "prepare"
+
+
+class ReturningStage(FakeStage):
+    """Its handler ends although nobody asked it to."""
+
+    def run(self, feed: Feed) -> None:
+        feed.get(0.01)
+
+
+class FakeEar(Stage):
+    """Marks every piece of audio as heard."""
+
+    name: ClassVar[str] = "asr"
+    engine = "fake"
+
+    def setup(self, progress: Progress) -> None:
+        pass
+
+    def run(self, feed: Feed) -> None:
+        while not feed.stopping:
+            received = feed.messages()
+            if received is None:
+                continue
+            message, buffers = received if isinstance(received, tuple) else (received, [])
+            if isinstance(message, AsrAudio):
+                consumed = message.at + buffers[0].nbytes // 2
+                feed.send(AsrMark(src="", ep=0, sid=message.sid, consumed=consumed, keep=consumed, speaking=False))
+
+
+def chunk(at: int) -> TtsChunk:
+    return TtsChunk(src="", ep=0, id="", attempt=0, index=0, at=at)

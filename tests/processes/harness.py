@@ -1,0 +1,144 @@
+"""Real sockets around one stage process: the broker's and the supervisor's ends, in the test's hands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import zmq
+
+from broker import wire
+from broker.messages import Beat, Greeting, Hello, Message, Ready, TtsItem
+from broker.sockets import Endpoints, SocketFactory
+from configs.load import load, resolve, write_resolved
+from configs.schema import Config
+
+ROOT = Path(__file__).parents[2]
+M = TypeVar("M", bound=Message)
+LIMIT_S = 10.0
+"""For anything that should happen at once; generous because the machine is shared."""
+
+
+def make_config(folder: Path, *sets: str) -> tuple[Config, str]:
+    """A resolved configuration with its own folders, written for children."""
+    own = [f"runtime_dir={folder}", f"state_dir={folder}/state", "log.format=json"]
+    config = resolve(load(None, [*own, *sets], {}), {"HOME": str(folder)})
+    return config, write_resolved(config)
+
+
+def environment(**extra: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S, what: str = "") -> None:
+    """Poll for a state of the operating system that has no event to wait for."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+class Bench:
+    """Stands in for broker and supervisor around stage processes."""
+
+    def __init__(self, folder: Path, *sets: str) -> None:
+        self.config, self.config_path = make_config(folder, *sets)
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.make = SocketFactory(self.context)
+        self.endpoints = Endpoints(str(folder))
+        self.health = self.make.pull_bind(self.endpoints.health, hwm=1000)
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.bind_broker()
+
+    def bind_broker(self, instance: str = "tts.0", epoch: int = 1) -> None:
+        self.ingress = self.make.pull_bind(self.endpoints.ingress)
+        # Sending to a process that is gone must end the test, not hang it.
+        self.work = self.make.push_bind(self.endpoints.work(instance, epoch))
+        self.orders = self.make.push_bind(self.endpoints.orders(instance, epoch))
+        for socket in (self.work, self.orders):
+            socket.sndtimeo = int(LIMIT_S * 1000)
+
+    def lose_broker(self) -> None:
+        for socket in (self.ingress, self.work, self.orders):
+            socket.close(linger=0)
+
+    def spawn(
+        self, stage: str = "FakeStage", instance: str = "tts.0", epoch: int = 1, **env: str
+    ) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "stages", f"tests.processes.fakes:{stage}"),
+                *("--instance", instance, "--epoch", str(epoch), "--config", self.config_path),
+                *("--boot", "test", "--parent", str(os.getpid())),
+            ],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(**env),
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def greet(self, broker: int = 1) -> None:
+        self.send(self.orders, Greeting(broker=broker))
+
+    def serve(self, stage: str = "FakeStage", instance: str = "tts.0", **env: str) -> subprocess.Popen[bytes]:
+        """Spawn, greet, and wait until it is ready."""
+        process = self.spawn(stage, instance, **env)
+        self.expect(Hello)
+        self.greet()
+        self.expect(Hello)
+        self.expect(Ready)
+        return process
+
+    def give(self, text: str, item_id: str = "s/1/tts/0", attempt: int = 1, broker: int = 1) -> None:
+        item = TtsItem(id=item_id, attempt=attempt, broker=broker, sid="s", turn=1, text=text)
+        self.send(self.work, item)
+
+    def send(self, socket: zmq.Socket[bytes], message: Message, *buffers: bytes) -> None:
+        assert socket.poll(int(LIMIT_S * 1000), zmq.POLLOUT), "nobody reads this socket"
+        socket.send_multipart(wire.pack(message, buffers))
+
+    def receive(self, socket: zmq.Socket[bytes] | None = None, limit_s: float = LIMIT_S) -> Message:
+        socket = self.ingress if socket is None else socket
+        assert socket.poll(int(limit_s * 1000)), f"nothing came within {limit_s} s"
+        return wire.unpack(socket.recv_multipart())[0]
+
+    def expect(self, kind: type[M]) -> M:
+        """The next message from a stage, which has to be of this kind."""
+        message = self.receive()
+        assert isinstance(message, kind), message
+        return message
+
+    def beat(self, wanted: Callable[[Beat], bool], limit_s: float = LIMIT_S) -> Beat:
+        """The next beat of which ``wanted`` is true."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            beat = self.receive(self.health, max(0.0, deadline - time.monotonic()))
+            assert isinstance(beat, Beat)
+            if wanted(beat):
+                return beat
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+        self.context.destroy(linger=0)

@@ -1,0 +1,330 @@
+"""The stage runtime, as a real process behind real sockets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.messages import (
+    AsrAudio,
+    AsrMark,
+    Cancel,
+    Cancelled,
+    Done,
+    Failed,
+    Hello,
+    Ready,
+    Started,
+    TtsChunk,
+)
+from stages import recorder
+from tests.processes.harness import ROOT, Bench, alive, environment, wait_until
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short, because socket paths are limited."""
+    with tempfile.TemporaryDirectory(prefix="mc-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def bench(folder: Path) -> Iterator[Bench]:
+    bench = Bench(folder, "supervisor.beat_s=0.2", "stages.tts.concurrency=2", "stages.tts.nice=3")
+    yield bench
+    bench.close()
+
+
+def test_life_begins_with_hello_then_loading_beats_then_ready(bench: Bench) -> None:
+    process = bench.spawn(FAKE_TEMPER="load_steps=20")
+    hello = bench.expect(Hello)
+    assert (hello.src, hello.ep, hello.stage, hello.pid, hello.ready) == (
+        "tts.0",
+        1,
+        "tts",
+        process.pid,
+        False,
+    )
+    first = bench.beat(lambda b: b.state == "loading" and b.phase != "")
+    assert bench.beat(lambda b: b.state == "loading" and b.phase != first.phase)
+    bench.greet()
+    assert not bench.expect(Hello).ready
+    ready = bench.expect(Ready)
+    assert (ready.engine, ready.device, ready.credit) == ("fake", "cpu", 4)
+    assert 0.9 < ready.load_s < 10
+    assert bench.beat(lambda b: b.state == "idle").busy_ms == 0
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == os.getpriority(os.PRIO_PROCESS, 0) + 3
+
+
+def test_outputs_are_stamped_in_order_and_done_is_last(bench: Bench) -> None:
+    bench.serve()
+    bench.give("emit=3", "s/1/tts/7", attempt=2)
+    assert bench.expect(Started).attempt == 2
+    for index in range(3):
+        output = bench.expect(TtsChunk)
+        assert (output.src, output.ep, output.broker) == ("tts.0", 1, 1)
+        assert (output.id, output.attempt, output.index) == ("s/1/tts/7", 2, index)
+    done = bench.expect(Done)
+    assert (done.id, done.attempt) == ("s/1/tts/7", 2)
+
+
+def test_one_bad_item_fails_and_the_process_serves_the_next(bench: Bench) -> None:
+    bench.serve()
+    for text, code, retryable in (("fail=UNSUPPORTED", "UNSUPPORTED", False), ("raise", "FAILED", True)):
+        bench.give(text)
+        bench.expect(Started)
+        failed = bench.expect(Failed)
+        assert (failed.code, failed.retryable) == (code, retryable)
+    bench.give("emit=0")
+    bench.expect(Started)
+    bench.expect(Done)
+
+
+def test_garbage_on_the_work_socket_is_skipped(bench: Bench) -> None:
+    bench.serve()
+    for frames in ([b""], [b"\xc1garbage"], [b"\x81\xa1t\xa3xyz"], [b"x" * 100, b"y" * 1000]):
+        bench.work.send_multipart(frames)
+        bench.orders.send_multipart(frames)
+    bench.give("emit=1")
+    bench.expect(Started)
+    bench.expect(TtsChunk)
+    bench.expect(Done)
+
+
+def test_cancel_overtakes_work_in_hand_and_in_the_queue(bench: Bench) -> None:
+    bench.serve()
+    for n in range(3):  # two handlers: the third waits
+        bench.give("patient emit=5", f"i{n}")
+    assert {bench.expect(Started).id for _ in range(2)} == {"i0", "i1"}
+    bench.send(bench.orders, Cancel(items=["i2", "i0"]))
+    assert {bench.expect(Cancelled).id for _ in range(2)} == {"i0", "i2"}
+    bench.send(bench.orders, Cancel(items=["i1", "unknown"]))
+    assert bench.expect(Cancelled).id == "i1"
+
+
+def test_beats_tell_the_oldest_item_and_its_time_without_progress(bench: Bench) -> None:
+    bench.serve()
+    bench.give("sleep=1.0", "stuck")
+    beat = bench.beat(lambda b: b.busy_ms > 500)
+    assert (beat.state, beat.item) == ("busy", "stuck")
+    bench.beat(lambda b: b.state == "idle")
+    bench.give("moving=1.0", "moving")
+    bench.beat(lambda b: b.item == "moving")
+    beat = bench.beat(lambda b: b.busy_ms > 400 or b.state == "idle")
+    assert beat.state == "idle", "progress was reported every 50 ms"
+
+
+def test_sigterm_finishes_what_is_in_hand_leaves_the_rest_and_exits_0(bench: Bench) -> None:
+    process = bench.serve()
+    for n in range(3):
+        bench.give("sleep=0.5 emit=2", f"i{n}")
+    assert {bench.expect(Started).id for _ in range(2)} == {"i0", "i1"}
+    process.terminate()
+    bench.beat(lambda b: b.state == "draining")
+    messages = [bench.receive() for _ in range(6)]
+    assert sum(isinstance(m, Done) for m in messages) == 2
+    assert process.wait(5) == 0
+    assert process.stderr is not None
+    assert b"torn down" in process.stderr.read()
+    assert not bench.ingress.poll(100)
+
+
+def test_a_second_sigterm_cancels_what_is_in_hand(bench: Bench) -> None:
+    process = bench.serve()
+    bench.give("patient")
+    bench.expect(Started)
+    process.terminate()
+    bench.beat(lambda b: b.state == "draining")
+    process.terminate()
+    bench.expect(Cancelled)
+    assert process.wait(5) == 0
+
+
+def test_sigterm_while_loading_ends_at_once(bench: Bench) -> None:
+    process = bench.spawn(FAKE_TEMPER="load_hang")
+    bench.beat(lambda b: b.state == "loading")
+    process.terminate()
+    assert process.wait(5) == 0
+
+
+def test_a_new_broker_voids_the_old_ones_items_and_hears_who_is_there(bench: Bench) -> None:
+    bench.serve()
+    for n in range(3):
+        bench.give("sleep=0.7 emit=3", f"old{n}")
+    assert {bench.expect(Started).id for _ in range(2)} == {"old0", "old1"}
+    bench.lose_broker()
+    bench.bind_broker()
+    bench.greet(broker=2)
+    hello = bench.expect(Hello)
+    assert (hello.ready, sorted(hello.held), hello.broker) == (True, ["old0", "old1"], 2)
+    bench.expect(Ready)
+    bench.give("emit=9", "late", broker=1)
+    bench.give("emit=1", "new", broker=2)
+    bench.greet(broker=2)  # repeated: needs no second answer
+    bench.greet(broker=1)  # a leftover
+    assert bench.expect(Started).id == "new"
+    assert bench.expect(TtsChunk).broker == 2
+    assert bench.expect(Done).id == "new"
+    assert not bench.ingress.poll(300)
+
+
+def test_work_that_overtakes_its_brokers_greeting_is_kept(bench: Bench) -> None:
+    bench.serve()
+    bench.give("emit=0", "early", broker=2)
+    assert not bench.ingress.poll(200)
+    bench.greet(broker=2)
+    bench.expect(Hello)
+    bench.expect(Ready)
+    bench.expect(Started)
+    assert bench.expect(Done).id == "early"
+
+
+def test_a_broker_that_reads_nothing_blocks_the_handler_but_not_the_beats(bench: Bench) -> None:
+    process = bench.serve()
+    bench.give("flood=100", "big")  # 100 MB against an outbox of 32
+    time.sleep(1.0)
+    beat = bench.beat(lambda b: b.item == "big")
+    for _ in range(8):
+        beat = bench.beat(lambda b: True)
+        assert (beat.item, beat.state) == ("big", "busy")
+        assert beat.busy_ms < 1500, "waiting for the broker is not a hang of the stage"
+    rss = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
+    assert rss < 300 << 20
+    bench.expect(Started)
+    assert [bench.expect(TtsChunk).index for _ in range(100)] == list(range(100))
+    bench.expect(Done)
+
+
+def test_stream_messages_go_to_the_handler_and_its_answers_back(folder: Path) -> None:
+    bench = Bench(folder)
+    try:
+        bench.lose_broker()
+        bench.bind_broker("asr.0")
+        bench.serve("FakeEar", "asr.0")
+        for n in range(20):
+            bench.send(bench.work, AsrAudio(broker=1, sid="s", sample_rate=16000, at=n * 8), bytes(16))
+        assert [bench.expect(AsrMark).consumed for n in range(20)] == [8 * (n + 1) for n in range(20)]
+    finally:
+        bench.close()
+
+
+@pytest.mark.parametrize(
+    ("temper", "code", "text"),
+    [
+        ("load_unsupported", 78, "choose another with engines.tts"),
+        ("load_failed", 1, "the model is not there. pull it"),
+        ("broken", 1, "RuntimeError: a defect"),
+    ],
+)
+def test_a_failed_load_says_why_and_whether_a_restart_can_help(
+    bench: Bench, temper: str, code: int, text: str
+) -> None:
+    process = bench.spawn(FAKE_TEMPER=temper)
+    assert text in bench.beat(lambda b: b.error != "").error
+    assert process.wait(5) == code
+
+
+def test_a_handler_that_ends_by_itself_ends_the_process(bench: Bench) -> None:
+    assert bench.spawn("ReturningStage").wait(10) == 1
+
+
+def test_an_idle_stage_on_demand_ends_with_0(folder: Path) -> None:
+    bench = Bench(folder, "stages.prepare.idle_exit_s=0.5")
+    try:
+        bench.lose_broker()
+        bench.bind_broker("prepare.0")
+        process = bench.serve("FakePrepare", "prepare.0")
+        bench.give("sleep=0.8")
+        bench.expect(Started)
+        bench.expect(Done)
+        begun = time.monotonic()
+        assert process.wait(10) == 0
+        assert time.monotonic() - begun > 0.4
+    finally:
+        bench.close()
+
+
+def test_the_end_of_stdin_ends_the_process(bench: Bench) -> None:
+    process = bench.serve()
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(5) == 3
+
+
+def test_a_stage_dies_with_its_parent_even_in_a_native_call(bench: Bench) -> None:
+    script = (
+        "import os, subprocess, sys, time\n"
+        "p = subprocess.Popen([*sys.argv[1:], '--parent', str(os.getpid())], stdin=subprocess.PIPE)\n"
+        "print(p.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    stage = [sys.executable, "-m", "stages", "tests.processes.fakes:FakeStage", "--instance", "tts.0"]
+    stage += ["--epoch", "1", "--config", bench.config_path, "--boot", "b"]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, *stage], stdout=subprocess.PIPE, env=environment(), cwd=ROOT
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    bench.expect(Hello)
+    os.kill(pid, signal.SIGSTOP)  # cannot run a line of its own any more
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_until(lambda: not alive(pid), 3, "death of the orphan")
+
+
+def test_sigusr1_shows_all_stacks_and_harms_nothing(bench: Bench) -> None:
+    process = bench.serve()
+    bench.give("sleep=0.5", "x")
+    bench.expect(Started)
+    process.send_signal(signal.SIGUSR1)
+    bench.expect(Done)
+    process.terminate()
+    assert process.wait(5) == 0
+    assert process.stderr is not None
+    assert b"in pause" in process.stderr.read()
+
+
+def test_an_armed_fault_kills_between_the_outputs_and_done_once(bench: Bench) -> None:
+    process = bench.serve(MUSECAST_FAULT="tts:before_done:2")
+    bench.give("emit=1", "a")
+    bench.expect(Started)
+    bench.expect(TtsChunk)
+    bench.expect(Done)
+    bench.give("emit=1", "b")
+    assert process.wait(5) == -signal.SIGKILL
+    bench.lose_broker()
+    bench.bind_broker("tts.0", 2)
+    bench.spawn(epoch=2, MUSECAST_FAULT="tts:before_done:2")
+    bench.expect(Hello)
+    bench.greet()
+    bench.expect(Hello)
+    bench.expect(Ready)
+    for _ in range(3):
+        bench.give("emit=0", "b", attempt=2)
+        bench.expect(Started)
+        bench.expect(Done)
+    assert recorder.read(recorder.path_of(bench.config.runtime_dir, "tts.0", 1)) == ["b"]
+    assert recorder.read(recorder.path_of(bench.config.runtime_dir, "tts.0", 2)) == []
+
+
+def test_what_was_in_hand_survives_the_process(bench: Bench) -> None:
+    process = bench.serve()
+    bench.give("crash", "poison")
+    assert process.wait(5) == -signal.SIGKILL
+    assert recorder.read(recorder.path_of(bench.config.runtime_dir, "tts.0", 1)) == ["poison"]
+
+
+def test_an_unknown_stage_is_a_configuration_error(bench: Bench) -> None:
+    process = bench.spawn("NoSuchStage")
+    assert process.wait(10) == 78
+    assert process.stderr is not None
+    assert b"is not a stage" in process.stderr.read()
