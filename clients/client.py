@@ -146,6 +146,12 @@ def _after(newest: int | None) -> int:
     return 0 if newest is None else newest + 1
 
 
+def _header(raw: bytes | Header) -> Header:
+    """A header that was read back: the published bytes."""
+    header: Header = msgpack.unpackb(raw) if isinstance(raw, bytes) else raw
+    return header
+
+
 class Subscription:
     """Raw messages of the stream; at most once, as PUB/SUB is."""
 
@@ -281,7 +287,7 @@ class Follower:
         while self._next_event is not None and (before is None or self._next_event < before):
             asked = self._next_event
             result = self._client.request("events", session_id=self._sid, from_n=asked)
-            for header in result["events"]:
+            for header in map(_header, result["events"]):
                 if before is None or header["n"] < before:
                     self._deliver_event(Published(f"evt.{self._sid}.", header, b""))
             if self._next_event == asked:
@@ -292,11 +298,10 @@ class Follower:
             asked = self._next_segment
             result = self._client.request("segments", session_id=self._sid, from_seq=asked)
             if result["init"] and not self._init_seen:
-                header = {"kind": "init", "sid": self._sid, "seq": None, "gen": 0}
-                self._deliver_init(Published(f"seg.{self._sid}.", header, result["init"]))
-            for header, payload in result["segments"]:
-                if isinstance(header, bytes):
-                    header = msgpack.unpackb(header)
+                first: Header = {"kind": "init", "sid": self._sid, "seq": None, "gen": 0}
+                self._deliver_init(Published(f"seg.{self._sid}.", first, result["init"]))
+            for raw, payload in result["segments"]:
+                header = _header(raw)
                 if before is None or header["seq"] < before:
                     self._deliver_segment(Published(f"seg.{self._sid}.", header, payload))
             if self._next_segment == asked:

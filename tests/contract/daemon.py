@@ -20,7 +20,7 @@ import zmq
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 25.0
-LOG_LINES = 120
+LOG_LINES = 60
 
 
 def free_ports(count: int) -> list[int]:

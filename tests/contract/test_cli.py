@@ -66,7 +66,7 @@ def test_probes(daemon: Daemon, stranger: Stranger) -> None:
     assert turn["event"] == "turn.ended"
     assert turn["timings_ms"]["first_segment"] > 0
     assert turn["client"]["frames"] % 8 == 0
-    assert "first segment published" in _run(daemon, "probe", "turn", "--op", "chat", "What can you do?")
+    assert "first segment published" in _run(daemon, "probe", "turn", "--op", "chat", "Hello")
 
 
 def test_templates(daemon: Daemon) -> None:
@@ -88,7 +88,7 @@ def test_say_prints_the_words_and_keeps_the_video(daemon: Daemon, tmp_path: Path
 
 
 def test_chat_prints_the_answer_as_json_events(daemon: Daemon) -> None:
-    events = [json.loads(line) for line in _run(daemon, "chat", "What can you do?", "--json").splitlines()]
+    events = [json.loads(line) for line in _run(daemon, "chat", "Hello", "--json").splitlines()]
     assert [e["n"] for e in events] == list(range(len(events)))
     assert events[-1]["event"] == "turn.ended"
 
@@ -163,7 +163,7 @@ def test_configuration_commands(daemon: Daemon, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("timeline:\n  lead: 5\n")
     message = _run(daemon, "config", "check", "--config", str(wrong), code=78)
-    assert "wrong.yaml:2" in message.replace("\n", "")
+    assert "wrong.yaml, line 2" in message
     _run(daemon, "config", "check", "--set", "nonsense", code=78)
     _run(daemon, "up", "--set", "timeline.lead=5", code=78)
 
