@@ -12,20 +12,20 @@ from models.portrait.paint import F32, spline
 
 EYE = (43.0, 0.0)
 """Middle of the eye on the viewer's right; the other one mirrors it."""
-IRIS = 11.6
-CHIN = (0.0, 151.0)
+IRIS = 12.0
+CHIN = (0.0, 153.0)
 NOSE_TIP = (0.0, 58.0)
 NOSE_BASE = (0.0, 73.0)
 MOUTH = (0.0, 103.0)
-MOUTH_HALF = 35.0
+MOUTH_HALF = 36.5
 
 FACE_HALF = np.array(
     [
-        (0, -122), (46, -114), (80, -86), (95, -46), (98, -4), (95, 40), (87, 78), (71, 111),
-        (47, 136), (22, 149), (0, 152),
+        *((0, -122), (46, -114), (80, -86), (94, -46), (97, -4), (93, 40)),
+        *((83, 78), (66, 111), (43, 137), (20, 151), (0, 154)),
     ],
     np.float32,
-)  # fmt: skip
+)
 """The face's outline on the viewer's right, from the hairline to the chin."""
 
 
@@ -40,11 +40,10 @@ def mouth_curves(count: int = 33) -> F32:
     seam, lower outline. The two seams coincide: the mouth is closed.
     """
     h = MOUTH_HALF
-    upper = spline([(-h, 101.2), (-23, 96.6), (-8, 92.4), (0, 94.2), (8, 92.4), (23, 96.6), (h, 101.2)], 129)
-    seam = spline([(-h, 101.2), (-22, 103.0), (-9, 103.2), (0, 104.4), (9, 103.2), (22, 103.0), (h, 101.2)], 129)
-    lower = spline(
-        [(-h, 101.2), (-26, 109.6), (-13, 115.8), (0, 117.4), (13, 115.8), (26, 109.6), (h, 101.2)], 129
-    )
+    c = 99.2
+    upper = spline([(-h, c), (-24, 96.2), (-8, 91.8), (0, 93.8), (8, 91.8), (24, 96.2), (h, c)], 129)
+    seam = spline([(-h, c), (-24, 102.4), (-9, 103.4), (0, 104.6), (9, 103.4), (24, 102.4), (h, c)], 129)
+    lower = spline([(-h, c), (-27, 109.4), (-13, 116.4), (0, 118.2), (13, 116.4), (27, 109.4), (h, c)], 129)
     x = np.linspace(-h, h, count, dtype=np.float32)
     curves = [np.stack([x, np.interp(x, c[:, 0], c[:, 1])], axis=1) for c in (upper, seam, seam, lower)]
     return np.asarray(curves, np.float32)

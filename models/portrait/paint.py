@@ -62,6 +62,11 @@ def mirrored(points: ArrayLike) -> F32:
     return np.asarray(points, np.float32) * np.asarray([-1, 1], np.float32)
 
 
+def moved(points: F32, dx: float, dy: float) -> F32:
+    """The same points somewhere else."""
+    return np.asarray(points + np.asarray([dx, dy], np.float32), np.float32)
+
+
 def smoothstep(low: float, high: float, value: F32) -> F32:
     """0 below ``low``, 1 above ``high``, smooth between; also falling when low > high."""
     t = np.clip((value - low) / (high - low), 0, 1)

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.portrait import body, eyes, hair, skin
+from models.portrait import body, eyes, hair, room, skin
 from models.portrait.anatomy import EYE
-from models.portrait.paint import Canvas, noise, rgb, smoothstep, tone
+from models.portrait.paint import Canvas, rgb
 
 LIDS = (1.0, 0.72, 0.42, 0.16, 0.0)
 """Openings of the painted eye patches; the first is the picture itself."""
@@ -39,13 +39,14 @@ class Painting:
 def paint(size: tuple[int, int], origin: tuple[float, float]) -> Painting:
     """Paint the portrait into a picture of ``size`` whose upper left corner is ``origin`` in the scene."""
     canvas = Canvas.blank(size, origin, SCALE)
-    _background(canvas)
+    room.paint_room(canvas)
     hair.paint_back(canvas)
     body.paint_neck(canvas)
     body.paint_clothes(canvas)
     skin.paint_ears(canvas)
     skin.paint_face(canvas)
-    eyes.paint_brows(canvas, rgb(0x4A2A1E))
+    eyes.paint_brows(canvas, rgb(0x4B2F24))
+    hair.shade_face(canvas)
     hair.paint_front(canvas)
     window = canvas.window((-EYE[0] - eyes.PATCH[0], -eyes.PATCH[1]), (EYE[0] + eyes.PATCH[0], eyes.PATCH[1]))
     bare = window.pixels.copy()
@@ -60,15 +61,3 @@ def paint(size: tuple[int, int], origin: tuple[float, float]) -> Painting:
 def _finished(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
     soft = cv2.GaussianBlur(pixels[..., ::-1], (0, 0), 0.6)
     return np.asarray(np.clip(soft * 255 + 0.5, 0, 255), np.uint8)
-
-
-def _background(canvas: Canvas) -> None:
-    window = canvas.whole()
-    x, y = window.grid()
-    height, width = window.shape
-    top, bottom = tone(0x8FA3A8), tone(0x4A5258)
-    t = smoothstep(-250, 500, y)[..., None]
-    window.pixels[...] = top * (1 - t) + bottom * t + 0 * x[..., None]
-    window.screen(rgb(0xFFE0B0), np.exp(-(((x + 190) / 130) ** 2 + ((y + 130) / 170) ** 2)) * np.float32(0.55))
-    window.shade(rgb(0x6F7F8A), np.exp(-(((x - 210) / 110) ** 2 + ((y - 60) / 260) ** 2)) * np.float32(0.6))
-    window.pixels[...] *= (1 + 0.02 * noise((height, width), 90, 4))[..., None]
