@@ -331,6 +331,8 @@ class Broker:
             worker = self.ledger.workers.get(message.instance)
             fallout = self.ledger.down(message.instance, message.epoch, commanded=message.commanded)
             self.hearing.down(message.instance)
+            for session in self.sessions.live.values():
+                self.touch(session)
             log.warning(
                 "stage.fenced",
                 src=message.instance,

@@ -46,6 +46,8 @@ class Segment:
     stage: Stage = Stage.PLANNED
     crops: list[Any] = field(default_factory=list)
     crop_frames: int = 0
+    via: str = "lipsync"
+    """Which stage makes the crops: "lipsync", or "fallback" (the next engine of the chain)."""
     engine: str = ""
     """Who rendered the crops."""
     degraded: str | None = None

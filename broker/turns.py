@@ -41,7 +41,8 @@ FIRST_CROPS_US = 2_500_000
 """How long the first segment of a turn, which has no deadline of its own, waits for its crops."""
 CARRIED_MAX_MS = 399
 """Below 320 ms + look-ahead by construction; the converter's own few ms of delay are not carried audio."""
-KINDS = ("lipsync", "encode")
+KINDS = ("lipsync", "fallback", "encode")
+NO_LIPSYNC = "no process of the chosen lip-sync engine is ready"
 MOVES_MAX = 3
 """At most 2^3 quanta are left to idle video before a segment that was late."""
 STARVING_US = 600_000
@@ -153,12 +154,21 @@ class Turn:
         self.voice.close()
 
     def without_lipsync(self, segment: Segment, reason: str) -> None:
-        """Publish a segment with the template's own pixels."""
-        if segment.stage in (Stage.PLANNED, Stage.LIPSYNC):
-            segment.stage = Stage.CROPS
-            segment.crops = []
-            segment.degraded = "audio_only"
-            segment.reason = reason
+        """The crops cannot be had: the fallback engine makes them, or the template's own pixels are shown."""
+        if segment.stage is not Stage.LIPSYNC:
+            return
+        if segment.via == "lipsync" and self.hub.ledger.serving("fallback"):
+            self._fall_back(segment, reason)
+            return
+        segment.stage = Stage.CROPS
+        segment.crops = []
+        segment.degraded = "audio_only"
+        segment.reason = reason
+
+    def _fall_back(self, segment: Segment, reason: str) -> None:
+        segment.via = segment.degraded = "fallback"
+        segment.reason = reason
+        self._animate(segment)
 
     def fail(self, code: str, message: str) -> None:
         """End as ``turn.failed``; what is published stays."""
@@ -262,18 +272,35 @@ class Turn:
         self._segments.append(segment)
         self._planned += segment.samples
         self._count += 1
+        ledger = self.hub.ledger
+        if not ledger.serving("lipsync") and ledger.serving("fallback"):
+            segment.via = segment.degraded = "fallback"
+            segment.reason = NO_LIPSYNC
+        self._animate(segment)
+
+    def _animate(self, segment: Segment) -> None:
         segment.stage = Stage.LIPSYNC
-        self.submit("lipsync", segment.index, LipsyncJob(self, segment), at=segment.first, cost=segment.frames)
+        segment.crops, segment.crop_frames = [], 0
+        self.submit(segment.via, segment.index, LipsyncJob(self, segment), at=segment.first, cost=segment.frames)
+
+    def _abandon(self, segment: Segment) -> None:
+        """Void the item that makes this segment's crops."""
+        self.hub.cancel([f"{self.session.id}/{self.number}/{segment.via}/{segment.index}"])
 
     def _render(self, now: int, clock: int) -> int | None:
         """Give up on late crops, send complete ones to encode."""
         wake: int | None = None
+        orphaned = not self.hub.ledger.serving("lipsync") and self.hub.ledger.serving("fallback")
         for segment in self._segments:
             left = segment.pts - clock
+            if segment.stage is Stage.LIPSYNC and segment.via == "lipsync" and orphaned:
+                self._abandon(segment)
+                self._fall_back(segment, NO_LIPSYNC)
             if segment.stage is Stage.LIPSYNC and self.session.timeline.paced:
                 due = now + left - ENCODE_TIME_US if self.published else self._first_planned_at + FIRST_CROPS_US
                 if due <= now:
-                    self.hub.cancel([f"{self.session.id}/{self.number}/lipsync/{segment.index}"])
+                    self._abandon(segment)
+                    segment.via = "fallback"  # no time for another engine
                     self.without_lipsync(segment, "lip-sync missed the segment's deadline")
                 else:
                     wake = due if wake is None else min(wake, due)

@@ -286,6 +286,10 @@ class Ledger:
         worker.credit = credit
         return worker
 
+    def serving(self, stage: str) -> bool:
+        """Whether a warm worker of this stage is there."""
+        return any(w.stage == stage and w.credit for w in self.workers.values())
+
     def down(self, instance: str, epoch: int, *, commanded: bool) -> Fallout:
         """Fence an incarnation: its leases go back to the front, or are set aside as poison."""
         worker = self.workers.get(instance)

@@ -64,7 +64,9 @@ class Template:
         alpha: NDArray[np.uint8] = np.load(own)
         if alpha.shape != self.alpha.shape or alpha.dtype != np.uint8:
             raise EngineError(
-                "FAILED", f"{own} is {alpha.dtype} {alpha.shape}, the box is {self.alpha.shape}", "prepare it again"
+                "FAILED",
+                f"{own} is {alpha.dtype} {alpha.shape}, the box is {self.alpha.shape}",
+                "prepare it again",
             )
         return alpha
 
