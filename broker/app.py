@@ -257,7 +257,7 @@ class Broker:
             dirty, self._dirty = self._dirty, {}
             for session in dirty.values():
                 if session.id in self.sessions.live:
-                    session.advance()
+                    self._advance(session)
         self._dispatch()
         if self._when_ready and self.ready:
             waiting, self._when_ready = self._when_ready, []
@@ -265,6 +265,14 @@ class Broker:
                 then()
         if self._stopping and not self.sessions.live:
             self._done = True
+
+    def _advance(self, session: Session) -> None:
+        try:
+            session.advance()
+        except Exception as error:  # a defect in one session must not cost the others their daemon
+            log.exception("session.broke", sid=session.id)
+            if session.current is not None:
+                session.current.fail("INTERNAL", f"{type(error).__name__}: {error}; the broker's log has the trace")
 
     def _dispatch(self) -> None:
         for worker, entry in self.ledger.dispatch(self.now()):

@@ -93,7 +93,7 @@ class Shelf:
         if len(data) <= HEADER.size:
             return None
         mfhd, video, audio = HEADER.unpack_from(data)
-        if max(mfhd, video, audio) + 8 > len(data) - HEADER.size:
+        if not 0 < mfhd < video < audio <= len(data) - HEADER.size - 8:
             return None
         return IdleSegment((mfhd, video, audio), data[HEADER.size :])
 

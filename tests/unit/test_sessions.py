@@ -1,0 +1,316 @@
+"""A session's turns over scripted stages and a clock of the test's own: pacing, deadlines, idle video, cuts."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgpack
+import pytest
+
+from broker.ledger import Ledger
+from broker.messages import (
+    EncodedSegment,
+    EncodeItem,
+    Item,
+    LipsyncCrops,
+    LipsyncItem,
+    LlmDelta,
+    LlmItem,
+    LlmSentence,
+    Output,
+    TemplateRef,
+    TtsChunk,
+    TtsItem,
+    Word,
+)
+from broker.publisher import Publisher
+from broker.sessions import Session
+from broker.shelf import IdleSegment
+from broker.timers import Timers
+from configs.schema import Config
+
+QUANTUM = 320_000
+PAYLOAD = bytes(256)
+
+
+class Wire:
+    """Stands for the XPUB socket: what was published, with the time."""
+
+    def __init__(self, hub: Floor) -> None:
+        self._hub = hub
+        self.sent: list[tuple[int, dict[str, Any]]] = []
+
+    def send_multipart(self, frames: list[bytes], *_: Any, **__: Any) -> None:
+        self.sent.append((self._hub.time, msgpack.unpackb(frames[1])))
+
+
+class IdleShelf:
+    """Every idle segment is there at once."""
+
+    def take(self, session: Session, frames: int, index: int) -> IdleSegment:
+        return IdleSegment((4, 8, 24), PAYLOAD)
+
+
+class Floor:
+    """A hub whose stages are scripted: ``delay_us[stage]`` until an item's outputs come, None for never."""
+
+    def __init__(self) -> None:
+        self.time = 1_000_000
+        self.config = Config()
+        self.epoch = 1
+        self.ledger = Ledger()
+        self.timers = Timers()
+        self.wire = Wire(self)
+        self.publisher = Publisher(self.wire, "boot", self.config.ring)  # type: ignore[arg-type]
+        self.shelf: Any = IdleShelf()
+        self.delay_us: dict[str, int | None] = {"llm": 5_000, "tts": 10_000, "lipsync": 40_000, "encode": 30_000}
+        self.speech_us = 2_000_000
+        self.done: list[str] = []
+        self._dirty: dict[str, Session] = {}
+        self._sessions: list[Session] = []
+        for stage in self.delay_us:
+            self.worker(stage)
+
+    def worker(self, stage: str) -> None:
+        self.ledger.up(f"{stage}.0", 1, stage)
+        self.ledger.ready(f"{stage}.0", 1, 1000)
+
+    def now(self) -> int:
+        return self.time
+
+    def cancel(self, item_ids: Sequence[str]) -> None:
+        self.ledger.cancel(item_ids)
+
+    def touch(self, session: Session) -> None:
+        self._dirty[session.id] = session
+
+    def session(self, *, idle: bool = False, mode: str = "realtime") -> Session:
+        channel = self.publisher.open("s", b"init", "video/mp4")
+        session = Session(
+            self, "s", channel, TemplateRef("t", "/nowhere", "h"), mode=mode, barge_in=True, voice="",
+            language="", system_prompt="", quality="high", loop_frames=248 if idle else 0,
+        )  # fmt: skip
+        self.touch(session)
+        return session
+
+    def run(self, until_us: int) -> None:
+        """Advance the clock from one happening to the next."""
+        while True:
+            self._settle()
+            wait = self.timers.wait(self.time)
+            if wait is None or self.time + wait > until_us:
+                self.time = max(self.time, until_us)
+                return
+            self.time += wait
+            self.timers.fire(self.time)
+
+    def _settle(self) -> None:
+        while True:
+            dirty, self._dirty = self._dirty, {}
+            for session in dirty.values():
+                session.advance()
+            work = [*self.ledger.dispatch(self.time)]
+            for worker, entry in work:
+                delay = self.delay_us.get(worker.stage)
+                item, _ = entry.job.build(entry.id, entry.attempt)
+                if delay is not None:
+                    self.timers.at(self.time + delay, self._finish(worker.instance, item))
+            if not dirty and not work:
+                return
+
+    def _finish(self, src: str, item: Item) -> Callable[[], None]:
+        def finish() -> None:
+            base = {"src": src, "ep": 1, "id": item.id, "attempt": item.attempt}
+            for index, (kind, fields, buffers) in enumerate(self._outputs(item)):
+                message: Output = kind(**base, index=index, **fields)
+                entry = self.ledger.output(message)
+                if entry is not None:
+                    entry.job.output(message, [memoryview(b) for b in buffers])
+            entry = self.ledger.done(src, 1, item.id, item.attempt)
+            if entry is not None:
+                self.done.append(item.id)
+                entry.job.done()
+            for session in self.sessions_of(item):
+                self.touch(session)
+
+        return finish
+
+    def sessions_of(self, item: Item) -> list[Session]:
+        return [s for s in self._sessions if s.id == item.sid]
+
+    def watch(self, session: Session) -> Session:
+        self._sessions.append(session)
+        return session
+
+    def _outputs(self, item: Item) -> list[tuple[type[Output], dict[str, Any], list[bytes]]]:
+        if isinstance(item, LlmItem):
+            return [(LlmDelta, {"text": "One. Two."}, []), (LlmSentence, {"sentence": 0, "text": "One. Two."}, [])]
+        if isinstance(item, TtsItem):
+            words = [Word(w, k * 400_000, k * 400_000 + 300_000) for k, w in enumerate(item.text.split())]
+            pcm = struct.pack("<h", 1000) * (self.speech_us * 48 // 1000)
+            return [(TtsChunk, {"at": 0, "words": words, "peak": 0.5}, [pcm])]
+        if isinstance(item, LipsyncItem):
+            fields = {"start": item.start, "frames": item.frames - item.start, "engine": "warp"}
+            return [(LipsyncCrops, fields, [b"crops"])]
+        assert isinstance(item, EncodeItem)
+        fields = {"frames": item.frames, "mfhd_at": 4, "video_tfdt_at": 8, "audio_tfdt_at": 24}
+        return [(EncodedSegment, fields, [PAYLOAD])]
+
+    @property
+    def media(self) -> list[tuple[int, dict[str, Any]]]:
+        return [(at, h) for at, h in self.wire.sent if h.get("kind") == "media"]
+
+    def events(self, name: str = "") -> list[dict[str, Any]]:
+        return [h for _, h in self.wire.sent if "event" in h and (not name or h["event"] == name)]
+
+
+@pytest.fixture
+def floor() -> Floor:
+    return Floor()
+
+
+def contiguous(media: list[tuple[int, dict[str, Any]]]) -> bool:
+    headers = [h for _, h in media]
+    pairs = itertools.pairwise(headers)
+    return [h["seq"] for h in headers] == list(range(len(headers))) and all(
+        a["pts"] + a["dur"] == b["pts"] for a, b in pairs if a["gen"] == b["gen"]
+    )
+
+
+def test_a_turn_is_published_whole_in_order_and_ends_once(floor: Floor) -> None:
+    session = floor.watch(floor.session())
+    session.new_turn("say", floor.time, "Hello there you two.")
+    floor.run(10_000_000)
+    assert contiguous(floor.media)
+    assert [h["turn"] for _, h in floor.media] == [1] * len(floor.media)
+    assert [h["last"] for _, h in floor.media] == [False] * (len(floor.media) - 1) + [True]
+    assert sum(h["dur"] for _, h in floor.media) == 7 * QUANTUM
+    assert [e["event"] for e in floor.events()] == [
+        "turn.started", "reply.delta", "sentence", "speech.started", "speech.ended", "turn.ended"
+    ]  # fmt: skip
+    assert floor.media[0][0] == 1_080_000
+    assert session.timeline.late == 0
+
+
+def test_turns_follow_each_other_without_a_gap_in_media_time(floor: Floor) -> None:
+    session = floor.watch(floor.session())
+    for text in ("One.", "Two.", "Three."):
+        session.new_turn("say", floor.time, text)
+    floor.run(20_000_000)
+    assert contiguous(floor.media)
+    assert [e["turn"] for e in floor.events("turn.ended")] == [1, 2, 3]
+    assert session.timeline.late == 0
+
+
+def test_without_lipsync_the_voice_goes_on_with_the_templates_own_pixels(floor: Floor) -> None:
+    session = floor.watch(floor.session())
+    floor.delay_us["lipsync"] = None
+    session.new_turn("say", floor.time, "Hello there you two.")
+    floor.run(15_000_000)
+    assert contiguous(floor.media)
+    assert {h["degraded"] for _, h in floor.media} == {"audio_only"}
+    assert sum(h["dur"] for _, h in floor.media) == 7 * QUANTUM
+    assert len(floor.events("degraded")) == 1
+    assert floor.media[0][0] == pytest.approx(1_010_000 + 2_500_000 + 30_000, abs=5_000)
+    assert session.timeline.late == 0, "a segment without crops is encoded before its time, not after it"
+    assert session.totals()["degraded_us"] == 7 * QUANTUM
+
+
+def test_the_fallback_engine_takes_over_when_no_lipsync_process_is_ready_and_hands_back(floor: Floor) -> None:
+    session = floor.watch(floor.session())
+    floor.worker("fallback")
+    floor.delay_us["fallback"] = 40_000
+    floor.speech_us = 6_000_000
+    floor.delay_us["lipsync"] = None
+    session.new_turn("say", floor.time, "Hello.")
+    floor.run(1_500_000)
+    assert not floor.media
+    floor.ledger.down("lipsync.0", 1, commanded=False)
+    floor.touch(session)
+    floor.run(3_000_000)
+    assert {h["degraded"] for _, h in floor.media} == {"fallback"}
+    floor.worker("lipsync")
+    floor.delay_us["lipsync"] = 40_000
+    floor.run(20_000_000)
+    assert contiguous(floor.media)
+    assert floor.media[-1][1]["degraded"] is None
+    assert [e["event"] for e in floor.events() if e["event"] in ("degraded", "recovered")] == [
+        "degraded",
+        "recovered",
+    ]
+    assert sum(h["dur"] for _, h in floor.media) == 19 * QUANTUM
+
+
+def test_interrupt_cuts_at_the_formula_ends_all_turns_and_keeps_what_was_heard(floor: Floor) -> None:
+    session = floor.watch(floor.session())
+    floor.speech_us = 5_000_000
+    session.new_turn("say", floor.time, "Hello there you two.")
+    session.new_turn("say", floor.time, "Never said.")
+    floor.run(1_700_000)
+    clock = session.timeline.clock(floor.time)
+    turn, flush_from = session.interrupt("client")
+    assert (turn, flush_from) == (1, -(-(clock + 40_000) // QUANTUM) * QUANTUM)
+    floor.run(5_000_000)
+    assert [e["turn"] for e in floor.events("turn.interrupted")] == [1, 2]
+    assert session.conversation() == [("assistant", "Hello there")]
+    assert not floor.events("turn.ended")
+    session.new_turn("say", floor.time, "Again.")
+    floor.run(9_000_000)
+    again = [h for _, h in floor.media if h["gen"] == 1]
+    assert again[0]["pts"] == flush_from
+    assert session.interrupt("client") == (None, session.timeline.end)
+    assert session.timeline.gen == 1
+
+
+def test_idle_video_fills_every_wait_and_speech_is_never_late(floor: Floor) -> None:
+    session = floor.watch(floor.session(idle=True))
+    floor.run(3_000_000)
+    assert contiguous(floor.media)
+    assert {h["turn"] for _, h in floor.media} == {0}
+    assert all(at >= 1_000_000 + h["pts"] - 640_000 for at, h in floor.media)
+    session.new_turn("say", floor.time, "Hello there.")
+    floor.run(9_000_000)
+    assert contiguous(floor.media)
+    assert [h["turn"] for _, h in floor.media].count(1) >= 4
+    assert floor.media[-1][1]["turn"] == 0
+    assert session.timeline.late == 0
+    assert session.timeline.clock(floor.time) == floor.time - 1_000_000
+
+
+def test_speech_that_misses_its_place_is_made_anew_for_a_later_one(floor: Floor) -> None:
+    session = floor.watch(floor.session(idle=True))
+    floor.delay_us["lipsync"] = 900_000
+    floor.run(2_000_000)
+    session.new_turn("say", floor.time, "Hello there.")
+    floor.run(12_000_000)
+    spoken = [h for _, h in floor.media if h["turn"] == 1]
+    assert contiguous(floor.media)
+    assert sum(h["dur"] for h in spoken) == 7 * QUANTUM
+    assert session.timeline.late == 0
+    (sentence,) = floor.events("sentence")
+    assert sentence["data"]["pts"] == spoken[0]["pts"]
+    assert len(floor.events("turn.ended")) == 1
+
+
+def test_a_slow_language_model_pauses_the_speech_not_the_video(floor: Floor) -> None:
+    session = floor.watch(floor.session(idle=True))
+    floor.delay_us["llm"] = 3_000_000
+    session.new_turn("chat", floor.time, "Well?")
+    floor.run(12_000_000)
+    assert contiguous(floor.media)
+    assert floor.media[0][1]["turn"] == 0
+    assert session.timeline.late == 0
+    assert session.conversation() == [("user", "Well?"), ("assistant", "One. Two.")]
+
+
+def test_offline_sessions_do_not_wait_for_a_clock(floor: Floor) -> None:
+    session = floor.watch(floor.session(mode="offline"))
+    floor.speech_us = 20_000_000
+    session.new_turn("say", floor.time, "Long.")
+    floor.run(9_000_000)
+    assert contiguous(floor.media)
+    assert sum(h["dur"] for _, h in floor.media) == 63 * QUANTUM
+    assert floor.media[-1][0] < 4_000_000
