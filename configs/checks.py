@@ -129,9 +129,7 @@ _TCP = re.compile(r"tcp://(?P<host>\[[^\]]*\]|[^:/\s]+):(?P<port>\d{1,5})")
 def _endpoint(key: str, value: str) -> Iterator[Finding]:
     match = _TCP.fullmatch(value)
     if match is None or not 1 <= int(match["port"]) <= 65_535:
-        yield Finding(
-            key, f"{value!r} is not an address of the form tcp://127.0.0.1:PORT, PORT from 1 to 65535"
-        )
+        yield Finding(key, f"{value!r} is not an address of the form tcp://127.0.0.1:PORT, PORT from 1 to 65535")
     elif match["host"] in ("localhost", "[::1]"):
         yield Finding(key, f"{value!r} must name its address in numbers", "write 127.0.0.1")
     elif not re.fullmatch(r"127(\.\d{1,3}){3}", match["host"]):
@@ -148,9 +146,7 @@ def _endpoints(config: Config) -> Iterator[Finding]:
     yield from _endpoint("endpoints.control", config.endpoints.control)
     yield from _endpoint("endpoints.stream", config.endpoints.stream)
     if config.endpoints.control == config.endpoints.stream:
-        yield Finding(
-            "endpoints.stream", "control and stream share one address", "give each a port of its own"
-        )
+        yield Finding("endpoints.stream", "control and stream share one address", "give each a port of its own")
 
 
 def _timeline(config: Config) -> Iterator[Finding]:

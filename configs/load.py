@@ -74,9 +74,7 @@ def load(
         places.update(where)
     config = _convert(merged, places)
     for finding in findings(config):
-        raise ConfigError(
-            finding.message, key=finding.key, where=_place(places, finding.key), hint=finding.hint
-        )
+        raise ConfigError(finding.message, key=finding.key, where=_place(places, finding.key), hint=finding.hint)
     return config
 
 

@@ -18,9 +18,7 @@ VARIABLE = "MUSECAST_FAULT"
 class Faults:
     """The armed points of one process."""
 
-    def __init__(
-        self, stage: str, instance: str, epoch: int, environ: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, stage: str, instance: str, epoch: int, environ: Mapping[str, str] | None = None) -> None:
         """Raises ValueError when the variable does not have the form above."""
         self._armed: dict[str, int] = {}
         self._passed: Counter[str] = Counter()
