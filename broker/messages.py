@@ -425,6 +425,8 @@ class Down(Message, kw_only=True, tag="down"):
     epoch: int
     reason: str
     commanded: bool = False
+    in_hand: list[str] = msgspec.field(default_factory=list)
+    """Items in progress at the death, by the worker's own record (a last ``Started`` may not have left it)."""
 
 
 class Fenced(Message, kw_only=True, tag="fenced"):
