@@ -22,7 +22,7 @@ NOSE, JAW = 0, 1
 """Indices of the anchors: base of the nose, tip of the chin."""
 UPPER_SHARE = 0.24
 """How much of the gap the upper lip makes by rising; the jaw makes the rest."""
-REACH = 2.7
+REACH = 3.3
 """Half width of the moved region, in half widths of the mouth."""
 
 
@@ -82,11 +82,11 @@ def field(pose: Pose, state: MouthState) -> Field:
     x = np.arange(x0, x1, dtype=np.float32)
     y = np.arange(y0, y1, dtype=np.float32)[:, None]
 
-    stretch = 1 + 0.14 * state.wide - 0.27 * state.round - 0.06 * state.open
+    stretch = 1 + 0.14 * state.wide - 0.31 * state.round - 0.07 * state.open
     moved = half * stretch
     u = np.asarray((x - cx) / moved, np.float32)
     inside = np.clip(1 - u * u, 0, 1)
-    fall = _smooth((REACH - np.abs(u) * stretch) / (REACH - stretch))
+    fall = _smooth((2.7 - np.abs(u) * stretch) / (2.7 - stretch))
 
     # Where each column comes from at the mouth's own height.
     shift = moved - half
@@ -96,22 +96,23 @@ def field(pose: Pose, state: MouthState) -> Field:
     )
 
     gap = state.open * half
-    rounder = 0.62 - 0.17 * state.round
-    arch = inside ** np.float32(rounder)
-    wide_arch = inside ** np.float32(0.42)
+    # Rounded lips touch at the sides: the opening is narrower than the lips.
+    inner = np.clip(1 - (u / (1 - 0.26 * state.round)) ** 2, 0, 1)
+    arch = inner ** np.float32(0.74 - 0.26 * state.round)
+    outline = _softened(inside ** np.float32(0.50))
     lift, drop = UPPER_SHARE * gap, (1 - UPPER_SHARE) * gap
-    lift += half * (0.07 * state.teeth * (1 - state.round) + 0.10 * state.bite)
-    bitten = 0.12 * half * state.bite
+    lift += half * (0.07 * state.teeth * (1 - state.round) + 0.11 * state.bite)
+    bitten = 0.17 * half * state.bite
     corner = (0.10 * gap - 0.05 * half * state.wide) * fall
-    pout = 0.07 * half * state.round
+    pout = 0.09 * half * state.round
     rolled = 0.05 * half * state.closed
 
     d_upper_in = corner - lift * arch
     d_lower_in = corner + (drop - bitten * 0.3) * arch
     d_upper_in, d_lower_in = _apart(upper_in, lower_in, d_upper_in, d_lower_in)
-    d_upper_out = corner - (0.72 * lift + pout - rolled) * wide_arch
-    d_lower_out = corner + (0.86 * drop + pout - rolled - bitten) * wide_arch
-    jaw = _smooth((2.5 - np.abs(x - cx) / half) / 1.7)
+    d_upper_out = corner - (0.72 * lift + pout - rolled) * outline
+    d_lower_out = corner + (0.86 * drop + pout - rolled - bitten) * outline
+    jaw = _smooth((3.3 - np.abs(x - cx) / half) / 2.9)
     d_chin = 0.66 * drop * jaw
 
     rise = _piece(y, np.float32(pose.nose[1]) * np.ones_like(x), upper_out + d_upper_out)
@@ -140,6 +141,12 @@ def field(pose: Pose, state: MouthState) -> Field:
         float(np.interp(cx, pose.curves[1, :, 0], pose.curves[1, :, 1])),
         drop,
     )
+
+
+def _softened(profile: F32) -> F32:
+    """Without the kink at the corners, which would show as a line in the skin below them."""
+    kernel = np.array([1, 3, 6, 9, 11, 12, 11, 9, 6, 3, 1], np.float32)
+    return np.asarray(np.convolve(profile, kernel / kernel.sum(), "same"), np.float32)
 
 
 def _apart(upper: F32, lower: F32, d_upper: F32, d_lower: F32) -> tuple[F32, F32]:

@@ -12,10 +12,10 @@ from models.warp.track import MouthState
 
 F32 = NDArray[np.floating[Any]]
 
-CAVITY = np.array([26, 18, 52], np.float32)
-CAVITY_DEEP = np.array([12, 7, 24], np.float32)
+CAVITY = np.array([34, 24, 66], np.float32)
+CAVITY_DEEP = np.array([16, 9, 32], np.float32)
 TONGUE = np.array([104, 92, 186], np.float32)
-TOOTH = np.array([214, 228, 236], np.float32)
+TOOTH = np.array([228, 239, 246], np.float32)
 GUM = np.array([112, 104, 190], np.float32)
 """BGR, for a face of middle exposure."""
 TOOTH_EDGES = np.array([0.0, 0.235, 0.425, 0.61, 0.77], np.float32)
@@ -49,35 +49,36 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, expos
     colour = np.broadcast_to(colour, (height, width, 3)).astype(np.float32)
 
     _tongue(colour, y, u2, field, state, rest_half)
-    upper_end = (
-        np.float32(field.seam + (0.075 + 0.03 * state.teeth) * rest_half)
-        - 1.6 * np.clip(x * x, 0, 1.2) * 0.04 * rest_half
-    )
+    # The upper teeth belong to the skull: they do not move, the lip uncovers them; pursed lips hide them.
+    visible = 0.075 + 0.03 * state.teeth - 0.11 * state.round * (1 - state.teeth)
+    upper_end = np.float32(field.seam + visible * rest_half) - 0.064 * rest_half * np.clip(x * x, 0, 1.2)
     lower_start = _lower_teeth_top(field, state, rest_half, upper_end)
     _teeth(colour, y, x, np.asarray(lower_start, np.float32), field, rest_half, lower=True)
     _teeth(colour, y, x, np.asarray(upper_end, np.float32), field, rest_half, lower=False)
 
     # The lips shade what lies behind them; the corners are dark.
-    shade = 0.42 + 0.58 * np.clip((y - top) / (0.17 * rest_half), 0, 1)
+    shade = 0.58 + 0.42 * np.clip((y - top) / (0.13 * rest_half), 0, 1)
     shade = shade * (0.72 + 0.28 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
-    shade = shade * (1 - 0.72 * u2**1.6)
+    shade = shade * (1 - 0.50 * u2**2.0) * (1 - 0.34 * state.round * (1 - state.teeth))
     return np.asarray(colour * (shade * exposure)[..., None], np.float32)
 
 
 def _lower_teeth_top(field: Field, state: MouthState, rest_half: float, upper_end: F32) -> F32:
-    hanging = field.seam + 0.10 * rest_half + 0.86 * field.drop
+    hanging = field.seam + 0.17 * rest_half + 0.90 * field.drop
     meeting = upper_end + 0.025 * rest_half
     return np.asarray(hanging + (meeting - hanging) * min(1.0, 1.1 * state.teeth), np.float32)
 
 
 def _tongue(colour: F32, y: F32, u2: F32, field: Field, state: MouthState, rest_half: float) -> None:
-    low = field.lower_edge[None, :] + 0.10 * rest_half
-    lift = (0.20 + 0.34 * state.tongue) * rest_half + 0.16 * field.drop
-    arc = np.sqrt(np.clip(1 - u2 / 0.52, 0, 1))
+    middle = len(field.u) // 2
+    depth = float(field.lower_edge[middle] - field.upper_edge[middle])
+    low = float(field.lower_edge[middle]) + 0.06 * rest_half
+    lift = (0.07 + 0.16 * state.tongue) * rest_half + (0.30 + 0.22 * state.tongue) * depth
+    arc = np.sqrt(np.clip(1 - u2 / 0.50, 0, 1))
     surface = low - lift * arc
     cover = _cover((y - surface) * np.minimum(arc * 3, 1)) * (arc > 0)
-    roundness = np.clip((y - surface) / (0.5 * lift + 1), 0, 1)
-    tone = TONGUE * (0.55 + 0.45 * np.exp(-(((roundness - 0.35) / 0.35) ** 2)))[..., None]
+    roundness = np.clip((y - surface) / (0.9 * lift + 1), 0, 1)
+    tone = TONGUE * ((0.50 + 0.42 * np.exp(-(((roundness - 0.42) / 0.30) ** 2))) * (1 - 0.5 * u2 / 0.5))[..., None]
     groove = np.exp(-u2 / 0.006) * 0.16 * roundness
     tone = tone * (1 - groove)[..., None]
     colour += (tone - colour) * (0.92 * cover)[..., None]
@@ -88,12 +89,12 @@ def _teeth(colour: F32, y: F32, x: F32, edge: F32, field: Field, rest_half: floa
     edges = TOOTH_EDGES * (0.68 if lower else 1.0)
     ax = np.abs(x)
     nearest = np.abs(ax[:, None] - edges[None, :]).min(axis=1) * rest_half
-    scallop = 0.030 * rest_half * np.exp(-((nearest / (0.030 * rest_half + 0.4)) ** 2))
+    scallop = (0.008 if lower else 0.030) * rest_half * np.exp(-((nearest / (0.030 * rest_half + 0.4)) ** 2))
     reach = edges[-1] + 0.12
     span = np.clip((reach - ax) * rest_half / 3, 0, 1)
     cover = _cover((y - (edge + scallop)) if lower else ((edge - scallop) - y)) * span
     seam = 1 - 0.30 * np.exp(-((nearest / 0.75) ** 2))
-    turn = 1 - 0.55 * np.clip(ax / reach, 0, 1) ** 2.0
+    turn = 1 - 0.42 * np.clip(ax / reach, 0, 1) ** 2.0
     inward = np.clip(((y - edge) if lower else (edge - y)) / (0.22 * rest_half), 0, 1)
     bright = (0.80 if lower else 1.0) * (1 - 0.16 * inward)
     tone = TOOTH * (seam * turn * bright)[..., None]
