@@ -1,8 +1,8 @@
 """The broker alone: what relaying an item adds, and what a step of the ledger costs.
 
 Relay: the real broker process, with stand-ins that answer every item at once (``_stand_ins.py``). Offline
-sessions send pieces of audio at a fixed rate, each of which becomes one segment by way of three items (tts, lipsync,
-encode).
+sessions send pieces of audio at a fixed rate, each of which becomes one segment by way of three items (tts,
+lipsync, encode).
 Measured is the time from sending a piece to receiving its segment on the stream; a third of it is what one item
 costs on its way, both queues, the stand-in and a share of the client included: an upper bound.
 
@@ -37,7 +37,7 @@ SESSIONS = 16
 PIECE_MS = 320
 RATE_HZ = 16_000
 HEAD_MS = 100
-"""Look-ahead and the resampler's reach: the first piece is longer by this, so that each piece completes one segment."""
+"""Look-ahead and the resampler's reach: by this the first piece is longer, so that each completes one segment."""
 WARM_UP_S = 2.0
 RELAY_P99_MS = 2.0
 STEP_US = 5.0
