@@ -158,7 +158,7 @@ class Batcher:
         item.work.progress()
         output = LipsyncCrops(
             src="", ep=0, id="", attempt=0, index=0,
-            start=item.start + piece.first, frames=piece.frames, engine=self.engine,
+            start=item.start + piece.first, frames=piece.frames, engine=self._engine.name,
         )  # fmt: skip
         item.work.emit(output, [np.ascontiguousarray(crops)])
         item.rendered += piece.frames
