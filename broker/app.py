@@ -272,7 +272,9 @@ class Broker:
         except Exception as error:  # a defect in one session must not cost the others their daemon
             log.exception("session.broke", sid=session.id)
             if session.current is not None:
-                session.current.fail("INTERNAL", f"{type(error).__name__}: {error}; the broker's log has the trace")
+                session.current.fail(
+                    "INTERNAL", f"{type(error).__name__}: {error}; the broker's log has the trace"
+                )
 
     def _dispatch(self) -> None:
         for worker, entry in self.ledger.dispatch(self.now()):
@@ -337,7 +339,9 @@ class Broker:
             self._links.down(message.instance)
             self.census.down(message.instance)
             worker = self.ledger.workers.get(message.instance)
-            fallout = self.ledger.down(message.instance, message.epoch, commanded=message.commanded)
+            fallout = self.ledger.down(
+                message.instance, message.epoch, commanded=message.commanded, in_hand=message.in_hand
+            )
             self.hearing.down(message.instance)
             for session in self.sessions.live.values():
                 self.touch(session)

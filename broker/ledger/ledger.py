@@ -290,14 +290,18 @@ class Ledger:
         """Whether a warm worker of this stage is there."""
         return any(w.stage == stage and w.credit for w in self.workers.values())
 
-    def down(self, instance: str, epoch: int, *, commanded: bool) -> Fallout:
-        """Fence an incarnation: its leases go back to the front, or are set aside as poison."""
+    def down(self, instance: str, epoch: int, *, commanded: bool, in_hand: Sequence[str] = ()) -> Fallout:
+        """Fence an incarnation: its leases go back to the front, or are set aside as poison.
+
+        Args:
+            in_hand: items in progress at the death by the worker's own record, beside those it reported.
+        """
         worker = self.workers.get(instance)
         if worker is None or worker.epoch != epoch:
             return Fallout([], [])
         del self.workers[instance]
         held = [e for e in worker.leased.values() if not e.void]
-        in_progress = [e for e in held if e.started]
+        in_progress = [e for e in held if e.started or e.id in in_hand]
         if not commanded:
             if len(in_progress) == 1:
                 in_progress[0].deaths += 1
