@@ -1,0 +1,123 @@
+"""One supervised process through all of its incarnations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from broker.messages import Beat, StageRow
+from configs import logs
+from configs.schema import Supervisor
+from supervision.policy import LIVE, PUBLIC, TRANSITIONS, RestartPolicy, State, Vitals
+from supervision.process import Process
+from supervision.specs import Spec
+
+EVERYDAY = frozenset({State.IDLE, State.BUSY})
+"""Changes between these are told at debug level, as are the two that a logged exit implies."""
+
+
+class Child:
+    """State of one instance; ``enter`` is the only way to change it."""
+
+    def __init__(self, spec: Spec, settings: Supervisor, clock: Callable[[], float]) -> None:
+        self.spec = spec
+        self.policy = RestartPolicy(settings.backoff_s, settings.intensity, settings.window_s)
+        self.state = State.STOPPED
+        self.epoch = 0
+        self.process: Process | None = None
+        self.group = 0
+        """Process group of the last incarnation."""
+        self.vitals = Vitals(0.0, 0.0, 0.0)
+        self.restarts = 0
+        self.reason = ""
+        """Why it is not running, or why it last ended."""
+        self.error = ""
+        """What it said itself about a failed load."""
+        self.exit_code: int | None = None
+        self.commanded = False
+        """It was told to end, or ended on demand."""
+        self.wanted = False
+        """A stage on demand was asked for while it was on its way out."""
+        self.deadline: float | None = None
+        """Of the present state, where it has one."""
+        self.gpu: tuple[float | None, float | None] = (None, None)
+        self.engine: str | None = None
+        self.device: str | None = None
+        self._clock = clock
+        self._log = logs.get(child=spec.instance)
+
+    def enter(self, state: State, *, reason: str = "", deadline: float | None = None) -> bool:
+        """Change the state; False when it is the same already.
+
+        Raises:
+            RuntimeError: the change is not in ``policy.TRANSITIONS``.
+        """
+        if state is self.state:
+            return False
+        if state not in TRANSITIONS[self.state]:
+            raise RuntimeError(f"{self.spec.instance}: no way from {self.state} to {state}")
+        old, self.state, self.deadline = self.state, state, deadline
+        self.vitals.state, self.vitals.state_since = state, self._clock()
+        if reason:
+            self.reason = reason
+        elif state in LIVE:
+            self.reason = ""
+        quiet = (state in EVERYDAY and old in EVERYDAY) or state in (State.REAPING, State.FENCING)
+        tell = self._log.debug if quiet else self._log.info
+        tell("child.state", now=state.value, was=old.value, child_epoch=self.epoch, reason=self.reason or None)
+        return True
+
+    def spawn(self) -> None:
+        """Start the next incarnation; its epoch has already been announced.
+
+        Raises:
+            OSError: the process could not be started.
+        """
+        now = self._clock()
+        self.vitals = Vitals(spawned=now, beat=now, phase_since=now)
+        self.exit_code, self.error, self.commanded, self.wanted = None, "", False, False
+        self.enter(State.STARTING)
+        command = [*self.spec.command, "--epoch", str(self.epoch), "--parent", str(os.getpid())]
+        self.process = Process(command, {**os.environ, **self.spec.env})
+        self.group = self.process.pid
+
+    def hear(self, beat: Beat, now: float) -> bool:
+        """Take a beat of the present incarnation; True when the state has changed."""
+        vitals = self.vitals
+        vitals.heard, vitals.beat = True, now
+        vitals.item, vitals.busy_ms = beat.item, beat.busy_ms
+        self.engine, self.device = beat.engine or self.engine, beat.device or self.device
+        self.gpu = (beat.gpu_mem_mb, beat.gpu_util)
+        self.error = beat.error or self.error
+        phase = f"{beat.state} {beat.phase}".rstrip()
+        if phase != vitals.phase:
+            vitals.phase, vitals.phase_since = phase, now
+        try:
+            state = State(beat.state)
+        except ValueError:
+            return False
+        return state in LIVE and self.state in LIVE and self.enter(state)
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process."""
+        return self.process is not None
+
+    def row(self) -> StageRow:
+        """The line of the public ``status``."""
+        return StageRow(
+            stage=self.spec.stage,
+            instance=self.spec.instance,
+            epoch=self.epoch,
+            pid=self.process.pid if self.process else None,
+            state=PUBLIC[self.state],
+            engine=self.engine if self.running else None,
+            device=self.device if self.running else None,
+            busy_ms=self.vitals.busy_ms if self.running else 0,
+            restarts=self.restarts,
+            rss_mb=self.process.rss_mb if self.process else None,
+            gpu_mem_mb=self.gpu[0] if self.running else None,
+            gpu_util=self.gpu[1] if self.running else None,
+            reason=self.reason or None,
+            required=not self.spec.on_demand,
+        )

@@ -1,0 +1,471 @@
+"""The supervisor: one loop over pidfds, beats, signals and deadlines. It loads no model and opens no port.
+
+A death is acted upon by the kernel's event: sweep the process group, tell the broker (``Down``), wait until it
+has fenced the dead incarnation off (``Fenced``), back off, announce the next epoch (``Up``), spawn. A hang is
+found by silence or by an item without progress, and ends in the same way after a dump of its stacks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Iterator, Sequence
+
+import zmq
+
+from broker.messages import Beat, Demand, Down, Fenced, Message, Report, Up
+from configs import logs
+from configs.schema import Config
+from stages import recorder
+from supervision import policy
+from supervision.child import Child
+from supervision.line import Line
+from supervision.notify import Notifier
+from supervision.policy import LIVE, State
+from supervision.process import become_reaper, describe, sweep
+from supervision.specs import Spec
+
+EXIT_FATAL = 70
+EXIT_CONFIG = 78
+DUMP_S = 0.5
+"""From SIGUSR1 to SIGKILL: for the stacks to be written."""
+SWEEP_S = 0.05
+"""Between two looks at a process group that is not yet empty."""
+SWEEP_LIMIT_S = 5.0
+"""After this a process that cannot be killed (a driver holds it) is left behind, with an error in the log."""
+REPORT_S = 1.0
+"""Between two reports to the broker when nothing changes."""
+CHANGE_S = 0.1
+"""Least time between two reports."""
+EXTEND_S = 30
+"""By how much systemd's start timeout is put off at each report while stages load."""
+STALL_BEATS = 2
+"""The supervisor's own loop being late by this many beats voids all silence measured meanwhile."""
+
+
+class Supervisor:
+    """Keeps ``specs`` running until told to stop.
+
+    Args:
+        config: resolved; ``runtime_dir`` is locked by the caller.
+        specs: the broker first, then the stages in their order of start.
+    """
+
+    def __init__(self, config: Config, specs: Sequence[Spec], notifier: Notifier | None = None) -> None:
+        self._config = config
+        self._settings = config.supervisor
+        self._log = logs.get()
+        self._notifier = notifier or Notifier({})
+        self._children = {spec.instance: Child(spec, self._settings, time.monotonic) for spec in specs}
+        self._broker = next(child for child in self._children.values() if child.spec.is_broker)
+        self._line = Line(config.runtime_dir)
+        self._poller = zmq.Poller()
+        self._by_fd: dict[int, Child] = {}
+        self._begun = time.monotonic()
+        self._was_ready = False
+        self._dirty = True
+        self._reported = 0.0
+        self._status = ""
+        self._signals = 0
+        self._exit_code = 0
+        self._stop_since: float | None = None
+        self._stages_told = False
+        self._killed_all = False
+
+    # --- the loop ---
+
+    def run(self) -> int:
+        """Supervise; returns the daemon's exit code. Main thread only (signals, spawning)."""
+        become_reaper()
+        with self._signal_pipe() as pipe:
+            self._poller.register(self._line.health, zmq.POLLIN)
+            self._poller.register(pipe.fileno(), select.POLLIN)
+            try:
+                for child in self._children.values():
+                    if not child.spec.on_demand:
+                        self._start(child)
+                while not self._over():
+                    self._turn(pipe)
+            finally:
+                self._kill_everything()
+                self._line.close()
+        self._log.info("daemon.stopped", code=self._exit_code, seconds=round(self._uptime(), 1))
+        return self._exit_code
+
+    def _turn(self, pipe: socket.socket) -> None:
+        due = self._next_deadline()
+        timeout = max(0.0, due - time.monotonic())
+        ready = dict(self._poller.poll(int(timeout * 1000) + 1))
+        self._forgive_stall(due)
+        if pipe.fileno() in ready:
+            pipe.recv(4096)
+        for message in self._line.heard():
+            self._hear(message)
+        for fd in [fd for fd in ready if isinstance(fd, int) and fd in self._by_fd]:
+            self._ended(self._by_fd[fd])
+        now = time.monotonic()
+        for child in self._children.values():
+            self._look(child, now)
+        if self._signals:
+            self._stop(0)
+        if self._stop_since is not None:
+            self._stopping(now)
+        self._report(now)
+
+    def _next_deadline(self) -> float:
+        due = self._reported + (CHANGE_S if self._dirty else REPORT_S)
+        if self._notifier.watchdog_s:
+            due = min(due, self._reported + self._notifier.watchdog_s / 3)
+        for child in self._children.values():
+            if child.deadline is not None:
+                due = min(due, child.deadline)
+            if child.state in LIVE and self._stop_since is None:
+                due = min(due, policy.next_look(child.vitals, child.spec.limits))
+        if self._stop_since is not None:
+            due = min(due, self._stop_deadline(), self._reported + 2 * CHANGE_S)
+        return due
+
+    def _forgive_stall(self, due: float) -> None:
+        now = time.monotonic()
+        late = now - due
+        if late > STALL_BEATS * self._settings.beat_s:
+            self._log.warning("supervisor.stalled", seconds=round(late, 1))
+            for child in self._children.values():
+                policy.forgive(now, child.vitals, child.spec.limits)
+
+    @contextlib.contextmanager
+    def _signal_pipe(self) -> Iterator[socket.socket]:
+        """Signals wake the poll; SIGCHLD matters for adopted orphans, which have no pidfd."""
+        reader, writer = socket.socketpair()
+        for end in (reader, writer):
+            end.setblocking(False)
+        old = {
+            number: signal.signal(number, handler)
+            for number, handler in (
+                (signal.SIGTERM, self._on_stop_signal),
+                (signal.SIGINT, self._on_stop_signal),
+                (signal.SIGHUP, self._on_stop_signal),
+                (signal.SIGCHLD, lambda *_: None),
+            )
+        }
+        old_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(old_fd)
+            for number, handler in old.items():
+                signal.signal(number, handler)
+            reader.close()
+            writer.close()
+
+    def _on_stop_signal(self, *_: object) -> None:
+        self._signals += 1
+
+    # --- births ---
+
+    def _start(self, child: Child) -> None:
+        """Announce and spawn the next incarnation."""
+        child.epoch += 1
+        if child.spec.is_broker:
+            self._line.open_broker()
+            for other in self._children.values():
+                if other.running:
+                    self._line.tell(Up(instance=other.spec.instance, epoch=other.epoch, stage=other.spec.stage))
+        else:
+            self._tell_broker(Up(instance=child.spec.instance, epoch=child.epoch, stage=child.spec.stage))
+        try:
+            child.spawn()
+        except OSError as error:
+            self._log.error("child.not_spawned", child=child.spec.instance, reason=str(error))
+            child.reason = f"could not be started: {error}"
+            self._after_death(child)
+            return
+        assert child.process is not None
+        self._log.info(
+            "child.spawned", child=child.spec.instance, child_epoch=child.epoch, child_pid=child.process.pid
+        )
+        self._by_fd[child.process.pidfd] = child
+        self._poller.register(child.process.pidfd, select.POLLIN)
+        self._dirty = True
+
+    # --- news ---
+
+    def _hear(self, message: Message) -> None:
+        if isinstance(message, Beat):
+            child = self._children.get(message.src)
+            if child is not None and child.running and child.epoch == message.ep:
+                self._dirty |= child.hear(message, time.monotonic())
+        elif isinstance(message, Fenced):
+            child = self._children.get(message.instance)
+            if child is not None and child.epoch == message.epoch and child.state is State.FENCING:
+                self._after_fence(child)
+        elif isinstance(message, Demand):
+            self._demand(message.stage)
+        else:
+            self._log.warning("health.unknown", type=type(message).__name__)
+
+    def _demand(self, stage: str) -> None:
+        """The broker has work for a stage on demand."""
+        for child in self._children.values():
+            if child.spec.stage == stage and child.spec.on_demand:
+                child.wanted = True
+                if child.state is State.STOPPED and self._stop_since is None:
+                    self._start(child)
+
+    # --- deaths ---
+
+    def _ended(self, child: Child) -> None:
+        """The kernel says that the process has ended."""
+        process = child.process
+        assert process is not None
+        self._poller.unregister(process.pidfd)
+        del self._by_fd[process.pidfd]
+        child.exit_code = process.reap()
+        child.process = None
+        how = describe(child.exit_code)
+        if child.state is State.KILLING:
+            reason = f"{child.reason} ({how})"
+        else:
+            reason = f"{how}: {child.error}" if child.error else how
+        child.commanded |= child.spec.on_demand and child.exit_code == 0
+        self._log.log(
+            20 if child.commanded else 40,  # info, error
+            "child.exited",
+            child=child.spec.instance,
+            child_epoch=child.epoch,
+            code=child.exit_code,
+            reason=reason,
+            lived_s=round(time.monotonic() - child.vitals.spawned, 2),
+        )
+        child.reason = reason
+        self._after_death(child)
+
+    def _after_death(self, child: Child) -> None:
+        child.enter(State.REAPING, deadline=time.monotonic())
+        self._dirty = True
+        self._sweep(child, time.monotonic())
+
+    def _sweep(self, child: Child, now: float) -> None:
+        """Go on once nothing is left of the dead process's group."""
+        known = {c.process.pid for c in self._children.values() if c.process is not None}
+        if child.group and not sweep(child.group, known):
+            if now - child.vitals.state_since < SWEEP_LIMIT_S:
+                child.deadline = now + SWEEP_S
+                return
+            self._log.error("group.undead", child=child.spec.instance, group=child.group)
+        child.group = 0
+        if child.spec.is_broker:
+            self._broker_died(child)
+            return
+        notes = recorder.path_of(self._config.runtime_dir, child.spec.instance, child.epoch)
+        down = Down(
+            instance=child.spec.instance,
+            epoch=child.epoch,
+            reason=child.reason,
+            commanded=child.commanded,
+            in_hand=recorder.read(notes),
+        )
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(notes)
+        if self._broker.running and self._tell_broker(down) and self._stop_since is None:
+            child.enter(State.FENCING, deadline=now + self._settings.fence_s)
+        else:
+            self._after_fence(child)
+
+    def _broker_died(self, broker: Child) -> None:
+        """Its successor knows only the incarnations that are named to it: what it had to fence is fenced."""
+        self._line.close_broker()
+        for child in self._children.values():
+            if child.state is State.FENCING:
+                self._after_fence(child)
+        self._after_fence(broker)
+
+    def _after_fence(self, child: Child) -> None:
+        """Nothing of the dead incarnation can be heard any more: what next?"""
+        now = time.monotonic()
+        self._dirty = True
+        if self._stop_since is not None:
+            child.enter(State.STOPPED)
+        elif child.commanded:
+            child.enter(State.STOPPED)
+            if child.wanted:
+                self._start(child)
+        elif child.exit_code == EXIT_CONFIG:
+            self._give_up(child, child.reason)
+        else:
+            wait = child.policy.ended(now, now - child.vitals.spawned)
+            if wait is None:
+                settings = self._settings
+                self._give_up(
+                    child,
+                    f"more than {settings.intensity} unexpected ends within {settings.window_s:g} s, "
+                    f"the last: {child.reason}",
+                )
+            else:
+                child.enter(State.BACKOFF, deadline=now + wait)
+
+    def _give_up(self, child: Child, reason: str) -> None:
+        child.enter(State.FATAL, reason=reason)
+        self._log.error("child.fatal", child=child.spec.instance, reason=reason)
+        if child.spec.on_demand:
+            return
+        twins = [other for other in self._children.values() if other.spec.stage == child.spec.stage]
+        if all(twin.state is State.FATAL for twin in twins):
+            self._log.error("daemon.fatal", stage=child.spec.stage, reason=reason)
+            self._stop(EXIT_CONFIG if child.exit_code == EXIT_CONFIG else EXIT_FATAL)
+
+    # --- deadlines and hangs ---
+
+    def _look(self, child: Child, now: float) -> None:
+        """Act on what time alone has changed."""
+        if child.state in LIVE and self._stop_since is None:
+            why = policy.verdict(now, child.vitals, child.spec.limits)
+            if why is not None:
+                self._kill(child, why)
+        if child.deadline is None or now < child.deadline:
+            return
+        if child.state is State.KILLING and child.process is not None:
+            child.deadline = None
+            child.process.kill_group()
+        elif child.state is State.REAPING:
+            self._sweep(child, now)
+        elif child.state is State.FENCING:
+            child.deadline = None
+            self._kill(self._broker, f"did not fence {child.spec.instance} within {self._settings.fence_s:g} s")
+        elif child.state is State.BACKOFF and (child.spec.is_broker or self._broker.running):
+            child.restarts += 1
+            self._start(child)
+        elif child.state is State.BACKOFF:
+            child.deadline = self._broker.deadline  # after the broker
+
+    def _kill(self, child: Child, why: str) -> None:
+        """The ladder: stacks (from a child that can answer), then SIGKILL to its group."""
+        if child.state not in LIVE or child.process is None:
+            return
+        self._log.error("child.hung", child=child.spec.instance, child_epoch=child.epoch, reason=why)
+        child.enter(State.KILLING, reason=why, deadline=time.monotonic() + (DUMP_S if child.vitals.heard else 0))
+        if child.vitals.heard:
+            child.process.signal(signal.SIGUSR1)
+        self._dirty = True
+
+    def _tell_broker(self, message: Message) -> bool:
+        told = self._line.tell(message)
+        if not told and self._broker.running:
+            self._kill(self._broker, f"does not read: {type(message).__name__} could not be delivered")
+        return told
+
+    # --- the end ---
+
+    def _stop(self, code: int) -> None:
+        """Begin to stop; a second request kills at once."""
+        if self._stop_since is not None:
+            if self._signals > 1 and not self._killed_all:
+                self._log.warning("daemon.killing", reason="second signal")
+                self._kill_everything()
+            return
+        self._stop_since = time.monotonic()
+        self._exit_code = code
+        self._log.info("daemon.stopping", code=code)
+        self._notifier.send("STOPPING=1", "STATUS=stopping")
+        for child in self._children.values():
+            if child.state in (State.BACKOFF, State.FENCING):
+                child.enter(State.STOPPED)
+        self._end(self._broker)
+
+    def _stop_deadline(self) -> float:
+        assert self._stop_since is not None
+        if self._stages_told:
+            return self._stop_since + self._settings.stop_s
+        return self._stop_since + policy.broker_stop_s(self._settings)
+
+    def _stopping(self, now: float) -> None:
+        """The broker drains first, then the stages end; each has its part of ``stop_s``."""
+        late = now >= self._stop_deadline()
+        if not self._stages_told and (late or not self._broker.running):
+            if self._broker.process is not None:
+                self._log.error("broker.undrained", limit_s=policy.broker_stop_s(self._settings))
+                self._broker.process.kill_group()
+            self._stages_told = True
+            for child in self._children.values():
+                if not child.spec.is_broker:
+                    self._end(child)
+        elif self._stages_told and late and not self._killed_all:
+            self._kill_everything()
+
+    def _end(self, child: Child) -> None:
+        """SIGTERM; a stage is also told that nobody waits for its results."""
+        if child.process is None:
+            return
+        child.commanded = True
+        if child.state in LIVE:
+            child.enter(State.DRAINING)
+        child.process.signal(signal.SIGTERM)
+        if not child.spec.is_broker:
+            child.process.close_stdin()
+
+    def _kill_everything(self) -> None:
+        self._killed_all = True
+        for child in self._children.values():
+            if child.process is not None:
+                if self._stop_since is not None:
+                    self._log.warning("child.killed", child=child.spec.instance, state=child.state.value)
+                child.commanded = True
+                child.process.kill_group()
+
+    def _over(self) -> bool:
+        if self._stop_since is None:
+            return False
+        return not any(c.running or c.state is State.REAPING for c in self._children.values())
+
+    # --- telling others ---
+
+    def _report(self, now: float) -> None:
+        """To the broker and to systemd, at changes and once a second."""
+        due = self._reported + (CHANGE_S if self._dirty else self._report_every())
+        if now < due:
+            return
+        self._reported, self._dirty = now, False
+        rows = [child.row() for child in self._children.values()]
+        self._line.tell(Report(supervisor_pid=os.getpid(), rows=rows))
+        if self._notifier.watchdog_s:
+            self._notifier.send("WATCHDOG=1")
+        if self._stop_since is None:
+            self._tell_systemd()
+
+    def _report_every(self) -> float:
+        return min(REPORT_S, (self._notifier.watchdog_s or REPORT_S * 3) / 3)
+
+    def _tell_systemd(self) -> None:
+        needed = [child for child in self._children.values() if not child.spec.on_demand]
+        ready = [child for child in needed if child.state in policy.READY]
+        if not self._was_ready and len(ready) == len(needed):
+            self._was_ready = True
+            self._announce()
+        missing = [f"{c.spec.instance} {c.state.value}" for c in needed if c not in ready]
+        status = f"{len(ready)} of {len(needed)} processes ready"
+        if missing:
+            status += f"; {', '.join(missing)}"
+        lines = [] if self._was_ready else [f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1_000_000}"]
+        if status != self._status:
+            self._status = status
+            lines.append(f"STATUS={status}")
+        if lines:
+            self._notifier.send(*lines)
+
+    def _announce(self) -> None:
+        self._notifier.send("READY=1")
+        self._log.info(
+            "daemon.ready",
+            seconds=round(self._uptime(), 2),
+            control=self._config.endpoints.control,
+            stream=self._config.endpoints.stream,
+            runtime_dir=self._config.runtime_dir,
+            supervisor_pid=os.getpid(),
+        )
+
+    def _uptime(self) -> float:
+        return time.monotonic() - self._begun
