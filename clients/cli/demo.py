@@ -65,6 +65,7 @@ class _Conversation:
         self._transcript = Transcript()
         self._sentences: list[dict[str, Any]] = []
         self._start_us: int | None = None
+        self._end_us = 0
         self._understood = False
         self._ended: dict[str, Any] | None = None
         self.heard = ""
@@ -89,16 +90,20 @@ class _Conversation:
         for message in self._session.follower.rest():
             self._take(message)
         if self._ended["event"] != "turn.ended":
-            raise CommandError(f"no answer: {self._ended['event']} {self._ended['data']}")
+            data = self._ended["data"]
+            raise CommandError(f"no answer: {data.get('message') or data.get('reason')}")
         self.timings = self._ended["data"]["timings_ms"]
 
     def spoken(self) -> list[Spoken]:
-        """The sentences in seconds of the recorded video."""
+        """The sentences in seconds of the recorded video; one of unknown length lasts until the next."""
         start = self._start_us or 0
-        return [
-            Spoken(one["text"], (one["pts"] - start) / 1e6, (one["pts"] + one["dur"] - start) / 1e6)
-            for one in self._sentences
-        ]
+        found: list[Spoken] = []
+        end = self._end_us
+        for one in reversed(self._sentences):
+            end = one["pts"] + one["dur"] if one["dur"] is not None else end
+            found.insert(0, Spoken(one["text"], (one["pts"] - start) / 1e6, (end - start) / 1e6))
+            end = one["pts"]
+        return found
 
     def _receive_until(self, wait_s: float, deadline: float) -> None:
         while (message := self._session.follower.receive(wait_s)) is not None:
@@ -113,8 +118,9 @@ class _Conversation:
         header = message.header
         if "kind" in header:
             self._recorder.add(header, message.payload)
-            if self._start_us is None and header["kind"] == "media":
-                self._start_us = header["pts"]
+            if header["kind"] == "media":
+                self._start_us = header["pts"] if self._start_us is None else self._start_us
+                self._end_us = header["pts"] + header["dur"]
             return
         self._transcript.event(header)
         name, data = header["event"], header["data"]

@@ -1,4 +1,8 @@
-"""A contact sheet: frames of a video with their times, the words spoken and the sound beneath."""
+"""A contact sheet: frames of a video with their times, the words spoken and the sound beneath.
+
+The video is cut into equal stretches. Each shows the frame of its loudest moment, which says most about the lips,
+marked in the sound.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
+Sound = NDArray[np.float32]
 
 COLUMNS = 6
 ROWS = 3
@@ -49,8 +54,11 @@ def contact_sheet(video: Path, target: Path, spoken: Sequence[Spoken], title: Se
     Raises:
         OSError: the file cannot be written.
     """
-    frames, sound, duration_s = _decode(video, COLUMNS * ROWS)
-    step_s = duration_s / (COLUMNS * ROWS)
+    sound = _decode_sound(video)
+    count, rate = _length(video)
+    step_s = count / rate / (COLUMNS * ROWS)
+    chosen = [_loudest_frame(sound, index * step_s, step_s, rate, count) for index in range(COLUMNS * ROWS)]
+    frames = _decode_frames(video, chosen)
     height, width = frames[0].shape[:2]
     tile_height = round(TILE * height / width)
     row_height = CAPTION + tile_height + WAVE + CAPTION + ROW_GAP
@@ -67,39 +75,59 @@ def contact_sheet(video: Path, target: Path, spoken: Sequence[Spoken], title: Se
         x = MARGIN + index % COLUMNS * (TILE + GAP)
         y = top + index // COLUMNS * row_height
         begin_s = index * step_s
-        _write(sheet, f"{begin_s:.2f} s", x, y + CAPTION - 10, DIM, SMALL_SIZE)
+        at_s = chosen[index] / rate
+        _write(sheet, f"{at_s:.2f} s", x, y + CAPTION - 10, DIM, SMALL_SIZE)
         y += CAPTION
         sheet[y : y + tile_height, x : x + TILE] = cv2.resize(
             frame, (TILE, tile_height), interpolation=cv2.INTER_AREA
         )
         y += tile_height
-        _draw_wave(sheet[y : y + WAVE, x : x + TILE], sound, begin_s, step_s)
+        _draw_wave(sheet[y : y + WAVE, x : x + TILE], sound, begin_s, step_s, at_s)
         here = _join([text for text, at_s in words if begin_s <= at_s < begin_s + step_s])
         _write(sheet, here, x, y + WAVE + SMALL_SIZE, INK, SMALL_SIZE, TILE)
     if not cv2.imwrite(str(target), sheet):
         raise OSError(f"could not write {target}")
 
 
-def _decode(video: Path, count: int) -> tuple[list[Image], NDArray[np.float32], float]:
-    """``count`` frames at even distances, the sound at ``WAVE_RATE``, and the length in seconds."""
+def _length(video: Path) -> tuple[int, float]:
+    """Frames, and frames per second."""
     with av.open(str(video)) as container:
-        total = container.streams.video[0].frames
-        rate = float(container.streams.video[0].average_rate or 25)
-        wanted = [index * total // count for index in range(count)]
-        frames: list[Image] = []
+        stream = container.streams.video[0]
+        return stream.frames, float(stream.average_rate or 25)
+
+
+def _decode_frames(video: Path, indices: Sequence[int]) -> list[Image]:
+    """The frames with these numbers (ascending), u8 BGR."""
+    frames: list[Image] = []
+    with av.open(str(video)) as container:
         for index, frame in enumerate(container.decode(video=0)):
-            if index in wanted:
-                image: Any = frame.to_ndarray(format="bgr24")
-                frames += [image] * wanted.count(index)
+            image: Any = frame.to_ndarray(format="bgr24") if index in indices else None
+            frames += [image] * indices.count(index)
+    return frames
+
+
+def _decode_sound(video: Path) -> Sound:
+    """The sound at ``WAVE_RATE``, -1 to 1."""
     with av.open(str(video)) as container:
         resampler = av.AudioResampler(format="fltp", layout="mono", rate=WAVE_RATE)
         parts = [part.to_ndarray()[0] for frame in container.decode(audio=0) for part in resampler.resample(frame)]
-    sound = np.concatenate(parts) if parts else np.zeros(1, np.float32)
-    return frames, sound, total / rate
+    return np.concatenate(parts) if parts else np.zeros(1, np.float32)
 
 
-def _draw_wave(strip: Image, sound: NDArray[np.float32], begin_s: float, length_s: float) -> None:
-    """One bar per two pixels: the loudest sample of its time."""
+def _loudest_frame(sound: Sound, begin_s: float, length_s: float, rate: float, count: int) -> int:
+    """Number of the frame with the most sound in a stretch; its first when all is silent."""
+    first = int(np.ceil(begin_s * rate))
+    last = min(count, max(first + 1, int((begin_s + length_s) * rate)))
+    edges = [int(index / rate * WAVE_RATE) for index in range(first, last + 1)]
+    loudness = [
+        float(np.square(sound[start:end]).sum()) if end <= len(sound) else 0.0
+        for start, end in itertools.pairwise(edges)
+    ]
+    return min(count - 1, first + int(np.argmax(loudness)))
+
+
+def _draw_wave(strip: Image, sound: Sound, begin_s: float, length_s: float, at_s: float) -> None:
+    """One bar per three pixels: the loudest sample of its time. The moment ``at_s`` is marked."""
     height, width = strip.shape[:2]
     loudest = max(float(np.abs(sound).max()), 1e-3)
     edges = np.linspace(begin_s, begin_s + length_s, width // 3 + 1) * WAVE_RATE
@@ -108,6 +136,8 @@ def _draw_wave(strip: Image, sound: NDArray[np.float32], begin_s: float, length_
         level = float(np.abs(part).max()) / loudest if part.size else 0.0
         half = max(1, round(level * (height / 2 - 6)))
         cv2.line(strip, (bar * 3, height // 2 - half), (bar * 3, height // 2 + half), WAVE_INK, 1)
+    mark = round((at_s - begin_s) / length_s * width)
+    cv2.line(strip, (mark, 4), (mark, height - 4), INK, 1)
 
 
 def _is_wide(text: str) -> bool:

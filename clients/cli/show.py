@@ -63,7 +63,7 @@ class Transcript:
             heard = escape(data["text"]) if data["text"] else "[dim](not understood)[/]"
             out.print(f"[green]you[/]    {heard}", soft_wrap=True)
         elif name == "turn.interrupted":
-            out.print(f"[yellow]interrupted[/] {escape(data['reason'])}")
+            out.print(f"[yellow]interrupted[/] {escape(data.get('message') or data['reason'])}")
         elif name == "turn.failed":
             out.print(f"[red]{data['code']}[/] {escape(data['message'])}", soft_wrap=True)
         elif name == "degraded":

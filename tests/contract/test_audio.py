@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.contract.client import Session, Stranger
+from tests.contract.client import TERMINAL, Session, Stranger
 from tests.contract.daemon import ROOT
 from tests.contract.media import decode
 from tests.contract.pacing import TOLERANCE_US, ahead_of_clock_us
@@ -142,19 +142,14 @@ def test_without_barge_in_the_avatar_finishes(stranger: Stranger) -> None:
     microphone.stop()
 
 
-def test_speech_that_is_no_question_ends_as_no_speech_or_with_a_refusal(stranger: Stranger) -> None:
-    """Babble is heard as a voice, and no FAQ question is made up from it."""
+def test_a_voice_that_is_not_understood_is_not_answered(stranger: Stranger) -> None:
+    """Speech played backwards is heard as a voice, and no question is made up from it."""
     session = stranger.session()
     sound, rate = _question()
-    backwards = sound[::-1].copy()
-    microphone = Microphone(session, backwards, rate)
+    microphone = Microphone(session, sound[::-1].copy(), rate)
     turn = session.wait_event("user.speech.started", timeout_s=20.0)["turn"]
-    terminal = session.wait_event(
-        "turn.ended", "turn.interrupted", "turn.failed", turn=turn, timeout_s=ANSWER_TIMEOUT_S
-    )
+    terminal = session.wait_event(*TERMINAL, turn=turn, timeout_s=ANSWER_TIMEOUT_S)
     microphone.stop()
-    if terminal["event"] == "turn.interrupted":
-        assert terminal["data"]["reason"] == "no_speech"
-    else:
-        answer = "".join(e["data"]["text"] for e in session.events("reply.delta", turn))
-        assert "catch" in answer.lower(), answer
+    assert terminal["event"] == "turn.interrupted"
+    assert terminal["data"]["reason"] == "no_speech"
+    assert not session.of_turn(turn)

@@ -1,0 +1,161 @@
+"""``musecast weights``: the files of MuseTalk. Works without a daemon."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+
+from clients.cli.common import (
+    CommandError,
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    cell,
+    err,
+    out,
+    print_json,
+    read_config,
+    table,
+)
+from models.api import EngineError
+from models.musetalk.layout import BY_NAME, COMPONENTS, Component
+
+app = typer.Typer(help="The weights of MuseTalk: list, pull, verify, convert.", no_args_is_help=True)
+
+T = TypeVar("T")
+
+NamesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]...", help="Networks; those that are needed without it.")
+]
+
+
+def _root(config: Path | None, overrides: list[str] | None) -> Path:
+    return Path(read_config(config, overrides).weights_dir)
+
+
+def _need_torch() -> None:
+    missing = [name for name in ("torch", "diffusers", "safetensors") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CommandError(f"{', '.join(missing)} not installed; run: pip install -e '.[musetalk]'")
+
+
+def _chosen(names: list[str] | None) -> list[Component]:
+    if not names:
+        return [component for component in COMPONENTS if component.needed]
+    unknown = [name for name in names if name not in BY_NAME]
+    if unknown:
+        raise CommandError(f"there is no network {unknown[0]!r}; known are {', '.join(BY_NAME)}")
+    return [BY_NAME[name] for name in names]
+
+
+@app.command("list")
+def list_weights(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Which files belong where, and which are there. Looks at names and sizes only."""
+    root = _root(config, overrides)
+    rows = []
+    for component in COMPONENTS:
+        path = component.find(root)
+        rows.append(
+            {
+                "name": component.name,
+                "use": component.use,
+                "needed": component.needed,
+                "file": component.files[0] if path is None else path.relative_to(root).as_posix(),
+                "bytes": None if path is None else path.stat().st_size,
+                "from": component.downloads[-1].repo or component.downloads[-1].url,
+            }
+        )
+    if json:
+        print_json({"weights_dir": str(root), "components": rows})
+        return
+    shown = table("network", "file", ">MB", "from", "use", title=f"weights_dir: {root}")
+    for row in rows:
+        size = "missing" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f}"
+        use = row["use"] if row["needed"] else f"{row['use']}; optional"
+        shown.add_row(row["name"], row["file"], size, row["from"], use)
+    out.print(shown)
+
+
+@app.command("pull")
+def pull_weights(names: T = TypeVar("T")
+
+NamesArgument = None, config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Download what is missing (about 4.4 GB): resumed, checked; HF_ENDPOINT chooses a mirror."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise CommandError("huggingface_hub is not installed; run: pip install -e '.[musetalk]'")
+    from models.musetalk.pull import pull
+
+    root, chosen = _root(config, overrides), _chosen(names)
+    with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=err) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def step(file: str, done: int, total: int) -> None:
+            task = tasks.get(file)
+            if task is None:
+                task = tasks[file] = bar.add_task(file, total=total or None)
+            bar.update(task, completed=done, total=total or None)
+
+        fetched = _run(lambda: pull(root, chosen, step))
+    out.print(f"{len(fetched)} files fetched into {root}; next: musecast weights convert")
+
+
+@app.command("verify")
+def verify_weights(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Read every file: container, names, shapes, configuration; say what is wrong with each."""
+    _need_torch()
+    from models.musetalk.weights import verify
+
+    root = _root(config, overrides)
+    with err.status("reading"):
+        reports = _run(lambda: verify(root))
+    if json:
+        print_json([asdict(report) for report in reports])
+    else:
+        shown = table("network", "status", "file", ">tensors", ">parameters", "dtype", "converted")
+        for report in reports:
+            status = report.status if report.needed or report.status != "missing" else "not used"
+            shown.add_row(
+                report.name, status, report.file, cell(report.tensors or None), f"{report.parameters:,}",
+                report.dtype, "yes" if report.converted else "no",
+            )  # fmt: skip
+        out.print(shown)
+        for report in reports:
+            for line in report.problems:
+                out.print(f"[red]{report.name}:[/] {line}", soft_wrap=True)
+    bad = [report.name for report in reports if report.status == "bad"]
+    missing = [report.name for report in reports if report.status == "missing" and report.needed]
+    if bad or missing:
+        raise typer.Exit(1)
+
+
+@app.command("convert")
+def convert_weights(
+    force: Annotated[bool, typer.Option("--force", help="Convert again what is converted.")] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Write safetensors and a manifest, once; the daemon reads nothing else."""
+    _need_torch()
+    from models.musetalk.weights import convert
+
+    root = _root(config, overrides)
+    with err.status("converting") as status:
+
+        def step(name: str, index: int, total: int) -> None:
+            status.update(f"{name} ({index + 1} of {total})")
+
+        done = _run(lambda: convert(root, force=force, step=step))
+    out.print(f"converted: {', '.join(done)}" if done else "nothing to convert")
+
+
+def _run(action: Callable[[], T]) -> T:
+    try:
+        return action()
+    except EngineError as error:
+        raise CommandError(str(error)) from error
