@@ -16,8 +16,7 @@ IRIS = 12.0
 CHIN = (0.0, 153.0)
 NOSE_TIP = (0.0, 58.0)
 NOSE_BASE = (0.0, 73.0)
-MOUTH = (0.0, 103.0)
-MOUTH_HALF = 36.5
+MOUTH_HALF = 38.0
 
 FACE_HALF = np.array(
     [
@@ -40,10 +39,10 @@ def mouth_curves(count: int = 33) -> F32:
     seam, lower outline. The two seams coincide: the mouth is closed.
     """
     h = MOUTH_HALF
-    c = 99.2
-    upper = spline([(-h, c), (-24, 96.2), (-8, 91.8), (0, 93.8), (8, 91.8), (24, 96.2), (h, c)], 129)
-    seam = spline([(-h, c), (-24, 102.4), (-9, 103.4), (0, 104.6), (9, 103.4), (24, 102.4), (h, c)], 129)
-    lower = spline([(-h, c), (-27, 109.4), (-13, 116.4), (0, 118.2), (13, 116.4), (27, 109.4), (h, c)], 129)
+    c = 97.4
+    upper = spline([(-h, c), (-25, 95.6), (-8, 91.6), (0, 93.6), (8, 91.6), (25, 95.6), (h, c)], 129)
+    seam = spline([(-h, c), (-25, 101.8), (-9, 103.6), (0, 104.8), (9, 103.6), (25, 101.8), (h, c)], 129)
+    lower = spline([(-h, c), (-28, 108.6), (-13, 116.6), (0, 118.6), (13, 116.6), (28, 108.6), (h, c)], 129)
     x = np.linspace(-h, h, count, dtype=np.float32)
     curves = [np.stack([x, np.interp(x, c[:, 0], c[:, 1])], axis=1) for c in (upper, seam, seam, lower)]
     return np.asarray(curves, np.float32)

@@ -10,8 +10,8 @@ from models.portrait.skin import SHADOW
 
 # The eye on the viewer's right; x grows towards the temple.
 _UPPER = np.array([(-22.5, 4.2), (-17, -2.6), (-8, -8.8), (2, -10.6), (12, -8.6), (19.5, -3.4), (24.5, 0.6)])
-_LOWER = np.array([(-22.5, 4.2), (-15, 6.6), (-5, 8.4), (6, 8.4), (15, 6.0), (24.5, 0.6)])
-_SHUT = np.array([(-22.5, 4.2), (-16, 6.4), (-6, 8.2), (4, 8.4), (13, 7.0), (19.5, 4.0), (24.5, 0.6)])
+_LOWER = np.array([(-22.5, 4.2), (-15, 6.4), (-5, 7.6), (6, 7.5), (15, 5.2), (24.5, 0.6)])
+_SHUT = np.array([(-22.5, 4.2), (-16, 6.2), (-6, 7.6), (4, 7.7), (13, 6.2), (19.5, 3.6), (24.5, 0.6)])
 _CREASE = np.array([(-20, -3.5), (-14, -9.5), (-5, -14.6), (5, -16.0), (16, -12.8), (25.5, -5.6)])
 PATCH = (34.0, 26.0)
 """Half width and half height of the rectangle around an eye that a blink changes."""
@@ -105,14 +105,14 @@ def _lashes(canvas: Canvas, side: float, upper: F32, lower: F32, opening: float)
 
 def paint_brows(canvas: Canvas, colour: Colour) -> None:
     """Brows of single hairs, denser and softer than lines."""
-    spine = spline([(17.5, -27.5), (31, -32.5), (48, -36.6), (63, -36), (78, -28.5)], 80)
+    spine = spline([(16, -24.5), (30, -29.0), (48, -33.6), (63, -33.4), (78, -26.0)], 80)
     random = np.random.default_rng(9)
     for side in (-1.0, 1.0):
         line = spine * (side, 1)
-        canvas.stroke(line, [2.0, 5.5, 6.0, 4.6, 0.8], colour, 0.50, 1.5)
+        canvas.stroke(line, [3.0, 6.4, 6.6, 5.0, 0.8], colour, 0.50, 1.5)
         for k in range(120):
             t = (k + random.random()) / 120
-            at = spine[int(t * 79)] + random.uniform(-1, 1, 2) * (0.8, 2.5 * (1 - 0.6 * t))
+            at = spine[int(t * 79)] + random.uniform(-1, 1, 2) * (0.8, 2.9 * (1 - 0.6 * t))
             direction = np.array([0.55 + 0.6 * t, -0.75 + 1.05 * t])
             tip = at + direction / np.linalg.norm(direction) * random.uniform(4, 7)
             hair = spline([at, (at + tip) / 2 + (0.5, -0.4), tip], 8) * (side, 1)

@@ -104,6 +104,7 @@ def paint_front(canvas: Canvas) -> None:
     parting = _pixels(window, spline([(18.5, -101), (17.8, -110), (18, -122)], 20))
     cv2.polylines(layer, [parting], False, [255 * c for c in rgb(0x6E4A3B)], 1, cv2.LINE_AA, 4)
     _flyaways(window, layer, cover)
+    _hairline(window, layer, cover)
     soft = cv2.GaussianBlur(cover, (0, 0), 0.7).astype(np.float32) / 255
     colour = cv2.GaussianBlur(layer, (0, 0), 0.55).astype(np.float32) / 255
     x, y = window.grid()
@@ -211,6 +212,20 @@ def _flyaways(window: Window, layer: np.ndarray, cover: np.ndarray) -> None:
         level = np.repeat(random.uniform(0.25, 0.5, (n, 1)), STEPS, axis=1)
         start = random.uniform(0.0, 0.6, n)
         _draw(window, layer, cover, paths, level, (start, np.minimum(1.0, start + 0.4)), random)
+
+
+def _hairline(window: Window, layer: np.ndarray, cover: np.ndarray) -> None:
+    """Fine short hairs where forehead and temples begin, so that the mass has no hard edge."""
+    random = np.random.default_rng(11)
+    s, n = np.linspace(0, 1, STEPS), 120
+    for side in (LEFT, RIGHT):
+        start = random.uniform(0.02, 0.42, n)
+        inside = 0.05 + random.uniform(0, 0.05, (n, 1))
+        # Each leaves the mass, bends over the skin and comes back towards it.
+        arc = np.sin(np.pi * np.clip((s - start[:, None]) / 0.16, 0, 1))
+        paths = _along(_guides(side), inside - (inside + random.uniform(0.0, 0.055, (n, 1))) * arc)
+        level = np.repeat(random.uniform(0.22, 0.42, (n, 1)), STEPS, axis=1)
+        _draw(window, layer, cover, paths, level, (start, start + random.uniform(0.08, 0.15, n)), random)
 
 
 def _pixels(window: Window, points: F32) -> np.ndarray:

@@ -26,7 +26,7 @@ def paint_room(canvas: Canvas) -> None:
     margin = round(80 * COARSE)
     inner = blurred[margin:-margin, margin:-margin]
     canvas.pixels[...] = cv2.resize(inner, (width, height), interpolation=cv2.INTER_CUBIC)
-    canvas.pixels += (0.006 * noise((height, width), 2.2, 31))[..., None]
+    canvas.pixels += (0.0025 * noise((height, width), 2.2, 31))[..., None]
 
 
 def _shifted(point: tuple[float, float], by: float) -> tuple[float, float]:

@@ -38,10 +38,10 @@ def relief(x: F32, y: F32, inside: F32) -> F32:
         z = z - 9 * bump(x, y, (side * 41, -2), (23, 13))
         z = z + 5 * bump(x, y, (side * 43, 1), (17, 10))
         z = z + 3.5 * bump(x, y, (side * 46, -31), (30, 9), side * 0.12)
-        z = z + 7 * bump(x, y, (side * 54, 46), (22, 17), side * -0.5)
+        z = z + 8 * bump(x, y, (side * 53, 47), (21, 15), side * -0.45)
         z = z + 5.0 * bump(x, y, (side * 13.5, 65), (6.0, 6.5))
-        z = z - 1.6 * bump(x, y, (side * 33, 80), (6, 16), side * -0.5)
-        z = z - 2.0 * bump(x, y, (side * (MOUTH_HALF + 5), 99), (5, 5))
+        z = z - 2.4 * bump(x, y, (side * 35, 79), (5.5, 16), side * -0.55)
+        z = z - 2.0 * bump(x, y, (side * (MOUTH_HALF + 5), 97), (5, 5))
     z = z + 8.5 * bump(x, y, (0, 34), (10.5, 26)) + 13 * bump(x, y, (0, 58.5), (10.5, 9.5))
     z = z - 1.8 * bump(x, y, (0, 84), (4, 7)) + 3.5 * bump(x, y, (0, 92), (22, 9))
     z = z + 5 * bump(x, y, (0, 111), (19, 6.5)) - 5 * bump(x, y, (0, 125), (20, 5.5))
@@ -82,7 +82,7 @@ def paint_face(canvas: Canvas) -> None:
     solid = (mask > 0.5).astype(np.uint8)
     inside = cv2.distanceTransform(solid, cv2.DIST_L2, 5) / canvas.scale
     key, fill, gloss = lights(window, relief(x, y, np.asarray(inside)))
-    grain = 0.010 * noise(window.shape, 2.0 * canvas.scale, 1) + 0.010 * noise(window.shape, 16 * canvas.scale, 2)
+    grain = 0.006 * noise(window.shape, 2.0 * canvas.scale, 1) + 0.010 * noise(window.shape, 16 * canvas.scale, 2)
     colour = shaded(key, fill) * (1 + grain)[..., None]
     window.blend(np.clip(colour, 0, 1), mask)
     for side in (-1.0, 1.0):
@@ -129,9 +129,9 @@ def _lips(canvas: Canvas) -> None:
     window.screen(rgb(0xFFD9D2), top * bump(x, y, (-8, 96.0), (4.5, 1.5), 0.3) * 0.25)
     canvas.stroke(seam[1:-1], [0.5, 1.4, 1.7, 1.4, 0.5], LIP_DARK, 0.80, 0.35)
     for side in (-1.0, 1.0):
-        canvas.glow((side * (MOUTH_HALF + 0.5), 99.4), (2.2, 1.8), LIP_DARK, 0.40)
-        crease = spline([(side * 40.5, 93), (side * 42.5, 98), (side * 41, 103)], 20)
-        canvas.stroke(crease, [0.3, 1.6, 0.3], SHADOW, 0.28, 1.2)
+        canvas.glow((side * (MOUTH_HALF + 0.3), 97.5), (2.2, 1.7), LIP_DARK, 0.42)
+        crease = spline([(side * 41.5, 90.5), (side * 43.8, 96), (side * 42.4, 101.5)], 20)
+        canvas.stroke(crease, [0.3, 1.8, 0.3], SHADOW, 0.30, 1.2)
     rim = upper[6:-6] - np.asarray([0, 1.0], np.float32)
     canvas.stroke(rim, [0.2, 1.3, 1.0, 1.3, 0.2], (1, 0.94, 0.88), 0.28, 0.7)
     canvas.glow((0, 124), (15, 2.6), SHADOW, 0.30)

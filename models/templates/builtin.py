@@ -16,7 +16,7 @@ from models.templates.store import read_manifest
 from models.templates.writer import TemplateWriter, content_hash, damaged_files, template_lock
 from models.warp.preparer import WarpPreparer
 
-ARTWORK_VERSION = "2"
+ARTWORK_VERSION = "3"
 """Raise it whenever a pixel of the artwork changes: older templates are then drawn again."""
 LOOP = 248
 """Frames: 9.92 s, a multiple of the quantum."""

@@ -117,8 +117,15 @@ def mouth_state(context: Context) -> MouthState:
         return REST
     rms = block_rms(context.pcm)
     activity, loudness = _loudness(rms)
-    shape = _from_phonemes(context.phonemes) if context.phonemes else _from_audio(context.pcm, rms)
-    if shape is None or activity <= 0:
+    if context.phonemes:
+        shape, presence = _from_phonemes(context.phonemes)
+        # A soft sound such as [T] is below the gate; its phoneme vouches for it, unless all is still.
+        middle = BACK_BLOCKS + FRAME_BLOCKS // 2
+        if float(rms[middle - 3 : middle + 4].max()) > FLOOR_RMS:
+            activity = max(activity, presence)
+    else:
+        shape = _from_audio(context.pcm, rms)
+    if activity <= 0:
         return REST
     free = (1 - shape.closed) * (1 - 0.75 * shape.bite)
     return MouthState(
@@ -175,8 +182,8 @@ def _loudness(rms: NDArray[np.float64]) -> tuple[float, float]:
 # --- from phonemes ------------------------------------------------------------------------------------------
 
 
-def _from_phonemes(phonemes: Sequence[Span]) -> Sound | None:
-    """The dominance-weighted mouth at mid-frame, or None in a pause."""
+def _from_phonemes(phonemes: Sequence[Span]) -> tuple[Sound, float]:
+    """The dominance-weighted mouth at mid-frame, and how much of a sound there is (0 in a pause, 1 in a sound)."""
     total_open = total_shape = 0.0
     sums = [0.0] * 5
     closed = bite = 0.0
@@ -199,11 +206,10 @@ def _from_phonemes(phonemes: Sequence[Span]) -> Sound | None:
             if sound.closed or sound.bite:
                 held = _hold(CENTRE_US, t0 - BURST_LEAD_US, t1)
                 closed, bite = max(closed, sound.closed * held), max(bite, sound.bite * held)
-    if total_open <= 1e-3:
-        return None
     rest = max(0.0, 0.25 - total_open)
     gap, near = total_open + rest, total_shape + rest
-    return Sound(sums[0] / gap, sums[1] / near, sums[2] / near, sums[3] / gap, sums[4] / gap, closed, bite)
+    mean = Sound(sums[0] / gap, sums[1] / near, sums[2] / near, sums[3] / gap, sums[4] / gap, closed, bite)
+    return mean, float(np.clip(total_open * 4, 0, 1))
 
 
 def _dominance(t: int, t0: int, t1: int) -> float:
@@ -240,7 +246,7 @@ _MURMUR, _F1_LOW, _F1_HIGH = _band(100, 350), _band(200, 480), _band(560, 1150)
 _F2_LOW, _F2_HIGH, _HISS, _VOICE = _band(600, 1250), _band(1700, 3200), _band(4200, 10000), _band(100, 4000)
 
 
-def _from_audio(pcm: Pcm, rms: NDArray[np.float64]) -> Sound | None:
+def _from_audio(pcm: Pcm, rms: NDArray[np.float64]) -> Sound:
     """A guess from band energies: first formant to gap, second to width and rounding, hiss to teeth."""
     centre = BACK_BLOCKS * BLOCK + FRAME_SAMPLES // 2
     weights, rows = [], []
