@@ -8,7 +8,7 @@ import faulthandler
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from configs import logs
 from configs.load import ConfigError, load, resolve, write_resolved
@@ -16,11 +16,18 @@ from configs.schema import Config
 from supervision.daemon import Supervisor
 from supervision.notify import Notifier
 from supervision.place import InUseError, PlaceError, RuntimeDir
-from supervision.specs import make_specs
+from supervision.specs import Spec, make_specs
+
+SpecMaker = Callable[[Config, str, str], Sequence[Spec]]
+"""From the resolved configuration, the path it was written to, and the boot id."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, specs: SpecMaker = make_specs) -> int:
     """Run the daemon until it is told to stop.
+
+    Args:
+        argv: command line without the program's name; None: this process's own.
+        specs: what the daemon consists of.
 
     Returns:
         0 stopped as asked, 70 a needed stage is FATAL, 75 ``runtime_dir`` in use, 78 configuration.
@@ -35,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"musecast: {error}", file=sys.stderr)
         return error.exit_code
     with contextlib.closing(place):
-        return _run(config)
+        return _run(config, specs)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -47,7 +54,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _run(config: Config) -> int:
+def _run(config: Config, specs: SpecMaker) -> int:
     logs.setup(config.log, stage="supervisor", pid=os.getpid())
     boot = secrets.token_hex(8)
     os.makedirs(config.state_dir, mode=0o700, exist_ok=True)
@@ -55,6 +62,6 @@ def _run(config: Config) -> int:
     logs.get().info("daemon.starting", boot=boot, runtime_dir=config.runtime_dir, state_dir=config.state_dir)
     notifier = Notifier()
     try:
-        return Supervisor(config, make_specs(config, config_path, boot), notifier).run()
+        return Supervisor(config, specs(config, config_path, boot), notifier).run()
     finally:
         notifier.close()

@@ -103,6 +103,11 @@ class Child:
         """Whether there is a process."""
         return self.process is not None
 
+    @property
+    def ended(self) -> bool:
+        """Whether its last incarnation is over and done with."""
+        return self.state in (State.STOPPED, State.BACKOFF, State.FATAL)
+
     def row(self) -> StageRow:
         """The line of the public ``status``."""
         return StageRow(
@@ -110,7 +115,7 @@ class Child:
             instance=self.spec.instance,
             epoch=self.epoch,
             pid=self.process.pid if self.process else None,
-            state=PUBLIC[self.state],
+            state=PUBLIC[State.DRAINING if self.commanded and not self.ended else self.state],
             engine=self.engine if self.running else None,
             device=self.device if self.running else None,
             busy_ms=self.vitals.busy_ms if self.running else 0,

@@ -1,0 +1,369 @@
+"""The supervisor over real processes: deaths, hangs, fences, giving up, and the end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes.harness import ROOT, alive, environment, wait_until
+
+Told = dict[str, Any]
+QUICK = (
+    "supervisor.beat_s=0.1",
+    "supervisor.backoff_s=[0, 0.1]",
+    "supervisor.fence_s=1",
+    "supervisor.stop_s=3",
+    "log.format=json",
+    "log.level=debug",
+)
+TWO = "encode.0=FakeEncode encode.1=FakeEncode"
+
+
+class Daemon:
+    """One supervisor with fake stages, and what its broker was told."""
+
+    def __init__(self, folder: Path, stages: str, *sets: str, **env: str) -> None:
+        self.folder = folder
+        self.told_path = folder / "told.jsonl"
+        self.log_path = folder.with_name(folder.name + ".log")
+        command = [sys.executable, "-m", "tests.processes.small_daemon", "--set", f"runtime_dir={folder}"]
+        for setting in (f"state_dir={folder}/state", *QUICK, *sets):
+            command += ["--set", setting]
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                env=environment(FAKE_STAGES=stages, **env),
+                start_new_session=True,
+            )
+
+    def told(self) -> list[Told]:
+        """Everything the broker was told so far."""
+        if not self.told_path.exists():
+            return []
+        return [json.loads(line) for line in self.told_path.read_text().splitlines(keepends=True) if "\n" in line]
+
+    def messages(self, kind: str, instance: str) -> list[Told]:
+        return [m for m in self.told() if m["t"] == kind and m["instance"] == instance]
+
+    def rows(self) -> dict[str, Told]:
+        """The latest report, by instance."""
+        reports = [message for message in self.told() if message["t"] == "report"]
+        return {row["instance"]: row for row in reports[-1]["rows"]} if reports else {}
+
+    def wait(self, condition: Callable[[dict[str, Told]], bool], limit_s: float = 10.0) -> dict[str, Told]:
+        """Until a report satisfies this."""
+        wait_until(
+            lambda: self.process.poll() is not None or condition(self.rows()),
+            limit_s,
+            f"{self.rows()} {self.log()}",
+        )
+        assert self.process.poll() is None, self.log()
+        return self.rows()
+
+    def wait_idle(self) -> dict[str, Told]:
+        """Until everything that is required is warm."""
+        return self.wait(lambda rows: bool(rows) and all(row["state"] == "idle" for row in rows.values()))
+
+    def end(self) -> int:
+        self.process.terminate()
+        return self.process.wait(10)
+
+    def log(self) -> str:
+        return self.log_path.read_text()[-6000:]
+
+    def events(self, name: str) -> list[Told]:
+        lines = [line for line in self.log_path.read_text().splitlines() if line.startswith("{")]
+        return [entry for entry in map(json.loads, lines) if entry["event"] == name]
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.log_path.unlink(missing_ok=True)
+
+
+Start = Callable[..., Daemon]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    daemons: list[Daemon] = []
+    with tempfile.TemporaryDirectory(prefix="mc-") as name:
+
+        def make(stages: str = "tts.0=FakeStage", *sets: str, **env: str) -> Daemon:
+            daemons.append(Daemon(Path(name, "run"), stages, *sets, **env))
+            return daemons[-1]
+
+        yield make
+        for daemon in daemons:
+            daemon.close()
+
+
+def descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found += [child, *descendants(child)]
+    return found
+
+
+def test_a_killed_stage_is_fenced_before_its_successor_starts(start: Start) -> None:
+    daemon = start(f"{TWO} tts.0=FakeStage")
+    before = daemon.wait_idle()
+    killed = time.monotonic()
+    os.kill(before["tts.0"]["pid"], signal.SIGKILL)
+    after = daemon.wait(lambda rows: rows["tts.0"]["epoch"] == 2 and rows["tts.0"]["state"] == "idle")
+    assert after["tts.0"]["restarts"] == 1
+    assert after["tts.0"]["pid"] != before["tts.0"]["pid"]
+    for twin in ("encode.0", "encode.1", "broker"):
+        assert after[twin]["pid"] == before[twin]["pid"]
+    (down,) = daemon.messages("down", "tts.0")
+    assert down["at"] - killed < 0.5
+    assert (down["epoch"], down["reason"], down["commanded"]) == (1, "SIGKILL", False)
+    order = [(m["t"], m["epoch"]) for m in daemon.told() if m.get("instance") == "tts.0"]
+    assert order == [("up", 1), ("down", 1), ("up", 2)]
+
+
+def test_a_frozen_stage_is_found_by_its_silence(start: Start) -> None:
+    daemon = start()
+    pid = daemon.wait_idle()["tts.0"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    frozen = time.monotonic()
+    daemon.wait(lambda rows: rows["tts.0"]["epoch"] == 2 and rows["tts.0"]["state"] == "idle")
+    (down,) = daemon.messages("down", "tts.0")
+    assert "no beat for 0.5 s" in down["reason"]
+    assert 0.4 < down["at"] - frozen < 3
+    assert not alive(pid)
+
+
+def test_a_stage_that_hangs_while_loading_is_given_its_own_limit_and_shows_its_stack(start: Start) -> None:
+    daemon = start(
+        "tts.0=FakeStage@load_hang",
+        "stages.tts.load_timeout_s=1.5",
+        "supervisor.intensity=1",
+        "supervisor.window_s=60",
+    )
+    assert daemon.process.wait(15) == 70
+    assert "not ready 1.5 s after its start" in daemon.log()
+    assert "in pause" in daemon.log_path.read_text(), "faulthandler's dump"
+
+
+def test_a_dead_stages_descendants_die_with_it_even_out_of_its_group(start: Start) -> None:
+    daemon = start("tts.0=FakeStage@grandchild")
+    pid = daemon.wait_idle()["tts.0"]["pid"]
+    (grandchild,) = descendants(pid)
+    os.kill(pid, signal.SIGKILL)
+    daemon.wait(lambda rows: rows["tts.0"]["epoch"] == 2)
+    assert not alive(grandchild)
+
+
+def test_a_crash_loop_ends_the_daemon_with_70_after_one_crash_more_than_allowed(start: Start) -> None:
+    daemon = start("tts.0=FakeStage@load_crash", "supervisor.intensity=2")
+    assert daemon.process.wait(15) == 70
+    assert [m["epoch"] for m in daemon.messages("up", "tts.0")] == [1, 2, 3]
+    assert "more than 2 unexpected ends within 60 s, the last: exit 9" in daemon.log()
+
+
+def test_the_loss_of_one_twin_for_good_degrades_and_of_both_ends(start: Start) -> None:
+    daemon = start("encode.0=FakeEncode@load_crash encode.1=FakeEncode", "supervisor.intensity=1")
+    rows = daemon.wait(lambda rows: bool(rows) and rows["encode.0"]["state"] == "fatal")
+    rows = daemon.wait(lambda rows: rows["encode.1"]["state"] == "idle")
+    for _ in range(2):
+        pid = rows["encode.1"]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_until(
+            lambda gone=pid: (
+                daemon.process.poll() is not None or daemon.rows()["encode.1"]["pid"] not in (gone, None)
+            )
+        )
+        rows = daemon.rows()
+    assert daemon.process.wait(10) == 70
+
+
+def test_a_configuration_error_of_a_stage_is_not_retried_and_says_the_next_step(start: Start) -> None:
+    daemon = start("tts.0=FakeStage@load_unsupported")
+    assert daemon.process.wait(15) == 78
+    assert [m["epoch"] for m in daemon.messages("up", "tts.0")] == [1]
+    (fatal,) = daemon.events("child.fatal")
+    assert "choose another with engines.tts" in fatal["reason"]
+
+
+def test_a_killed_broker_is_replaced_and_told_who_lives(start: Start) -> None:
+    daemon = start(f"{TWO} tts.0=FakeStage")
+    before = daemon.wait_idle()
+    os.kill(before["broker"]["pid"], signal.SIGKILL)
+    after = daemon.wait(lambda rows: rows["broker"]["epoch"] == 2 and rows["broker"]["state"] == "idle")
+    for instance in ("encode.0", "encode.1", "tts.0"):
+        assert after[instance]["pid"] == before[instance]["pid"], "stages live on"
+    ups = {m["instance"]: m["epoch"] for m in daemon.told() if m["t"] == "up" and m["broker"] == 2}
+    assert ups == {"encode.0": 1, "encode.1": 1, "tts.0": 1}
+
+
+def test_a_stage_that_dies_without_a_broker_is_restarted_under_the_next_one(start: Start) -> None:
+    daemon = start(f"{TWO} tts.0=FakeStage")
+    rows = daemon.wait_idle()
+    for instance in ("broker", "tts.0"):
+        os.kill(rows[instance]["pid"], signal.SIGKILL)
+    daemon.wait(lambda rows: rows["broker"]["epoch"] == 2 and rows["tts.0"]["epoch"] == 2)
+    daemon.wait_idle()
+    ups = {m["instance"]: m["epoch"] for m in daemon.told() if m["t"] == "up" and m["broker"] == 2}
+    assert ups == {"encode.0": 1, "encode.1": 1, "tts.0": 2}
+
+
+def test_a_broker_that_does_not_fence_counts_as_hung(start: Start) -> None:
+    daemon = start("tts.0=FakeStage", FAKE_BROKER="no_fence")
+    rows = daemon.wait_idle()
+    os.kill(rows["tts.0"]["pid"], signal.SIGKILL)
+    daemon.wait(lambda rows: rows["broker"]["epoch"] == 2 and rows["tts.0"]["epoch"] == 2)
+    (hung,) = daemon.events("child.hung")
+    assert hung["child"] == "broker"
+    assert "did not fence tts.0 within 1 s" in hung["reason"]
+
+
+def test_a_stage_on_demand_starts_when_asked_for_and_its_end_is_no_failure(start: Start) -> None:
+    daemon = start("prepare.0=FakePrepare", "stages.prepare.idle_exit_s=0.3", FAKE_BROKER="demand")
+    wait_until(lambda: bool(daemon.messages("down", "prepare.0")))
+    (down,) = daemon.messages("down", "prepare.0")
+    assert down["commanded"]
+    row = daemon.wait(lambda rows: rows["prepare.0"]["state"] == "idle")["prepare.0"]
+    assert (row["pid"], row["restarts"], row["required"]) == (None, 0, False)
+    assert len(daemon.messages("up", "prepare.0")) == 1
+
+
+def test_nothing_outlives_a_killed_supervisor(start: Start) -> None:
+    daemon = start(f"{TWO} tts.0=FakeStage@deaf")
+    daemon.wait_idle()
+    family = descendants(daemon.process.pid)
+    assert len(family) == 4
+    os.kill(family[1], signal.SIGSTOP)
+    daemon.process.kill()
+    wait_until(lambda: not any(map(alive, family)), 3, "the end of all descendants")
+
+
+def test_sigterm_ends_everything_with_0_broker_first(start: Start) -> None:
+    daemon = start(f"{TWO} tts.0=FakeStage")
+    daemon.wait_idle()
+    family = descendants(daemon.process.pid)
+    begun = time.monotonic()
+    assert daemon.end() == 0
+    assert time.monotonic() - begun < 2.5
+    assert not any(map(alive, family))
+    ended = [event["child"] for event in daemon.events("child.exited")]
+    assert ended[0] == "broker"
+    assert {path.name for path in daemon.folder.iterdir()} == {"lock", "state", "told.jsonl"}
+
+
+def test_the_time_to_stop_is_bounded_whoever_ignores_sigterm(start: Start) -> None:
+    daemon = start("tts.0=FakeStage@deaf encode.0=FakeEncode", FAKE_BROKER="deaf")
+    daemon.wait_idle()
+    family = descendants(daemon.process.pid)
+    begun = time.monotonic()
+    assert daemon.end() == 0
+    assert 2.0 < time.monotonic() - begun < 5.0
+    assert not any(map(alive, family))
+
+
+def test_a_second_signal_means_now(start: Start) -> None:
+    daemon = start("tts.0=FakeStage@deaf", "supervisor.stop_s=30", FAKE_BROKER="deaf")
+    daemon.wait_idle()
+    daemon.process.terminate()
+    wait_until(lambda: bool(daemon.events("daemon.stopping")))
+    daemon.process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    assert daemon.process.wait(10) == 0
+    assert time.monotonic() - begun < 2
+
+
+def test_a_second_daemon_on_the_same_directory_is_refused_and_the_first_undisturbed(start: Start) -> None:
+    first = start()
+    before = first.wait_idle()
+    second = start()
+    assert second.process.wait(10) == 75
+    assert f"in use by process {first.process.pid}" in first.log()
+    reports = len(first.told())
+    wait_until(lambda: len(first.told()) > reports)
+    assert first.rows()["tts.0"]["pid"] == before["tts.0"]["pid"]
+    assert first.rows()["tts.0"]["state"] == "idle"
+
+
+def test_a_daemon_starts_on_what_a_killed_one_left(start: Start) -> None:
+    first = start()
+    first.wait_idle()
+    first.process.kill()
+    first.process.wait()
+    first.told_path.unlink()
+    second = start()
+    second.wait_idle()
+    assert second.end() == 0
+
+
+def test_a_bad_configuration_ends_with_78_and_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("log: {level: info}\nsupervisor:\n  beats: 3\n")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "supervisor.py"), "--config", str(path)],
+        stderr=subprocess.PIPE,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 78
+    assert f"{path}, line 3: supervisor.beats: unknown key" in done.stderr.decode()
+
+
+def test_wrong_arguments_end_with_2() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "supervisor.py"), "--nonsense"], capture_output=True, timeout=20, check=False
+    )
+    assert done.returncode == 2
+
+
+def test_a_runtime_dir_of_someone_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "supervisor.py"), "--set", f"runtime_dir={tmp_path}/file"],
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 78
+    assert b"choose another" in done.stderr
+
+
+def test_systemd_hears_of_loading_readiness_watchdog_and_the_end(start: Start) -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="mc-") as name,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+    ):
+        manager.bind(f"{name}/notify")
+        manager.settimeout(10)
+        daemon = start("tts.0=FakeStage@load_steps=25", NOTIFY_SOCKET=f"{name}/notify", WATCHDOG_USEC="600000")
+        heard: list[str] = []
+        while "READY=1" not in heard:
+            heard += manager.recv(4096).decode().splitlines()
+        assert "EXTEND_TIMEOUT_USEC=30000000" in heard
+        assert any(line.startswith("STATUS=") and "tts.0 loading" in line for line in heard)
+        times = []
+        while len(times) < 4:
+            if "WATCHDOG=1" in manager.recv(4096).decode().splitlines():
+                times.append(time.monotonic())
+        assert max(b - a for a, b in itertools.pairwise(times)) < 0.5
+        daemon.process.terminate()
+        heard = []
+        while "STOPPING=1" not in heard:
+            heard += manager.recv(4096).decode().splitlines()
+        assert daemon.process.wait(10) == 0
