@@ -75,6 +75,8 @@ _RANGES: dict[str, Range] = {
     "supervisor.window_s": Range(0.1, 86_400, " s"),
     "supervisor.stop_s": Range(0.5, 600, " s"),
     "supervisor.fence_s": Range(0.1, 60, " s"),
+    "templates.cache_bytes": Range(0, 1 << 44, " bytes"),
+    "templates.max_video_s": Range(1, 60, " s"),
     "video.crf": Range(0, 51),
     "video.audio_kbps": Range(32, 320, " kbit/s"),
     "asr.vad_threshold": Range(0, 1),
@@ -82,9 +84,16 @@ _RANGES: dict[str, Range] = {
     "asr.min_silence_ms": Range(32, 10_000, " ms"),
     "asr.pad_ms": Range(0, 5000, " ms"),
     "tts.words_per_minute": Range(80, 450),
+    "musetalk.max_batch": Range(1, 64),
+    "musetalk.encoder_steps": Range(120, 1500),
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "video.preset": X264_PRESETS,
+    "musetalk.version": ("v15", "v10"),
+    "musetalk.tier": ("lossless", "high", "fast"),
+    "musetalk.dtype": ("auto", "float32", "float16", "bfloat16"),
+    "musetalk.preparation": ("refined", "strict"),
+    "musetalk.parsing": ("jaw", "neck", "raw"),
     "log.level": LEVELS,
     "log.format": FORMATS,
 }

@@ -104,6 +104,14 @@ class Supervisor(Section, frozen=True):
     """How long a broker may take to answer FENCED before it counts as hung."""
 
 
+class Templates(Section, frozen=True):
+    """The template cache."""
+
+    cache_bytes: int = 8_589_934_592
+    """Beyond this, templates that were not shown for longest are deleted."""
+    max_video_s: float = 20.0
+
+
 class Video(Section, frozen=True):
     """H.264 and AAC settings."""
 
@@ -138,6 +146,23 @@ class Tts(Section, frozen=True):
     words_per_minute: int = 165
 
 
+class Musetalk(Section, frozen=True):
+    """The lip-sync engine musetalk; its files are below ``weights_dir``."""
+
+    version: str = "v15"
+    tier: str = "high"
+    """"lossless": the definition itself; "high": the same mathematics, faster; "fast": a small decoder."""
+    dtype: str = "auto"
+    """"auto": float16 on a GPU, float32 on a CPU."""
+    max_batch: int = 32
+    graphs: bool = True
+    """CUDA graphs, one per batch size."""
+    encoder_steps: int = 1500
+    """Steps of 20 ms that the audio encoder sees at once; 1500 as in training."""
+    preparation: str = "refined"
+    parsing: str = "jaw"
+
+
 class Log(Section, frozen=True):
     """Logging."""
 
@@ -162,8 +187,10 @@ class Config(Section, frozen=True):
     limits: Limits = Limits()
     ring: Ring = Ring()
     supervisor: Supervisor = Supervisor()
+    templates: Templates = Templates()
     video: Video = Video()
     asr: Asr = Asr()
     llm: Llm = Llm()
     tts: Tts = Tts()
+    musetalk: Musetalk = Musetalk()
     log: Log = Log()

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from clients.cli import conf, demo, doctor, probe, render, talk, template, up
+from clients.cli import conf, demo, doctor, probe, render, talk, template, up, weights
 from clients.cli.common import EXIT_CONFIG, EXIT_FAILED, CommandError, err
 from clients.client import NoDaemonError, RequestError
 from configs.load import ConfigError
@@ -30,6 +30,7 @@ app.command("listen")(talk.listen)
 app.command("interrupt")(talk.interrupt)
 app.add_typer(probe.app, name="probe")
 app.add_typer(conf.app, name="config")
+app.add_typer(weights.app, name="weights")
 app.command("doctor")(doctor.doctor)
 
 

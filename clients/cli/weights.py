@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
@@ -42,7 +42,7 @@ def _root(config: Path | None, overrides: list[str] | None) -> Path:
 def _need_torch() -> None:
     missing = [name for name in ("torch", "diffusers", "safetensors") if importlib.util.find_spec(name) is None]
     if missing:
-        raise CommandError(f"{', '.join(missing)} not installed; run: pip install -e '.[musetalk]'")
+        raise CommandError(f"{', '.join(missing)} not installed; install the extra `musetalk`, see docs/models.md")
 
 
 def _chosen(names: list[str] | None) -> list[Component]:
@@ -58,7 +58,7 @@ def _chosen(names: list[str] | None) -> list[Component]:
 def list_weights(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
     """Which files belong where, and which are there. Looks at names and sizes only."""
     root = _root(config, overrides)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for component in COMPONENTS:
         path = component.find(root)
         rows.append(
@@ -83,12 +83,10 @@ def list_weights(json: JsonOption = False, config: ConfigOption = None, override
 
 
 @app.command("pull")
-def pull_weights(names: T = TypeVar("T")
-
-NamesArgument = None, config: ConfigOption = None, overrides: SetOption = None) -> None:
+def pull_weights(names: NamesArgument = None, config: ConfigOption = None, overrides: SetOption = None) -> None:
     """Download what is missing (about 4.4 GB): resumed, checked; HF_ENDPOINT chooses a mirror."""
     if importlib.util.find_spec("huggingface_hub") is None:
-        raise CommandError("huggingface_hub is not installed; run: pip install -e '.[musetalk]'")
+        raise CommandError("huggingface_hub is not installed; install the extra `musetalk`, see docs/models.md")
     from models.musetalk.pull import pull
 
     root, chosen = _root(config, overrides), _chosen(names)

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the extra [musetalk] is not installed")
+pytest.importorskip("diffusers", reason="the extra [musetalk] is not installed")
+
+
+@pytest.fixture(scope="session")
+def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny official files of the networks that speak."""
+    import torch
+
+    from tests.engines.musetalk.checkpoints import write_speaking
+
+    torch.set_num_threads(2)
+    root = tmp_path_factory.mktemp("weights")
+    write_speaking(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def converted(official: Path) -> Path:
+    """The same, converted."""
+    from models.musetalk.weights import convert
+
+    convert(official)
+    return official
