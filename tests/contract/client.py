@@ -24,11 +24,16 @@ class Control:
     """A DEALER on the control socket; one request at a time unless ``send``/``take`` are used directly."""
 
     def __init__(self, endpoint: str, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self._where = (endpoint, context)
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.connect(endpoint)
         self._ids = itertools.count(1)
         self._early: dict[Any, dict[str, Any]] = {}
+
+    def another(self) -> Control:
+        """One more connection, for another thread."""
+        return Control(*self._where)
 
     def send(self, op: str, **arguments: Any) -> int:
         number = next(self._ids)
@@ -229,7 +234,7 @@ class Stranger:
         self._sessions: list[Session] = []
 
     def another_control(self) -> Control:
-        return Control(self.control_endpoint, self.context)
+        return self.control.another()
 
     def subscribe(self, *topics: str, hwm: int = 10000) -> Stream:
         stream = Stream(self.stream_endpoint, self.context, *topics, hwm=hwm)

@@ -2,64 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-import time
-import wave
-from pathlib import Path
-
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from tests.contract.client import TERMINAL, Session, Stranger
-from tests.contract.daemon import ROOT
 from tests.contract.media import decode
+from tests.contract.microphone import Microphone, question
 from tests.contract.pacing import TOLERANCE_US, ahead_of_clock_us
 
-QUESTION = ROOT / "clients" / "cli" / "assets" / "question.wav"
-PIECE_S = 0.1
 ANSWER_TIMEOUT_S = 40.0
 LONG = "I talk and talk and talk about the weather, and nobody stops me until somebody asks something. " * 4
-
-
-def _question(path: Path = QUESTION) -> tuple[NDArray[np.int16], int]:
-    with wave.open(str(path), "rb") as file:
-        assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2"), file.getframerate()
-
-
-class Microphone:
-    """Sends sound, then silence, 100 ms at a time against the clock, until told to stop."""
-
-    def __init__(self, session: Session, sound: NDArray[np.int16], sample_rate: int) -> None:
-        self._session = session
-        self._rate = sample_rate
-        self._sound = sound
-        self._stop = threading.Event()
-        self.replies: list[dict[str, object]] = []
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        size = int(self._rate * PIECE_S)
-        begin = time.monotonic()
-        for number in range(10_000):
-            piece = self._sound[number * size : (number + 1) * size]
-            piece = np.concatenate([piece, np.zeros(size - len(piece), np.int16)])
-            if self._stop.wait(max(0.0, begin + number * PIECE_S - time.monotonic())):
-                return
-            self.replies.append(self._session.ok("audio", pcm=piece.tobytes(), sample_rate=self._rate))
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(10.0)
 
 
 @pytest.fixture(scope="module")
 def asked(module_stranger: Stranger) -> Session:
     """A session in which the bundled question has been asked and answered."""
     session = module_stranger.session()
-    microphone = Microphone(session, *_question())
+    microphone = Microphone(session, *question())
     session.wait_event("turn.ended", "turn.interrupted", "turn.failed", timeout_s=ANSWER_TIMEOUT_S)
     microphone.stop()
     assert {reply["vad"] for reply in microphone.replies} == {"silence", "speech"}
@@ -120,23 +79,23 @@ def test_a_voice_interrupts_the_avatar(stranger: Stranger) -> None:
     session = stranger.session()
     speech = session.say(LONG)
     session.wait_media(3, speech)
-    microphone = Microphone(session, *_question())
+    microphone = Microphone(session, *question())
     interrupted = session.wait_event("turn.interrupted", turn=speech, timeout_s=20.0)
-    question = session.wait_event("user.speech.started")["turn"]
-    ended = session.wait_ended(question, ANSWER_TIMEOUT_S)
+    answer = session.wait_event("user.speech.started")["turn"]
+    ended = session.wait_ended(answer, ANSWER_TIMEOUT_S)
     microphone.stop()
-    assert question == speech + 1
+    assert answer == speech + 1
     assert ended["data"]["timings_ms"]["asr_final"] is not None
     new = [m.header for m in session.media if m.header["gen"] == 1]
     assert new[0]["pts"] == interrupted["data"]["flush_from"]
-    assert {h["turn"] for h in new} == {question}
+    assert {h["turn"] for h in new} == {answer}
 
 
 def test_without_barge_in_the_avatar_finishes(stranger: Stranger) -> None:
     session = stranger.session(barge_in=False)
     speech = session.say("This sentence goes on to its very end, whoever speaks into it, as it was asked to.")
     session.wait_media(2, speech)
-    microphone = Microphone(session, *_question())
+    microphone = Microphone(session, *question())
     session.wait_ended(speech)
     session.wait_event("turn.ended", turn=speech + 1, timeout_s=ANSWER_TIMEOUT_S)
     microphone.stop()
@@ -145,7 +104,7 @@ def test_without_barge_in_the_avatar_finishes(stranger: Stranger) -> None:
 def test_a_voice_that_is_not_understood_is_not_answered(stranger: Stranger) -> None:
     """Speech played backwards is heard as a voice, and no question is made up from it."""
     session = stranger.session()
-    sound, rate = _question()
+    sound, rate = question()
     microphone = Microphone(session, sound[::-1].copy(), rate)
     turn = session.wait_event("user.speech.started", timeout_s=20.0)["turn"]
     terminal = session.wait_event(*TERMINAL, turn=turn, timeout_s=ANSWER_TIMEOUT_S)

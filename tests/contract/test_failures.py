@@ -12,11 +12,12 @@ import pytest
 from tests.contract.client import Session, Stranger
 from tests.contract.daemon import Daemon, stage_row
 from tests.contract.media import aligned_correlation, assert_continuous, assert_seamless, decode
+from tests.contract.microphone import Microphone, question
 
 OVERRIDES = ("supervisor.beats_missed=3", "stages.lipsync.item_timeout_s=3", "supervisor.intensity=30")
 TEXT = (
-    "This is a speech about nothing in particular. It goes on for a while, so that something may break. "
-    "Nobody who listens should notice it. In the end every word has been said exactly once."
+    "This is a speech about nothing in particular, so that something may break in it. "
+    "Nobody notices. In the end every word has been said exactly once."
 )
 RECOVERY_S = 30.0
 
@@ -67,41 +68,81 @@ def _check_whole(session: Session, turn: int, undisturbed: Session) -> None:
     assert sentences == [(e["data"]["index"], e["data"]["text"]) for e in undisturbed.events("sentence")]
 
 
-@pytest.mark.parametrize("instance", ["tts.0", "lipsync.0", "encode.0", "llm.0", "asr.0"])
-def test_a_stage_killed_while_the_turn_speaks(listener: Stranger, undisturbed: Session, instance: str) -> None:
+def _kill(listener: Stranger, instance: str) -> int:
+    """SIGKILL; returns the epoch that has died."""
     row = stage_row(listener.control.ok("status"), instance)
+    os.kill(row["pid"], signal.SIGKILL)
+    return int(row["epoch"])
+
+
+@pytest.mark.parametrize("instance", ["tts.0", "lipsync.0", "encode.0"])
+def test_a_stage_killed_while_the_turn_speaks(listener: Stranger, undisturbed: Session, instance: str) -> None:
+    before = stage_row(listener.control.ok("status"), instance)
     session = listener.session()
     turn = session.say(TEXT)
     session.wait_media(2, turn)
-    os.kill(row["pid"], signal.SIGKILL)
+    epoch = _kill(listener, instance)
     _check_whole(session, turn, undisturbed)
-    _wait_recovered(listener, instance, row["epoch"])
+    _wait_recovered(listener, instance, epoch)
     after = stage_row(listener.control.ok("status"), instance)
-    assert after["restarts"] >= row["restarts"] + 1
-    assert after["pid"] != row["pid"]
+    assert after["restarts"] >= before["restarts"] + 1
+    assert after["pid"] != before["pid"]
 
 
-@pytest.mark.parametrize("instance", ["tts.0", "llm.0"])
-def test_a_stage_killed_as_the_turn_begins(listener: Stranger, undisturbed: Session, instance: str) -> None:
-    row = stage_row(listener.control.ok("status"), instance)
-    session = listener.session(mode="offline")
-    os.kill(row["pid"], signal.SIGKILL)
+def test_stages_that_only_listen_killed_while_the_turn_speaks(listener: Stranger, undisturbed: Session) -> None:
+    session = listener.session()
     turn = session.say(TEXT)
+    session.wait_media(2, turn)
+    epochs = {instance: _kill(listener, instance) for instance in ("asr.0", "llm.0")}
     _check_whole(session, turn, undisturbed)
-    _wait_recovered(listener, instance, row["epoch"])
+    for instance, epoch in epochs.items():
+        _wait_recovered(listener, instance, epoch)
+
+
+def test_every_working_stage_killed_in_one_long_turn(listener: Stranger, own_daemon: Daemon) -> None:
+    """Unpaced and longer than any stage may work ahead, so that each has items in hand when it dies."""
+    long = " ".join(f"This is part {n}. {TEXT}" for n in ("one", "two"))
+    calm = listener.session(mode="offline")
+    calm.speak(long)
+    session = listener.session(mode="offline")
+    turn = session.say(long)
+    for count, instance in ((1, "tts.0"), (3, "lipsync.0"), (6, "encode.0"), (8, "encode.1")):
+        session.wait_media(count, turn)
+        _kill(listener, instance)
+    _check_whole(session, turn, calm)
+
+
+def test_the_responder_killed_before_it_answers(listener: Stranger) -> None:
+    calm = listener.session(mode="offline")
+    calm.wait_ended(calm.ok("chat", text="What is musecast?")["turn"])
+    session = listener.session(mode="offline")
+    epoch = _kill(listener, "llm.0")
+    turn = session.ok("chat", text="What is musecast?")["turn"]
+    _check_whole(session, turn, calm)
+    _wait_recovered(listener, "llm.0", epoch)
+
+
+def test_the_recogniser_killed_while_somebody_speaks(listener: Stranger) -> None:
+    """What has been said before the death is heard again by its successor."""
+    session = listener.session()
+    microphone = Microphone(session, *question())
+    turn = session.wait_event("user.speech.started", timeout_s=20.0)["turn"]
+    epoch = _kill(listener, "asr.0")
+    session.wait_ended(turn)
+    microphone.stop()
+    assert session.events("transcript.final", turn)[0]["data"]["text"]
+    assert len(session.events("user.speech.started")) == 1
+    _wait_recovered(listener, "asr.0", epoch)
 
 
 def test_both_encoders_killed_at_once(listener: Stranger, undisturbed: Session) -> None:
-    status = listener.control.ok("status")
-    rows = [stage_row(status, f"encode.{n}") for n in (0, 1)]
     session = listener.session()
     turn = session.say(TEXT)
     session.wait_media(1, turn)
-    for row in rows:
-        os.kill(row["pid"], signal.SIGKILL)
+    epochs = {instance: _kill(listener, instance) for instance in ("encode.0", "encode.1")}
     _check_whole(session, turn, undisturbed)
-    for row in rows:
-        _wait_recovered(listener, row["instance"], row["epoch"])
+    for instance, epoch in epochs.items():
+        _wait_recovered(listener, instance, epoch)
 
 
 def test_a_frozen_stage_is_replaced(listener: Stranger, undisturbed: Session) -> None:
