@@ -80,7 +80,7 @@ class Broker:
         self._open_sockets()
         self.hearing = Hearing(self._links.send)
         self.sessions = Registry(self, self.hearing.forget)
-        self.workshop = Workshop(self, self.catalog, self._tell)
+        self.workshop = Workshop(self, self.catalog, self._tell, self.sessions.shows)
         self._control = Control(self._router, Operations(self).table(), config.limits.control_bytes)
         self._ingress = Ingress(epoch, self.ledger, self.hearing, self.census, self._touch_id, self._links.epoch)
         self._limits_us = {

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import secrets
 import shutil
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from broker.messages import TemplateReady, TemplateRef
+
+log = structlog.get_logger()
 
 BUILTIN = {"default": (512, 512), "default-portrait": (720, 1280)}
 """Template id to width and height."""
@@ -60,14 +69,47 @@ class Catalog:
         self._ready[message.template.id] = listed
         return listed
 
+    def touch(self, template_id: str) -> None:
+        """The template is being shown: its folder's time orders the cache."""
+        with contextlib.suppress(OSError):
+            os.utime(self.root / template_id)
+
     def delete(self, template_id: str) -> None:
-        """Remove a template's folder. It is renamed first, so that nobody opens half of it."""
+        """Remove a template's folder.
+
+        It is renamed first, so that nobody opens half of it; what a killed broker leaves of it, the prepare
+        stage removes. A gigabyte takes the disk a while, so a thread does it.
+        """
         self._ready.pop(template_id, None)
-        folder = self.root / template_id
-        gone = self.root / f".{template_id}.deleted"
-        shutil.rmtree(gone, ignore_errors=True)
-        folder.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        gone = self.root / f".{template_id}.old-{secrets.token_hex(4)}"
+        (self.root / template_id).rename(gone)
+        threading.Thread(target=shutil.rmtree, args=(gone,), kwargs={"ignore_errors": True}).start()
+
+    def evict(self, limit: int, keep: Callable[[str], bool]) -> list[str]:
+        """Delete what was not shown for longest until the cache fits ``limit`` bytes (0: no limit).
+
+        Templates for which ``keep`` is true and built-in ones stay, also when the limit cannot be met then.
+        Returns the ids that went.
+        """
+        if not limit:
+            return []
+        rows = [row for row in self.all() if row.ref.path]
+        excess = sum(row.nbytes for row in rows) - limit
+        gone: list[str] = []
+        for row in sorted(rows, key=lambda row: _shown_at(Path(row.ref.path))):
+            if excess <= 0:
+                break
+            if row.ref.id in BUILTIN or keep(row.ref.id):
+                continue
+            try:
+                self.delete(row.ref.id)
+            except OSError as error:
+                log.warning("template.stays", template=row.ref.id, reason=str(error))
+                continue
+            excess -= row.nbytes
+            gone.append(row.ref.id)
+            log.info("template.evicted", template=row.ref.id, bytes=row.nbytes, limit=limit)
+        return gone
 
     def all(self) -> list[Listed]:
         """Every template, built-in ones first, also those not yet drawn."""
@@ -105,3 +147,10 @@ class Catalog:
             )
         except (OSError, ValueError, KeyError):
             return None
+
+
+def _shown_at(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -284,13 +284,17 @@ class InitSegment(Output, kw_only=True, tag="encode.initsegment"):
 
 
 class PrepareItem(Item, kw_only=True, tag="prepare.item"):
-    """Make a template. ``kind``: "builtin", "image" or "video". Buffer 0 (optional): the source's bytes."""
+    """Make a template. ``kind``: "builtin" or "source". Buffer 0 (optional): the source's bytes.
+
+    ``in_use``: a session shows the template of this id; it may be confirmed, not replaced.
+    """
 
     template_id: str
     kind: str
     path: str = ""
     bbox_shift: int = 0
     force: bool = False
+    in_use: bool = False
 
 
 class PrepareProgress(Output, kw_only=True, tag="prepare.progress"):

@@ -125,11 +125,12 @@ class Operations:
             raise ControlError("ALREADY_EXISTS", f"{args.template_id!r} is built in; choose another template_id")
         prepare = PrepareRequest(
             args.template_id,
-            "video" if args.video is not None else "image",
+            "source",
             path=args.path or "",
             source=args.image or args.video or b"",
             bbox_shift=args.bbox_shift,
             force=args.force,
+            in_use=self._b.sessions.shows(args.template_id),
         )
 
         def then(found: Listed | ControlError, made: TemplateReady | None) -> None:
@@ -149,7 +150,6 @@ class Operations:
 
     def list_templates(self, request: Request, args: Nothing) -> None:
         """What can be shown."""
-        in_use = {s.template.id for s in self._b.sessions.live.values()}
         request.reply(
             templates=[
                 {
@@ -160,7 +160,7 @@ class Operations:
                     "height": t.height,
                     "engines": t.engines,
                     "bytes": t.nbytes,
-                    "in_use": t.ref.id in in_use,
+                    "in_use": self._b.sessions.shows(t.ref.id),
                 }
                 for t in self._b.catalog.all()
             ]
@@ -172,7 +172,7 @@ class Operations:
             raise ControlError("FAILED", f"template {args.template_id!r} is built in and stays")
         if self._b.catalog.find(args.template_id) is None:
             raise ControlError("NOT_FOUND", f"no template {args.template_id!r}: see list_templates")
-        if any(s.template.id == args.template_id for s in self._b.sessions.live.values()):
+        if self._b.sessions.shows(args.template_id):
             raise ControlError("FAILED", f"template {args.template_id!r} is in use; end its sessions first")
         self._b.catalog.delete(args.template_id)
         request.reply()
@@ -192,7 +192,7 @@ class Operations:
             raise ControlError("NOT_READY", "the daemon is draining and takes no more sessions")
         if not b.catalog.known(args.template_id):
             raise ControlError("NOT_FOUND", f"no template {args.template_id!r}: see list_templates")
-        sid = b.sessions.reserve(args.session_id)
+        sid = b.sessions.reserve(args.session_id, args.template_id)
 
         def refuse(error: ControlError) -> None:
             b.sessions.release(sid)

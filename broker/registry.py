@@ -25,11 +25,11 @@ class Registry:
         self._hub = hub
         self._on_end = on_end
         self.live: dict[str, Session] = {}
-        self._reserved: set[str] = set()
+        self._reserved: dict[str, str] = {}
         self._waiters: dict[str, list[Ended]] = {}
 
-    def reserve(self, wanted: str | None) -> str:
-        """An id for a session that is about to start.
+    def reserve(self, wanted: str | None, template_id: str) -> str:
+        """An id for a session of this template that is about to start.
 
         Raises:
             ControlError: ALREADY_EXISTS, or BUSY when there are too many sessions.
@@ -42,16 +42,16 @@ class Registry:
         sid = wanted or secrets.token_urlsafe(16)
         if sid in self.live or sid in self._reserved:
             raise ControlError("ALREADY_EXISTS", f"session {sid!r} is live; choose another id or end it first")
-        self._reserved.add(sid)
+        self._reserved[sid] = template_id
         return sid
 
     def release(self, sid: str) -> None:
         """The session did not start after all."""
-        self._reserved.discard(sid)
+        self._reserved.pop(sid, None)
 
     def start(self, sid: str, init: bytes, mime: str, **settings: Any) -> Session:
         """Begin a session under a reserved id."""
-        self._reserved.discard(sid)
+        self._reserved.pop(sid, None)
         old = self._hub.publisher.find(sid)
         if old is not None:
             self._hub.publisher.close(old)
@@ -61,6 +61,11 @@ class Registry:
         self._watch(session)
         log.info("session.started", sid=sid, template=session.template.id, mode=session.mode)
         return session
+
+    def shows(self, template_id: str) -> bool:
+        """Whether a session that lives or is about to start shows this template."""
+        live = any(session.template.id == template_id for session in self.live.values())
+        return live or template_id in self._reserved.values()
 
     def find(self, sid: str) -> Session:
         """A live session; the request counts as a sign of life.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+PREPARE_RETRY_MS = 2000
+
 TemplateDone = Callable[[Listed | ControlError, TemplateReady | None], None]
 InitDone = Callable[[tuple[bytes, str] | ControlError], None]
 
@@ -33,8 +36,15 @@ InitDone = Callable[[tuple[bytes, str] | ControlError], None]
 class Workshop:
     """Asks for what is missing; several who want the same wait for one item."""
 
-    def __init__(self, hub: Hub, catalog: Catalog, tell_supervisor: Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        catalog: Catalog,
+        tell_supervisor: Callable[[Message], None],
+        shows: Callable[[str], bool],
+    ) -> None:
         self._hub = hub
+        self._shows = shows
         self._catalog = catalog
         self._tell = tell_supervisor
         self._templates: dict[str, PrepareJob] = {}
@@ -48,9 +58,21 @@ class Workshop:
         return set(self._templates)
 
     def template(self, template_id: str, then: TemplateDone) -> None:
-        """Call ``then`` with the template, made first when it is a built-in one that is not there yet."""
+        """Call ``then`` with the template, made first when it is a built-in one that is not there yet.
+
+        One that is being made anew is waited for; should that fail, the one that is there will do.
+        """
         found = self._catalog.find(template_id)
-        if found is not None:
+        self._catalog.touch(template_id)
+        job = self._templates.get(template_id)
+        if job is not None:
+            old = found
+
+            def made_or_old(made: Listed | ControlError, ready: TemplateReady | None) -> None:
+                then(old if old is not None and isinstance(made, ControlError) else made, ready)
+
+            job.waiting.append(made_or_old)
+        elif found is not None:
             then(found, None)
         elif template_id not in BUILTIN:
             message = f"no template {template_id!r}: see list_templates, or make it with preprocess_template"
@@ -59,8 +81,12 @@ class Workshop:
             self.prepare(PrepareRequest(template_id, "builtin"), then)
 
     def prepare(self, request: PrepareRequest, then: TemplateDone) -> None:
-        """Make a template; a second request for the same id joins the first."""
+        """Make a template; a second request for the same id and source joins the first."""
         job = self._templates.get(request.template_id)
+        if job is not None and job.request.key != request.key:
+            message = f"template {request.template_id!r} is being made of another source; ask again later"
+            then(ControlError("BUSY", message, PREPARE_RETRY_MS), None)
+            return
         if job is None:
             job = self._templates[request.template_id] = PrepareJob(self, self._hub, request)
             self._submit(f"_/{request.template_id}", "prepare", job)
@@ -77,8 +103,11 @@ class Workshop:
             return
         listed = self._catalog.add(made)
         log.info("template.ready", template=template_id, frames=made.frames, cached=made.cached)
+        self._hub.publisher.template(template_id, "ready", 1, 1)
         for then in job.waiting:
             then(listed, made)
+        keep = {template_id, *self._templates}
+        self._catalog.evict(self._hub.config.templates.cache_bytes, lambda t: t in keep or self._shows(t))
 
     def init(self, width: int, height: int, quality: str, then: InitDone) -> None:
         """Call ``then`` with init segment and mime type for these settings."""
@@ -118,6 +147,7 @@ class PrepareRequest:
         source: bytes = b"",
         bbox_shift: int = 0,
         force: bool = False,
+        in_use: bool = False,
     ) -> None:
         self.template_id = template_id
         self.kind = kind
@@ -125,6 +155,9 @@ class PrepareRequest:
         self.source = source
         self.bbox_shift = bbox_shift
         self.force = force
+        self.in_use = in_use
+        self.key = (kind, path, hashlib.sha256(source).digest(), bbox_shift, force)
+        """Equal for two requests that ask for the same."""
 
 
 class PrepareJob:
@@ -135,13 +168,13 @@ class PrepareJob:
     def __init__(self, workshop: Workshop, hub: Hub, request: PrepareRequest) -> None:
         self._workshop = workshop
         self._hub = hub
-        self._request = request
+        self.request = request
         self._made: TemplateReady | None = None
         self.waiting: list[TemplateDone] = []
 
     def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
         """From the start, each time: a killed preparation leaves nothing."""
-        r = self._request
+        r = self.request
         item = PrepareItem(
             id=item_id,
             attempt=attempt,
@@ -153,24 +186,25 @@ class PrepareJob:
             path=r.path,
             bbox_shift=r.bbox_shift,
             force=r.force,
+            in_use=r.in_use,
         )
         return item, [r.source] if r.source else []
 
     def output(self, message: Output, buffers: list[memoryview]) -> None:
         """Progress, at last the template."""
         if isinstance(message, PrepareProgress):
-            self._hub.publisher.template(self._request.template_id, message.phase, message.done, message.total)
+            self._hub.publisher.template(self.request.template_id, message.phase, message.done, message.total)
         elif isinstance(message, TemplateReady):
             self._made = message
 
     def done(self) -> None:
         """Finished."""
         missing = ControlError("FAILED", "the preparation ended without a template; see the prepare log")
-        self._workshop.template_made(self._request.template_id, self._made or missing)
+        self._workshop.template_made(self.request.template_id, self._made or missing)
 
     def failed(self, code: str, message: str) -> None:
         """It cannot be made."""
-        self._workshop.template_made(self._request.template_id, ControlError(code, message))
+        self._workshop.template_made(self.request.template_id, ControlError(code, message))
 
 
 class InitJob:

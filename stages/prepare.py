@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import ClassVar
+
+import cv2
+import structlog
 
 from broker.messages import PrepareItem, PrepareProgress, TemplateReady, TemplateRef
 from models.api import EngineError, Progress
 from models.templates.builtin import ensure_builtin
+from models.templates.cache import Prepared
+from models.templates.writer import sweep_all
 from stages.stage import Result, Stage, Work
+
+log = structlog.get_logger(__name__)
 
 
 class PrepareStage(Stage):
@@ -18,24 +26,22 @@ class PrepareStage(Stage):
     engine = "builtin"
 
     def setup(self, progress: Progress) -> None:
-        """Nothing to load: the drawing code is imported when something must be drawn."""
+        """Remove what killed preparations left. Models and drawing code are loaded when they are needed."""
+        cv2.setNumThreads(self.settings.threads)
+        swept = sweep_all(Path(self.config.state_dir) / "templates")
+        if swept:
+            log.info("template.swept", folders=swept)
         progress("ready", 1, 1)
 
     def handle(self, work: Work) -> Iterator[Result]:
         """Progress outputs while it works, then ``TemplateReady``.
 
         Raises:
-            EngineError: UNSUPPORTED for a kind this build cannot prepare; else as ``ensure_builtin``.
+            EngineError: as ``ensure_builtin`` and ``prepare_source``.
         """
         item = work.item
         if not isinstance(item, PrepareItem):
             raise EngineError("INVALID_ARGUMENT", f"prepare got {type(item).__name__}, not PrepareItem")
-        if item.kind != "builtin":
-            raise EngineError(
-                "UNSUPPORTED",
-                f"this version prepares built-in templates only, not a template from {item.kind!r}",
-                'use "default" or "default-portrait"',
-            )
 
         def progress(phase: str, done: int, total: int) -> None:
             work.progress()
@@ -43,7 +49,10 @@ class PrepareStage(Stage):
                 PrepareProgress(src="", ep=0, id="", attempt=0, index=0, phase=phase, done=done, total=total)
             )
 
-        made = ensure_builtin(self.config.state_dir, item.template_id, progress, work.cancel)
+        if item.kind == "builtin":
+            made = ensure_builtin(self.config.state_dir, item.template_id, progress, work.cancel)
+        else:
+            made = self._from_source(item, work, progress)
         yield (
             TemplateReady(
                 src="",
@@ -63,3 +72,24 @@ class PrepareStage(Stage):
             ),
             (),
         )
+
+    def _from_source(self, item: PrepareItem, work: Work, progress: Progress) -> Prepared:
+        # Imported here: a daemon that shows built-in templates only needs none of it.
+        from models.templates.make import prepare_source
+        from models.templates.work import Source, Workplace
+
+        source = Source(
+            template_id=item.template_id,
+            path=item.path,
+            data=work.buffers[0] if work.buffers else b"",
+            bbox_shift=item.bbox_shift,
+            force=item.force,
+            in_use=item.in_use,
+        )
+        place = Workplace(
+            state_dir=self.config.state_dir,
+            weights_dir=self.config.weights_dir,
+            max_video_s=self.config.templates.max_video_s,
+            threads=self.settings.threads,
+        )
+        return prepare_source(source, place, progress, work.cancel)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from models.api import Cancel, EngineError, Preparer, Progress
-from models.templates.store import read_manifest
-from models.templates.writer import TemplateWriter, content_hash, damaged_files, template_lock
+from models.templates.cache import Prepared, describe, intact
+from models.templates.framing import box_alpha
+from models.templates.writer import TemplateWriter, content_hash, template_lock
 from models.warp.preparer import WarpPreparer
 
 ARTWORK_VERSION = "3"
@@ -39,22 +37,6 @@ BUILTIN = {
 }
 
 
-class Prepared(NamedTuple):
-    """Facts on a template in place."""
-
-    id: str
-    path: Path
-    hash: str
-    kind: str
-    frames: int
-    width: int
-    height: int
-    nbytes: int
-    engines: list[str]
-    cached: bool
-    seconds: float
-
-
 def ensure_builtin(state_dir: str, template_id: str, progress: Progress, cancel: Cancel) -> Prepared:
     """The built-in template ``template_id``, drawn when it is missing, damaged or of older artwork.
 
@@ -71,7 +53,7 @@ def ensure_builtin(state_dir: str, template_id: str, progress: Progress, cancel:
     digest = content_hash(f"builtin:{template_id}:{ARTWORK_VERSION}", {"loop": LOOP}, PREPARERS)
     try:
         with template_lock(root, template_id):
-            cached = _intact(root / template_id, digest)
+            cached = intact(root / template_id, digest)
             if not cached:
                 _draw(root, template_id, artwork, digest, progress, cancel)
     except OSError as error:
@@ -79,49 +61,6 @@ def ensure_builtin(state_dir: str, template_id: str, progress: Progress, cancel:
             "FAILED", f"cannot write template {template_id} below {root}: {error}", "free space or set state_dir"
         ) from error
     return describe(root / template_id, cached=cached, seconds=time.monotonic() - began)
-
-
-def describe(path: Path, *, cached: bool, seconds: float) -> Prepared:
-    """Facts on the template in folder ``path``.
-
-    Raises:
-        EngineError: as ``read_manifest``.
-    """
-    manifest = read_manifest(path)
-    nbytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Prepared(
-        manifest["id"],
-        path,
-        manifest["hash"],
-        manifest["kind"],
-        manifest["frames"],
-        manifest["width"],
-        manifest["height"],
-        nbytes,
-        list(manifest["engines"]),
-        cached,
-        seconds,
-    )
-
-
-def _intact(path: Path, digest: str) -> bool:
-    try:
-        return bool(read_manifest(path)["hash"] == digest) and not damaged_files(path)
-    except EngineError:
-        return False
-
-
-def box_alpha(size: int) -> NDArray[np.uint8]:
-    """How much of a square crop is pasted: the lower face, feathered on all sides, 0 on the border."""
-    mask = np.zeros((size, size), np.float32)
-    side, top, bottom = (round(size * share) for share in (0.085, 0.40, 0.055))
-    mask[top : size - bottom, side : size - side] = 1
-    blur = size * 0.026
-    soft = np.asarray(cv2.GaussianBlur(mask, (0, 0), blur, borderType=cv2.BORDER_CONSTANT))
-    alpha: NDArray[np.uint8] = np.clip(soft * 255 + 0.5, 0, 255).astype(np.uint8)
-    alpha[[0, -1], :] = 0
-    alpha[:, [0, -1]] = 0
-    return alpha
 
 
 def _draw(root: Path, template_id: str, artwork: Artwork, digest: str, progress: Progress, cancel: Cancel) -> None:

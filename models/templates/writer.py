@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -28,8 +29,10 @@ from models.templates.store import MANIFEST_VERSION, map_template, read_manifest
 LOOP_MULTIPLE = 8
 """A template's length is a multiple of the quantum (design 3)."""
 HASH_CHUNK = 1 << 20
-_PART = ".part-"
+PART = ".part-"
+"""Marks a folder in the making; followed by random hex digits."""
 _OLD = ".old-"
+_LEFTOVER = re.compile(r"\.([A-Za-z0-9_-]{1,64})\.(?:part|old)-[0-9a-f]+")
 
 
 def content_hash(source: str, parameters: dict[str, Any], preparers: Sequence[Preparer]) -> str:
@@ -64,22 +67,52 @@ def damaged_files(path: Path) -> list[str]:
 
 
 @contextmanager
-def template_lock(root: Path, template_id: str) -> Iterator[None]:
-    """Hold the lock of one template id, across processes; released by the kernel when its holder dies."""
+def template_lock(root: Path, template_id: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of one template id, across processes; released by the kernel when its holder dies.
+
+    Yields whether it is held: always, unless ``wait`` is false and another process holds it.
+    """
     root.mkdir(parents=True, exist_ok=True)
     handle = os.open(root / f".{template_id}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
     finally:
         os.close(handle)
 
 
-def sweep(root: Path, template_id: str) -> None:
-    """Remove what a killed writer of ``template_id`` left. Call with its lock held."""
-    for mark in (_PART, _OLD):
-        for leftover in root.glob(f".{template_id}{mark}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+@contextmanager
+def scratch_folder(root: Path, template_id: str) -> Iterator[Path]:
+    """A hidden folder for what is needed only meanwhile. Call with the lock held: ``sweep`` removes it too."""
+    folder = root / f".{template_id}{PART}{secrets.token_hex(4)}"
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_all(root: Path) -> int:
+    """Remove what killed processes left of any template, unless one is at work on it; returns how many."""
+    names = {match[1] for path in root.glob(".*") if path.is_dir() and (match := _LEFTOVER.fullmatch(path.name))}
+    swept = 0
+    for name in sorted(names):
+        with template_lock(root, name, wait=False) as held:
+            if held:
+                swept += sweep(root, name)
+    return swept
+
+
+def sweep(root: Path, template_id: str) -> int:
+    """Remove what a killed writer of ``template_id`` left; returns how many. Call with its lock held."""
+    leftovers = [path for mark in (PART, _OLD) for path in root.glob(f".{template_id}{mark}*")]
+    for leftover in leftovers:
+        shutil.rmtree(leftover, ignore_errors=True)
+    return len(leftovers)
 
 
 class TemplateWriter:
@@ -118,7 +151,7 @@ class TemplateWriter:
         self._valid: list[bool] = []
         self._digests: dict[str, Any] = {}
         self._files: dict[str, BinaryIO] = {}
-        self._part = root / f".{template_id}{_PART}{secrets.token_hex(4)}"
+        self._part = root / f".{template_id}{PART}{secrets.token_hex(4)}"
 
     def __enter__(self) -> Self:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -148,13 +181,31 @@ class TemplateWriter:
             raise EngineError("INVALID_ARGUMENT", f"frame is {frame.shape}, the template {(height, width, 3)}")
         x0, y0 = origin
         x1, y1 = x0 + self.box[0], y0 + self.box[1]
-        if x0 % 2 or y0 % 2 or min(x0, y0) < 0 or x1 > width or y1 > height:
+        self.add_i420(bgr_to_i420(frame), np.ascontiguousarray(frame[y0:y1, x0:x1]), origin, valid=valid)
+
+    def add_i420(
+        self, frame: NDArray[np.uint8], roi: NDArray[np.uint8], origin: tuple[int, int], *, valid: bool = True
+    ) -> None:
+        """Append a frame that is I420 already.
+
+        Args:
+            frame: u8 ``[height * 3 / 2, width]``, contiguous, BT.709 limited.
+            roi: the same picture in the box: u8 BGR ``[box height, box width, 3]``, contiguous.
+            origin: as for ``add``.
+            valid: as for ``add``.
+        """
+        width, height = self.size
+        box_w, box_h = self.box
+        x0, y0 = origin
+        if x0 % 2 or y0 % 2 or min(x0, y0) < 0 or x0 + box_w > width or y0 + box_h > height:
             raise EngineError(
-                "INVALID_ARGUMENT", f"box {(x0, y0, x1, y1)} is odd or leaves the {width}x{height} frame"
+                "INVALID_ARGUMENT", f"box {box_w}x{box_h} at {origin} is odd or leaves the {width}x{height} frame"
             )
-        self._append("frames.i420", bgr_to_i420(frame))
-        self._append("roi.bgr", np.ascontiguousarray(frame[y0:y1, x0:x1]))
-        self._boxes.append((x0, y0, x1, y1))
+        if frame.shape != (height * 3 // 2, width) or roi.shape != (box_h, box_w, 3):
+            raise EngineError("INVALID_ARGUMENT", f"frame {frame.shape} or box {roi.shape} of another size")
+        self._append("frames.i420", frame)
+        self._append("roi.bgr", roi)
+        self._boxes.append((x0, y0, x0 + box_w, y0 + box_h))
         self._valid.append(valid)
 
     def save(self, name: str, array: NDArray[Any]) -> None:
@@ -193,7 +244,7 @@ class TemplateWriter:
         manifest["files"] = self._hash_files()
         _write_synced(self._part / "manifest.json", json.dumps(manifest, indent=1).encode())
         _refuse_cancelled(cancel, self.id)
-        return self._publish()
+        return publish(self.root, self.id, self._part)
 
     def _manifest(self, engines: list[str]) -> dict[str, Any]:
         return {
@@ -218,14 +269,16 @@ class TemplateWriter:
                 found[name] = streamed.hexdigest() if streamed is not None else file_sha256(path)
         return found
 
-    def _publish(self) -> Path:
-        target = self.root / self.id
-        if target.exists():
-            os.rename(target, self.root / f".{self.id}{_OLD}{secrets.token_hex(4)}")
-        os.rename(self._part, target)
-        _sync_folder(self.root)
-        sweep(self.root, self.id)
-        return target
+
+def publish(root: Path, template_id: str, part: Path) -> Path:
+    """Give the finished folder ``part`` the template's name; an older one goes. Call with the lock held."""
+    target = root / template_id
+    if target.exists():
+        os.rename(target, root / f".{template_id}{_OLD}{secrets.token_hex(4)}")
+    os.rename(part, target)
+    _sync_folder(root)
+    sweep(root, template_id)
+    return target
 
 
 def _refuse_cancelled(cancel: Cancel, template_id: str) -> None:

@@ -1,0 +1,81 @@
+"""Numbers read off the 468 points of a face mesh. Pure.
+
+Indices are those of the published mesh topology (canonical_face_model of mediapipe); "left" and "right" are
+sides of the picture.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.floating[Any]]
+"""``[468 or more, 2 or 3]``, pixels."""
+
+OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
+    149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+"""The outline of the face, closed, from the middle of the forehead clockwise."""
+LIPS_UPPER_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
+LIPS_UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+LIPS_LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+LIPS_LOWER_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
+"""Corner to corner, left to right."""
+LEFT_EYE_UPPER = (33, 246, 161, 160, 159, 158, 157, 173, 133)
+LEFT_EYE_LOWER = (33, 7, 163, 144, 145, 153, 154, 155, 133)
+RIGHT_EYE_UPPER = (362, 398, 384, 385, 386, 387, 388, 466, 263)
+RIGHT_EYE_LOWER = (362, 382, 381, 380, 374, 373, 390, 249, 263)
+"""Lids, left to right."""
+LEFT_BROW = (46, 53, 52, 65, 55)
+RIGHT_BROW = (285, 295, 282, 283, 276)
+"""Lower edges of the brows, left to right."""
+NOSE_TIP, NOSE_BASE, CHIN, FOREHEAD = 1, 2, 152, 10
+LEFT_CHEEK, RIGHT_CHEEK = 234, 454
+LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 33, 263
+
+
+def lip_gap(points: Points) -> float:
+    """Opening of the mouth: mean distance of the inner lips over their middle three columns, pixels."""
+    upper = points[[82, 13, 312], :2]
+    lower = points[[87, 14, 317], :2]
+    return float(np.linalg.norm(lower - upper, axis=1).mean())
+
+
+def lip_width(points: Points) -> float:
+    """Width of the mouth: distance of its outer corners, pixels."""
+    return float(np.linalg.norm(points[291, :2] - points[61, :2]))
+
+
+def eye_gap(points: Points) -> float:
+    """Opening of the eyes: mean distance of the lids over both eyes' middles, pixels."""
+    upper = points[[160, 159, 158, 385, 386, 387], :2]
+    lower = points[[144, 145, 153, 380, 374, 373], :2]
+    return float(np.linalg.norm(lower - upper, axis=1).mean())
+
+
+def face_width(points: Points) -> float:
+    """Distance of the outer corners of the face at the height of the ears, pixels; grows less when it turns."""
+    return float(np.linalg.norm(points[RIGHT_CHEEK, :3] - points[LEFT_CHEEK, :3]))
+
+
+def eye_line(points: Points) -> NDArray[np.float64]:
+    """The point between the eyes: ``[2]``."""
+    return np.asarray(points[[LEFT_EYE_OUTER, 133, 362, RIGHT_EYE_OUTER], :2].mean(axis=0), np.float64)
+
+
+def yaw_degrees(points: Points) -> float:
+    """How far the face is turned to its side, degrees; 0 looks at the camera. Needs z: ``[468, 3]``.
+
+    Angle of the line from cheek to cheek and of the line between the outer eye corners against the picture.
+    """
+    across = (points[RIGHT_CHEEK] - points[LEFT_CHEEK]) + (points[RIGHT_EYE_OUTER] - points[LEFT_EYE_OUTER])
+    return float(np.degrees(np.arctan2(across[2], np.hypot(across[0], across[1]))))
+
+
+def roll_degrees(points: Points) -> float:
+    """How far the head leans, degrees, clockwise."""
+    across = points[RIGHT_EYE_OUTER] - points[LEFT_EYE_OUTER]
+    return float(np.degrees(np.arctan2(across[1], across[0])))

@@ -1,0 +1,145 @@
+"""Which faces can become a template, and why the others cannot. Pure policy on landmarks and pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.landmarks import measure
+from models.landmarks.faces import Face
+
+U8 = NDArray[np.uint8]
+
+MIN_FACE = 64
+"""Pixels from cheek to cheek; below, a mouth has too few pixels to move."""
+RIVAL = 0.6
+"""Another face of this share of the largest one's width or more leaves open who is meant."""
+MAX_YAW = 32.0
+"""Degrees to the side."""
+MIN_PRESENCE = 0.5
+MAX_OUTSIDE = 0.03
+"""How far the face's outline may lie outside the picture, in widths of the face."""
+MAX_BLUR = 0.76
+"""Of ``blur``. Sharp portraits have 0.42 to 0.52; one blurred by sigma = a 55th of the face's width has this."""
+BLUR_SIDE = 160
+FPS = 25
+
+
+class Fault(NamedTuple):
+    """Why a frame cannot be used; ``kind`` tells runs of frames apart."""
+
+    kind: str
+    fact: str
+    hint: str
+
+
+def blur(bgr: U8, face: Face) -> float:
+    """How blurred a face is, 0 (sharp) to 1.
+
+    Compares the differences between neighbouring pixels with those of the same picture blurred once more
+    ("The Blur Effect", Crete et al., SPIE 2007), over the face scaled to one size.
+    """
+    x0, y0, x1, y1 = (int(v) for v in face.box)
+    height, width = bgr.shape[:2]
+    part = bgr[max(y0, 0) : min(y1, height), max(x0, 0) : min(x1, width)]
+    if min(part.shape[:2]) < 8:
+        return 1.0
+    grey = cv2.cvtColor(part, cv2.COLOR_BGR2GRAY)
+    scale = BLUR_SIDE / max(grey.shape)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=method).astype(np.float32)
+    worst = 0.0
+    for axis in (0, 1):
+        kernel = (1, 11) if axis == 0 else (11, 1)
+        again = cv2.blur(grey, kernel)
+        sharp = np.abs(np.diff(grey, axis=axis))
+        soft = np.abs(np.diff(again, axis=axis))
+        total = float(sharp.sum())
+        lost = float(np.maximum(sharp - soft, 0).sum())
+        worst = max(worst, (total - lost) / total if total > 0 else 1.0)
+    return worst
+
+
+def choose(faces: Sequence[Face], bgr: U8, *, sharpness: bool = True) -> Face | Fault:
+    """The one face that is meant, or what stands against it.
+
+    Args:
+        faces: all faces of the picture, the largest first.
+        bgr: the picture, u8 ``[H, W, 3]``.
+        sharpness: whether to measure blur.
+    """
+    if not faces:
+        return Fault("none", "no face was found", "use a picture in which one face looks at the camera")
+    widths = [float(face.box[2] - face.box[0]) for face in faces]
+    rivals = [w for w, face in zip(widths, faces, strict=True) if w >= RIVAL * widths[0] and _is_face(face)]
+    if len(rivals) > 1:
+        return Fault("several", f"{len(rivals)} faces of similar size were found", "crop it to one person")
+    face = faces[0]
+    fault = _view(face, bgr)
+    if fault is None and sharpness:
+        amount = blur(bgr, face)
+        if amount > MAX_BLUR:
+            fault = Fault(
+                "blurred", f"the face is blurred ({amount:.2f}; the limit is {MAX_BLUR})", "use a sharper picture"
+            )
+    return fault or face
+
+
+def _is_face(face: Face) -> bool:
+    return face.presence >= MIN_PRESENCE
+
+
+def _view(face: Face, bgr: U8) -> Fault | None:
+    """Faults of size and direction."""
+    height, width = bgr.shape[:2]
+    wide = measure.face_width(face.points)
+    if wide < MIN_FACE:
+        return Fault(
+            "small", f"the face is {wide:.0f} pixels wide; at least {MIN_FACE} are needed", "move closer or crop"
+        )
+    outline = face.points[list(measure.OVAL), :2]
+    outside = max(
+        -float(outline.min()), float(outline[:, 0].max()) - (width - 1), float(outline[:, 1].max()) - (height - 1)
+    )
+    if outside > MAX_OUTSIDE * wide:
+        return Fault("cut", "the face is cut off by the picture's border", "leave room around the whole face")
+    yaw = abs(measure.yaw_degrees(face.points))
+    if yaw > MAX_YAW or not _is_face(face):
+        turned = f"is turned {yaw:.0f} degrees to the side" if yaw > MAX_YAW else "is turned away or covered"
+        return Fault("side", f"the face {turned}; the limit is {MAX_YAW:.0f}", "look at the camera")
+    return None
+
+
+class Run(NamedTuple):
+    """Frames ``first`` to ``last`` have the same fault."""
+
+    first: int
+    last: int
+    fault: Fault
+
+
+def runs(faults: Sequence[Fault | None]) -> list[Run]:
+    """Neighbouring frames of one kind of fault, in order."""
+    found: list[Run] = []
+    for n, fault in enumerate(faults):
+        if fault is None:
+            continue
+        if found and found[-1].last == n - 1 and found[-1].fault.kind == fault.kind:
+            found[-1] = found[-1]._replace(last=n)
+        else:
+            found.append(Run(n, n, fault))
+    return found
+
+
+def describe(found: Sequence[Run], limit: int = 4) -> str:
+    """Frame ranges for a message: ``frames 10-42 (0.40-1.72 s): no face was found; ...``."""
+    parts = []
+    for run in found[:limit]:
+        span = f"frame {run.first}" if run.first == run.last else f"frames {run.first}-{run.last}"
+        parts.append(f"{span} ({run.first / FPS:.2f}-{(run.last + 1) / FPS:.2f} s): {run.fault.fact}")
+    more = len(found) - limit
+    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")

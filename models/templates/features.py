@@ -1,0 +1,230 @@
+"""Warps of a face's features within a photo: lids that close, lips that meet. The photo's own pixels only.
+
+Every warp is looked up backwards along the feature's own cross direction ``t`` (down the face), as a function
+of the place ``s`` along it, so a leaning head is no special case.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.landmarks import measure
+
+F32 = NDArray[np.floating[Any]]
+U8 = NDArray[np.uint8]
+UPPER_SHARE = 0.86
+"""How much of a blink the upper lid makes."""
+LASH = 0.16
+"""Height of the lashes that move with the upper lid, in heights of the open eye."""
+MEET = 0.35
+"""Where lips meet, from the upper (0) to the lower (1)."""
+
+
+class Frame(NamedTuple):
+    """Coordinates along a feature: ``origin + s * along + t * down``, pixels."""
+
+    origin: F32
+    along: F32
+    down: F32
+
+    def local(self, points: F32) -> F32:
+        """``[n, 2]`` pixels to ``[n, 2]`` (s, t)."""
+        offset = points - self.origin
+        return np.stack([offset @ self.along, offset @ self.down], axis=-1)
+
+    def grid(self, x0: int, y0: int, x1: int, y1: int) -> tuple[F32, F32, F32, F32]:
+        """x, y, s and t of every pixel of a window."""
+        y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
+        dx, dy = x - np.float32(self.origin[0]), y - np.float32(self.origin[1])
+        ax, ay = (np.float32(v) for v in self.along)
+        bx, by = (np.float32(v) for v in self.down)
+        return x, y, dx * ax + dy * ay, dx * bx + dy * by
+
+
+def frame_between(left: F32, right: F32) -> Frame:
+    """The frame whose s axis runs from ``left`` to ``right``."""
+    along = (right - left) / max(float(np.linalg.norm(right - left)), 1e-6)
+    return Frame(np.asarray(left, np.float64), along, np.array([-along[1], along[0]]))
+
+
+class Curve:
+    """A feature's edge: t as a smooth function of s, constant beyond its ends."""
+
+    def __init__(self, local: F32) -> None:
+        order = np.argsort(local[:, 0])
+        self._s, self._t = local[order, 0], local[order, 1]
+
+    def __call__(self, s: F32) -> F32:
+        """t at every ``s``."""
+        fine = np.linspace(self._s[0], self._s[-1], 65)
+        t = np.interp(fine, self._s, self._t)
+        for _ in range(6):  # rounds the corners of the polyline, keeps its ends
+            t[1:-1] = (t[:-2] + 2 * t[1:-1] + t[2:]) / 4
+        return np.asarray(np.interp(s, fine, t), np.float32)
+
+
+def _smooth(value: F32 | float) -> F32:
+    t = np.clip(value, 0, 1)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
+
+
+def _window(points: F32, reach: float, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    low = np.floor(points.min(axis=0) - reach).astype(int)
+    high = np.ceil(points.max(axis=0) + reach).astype(int) + 1
+    return max(int(low[0]), 0), max(int(low[1]), 0), min(int(high[0]), shape[1]), min(int(high[1]), shape[0])
+
+
+def _look_up(picture: U8, window: tuple[int, int, int, int], x: F32, y: F32, frame: Frame, shift: F32) -> F32:
+    """The picture at (x, y) moved by ``shift`` down the face, f32."""
+    map_x = np.asarray(x + shift * np.float32(frame.down[0]), np.float32)
+    map_y = np.asarray(y + shift * np.float32(frame.down[1]), np.float32)
+    found = cv2.remap(picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found, np.float32)
+
+
+def close_eyes(picture: U8, points: F32, amount: float) -> None:
+    """Close both eyes of ``picture`` in place.
+
+    Args:
+        picture: u8 BGR ``[H, W, 3]``.
+        points: ``[468, 2]``, its pixels.
+        amount: 0 as they are, 1 closed.
+    """
+    for upper, lower, brow in (
+        (measure.LEFT_EYE_UPPER, measure.LEFT_EYE_LOWER, measure.LEFT_BROW),
+        (measure.RIGHT_EYE_UPPER, measure.RIGHT_EYE_LOWER, measure.RIGHT_BROW),
+    ):
+        _close_eye(picture, points[list(upper)], points[list(lower)], points[list(brow)], amount)
+
+
+def _close_eye(picture: U8, upper: F32, lower: F32, brow: F32, amount: float) -> None:
+    frame = frame_between(upper[0], upper[-1])
+    lid, under = Curve(frame.local(upper)), Curve(frame.local(lower))
+    width = float(np.linalg.norm(upper[-1] - upper[0]))
+    window = _window(np.vstack([upper, lower]), 0.75 * width, picture.shape)
+    x, y, s, t = frame.grid(*window)
+    u, low = lid(s), under(s)
+    inside = _smooth(s / (0.06 * width)) * _smooth((width - s) / (0.06 * width))
+    height = np.maximum(low - u, 0) * inside
+    tall = float(height.max(initial=0.0))
+    if tall < 1:
+        return
+    meet = u + UPPER_SHARE * height
+    drop = np.asarray(amount * (meet - u), np.float32)
+    rise = np.asarray(amount * (1 - UPPER_SHARE) * height, np.float32)
+
+    # The skin of the lid stretches between the brow and the lashes; the lashes keep their shape.
+    brow_t = float(frame.local(brow)[:, 1].mean())
+    top = np.minimum(np.float32(max(brow_t * 0.8, -0.55 * width)), u - np.float32(0.5 * tall))
+    edge = u + drop
+    stretch = np.clip((t - top) / np.maximum(edge - 0.12 * tall - top, 0.5), 0, 1)
+    shut = _look_up(picture, window, x, y, frame, -drop * stretch**1.35)
+    bottom = low + np.float32(0.8 * tall)
+    pull = np.clip((bottom - t) / np.maximum(bottom - (low - rise), 0.5), 0, 1)
+    raised = _look_up(picture, window, x, y, frame, rise * _smooth(pull))
+
+    # The fold and the shadow above an open eye flatten out: most of the lid has the skin of its surroundings.
+    x0, y0, x1, y1 = window
+    fold = np.maximum(0.55 * height, 0.22 * tall * inside)
+    eye = (t > u - fold) & (t < low + 0.30 * height + 0.1 * tall) & (inside > 0)
+    skin = _skin(picture[y0:y1, x0:x1], eye)
+    flat = _smooth((t - (u - fold)) / np.maximum(fold + 0.3 * drop, 1)) * inside * np.minimum(1, 1.4 * amount)
+    shut += (skin - shut) * (0.86 * flat)[..., None]
+
+    out = picture[y0:y1, x0:x1].astype(np.float32)
+    out += (raised - out) * np.clip(t - (low - rise) + 0.5, 0, 1)[..., None]
+    lash = np.maximum(LASH * height, 0.5)
+    over = _smooth((edge + lash - t) / lash) * (t > top)
+    out += (shut - out) * np.where(drop > 0, over, 0)[..., None]
+    # Where the eye's corners were dark, the lower lid is skin when the lids have met.
+    under_lid = _smooth((t - edge) / np.maximum(0.1 * tall, 1)) * _smooth((low + 0.25 * tall - t) / (0.35 * tall))
+    out += (skin - out) * (0.8 * under_lid * inside * _smooth((amount - 0.6) / 0.4))[..., None]
+    # A closed lid curves away from the light; its lashes lie as one dark line where the lids meet.
+    arch = np.clip(height / (0.45 * tall), 0, 1)
+    line = np.exp(-0.5 * ((t - edge - 0.04 * tall) / np.float32(0.032 * width)) ** 2) * arch
+    dome = _smooth((t - (u - fold)) / np.maximum(edge - u + fold, 1)) * (t < edge + lash) * arch
+    out *= (1 - amount * (0.50 * line + 0.06 * dome))[..., None]
+    picture[y0:y1, x0:x1] = np.clip(out + 0.5, 0, 255).astype(np.uint8)
+
+
+SKIN_SIDE = 48
+"""Width of the picture in which the skin over an eye is filled in; it has no detail to lose."""
+
+
+def _skin(window: U8, eye: NDArray[np.bool_]) -> F32:
+    """The window with the eye filled in from the skin around it, smoothed: f32."""
+    height, width = eye.shape
+    size = (SKIN_SIDE, max(8, round(height * SKIN_SIDE / width)))
+    small = cv2.resize(window, size, interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(eye.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA)
+    filled = cv2.inpaint(small, (mask > 8).astype(np.uint8), 4, cv2.INPAINT_TELEA)
+    soft = cv2.GaussianBlur(filled, (0, 0), 1.6)
+    return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def close_mouth(picture: U8, points: F32) -> F32:
+    """Make the lips of ``picture`` meet, in place; returns ``points`` with the lips where they are now.
+
+    An engine that moves a photo's own lips starts from a closed mouth: what is open at rest cannot be closed
+    on m, b and p.
+
+    Args:
+        picture: u8 BGR ``[H, W, 3]``.
+        points: ``[468, 2]``, its pixels.
+    """
+    frame = frame_between(points[61], points[291])
+    upper = Curve(frame.local(points[list(measure.LIPS_UPPER_INNER)]))
+    lower = Curve(frame.local(points[list(measure.LIPS_LOWER_INNER)]))
+    top_out = Curve(frame.local(points[list(measure.LIPS_UPPER_OUTER)]))
+    low_out = Curve(frame.local(points[list(measure.LIPS_LOWER_OUTER)]))
+    nose, chin = frame.local(points[[measure.NOSE_BASE, measure.CHIN]])[:, 1]
+    width = float(np.linalg.norm(points[291] - points[61]))
+    ends = frame.local(points[[78, 308]])[:, 0]
+
+    def opening(s: F32) -> F32:
+        span = _smooth((s - ends[0]) / (0.06 * width)) * _smooth((ends[1] - s) / (0.06 * width))
+        return np.asarray(np.maximum(lower(s) - upper(s), 0) * span, np.float32)
+
+    def shifts(s: F32, t: F32) -> tuple[F32, F32]:
+        """How far what is at (s, t) after closing came down (upper half) and up (lower half)."""
+        gap = opening(s)
+        down = MEET * gap * _smooth((t - nose) / np.maximum(top_out(s) - nose, 1))
+        up = (1 - MEET) * gap * _smooth((chin + 0.1 * width - t) / np.maximum(chin + 0.1 * width - low_out(s), 1))
+        return down, up
+
+    window = _window(points[list(measure.LIPS_UPPER_OUTER + measure.LIPS_LOWER_OUTER)], 0.9 * width, picture.shape)
+    x, y, s, t = frame.grid(*window)
+    gap = opening(s)
+    tall = float(gap.max(initial=0.0))
+    if tall < 1:
+        return points
+    meet = upper(s) + MEET * gap
+    down, up = shifts(s, t)
+    above = _look_up(picture, window, x, y, frame, -down)
+    below = _look_up(picture, window, x, y, frame, up)
+    out = above + (below - above) * np.clip(t - meet + 0.5, 0, 1)[..., None]
+    seam = np.exp(-0.5 * ((t - meet) / np.float32(0.018 * width)) ** 2) * np.clip(gap / (0.3 * tall), 0, 1)
+    out *= (1 - 0.42 * seam)[..., None]
+    x0, y0, x1, y1 = window
+    picture[y0:y1, x0:x1] = np.clip(out + 0.5, 0, 255).astype(np.uint8)
+    return _closed_points(points, frame, opening, upper)
+
+
+def _closed_points(points: F32, frame: Frame, opening: Any, upper: Curve) -> F32:
+    moved = points.copy()
+    for indices, share in (
+        (measure.LIPS_UPPER_OUTER, MEET), (measure.LIPS_UPPER_INNER, MEET),
+        (measure.LIPS_LOWER_INNER, MEET - 1), (measure.LIPS_LOWER_OUTER, MEET - 1),
+    ):  # fmt: skip
+        rows = list(indices)
+        s = frame.local(points[rows])[:, 0]
+        moved[rows] += (share * opening(s))[:, None] * frame.down
+    inner = list(measure.LIPS_UPPER_INNER[1:-1])
+    under = list(measure.LIPS_LOWER_INNER[1:-1])
+    middle = (moved[inner] + moved[under]) / 2
+    moved[inner], moved[under] = middle, middle
+    return moved

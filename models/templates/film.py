@@ -1,0 +1,203 @@
+"""A video becomes a template: a track of the face through it, and a loop that plays it there and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.api import FPS, Cancel, EngineError, Progress
+from models.landmarks import measure
+from models.landmarks.faces import Face, Landmarker, landmarker
+from models.media.paste import bgr_to_i420
+from models.templates import framing
+from models.templates.canvas import Box, read_bgr, write_bgr
+from models.templates.checks import Fault, choose, describe, runs
+from models.templates.features import close_mouth
+from models.templates.video import frames, open_film
+from models.templates.work import BOX_MAX, SIDE_MAX, Source, Workplace, refuse_cancelled, refuse_full_disk
+from models.templates.writer import TemplateWriter, scratch_folder
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+MIN_FRAMES = 13
+"""About half a second; shorter is a photo."""
+GAP_FRAMES = 5
+"""A run of so many frames without a usable face is bridged."""
+GAP_SHARE = 0.06
+"""Of all frames that may be bridged."""
+MESH_SIGMA = 1.0
+BOX_SIGMA = 5.0
+"""Smoothing in frames: of the points, and of the box, which a viewer must not see tremble."""
+JUMP = 0.5
+"""Widths of the face that it may move between two frames; more is a cut to another scene."""
+OPEN_MOUTH = 0.035
+"""Opening of the mouth in widths of the mouth above which lips are made to meet."""
+
+
+class Track(NamedTuple):
+    """A video read to its end."""
+
+    size: tuple[int, int]
+    meshes: F32
+    """``[N, 468, 2]``, pixels, smooth in time."""
+    valid: NDArray[np.bool_]
+
+
+def prepare_film(
+    source: Source, file: BinaryIO, digest: str, place: Workplace, progress: Progress, cancel: Cancel
+) -> None:
+    """Make the template of the video in ``file``. Call with the lock of the id held.
+
+    Raises:
+        EngineError: as ``make.prepare_source``.
+    """
+    with scratch_folder(place.root, source.template_id) as folder:
+        raw = folder / "frames"
+        with open_film(file, place.max_video_s, place.threads) as film:
+            models = landmarker(place.weights_dir, progress, cancel)
+            reader = _Reader(models, place, progress, cancel, film.expected)
+            with raw.open("wb") as out:
+                for picture in frames(film, SIDE_MAX, place.max_video_s):
+                    reader.take(picture, out)
+        _write(source, raw, reader.track(), digest, place, progress, cancel)
+
+
+class _Reader:
+    """Looks for the face in every frame and keeps the frames on disk."""
+
+    def __init__(
+        self, models: Landmarker, place: Workplace, progress: Progress, cancel: Cancel, expected: int
+    ) -> None:
+        self._models, self._place = models, place
+        self._progress, self._cancel = progress, cancel
+        self._expected = expected
+        self._size = (0, 0)
+        self._found: list[Face | Fault] = []
+
+    def take(self, picture: U8, out: BinaryIO) -> None:
+        """The next frame: u8 BGR ``[H, W, 3]``, all of one size."""
+        refuse_cancelled(self._cancel)
+        if not self._found:
+            self._begin(picture)
+        if (picture.shape[1], picture.shape[0]) != self._size:
+            picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), np.uint8)
+        self._found.append(choose(self._models.faces(picture), picture))
+        out.write(bgr_to_i420(picture).data)
+        count = len(self._found)
+        if count % 8 == 0:
+            self._progress("faces", count, max(self._expected, count))
+
+    def _begin(self, picture: U8) -> None:
+        """The first frame decides the size: a face that fills more than a crop can hold is scaled down."""
+        height, width = picture.shape[:2]
+        face = choose(self._models.faces(picture), picture)
+        scale = 1.0
+        if isinstance(face, Face):
+            scale = min(1.0, BOX_MAX / framing.box_side(face.points[None], (1 << 20, 1 << 20)))
+        self._size = (2 * round(width * scale / 2), 2 * round(height * scale / 2))
+        need = 3 * max(self._expected, MIN_FRAMES)  # the frames, and the loop there and back
+        refuse_full_disk(self._place.root, need, self._size, min(BOX_MAX, *self._size))
+
+    def track(self) -> Track:
+        """All frames read.
+
+        Raises:
+            EngineError: INVALID_ARGUMENT, naming the frames that cannot be used.
+        """
+        count = len(self._found)
+        if count < MIN_FRAMES:
+            raise EngineError(
+                "INVALID_ARGUMENT",
+                f"the video has {count} frames at {FPS} frames/s; at least {MIN_FRAMES} are needed",
+                "send a longer one, or a photo",
+            )
+        refuse_faults(self._found)
+        valid = np.array([isinstance(one, Face) for one in self._found])
+        where = np.flatnonzero(valid)
+        known = np.stack([one.points[:, :2] for one in self._found if isinstance(one, Face)])
+        refuse_cuts(known, where)
+        flat = known.reshape(len(known), -1)
+        every = np.arange(count)
+        full = np.stack([np.interp(every, where, column) for column in flat.T], axis=1)
+        meshes = framing.smooth_in_time(full.reshape(count, -1, 2), MESH_SIGMA)
+        return Track(self._size, meshes, valid)
+
+
+def refuse_faults(found: Sequence[Face | Fault]) -> None:
+    """Raise unless the frames without a usable face are few and far between."""
+    faults = [one if isinstance(one, Fault) else None for one in found]
+    bad = runs(faults)
+    longest = max((run.last - run.first + 1 for run in bad), default=0)
+    missing = sum(fault is not None for fault in faults)
+    if longest <= GAP_FRAMES and missing <= max(1, GAP_SHARE * len(found)):
+        return
+    raise EngineError(
+        "INVALID_ARGUMENT",
+        f"this video cannot be used, {missing} of {len(found)} frames are at fault: {describe(bad)}",
+        bad[0].fault.hint,
+    )
+
+
+def refuse_cuts(meshes: F32, where: NDArray[np.intp]) -> None:
+    """Raise where the face jumps: the picture was cut to another scene."""
+    centres = meshes.mean(axis=1)
+    widths = np.linalg.norm(meshes[:, measure.RIGHT_CHEEK] - meshes[:, measure.LEFT_CHEEK], axis=1)
+    moved = np.linalg.norm(np.diff(centres, axis=0), axis=1) / widths[:-1] / np.diff(where)
+    cuts = np.flatnonzero(moved > JUMP)
+    if len(cuts):
+        at = int(where[cuts[0] + 1])
+        raise EngineError(
+            "INVALID_ARGUMENT",
+            f"this video cannot be used: at frame {at} ({at / FPS:.2f} s) the face jumps, as at a cut",
+            "send one shot without cuts",
+        )
+
+
+def loop_length(frames_read: int) -> int:
+    """How many frames to use, so that there and back (2N - 2) is a multiple of the quantum of 8."""
+    return (frames_read - 1) // 4 * 4 + 1
+
+
+def _write(
+    source: Source, raw: Path, track: Track, digest: str, place: Workplace, progress: Progress, cancel: Cancel
+) -> None:
+    count = loop_length(len(track.meshes))
+    width, height = track.size
+    stored = np.memmap(raw, np.uint8, "r+", shape=(len(track.meshes), height * 3 // 2, width))
+    meshes = track.meshes[:count].astype(np.float64)
+    side = framing.box_side(meshes, track.size)
+    steady = framing.smooth_in_time(meshes, BOX_SIGMA)
+    origins = framing.box_origins(steady, side, track.size, source.bbox_shift)
+    order = [*range(count), *range(count - 2, 0, -1)]
+    with TemplateWriter(
+        place.root, source.template_id, "video", track.size, (side, side), framing.box_alpha(side), digest
+    ) as writer:
+        for k, n in enumerate(order):
+            refuse_cancelled(cancel)
+            x, y = (int(v) for v in origins[n])
+            box = (x, y, x + side, y + side)
+            roi = read_bgr(stored[n], box)
+            if k < count:  # on the way there; the way back finds it done
+                meshes[n] = _meet(stored[n], roi, box, meshes[n])
+            writer.add_i420(stored[n], roi, (x, y), valid=bool(track.valid[n]))
+            if k % 8 == 7:
+                progress("frames", k + 1, len(order))
+        writer.save("landmarks.npy", np.stack([framing.lip_landmarks(meshes[n]) for n in order]))
+        writer.save("mesh.npy", meshes[order].astype(np.float32))
+        writer.finish(place.preparers, progress, cancel)
+
+
+def _meet(frame: U8, roi: U8, box: Box, mesh: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Close an open mouth in ``roi`` and ``frame``; returns the mesh afterwards."""
+    if measure.lip_gap(mesh) < OPEN_MOUTH * measure.lip_width(mesh):
+        return mesh
+    corner = np.array(box[:2], np.float64)
+    closed = close_mouth(roi, mesh - corner) + corner
+    write_bgr(frame, box, roi)
+    return closed

@@ -1,0 +1,212 @@
+"""A photo or a video becomes a template: the whole way from a source to a folder in place."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import time
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.api import Cancel, EngineError, Progress
+from models.landmarks import files as landmark_files
+from models.landmarks.faces import Face, Landmarker, landmarker
+from models.templates import checks, framing
+from models.templates.builtin import LOOP
+from models.templates.cache import Prepared, adopt, describe, intact, twin
+from models.templates.canvas import Canvas
+from models.templates.film import prepare_film
+from models.templates.image import decode_photo, looks_like_image
+from models.templates.photo import PhotoAnimator
+from models.templates.work import (
+    BOX_MAX,
+    SIDE_MAX,
+    SOURCE_MAX,
+    Source,
+    Workplace,
+    refuse_cancelled,
+    refuse_full_disk,
+)
+from models.templates.writer import TemplateWriter, content_hash, template_lock
+
+U8 = NDArray[np.uint8]
+
+VERSION = "1"
+"""Raise it whenever the same source would become other pixels: older templates are then made again."""
+CONTENT_LOCKS = 64
+"""Locks by content, shared by hash: two ids of one source do the work once."""
+READ = 1 << 20
+
+
+def prepare_source(source: Source, place: Workplace, progress: Progress, cancel: Cancel) -> Prepared:
+    """The template of ``source``: as it is when it is in place, else made.
+
+    Safe against concurrent callers and against death at any moment; two callers with one source do the work
+    once, under one id or two.
+
+    Raises:
+        EngineError: INVALID_ARGUMENT when the source cannot become a template, TOO_LARGE beyond a limit,
+            NOT_FOUND when ``path`` is not there, FAILED for everything else; the message says what to do.
+    """
+    began = time.monotonic()
+    try:
+        with _open(source) as file:
+            digest = content_hash(f"source:{_sha256(file, cancel)}", _parameters(source), place.preparers)
+            with template_lock(place.root, source.template_id):
+                cached = _ensure(source, file, digest, place, progress, cancel)
+    except OSError as error:
+        raise EngineError(
+            "FAILED", f"cannot write template {source.template_id}: {error}", "free space or set state_dir"
+        ) from error
+    return describe(place.root / source.template_id, cached=cached, seconds=time.monotonic() - began)
+
+
+def _ensure(
+    source: Source, file: BinaryIO, digest: str, place: Workplace, progress: Progress, cancel: Cancel
+) -> bool:
+    """Make sure that the template is in place; returns whether no pixel had to be made."""
+    target = place.root / source.template_id
+    progress("check", 0, 1)
+    if not source.force and intact(target, digest):
+        return True
+    if source.in_use and target.exists():
+        raise EngineError(
+            "FAILED",
+            f"template {source.template_id} is shown by a session and would have to be replaced",
+            "end its sessions first, or choose another template_id",
+        )
+    with template_lock(place.root, f"content-{int(digest[:8], 16) % CONTENT_LOCKS}"):
+        same = None if source.force else twin(place.root, source.template_id, digest)
+        if same is not None:
+            with contextlib.suppress(FileNotFoundError):  # deleted since it was found
+                adopt(place.root, source.template_id, same)
+                return True
+        _make(source, file, digest, place, progress, cancel)
+    return False
+
+
+def _parameters(source: Source) -> dict[str, object]:
+    return {
+        "version": VERSION,
+        "loop": LOOP,
+        "side": SIDE_MAX,
+        "box": BOX_MAX,
+        "bbox_shift": source.bbox_shift,
+        "landmarks": sorted(landmark_files.SHA256.values()),
+    }
+
+
+def _open(source: Source) -> BinaryIO:
+    if not source.path:
+        return io.BytesIO(source.data)
+    try:
+        file = open(os.path.realpath(source.path), "rb")  # noqa: SIM115 - the caller closes it
+    except FileNotFoundError:
+        raise EngineError("NOT_FOUND", f"no file at {source.path!r}", "name one that is there") from None
+    except OSError as error:
+        raise EngineError("INVALID_ARGUMENT", f"cannot read {source.path!r}: {error.strerror}", "") from error
+    size = os.fstat(file.fileno()).st_size
+    if size > SOURCE_MAX:
+        file.close()
+        raise EngineError(
+            "TOO_LARGE", f"{source.path!r} has {size >> 20} MiB; the limit is {SOURCE_MAX >> 20}", "shorten it"
+        )
+    return file
+
+
+def _sha256(file: BinaryIO, cancel: Cancel) -> str:
+    digest = hashlib.sha256()
+    while data := file.read(READ):
+        digest.update(data)
+        refuse_cancelled(cancel)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def _make(
+    source: Source, file: BinaryIO, digest: str, place: Workplace, progress: Progress, cancel: Cancel
+) -> None:
+    progress("load", 0, 1)
+    head = file.read(16)
+    file.seek(0)
+    if looks_like_image(head):
+        picture = decode_photo(file.read())
+        models = landmarker(place.weights_dir, progress, cancel)
+        refuse_cancelled(cancel)
+        _make_photo(source, picture, digest, place, models, progress, cancel)
+    else:
+        prepare_film(source, file, digest, place, progress, cancel)
+
+
+def _make_photo(
+    source: Source,
+    picture: U8,
+    digest: str,
+    place: Workplace,
+    models: Landmarker,
+    progress: Progress,
+    cancel: Cancel,
+) -> None:
+    picture = _within(picture, SIDE_MAX)
+    progress("face", 0, 1)
+    picture, face = _fitted(picture, _the_face(picture, models))
+    animator = PhotoAnimator(picture, face.points, LOOP)
+    refuse_cancelled(cancel)
+    meshes = np.stack([animator.follow(n) for n in range(LOOP)])
+    size = (picture.shape[1], picture.shape[0])
+    side = framing.box_side(meshes, size)
+    origins = framing.box_origins(meshes, side, size, source.bbox_shift)
+    refuse_full_disk(place.root, LOOP, size, side)
+    canvas = Canvas(animator.still, animator.region)
+    alpha = framing.box_alpha(side)
+    with TemplateWriter(place.root, source.template_id, "image", size, (side, side), alpha, digest) as writer:
+        for n in range(LOOP):
+            refuse_cancelled(cancel)
+            canvas.show(animator.moved(n))
+            x, y = (int(v) for v in origins[n])
+            writer.add_i420(canvas.i420, np.ascontiguousarray(canvas.bgr[y : y + side, x : x + side]), (x, y))
+            if n % 8 == 7:
+                progress("frames", n + 1, LOOP)
+        writer.save("landmarks.npy", np.stack([framing.lip_landmarks(mesh) for mesh in meshes]))
+        writer.save("mesh.npy", meshes.astype(np.float32))
+        writer.finish(place.preparers, progress, cancel)
+
+
+def _the_face(picture: U8, models: Landmarker) -> Face:
+    found = checks.choose(models.faces(picture), picture)
+    if isinstance(found, checks.Fault):
+        raise EngineError("INVALID_ARGUMENT", f"this photo cannot be used: {found.fact}", found.hint)
+    return found
+
+
+def _within(picture: U8, side_max: int) -> U8:
+    """The picture with even sides, the longer at most ``side_max``."""
+    height, width = picture.shape[:2]
+    if min(height, width) < 2:
+        raise EngineError("INVALID_ARGUMENT", f"the picture is {width}x{height}", "send a photo")
+    scale = min(1.0, side_max / max(height, width))
+    if scale < 1:
+        size = (max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2)))
+        return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    # Odd sizes lose their last row or column rather than being resampled.
+    return np.ascontiguousarray(picture[: height & ~1, : width & ~1])
+
+
+def _fitted(picture: U8, face: Face) -> tuple[U8, Face]:
+    """Scaled down where the face fills more pixels than a crop can hold."""
+    height, width = picture.shape[:2]
+    side = framing.box_side(face.points[None], (1 << 20, 1 << 20))
+    scale = BOX_MAX / side
+    if scale >= 1:
+        return picture, face
+    size = (2 * round(width * scale / 2), 2 * round(height * scale / 2))
+    ratio = np.array([size[0] / width, size[1] / height, size[0] / width], np.float32)
+    centre = np.array([0.5, 0.5, 0], np.float32)
+    points = (face.points + centre) * ratio - centre
+    smaller = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return smaller, face._replace(points=points, box=face.box * np.tile(ratio[:2], 2))
