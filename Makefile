@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # The first of these that is Python 3.11 or newer; override with `make PYTHON=/path/to/python`.
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 python,$(shell \
 	$(p) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 GPU_TESTS := tests/gpu
 
 .PHONY: help demo test lint bench test-gpu clean
@@ -50,6 +50,9 @@ $(STAMP): pyproject.toml
 	fi
 	@echo "installing into $(VENV)/ (once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --editable '.[espeak,landmarks,dev]' || { \
-		echo "the installation failed; the lines above say why (usually: no network, or a full disk)" >&2; exit 1; }
+	@$(PIP) install --editable '.[espeak,landmarks,dev]' >$(VENV)/install.log 2>&1 || { \
+		tail -n 20 $(VENV)/install.log >&2; \
+		echo "the installation failed; the lines above say why (usually: no network, or a full disk)" >&2; \
+		exit 1; \
+	}
 	@touch $@
