@@ -99,7 +99,7 @@ class Broker:
         self._router = factory.router_bind(self.config.endpoints.control)
         self._xpub = factory.xpub_bind(self.config.endpoints.stream)
         self._links = Links(factory, ends, self._poller, self.epoch)
-        self.publisher = Publisher(self._xpub, self.boot, self.config.ring)
+        self.publisher = Publisher(self._xpub, self.boot, self.config.ring, self.config.limits.subscribers)
         for sock in (self._pull, self._members, self._router, self._xpub):
             self._poller.register(sock, zmq.POLLIN)
         self._wake, wake_up = socket.socketpair()
