@@ -16,7 +16,7 @@ import os
 
 from configs import logs
 from configs.load import ConfigError, read_resolved
-from stages.runtime import EXIT_CONFIG, Identity, Runtime
+from stages.runtime import EXIT_CONFIG, EXIT_FAILED, Identity, Runtime, report_failure
 from stages.stage import Stage
 
 STAGES = {
@@ -50,13 +50,17 @@ def main() -> int:
     options = parser.parse_args()
     try:
         config = read_resolved(options.config)
-        stage_class = _stage_class(options.name)
-        identity = Identity(options.instance, options.epoch, options.boot, options.parent)
-        stage = stage_class(config, options.instance)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
-    logs.setup(config.log, stage=stage.name, instance=options.instance, epoch=options.epoch, pid=os.getpid())
+    identity = Identity(options.instance, options.epoch, options.boot, options.parent)
+    logs.setup(config.log, stage=options.name, instance=identity.instance, epoch=identity.epoch, pid=os.getpid())
+    try:
+        stage = _stage_class(options.name)(config, identity.instance)
+    except Exception as error:  # the supervisor shows the reason, the log the stack
+        logs.get().exception("stage.broken")
+        report_failure(config, identity, options.name, f"{type(error).__name__}: {error}")
+        return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
     os.nice(stage.settings.nice)
     runtime = Runtime(stage, identity)
     code = runtime.run()

@@ -24,6 +24,7 @@ from broker.messages import AsrAudio, AsrClose, Beat, Cancel, Greeting, Hello, I
 from broker.sockets import Endpoints, SocketFactory
 from configs import logs
 from configs.load import ConfigError
+from configs.schema import Config
 from models.api import EngineError
 from stages.faults import Faults
 from stages.feed import WorkFeed
@@ -431,3 +432,14 @@ class Runtime:
         held_back = self._cooldown.ready(event)
         if held_back is not None:
             self._log.warning(event, more=held_back, **fields)
+
+
+def report_failure(config: Config, identity: Identity, stage: str, reason: str) -> None:
+    """Tell the supervisor why a stage could not even be constructed."""
+    beat = Beat(
+        src=identity.instance, ep=identity.epoch, stage=stage, pid=os.getpid(), state="loading", error=reason
+    )
+    with zmq.Context() as context:
+        health = SocketFactory(context).push_connect(Endpoints(config.runtime_dir).health, hwm=4)
+        health.send_multipart(wire.pack(beat), zmq.NOBLOCK)
+        health.close()  # the context waits for its linger

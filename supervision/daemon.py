@@ -65,7 +65,7 @@ class Supervisor:
         self._line = Line(config.runtime_dir)
         self._poller = zmq.Poller()
         self._by_fd: dict[int, Child] = {}
-        self._begun = time.monotonic()
+        self._begun = self._awake_at = time.monotonic()
         self._was_ready = False
         self._dirty = True
         self._reported = 0.0
@@ -100,7 +100,7 @@ class Supervisor:
         due = self._next_deadline()
         timeout = max(0.0, due - time.monotonic())
         ready = dict(self._poller.poll(int(timeout * 1000) + 1))
-        self._forgive_stall(due)
+        self._forgive_stall(timeout)
         if pipe.fileno() in ready:
             pipe.recv(4096)
         for message in self._line.heard():
@@ -129,9 +129,10 @@ class Supervisor:
             due = min(due, self._stop_deadline(), self._reported + 2 * CHANGE_S)
         return due
 
-    def _forgive_stall(self, due: float) -> None:
+    def _forgive_stall(self, timeout: float) -> None:
         now = time.monotonic()
-        late = now - due
+        late = now - self._awake_at - timeout
+        self._awake_at = now
         if late > STALL_BEATS * self._settings.beat_s:
             self._log.warning("supervisor.stalled", seconds=round(late, 1))
             for child in self._children.values():

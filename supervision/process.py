@@ -78,6 +78,9 @@ def sweep(group: int, known: Collection[int]) -> bool:
     """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-group, os.WNOHANG)[0]:
+            pass
     for pid in _strangers(known):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -97,17 +100,17 @@ def _strangers(known: Collection[int]) -> list[int]:
 
     They are told from anything else in this process by their session, which is not ours.
     """
-    me, session = os.getpid(), os.getsid(0)
+    session = os.getsid(0)
     found = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) in known:
-            continue
+    for task in Path("/proc/self/task").iterdir():
         try:
-            fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
-        except OSError:
+            children = (task / "children").read_text()
+        except FileNotFoundError:  # a kernel without the list: the process group alone has to do
             continue
-        if int(fields[1]) == me and int(fields[3]) != session:
-            found.append(int(entry.name))
+        for pid in map(int, children.split()):
+            with contextlib.suppress(ProcessLookupError):
+                if pid not in known and os.getsid(pid) != session:
+                    found.append(pid)
     return found
 
 

@@ -98,6 +98,13 @@ class FakePrepare(FakeStage):
     name: ClassVar[str] = "prepare"
 
 
+class UnbuiltStage(FakeStage):
+    """Cannot even be constructed."""
+
+    def __init__(self, *_: object) -> None:
+        raise ImportError("no such library")
+
+
 class ReturningStage(FakeStage):
     """Its handler ends although nobody asked it to."""
 

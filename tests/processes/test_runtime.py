@@ -232,6 +232,12 @@ def test_a_failed_load_says_why_and_whether_a_restart_can_help(
     assert process.wait(5) == code
 
 
+def test_a_stage_that_cannot_be_constructed_says_why(bench: Bench) -> None:
+    process = bench.spawn("UnbuiltStage")
+    assert bench.beat(lambda b: b.error != "").error == "ImportError: no such library"
+    assert process.wait(5) == 1
+
+
 def test_a_handler_that_ends_by_itself_ends_the_process(bench: Bench) -> None:
     assert bench.spawn("ReturningStage").wait(10) == 1
 

@@ -151,6 +151,19 @@ def test_a_frozen_stage_is_found_by_its_silence(start: Start) -> None:
     assert not alive(pid)
 
 
+def test_a_supervisor_that_was_frozen_itself_kills_nobody(start: Start) -> None:
+    daemon = start(f"{TWO} tts.0=FakeStage")
+    before = daemon.wait_idle()
+    daemon.process.send_signal(signal.SIGSTOP)
+    time.sleep(1.5)  # three times the silence that counts as a hang
+    daemon.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: bool(daemon.events("supervisor.stalled")))
+    reports = len(daemon.told())
+    wait_until(lambda: len(daemon.told()) > reports + 3)
+    assert {i: r["pid"] for i, r in daemon.rows().items()} == {i: r["pid"] for i, r in before.items()}
+    assert not daemon.events("child.hung")
+
+
 def test_a_stage_that_hangs_while_loading_is_given_its_own_limit_and_shows_its_stack(start: Start) -> None:
     daemon = start(
         "tts.0=FakeStage@load_hang",
