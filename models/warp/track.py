@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.api import FRAME_SAMPLES, FRAME_US, FUTURE_US, PAST_US, SAMPLE_RATE, Pcm, Span, SpeechWindow
+from models.warp import hearing
 from models.warp.visemes import Sound, sounds
 
 BLOCK = 480
@@ -28,6 +29,8 @@ AHEAD_BLOCKS = FUTURE_US * SAMPLE_RATE // 1_000_000 // BLOCK
 FRAME_BLOCKS = FRAME_SAMPLES // BLOCK
 CONTEXT_BLOCKS = BACK_BLOCKS + FRAME_BLOCKS + AHEAD_BLOCKS
 BACK_US = BACK_BLOCKS * 10_000
+CENTRE = BACK_BLOCKS * BLOCK + FRAME_SAMPLES // 2
+"""Sample of the context in the middle of the frame."""
 CENTRE_US = FRAME_US // 2
 
 LEAD_US, LAG_US = 95_000, 110_000
@@ -124,7 +127,7 @@ def mouth_state(context: Context) -> MouthState:
         if float(rms[middle - 3 : middle + 4].max()) > FLOOR_RMS:
             activity = max(activity, presence)
     else:
-        shape = _from_audio(context.pcm, rms)
+        shape = hearing.mouth(context.pcm, CENTRE, float(rms.max()))
     if activity <= 0:
         return REST
     free = (1 - shape.closed) * (1 - 0.75 * shape.bite)
@@ -228,60 +231,3 @@ def _hold(t: int, t0: int, t1: int) -> float:
     t1 = max(t1 - 10_000, t0 + FRAME_US)
     x = max(t0 - t, t - t1, 0) / CLOSE_RAMP_US
     return 0.0 if x >= 1 else float(0.5 + 0.5 * np.cos(np.pi * x))
-
-
-# --- from audio alone -----------------------------------------------------------------------------------------
-
-_WINDOW = 1024
-_HOPS = 14
-_HANN = np.hanning(_WINDOW)
-_HZ = np.arange(_WINDOW // 2 + 1) * SAMPLE_RATE / _WINDOW
-
-
-def _band(low: float, high: float) -> slice:
-    return slice(int(np.searchsorted(_HZ, low)), int(np.searchsorted(_HZ, high)))
-
-
-_MURMUR, _F1_LOW, _F1_HIGH = _band(100, 350), _band(200, 480), _band(560, 1150)
-_F2_LOW, _F2_HIGH, _HISS, _VOICE = _band(600, 1250), _band(1700, 3200), _band(4200, 10000), _band(100, 4000)
-
-
-def _from_audio(pcm: Pcm, rms: NDArray[np.float64]) -> Sound:
-    """A guess from band energies: first formant to gap, second to width and rounding, hiss to teeth."""
-    centre = BACK_BLOCKS * BLOCK + FRAME_SAMPLES // 2
-    weights, rows = [], []
-    for hop in range(_HOPS):
-        at = centre + (hop - 7) * BLOCK - _WINDOW // 2
-        power = np.abs(np.fft.rfft(pcm[at : at + _WINDOW] * _HANN)) ** 2 + 1e3
-        rows.append(
-            [float(power[b].sum()) for b in (_MURMUR, _F1_LOW, _F1_HIGH, _F2_LOW, _F2_HIGH, _HISS, _VOICE)]
-        )
-        weights.append(0.5 + 0.5 * np.cos(np.pi * (hop - 7) / 8))
-    weight = np.asarray(weights) / np.sum(weights)
-    murmur, f1_low, f1_high, f2_low, f2_high, hiss, voice = (np.asarray(rows) * weight[:, None]).sum(axis=0)
-    hissing = _ramp(np.log10(hiss / voice), -0.3, 0.7)
-    openness = _ramp(np.log10(f1_high / f1_low), -1.3, 0.5)
-    front = _ramp(np.log10(f2_high / f2_low), -1.5, 0.1)
-    nasal = _ramp(np.log10(murmur / (f1_high + f2_low + f2_high)), 0.75, 1.5)
-    dip = _closure_dip(rms)
-    gap = 0.20 + 0.46 * openness
-    return Sound(
-        gap * (1 - hissing) + 0.16 * hissing,
-        0.85 * front * (1 - 0.5 * openness),
-        0.9 * (1 - front) * (1 - openness) * (1 - hissing),
-        hissing,
-        0.0,
-        max(0.9 * nasal * (1 - hissing), dip * (1 - hissing)),
-    )
-
-
-def _closure_dip(rms: NDArray[np.float64]) -> float:
-    """How much mid-frame looks like the short silence of a stop between two louder sounds."""
-    middle = BACK_BLOCKS + FRAME_BLOCKS // 2
-    here = float(rms[middle - 1 : middle + 2].mean())
-    before, after = float(rms[middle - 9 : middle - 2].max()), float(rms[middle + 2 : middle + 9].max())
-    return _ramp(min(before, after) / (here + 1e-6), 4.0, 12.0) if min(before, after) > 4 * FLOOR_RMS else 0.0
-
-
-def _ramp(value: float, low: float, high: float) -> float:
-    return float(np.clip((value - low) / (high - low), 0, 1))

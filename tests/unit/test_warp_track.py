@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.api import Span
+from models.warp.geometry import COLUMNS, Pose, field
+from models.warp.track import (
+    AHEAD_BLOCKS,
+    BACK_US,
+    BLOCK,
+    CENTRE,
+    CONTEXT_BLOCKS,
+    REST,
+    Context,
+    MouthState,
+    block_rms,
+    mouth_state,
+)
+from models.warp.visemes import SOUNDS, sounds
+
+
+def loud(seed: int = 0, level: float = 4000.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, level, CONTEXT_BLOCKS * BLOCK).astype(np.int16)
+
+
+def state(
+    phonemes: list[Span], pcm: np.ndarray | None = None, since: int = BACK_US, end: int | None = None
+) -> MouthState:
+    return mouth_state(Context(loud() if pcm is None else pcm, phonemes, since, end))
+
+
+def spoken(symbol: str) -> MouthState:
+    return state([Span(symbol, -60_000, 100_000)])
+
+
+# --- mnemonics ------------------------------------------------------------------------------------------------
+
+
+READ = """
+    'oU=o U  aI@=a I @  tS=S  dZ=Z  tS;h=S;  ts.h=s.  ph=p  'iou=i o u  i.=i.  i[=i[  '3:=3  ong=o n g
+    _:=  _=  _|=  ?=  h=h  i@3=i @ 3  ß漢=
+"""
+
+
+@pytest.mark.parametrize(("mnemonic", "expected"), [e.split("=") for e in READ.split("  ") if e.strip()])
+def test_a_mnemonic_is_read_as_its_sounds(mnemonic: str, expected: str) -> None:
+    assert sounds(mnemonic.strip()) == tuple(SOUNDS[name] for name in expected.split())
+
+
+# --- phonemes to mouth -------------------------------------------------------------------------------------------
+
+
+def test_vowels_order_by_opening_and_lips_close_for_m_b_p() -> None:
+    a, e, i, u = (spoken(v).open for v in ("A:", "E", "i:", "u:"))
+    assert a > e > i > 0.1
+    assert a - e > 0.15 * a
+    assert u > 0.1
+    for stop in ("m", "b", "p", "ph"):
+        assert spoken(stop).open < 0.02
+        assert spoken(stop).closed > 0.98
+
+
+def test_width_rounding_teeth_and_bite() -> None:
+    assert spoken("i:").wide > 0.7 > 0.2 > spoken("u:").wide
+    assert spoken("u:").round > 0.8
+    assert spoken("s").teeth > 0.8
+    assert spoken("f").bite > 0.9
+    assert spoken("T").tongue > 0.8
+
+
+def test_a_short_closure_is_seen_by_some_frame() -> None:
+    for shift in range(0, 40_000, 5_000):
+        spans = [Span("A", -200_000, 0), Span("b", 0, 45_000), Span("A", 45_000, 250_000)]
+        gaps = []
+        for frame in range(-2, 3):
+            moved = [
+                Span(p.text, p.t0_us + shift - frame * 40_000, p.t1_us + shift - frame * 40_000) for p in spans
+            ]
+            gaps.append(state(moved).open)
+        assert min(gaps) < 0.04, shift
+
+
+def test_a_sound_that_enters_the_horizon_changes_nothing_at_first() -> None:
+    here = [Span("A", -200_000, 118_000)]
+    assert state([*here, Span("m", 118_500, 200_000)])[:6] == pytest.approx(state(here)[:6], abs=0.01)
+
+
+# --- silence, loudness, turn ends --------------------------------------------------------------------------------
+
+
+def test_silence_rests_whatever_the_phonemes_say() -> None:
+    silence = np.zeros(CONTEXT_BLOCKS * BLOCK, np.int16)
+    assert state([Span("A", -50_000, 90_000)], silence) == REST
+    assert state([], silence) == REST
+
+
+def test_the_mouth_rests_within_120_ms_of_silence() -> None:
+    for with_phonemes in (True, False):
+        pcm = loud()
+        pcm[CENTRE - 100 * 48 :] = 0
+        spans = [Span("A", -400_000, -80_000)] if with_phonemes else []
+        assert state(spans, pcm).open < 0.03
+
+
+def test_louder_speech_opens_wider() -> None:
+    spans = [Span("A", -60_000, 100_000)]
+    pcm = loud()
+    quiet = pcm.copy()
+    quiet[CENTRE - 4800 :] //= 8
+    assert state(spans, pcm).open > 1.3 * state(spans, quiet).open
+
+
+def test_the_turn_fades_in_and_out() -> None:
+    spans = [Span("A", -60_000, 100_000)]
+    weights = [state(spans, since=since).weight for since in (0, 40_000, 80_000, 120_000)]
+    assert weights == sorted(weights)
+    assert 0 < weights[0] < 0.5
+    assert weights[-1] == 1
+    ends = [state(spans, end=end).weight for end in (120_000, 80_000, 40_000, 0)]
+    assert ends == sorted(ends, reverse=True)
+    assert ends[-1] == 0
+
+
+def test_only_the_declared_context_matters() -> None:
+    assert CONTEXT_BLOCKS * BLOCK == (BACK_US + 40_000 + 80_000) * 48 // 1000
+    assert AHEAD_BLOCKS == 8
+    rms = block_rms(loud())
+    assert rms.shape == (CONTEXT_BLOCKS,)
+    assert rms == pytest.approx(4000 / 32768, rel=0.2)
+
+
+def test_hiss_shows_teeth_without_phonemes() -> None:
+    n = CONTEXT_BLOCKS * BLOCK
+    hiss = np.diff(np.random.default_rng(0).normal(0, 3000, n + 1)).astype(np.int16)
+    t = np.arange(n) / 48_000
+    vowel = sum(np.sin(2 * np.pi * 130 * k * t) / (1 + ((130 * k - 700) / 500) ** 2) for k in range(1, 30))
+    assert state([], hiss).teeth > state([], (vowel * 4000).astype(np.int16)).teeth + 0.3
+
+
+# --- geometry ------------------------------------------------------------
+
+
+def pose() -> Pose:
+    x = np.linspace(90, 166, COLUMNS, dtype=np.float32)
+    arc = 1 - ((x - 128) / 38) ** 2
+    curves = np.stack([np.stack([x, 180 + k * arc], axis=1) for k in (-10, 0, 0, 14)]).astype(np.float32)
+    return Pose(curves, np.asarray([128, 152], np.float32), np.asarray([128, 231], np.float32))
+
+
+def test_no_movement_is_the_identity() -> None:
+    move = field(pose(), MouthState(weight=1.0))
+    rows, columns = move.upper_y.shape
+    y = np.arange(rows, dtype=np.float32)[:, None] + move.y0
+    assert np.abs(move.upper_y - y).max() == 0
+    assert np.abs(move.lower_y - y).max() == 0
+    assert np.abs(move.upper_x - (np.arange(columns) + move.x0)).max() == 0
+
+
+@pytest.mark.parametrize(
+    "mouth", [MouthState(0.8, weight=1.0), MouthState(0.2, 0, 1.0, weight=1.0), MouthState(0.2, 1.0, weight=1.0)]
+)
+def test_the_field_vanishes_at_its_border_and_never_folds(mouth: MouthState) -> None:
+    move = field(pose(), mouth)
+    rows, columns = move.upper_y.shape
+    y = np.arange(rows, dtype=np.float32)[:, None] + move.y0
+    x = np.arange(columns, dtype=np.float32) + move.x0
+    assert np.abs(move.upper_y - y)[0].max() < 0.6
+    assert np.abs(move.lower_y - y)[-1].max() < 0.6
+    assert np.abs(move.upper_x - x)[:, [0, -1]].max() < 0.6
+    assert np.diff(move.lower_y, axis=0).min() > -0.05
+    assert np.diff(move.upper_x, axis=1).min() > 0
+
+
+@pytest.mark.parametrize("gap", [0.1, 0.4, 0.8])
+def test_the_gap_is_what_the_state_says(gap: float) -> None:
+    move = field(pose(), MouthState(gap, weight=1.0))
+    middle = int(np.abs(move.u).argmin())
+    assert move.lower_edge[middle] - move.upper_edge[middle] == pytest.approx(gap * 38, rel=0.05)
+
+
+def test_lips_never_cross() -> None:
+    for mouth in (
+        MouthState(closed=1, weight=1),
+        MouthState(0, bite=1, weight=1),
+        MouthState(0.02, round=1, weight=1),
+    ):
+        move = field(pose(), mouth)
+        assert (move.lower_edge - move.upper_edge).min() > -1e-3
