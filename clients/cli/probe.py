@@ -222,7 +222,8 @@ def turn(
         out.print(
             f"here: accepted after {seen['request_ms']} ms, "
             f"first segment after {seen['first_segment_ms']} ms, "
-            f"{segments} segments, {frames} frames, {size / 1e6:.2f} MB"
+            f"{segments} segments, {frames} frames, {size / 1e6:.2f} MB",
+            soft_wrap=True,
         )
     if header["event"] != "turn.ended":
         raise CommandError(f"the turn ended as {header['event']}: {header['data']}")
