@@ -6,11 +6,13 @@ the terminal puts them together.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -18,6 +20,22 @@ from configs.schema import Log
 
 _LIBRARIES_AT_WARNING = ("faster_whisper", "httpx", "httpcore", "urllib3", "asyncio", "PIL")
 """Libraries that tell their life at info level."""
+
+
+class _Stderr(io.TextIOBase):
+    """stderr, whose loss (a reader that has gone, a full disk) must not end a process."""
+
+    def write(self, text: str, /) -> int:
+        with contextlib.suppress(OSError):
+            return sys.stderr.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+
+_stderr = cast(TextIO, _Stderr())
 
 
 def setup(log: Log, **bound: Any) -> None:
@@ -43,10 +61,10 @@ def setup(log: Log, **bound: Any) -> None:
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_stderr),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],

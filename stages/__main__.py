@@ -57,12 +57,12 @@ def main() -> int:
     logs.setup(config.log, stage=options.name, instance=identity.instance, epoch=identity.epoch, pid=os.getpid())
     try:
         stage = _stage_class(options.name)(config, identity.instance)
+        runtime = Runtime(stage, identity)
     except Exception as error:  # the supervisor shows the reason, the log the stack
         logs.get().exception("stage.broken")
         report_failure(config, identity, options.name, f"{type(error).__name__}: {error}")
         return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
     os.nice(stage.settings.nice)
-    runtime = Runtime(stage, identity)
     code = runtime.run()
     if not runtime.clean:
         sys.stderr.flush()

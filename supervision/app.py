@@ -57,8 +57,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _run(config: Config, specs: SpecMaker) -> int:
     logs.setup(config.log, stage="supervisor", pid=os.getpid())
     boot = secrets.token_hex(8)
-    os.makedirs(config.state_dir, mode=0o700, exist_ok=True)
-    config_path = write_resolved(config)
+    try:
+        os.makedirs(config.state_dir, mode=0o700, exist_ok=True)
+        config_path = write_resolved(config)
+    except OSError as error:
+        print(f"musecast: {error}; choose another state_dir or runtime_dir", file=sys.stderr)
+        return ConfigError.exit_code
     logs.get().info("daemon.starting", boot=boot, runtime_dir=config.runtime_dir, state_dir=config.state_dir)
     notifier = Notifier()
     try:

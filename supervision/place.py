@@ -41,7 +41,8 @@ class RuntimeDir:
             status = os.lstat(path)
             if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
                 raise PlaceError(f"runtime_dir {path} is not a directory of user {os.getuid()}; choose another")
-            os.chmod(path, 0o700)
+            if stat.S_IMODE(status.st_mode) & 0o077:
+                self._close_to_others(path)
             self._lock = os.open(os.path.join(path, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise PlaceError(f"runtime_dir {path}: {error.strerror}; choose another") from None
@@ -56,6 +57,16 @@ class RuntimeDir:
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         self.clean()
+
+    @staticmethod
+    def _close_to_others(path: str) -> None:
+        """Only an empty directory, or one that was ours before, is ours to change."""
+        names = os.listdir(path)
+        if names and LOCK_NAME not in names:
+            raise PlaceError(
+                f"runtime_dir {path} is open to other users and holds other files; choose another, or chmod 700 it"
+            )
+        os.chmod(path, 0o700)
 
     def clean(self) -> None:
         """Remove what daemons put here; nothing else."""

@@ -34,7 +34,7 @@ TWO = "encode.0=FakeEncode encode.1=FakeEncode"
 class Daemon:
     """One supervisor with fake stages, and what its broker was told."""
 
-    def __init__(self, folder: Path, stages: str, *sets: str, **env: str) -> None:
+    def __init__(self, folder: Path, stages: str, *sets: str, through_pipe: bool = False, **env: str) -> None:
         self.folder = folder
         self.told_path = folder / "told.jsonl"
         self.log_path = folder.with_name(folder.name + ".log")
@@ -46,7 +46,7 @@ class Daemon:
                 command,
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
-                stderr=log,
+                stderr=subprocess.PIPE if through_pipe else log,
                 env=environment(FAKE_STAGES=stages, **env),
                 start_new_session=True,
             )
@@ -105,7 +105,7 @@ def start() -> Iterator[Start]:
     daemons: list[Daemon] = []
     with tempfile.TemporaryDirectory(prefix="mc-") as name:
 
-        def make(stages: str = "tts.0=FakeStage", *sets: str, **env: str) -> Daemon:
+        def make(stages: str = "tts.0=FakeStage", *sets: str, **env: Any) -> Daemon:
             daemons.append(Daemon(Path(name, "run"), stages, *sets, **env))
             return daemons[-1]
 
@@ -355,6 +355,30 @@ def test_a_runtime_dir_of_someone_else_is_refused(tmp_path: Path) -> None:
     )
     assert done.returncode == 78
     assert b"choose another" in done.stderr
+
+
+def test_a_shared_folder_is_not_taken_over(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    (tmp_path / "something").write_text("")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "supervisor.py"), "--set", f"runtime_dir={tmp_path}"],
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 78
+    assert b"open to other users" in done.stderr
+    assert tmp_path.stat().st_mode & 0o777 == 0o777
+
+
+def test_the_loss_of_the_logs_reader_ends_nothing(start: Start) -> None:
+    daemon = start("tts.0=FakeStage", through_pipe=True)
+    pid = daemon.wait_idle()["tts.0"]["pid"]
+    assert daemon.process.stderr is not None
+    daemon.process.stderr.close()
+    os.kill(pid, signal.SIGKILL)
+    daemon.wait(lambda rows: rows["tts.0"]["epoch"] == 2 and rows["tts.0"]["state"] == "idle")
+    assert daemon.end() == 0
 
 
 def test_systemd_hears_of_loading_readiness_watchdog_and_the_end(start: Start) -> None:

@@ -1,0 +1,91 @@
+"""The runtime's parts by themselves: the outbox's bounds, the record of what is in hand, fault points."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from stages import recorder
+from stages.faults import Faults
+from stages.outbox import Outbox
+
+
+def quiet() -> None:
+    pass
+
+
+def always() -> bool:
+    return True
+
+
+def test_a_message_waits_for_room_and_gets_it_in_order() -> None:
+    box = Outbox(quiet, max_messages=2, max_bytes=1000)
+    assert box.put([b"a"], 1, always)
+    assert box.put([b"b"], 1, always)
+    assert not box.put([b"c"], 1, always, wait_s=0.05)
+    thread = threading.Thread(target=lambda: box.put([b"d"], 1, always))
+    thread.start()
+    head = box.head()
+    assert head is not None
+    assert head.frames == [b"a"]
+    box.shift()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert len(box) == 2
+
+
+def test_bytes_are_bounded_but_one_large_message_may_leave() -> None:
+    box = Outbox(quiet, max_messages=100, max_bytes=100)
+    assert box.put([bytes(5000)], 1, always)
+    assert not box.put([b"x"], 1, always, wait_s=0.05)
+    box.shift()
+    assert box.put([b"x"], 1, always)
+
+
+def test_what_is_meant_for_an_older_broker_is_dropped_and_makes_room() -> None:
+    box = Outbox(quiet, max_messages=2, max_bytes=1000)
+    box.put([b"old"], 1, always)
+    box.post([b"new"], 2)
+    assert box.purge(2) == 1
+    head = box.head()
+    assert head is not None
+    assert head.frames == [b"new"]
+    assert box.put([b"x"], 2, always, wait_s=0)
+
+
+def test_a_waiting_handler_gives_up_when_its_item_is_void() -> None:
+    box = Outbox(quiet, max_messages=1, max_bytes=1000)
+    box.put([b"a"], 1, always)
+    assert not box.put([b"b"], 1, lambda: False)
+
+
+def test_the_record_holds_what_is_in_progress_and_nothing_else(tmp_path: Path) -> None:
+    path = str(tmp_path / "hand")
+    notes = recorder.Recorder(path)
+    for name in ("s/1/tts/0", "s/1/tts/1", "ü" * 200):
+        notes.begin(name)
+    notes.begin("s/1/tts/0")
+    notes.end("s/1/tts/1")
+    notes.end("unknown")
+    first, second = recorder.read(path)
+    assert first == "s/1/tts/0"
+    assert second.startswith("ü" * 127)
+    for n in range(2 * recorder.SLOTS):
+        notes.begin(f"many{n}")
+    assert len(recorder.read(path)) == recorder.SLOTS
+    assert recorder.read(str(tmp_path / "nothing")) == []
+
+
+@pytest.mark.parametrize("text", ["tts", "tts:before_done", "tts:before_done:x", "tts:before_done:1:2", ":::"])
+def test_a_malformed_fault_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="MUSECAST_FAULT"):
+        Faults("tts", "tts.0", 1, {"MUSECAST_FAULT": text})
+
+
+def test_faults_of_others_and_of_other_incarnations_are_not_armed() -> None:
+    environ = {"MUSECAST_FAULT": "encode:before_done:1, tts.1:before_done:1"}
+    Faults("tts", "tts.0", 1, environ).passing("before_done")
+    Faults("encode", "encode.0", 2, environ).passing("before_done")
+    Faults("encode", "encode.0", 1, environ).passing("elsewhere")
