@@ -30,7 +30,6 @@ def test_the_client_on_the_protocol_page_works(daemon: Daemon, tmp_path: Path) -
 
 def test_every_command_of_the_documents_exists() -> None:
     """Each ``musecast ...`` on a page is one that the program has."""
-    musecast = Path(sys.executable).with_name("musecast")
     commands = set()
     for page in (ROOT / "README.md", ROOT / "docs" / "operations.md"):
         text = page.read_text("utf-8")
