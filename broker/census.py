@@ -10,6 +10,8 @@ from broker.messages import Ready, Report, StageRow
 from configs.schema import Config
 
 ON_DEMAND = {"prepare"}
+"""Stages that run when there is work for them."""
+OPTIONAL = ON_DEMAND | {"fallback"}
 """Stages that may be absent."""
 
 
@@ -17,7 +19,7 @@ class Census:
     """State of all processes."""
 
     def __init__(self, config: Config) -> None:
-        self._required = [s for s in config.stages.__struct_fields__ if s not in ON_DEMAND]
+        self._required = [s for s in config.stages.__struct_fields__ if s not in OPTIONAL]
         self._instances = {s: getattr(config.stages, s).instances for s in self._required}
         self.rows: list[StageRow] = []
         self.supervisor_pid: int | None = None
@@ -45,9 +47,17 @@ class Census:
     @property
     def serving(self) -> bool:
         """Whether every required stage has at least one warm instance, now or ever since."""
-        if not self._was_ready and self.complete:
+        if not self._was_ready and (self.complete or self._standing_in):
             self._was_ready = True
         return self._was_ready
+
+    @property
+    def _standing_in(self) -> bool:
+        """Whether only lip-sync is missing, given up by the supervisor, and the fallback engine is warm."""
+        rows = [r for r in self.rows if r.stage == "lipsync"]
+        given_up = bool(rows) and all(r.state == "fatal" for r in rows)
+        others = all(self._warm(s) >= self._instances[s] for s in self._required if s != "lipsync")
+        return given_up and others and self._warm("fallback") > 0
 
     def _warm(self, stage: str) -> int:
         return sum(1 for r in self._ready.values() if r.stage == stage)

@@ -24,6 +24,7 @@ STAGES = {
     "llm": "stages.llm:LlmStage",
     "tts": "stages.tts:TtsStage",
     "lipsync": "stages.lipsync:LipsyncStage",
+    "fallback": "stages.lipsync:FallbackStage",
     "encode": "stages.encode:EncodeStage",
     "prepare": "stages.prepare:PrepareStage",
 }

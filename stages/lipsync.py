@@ -49,6 +49,11 @@ class LipsyncStage(Stage):
 
     name: ClassVar[str] = "lipsync"
 
+    @property
+    def chain(self) -> list[str]:
+        """Engines this process may run: the chosen one only; the rest of the chain stands by as ``fallback``."""
+        return self.config.engines.lipsync[:1]
+
     def __init__(self, config: Config, instance: str) -> None:
         super().__init__(config, instance)
         self._engine: LipSync | None = None
@@ -56,7 +61,7 @@ class LipsyncStage(Stage):
     def setup(self, progress: Progress) -> None:
         """Load the first engine of the chain that loads."""
         cv2.setNumThreads(self.settings.threads)
-        self._engine = registry.load_first("lipsync", self.config.engines.lipsync, self.config, progress)
+        self._engine = registry.load_first("lipsync", self.chain, self.config, progress)
         self.engine = self._engine.name
 
     def teardown(self) -> None:
@@ -165,6 +170,17 @@ class Batcher:
         if item.rendered == len(item.jobs):
             del self._open[_key(piece)]
             item.work.done()
+
+
+class FallbackStage(LipsyncStage):
+    """The next engine of the chain, standing by: the same work while no process of the first is ready."""
+
+    name: ClassVar[str] = "fallback"
+
+    @property
+    def chain(self) -> list[str]:
+        """All engines but the chosen one, in order."""
+        return self.config.engines.lipsync[1:]
 
 
 def _key(piece: Slice) -> int:

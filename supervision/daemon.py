@@ -27,7 +27,7 @@ from supervision.line import Line
 from supervision.notify import Notifier
 from supervision.policy import LIVE, State
 from supervision.process import become_reaper, describe, sweep
-from supervision.specs import Spec
+from supervision.specs import OPTIONAL, STAND_INS, Spec
 
 EXIT_FATAL = 70
 EXIT_CONFIG = 78
@@ -312,9 +312,10 @@ class Supervisor:
     def _give_up(self, child: Child, reason: str) -> None:
         child.enter(State.FATAL, reason=reason)
         self._log.error("child.fatal", child=child.spec.instance, reason=reason)
-        if child.spec.on_demand:
+        if child.spec.stage in OPTIONAL:
             return
-        twins = [other for other in self._children.values() if other.spec.stage == child.spec.stage]
+        stages = {child.spec.stage, STAND_INS.get(child.spec.stage)}
+        twins = [other for other in self._children.values() if other.spec.stage in stages]
         if all(twin.state is State.FATAL for twin in twins):
             self._log.error("daemon.fatal", stage=child.spec.stage, reason=reason)
             self._stop(EXIT_CONFIG if child.exit_code == EXIT_CONFIG else EXIT_FATAL)
