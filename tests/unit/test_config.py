@@ -28,9 +28,7 @@ def write(folder: Path, text: str) -> str:
     return str(path)
 
 
-def refused(
-    path: str | None, sets: list[str] | None = None, environ: dict[str, str] | None = None
-) -> ConfigError:
+def refused(path: str | None, sets: list[str] | None = None, environ: dict[str, str] | None = None) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
         load(path, sets or [], environ or {})
     assert caught.value.exit_code == 78
@@ -110,9 +108,7 @@ def test_the_layer_that_wrote_the_bad_value_is_named(tmp_path: Path) -> None:
     ("text", "line"),
     [("a: [1\n", 2), ("log: {level: info}\nlog: {level: debug}\n", 2), ("- a\n- b\n", 1), ("\tx: 1\n", 1)],
 )
-def test_text_that_is_no_map_of_sections_is_refused_with_its_line(
-    tmp_path: Path, text: str, line: int
-) -> None:
+def test_text_that_is_no_map_of_sections_is_refused_with_its_line(tmp_path: Path, text: str, line: int) -> None:
     assert f"line {line}" in refused(write(tmp_path, text)).where
 
 
