@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from configs.schema import Config
 from models.api import FRAME_SAMPLES, FRAME_US, FUTURE_US, PAST_US, SAMPLE_RATE, Pcm, Span, SpeechWindow
 from models.media.paste import i420_to_bgr
+from models.portrait.motion import lid
 from models.speech.espeak import EspeakSynthesizer
-from models.templates.builtin import ensure_builtin
+from models.templates.builtin import LOOP, ensure_builtin
 from models.templates.store import Template, open_template
 from models.warp.engine import WarpLipSync
 
@@ -25,14 +26,15 @@ QUALITY = 88
 INK, PAPER = (70, 62, 56), (247, 248, 250)
 # (text, phoneme to look for, caption): the frame is taken from the middle of that sound in real speech.
 ENGLISH = (
-    ("Father", "A:", "father"), ("bed", "E", "bed"), ("see", "i:", "see"), ("boot", "u:", "boot"), ("go", "oU", "go"),
-    ("mama", "m", "mama"), ("five", "f", "five"), ("sea", "s", "sea"), ("she", "S", "she"), ("thin", "T", "thin"),
-    ("low", "l", "low"), ("why", "w", "why"),
-)  # fmt: skip
+    *(("Father", "A:", "father"), ("bed", "E", "bed"), ("see", "i:", "see"), ("boot", "u:", "boot")),
+    *(("go", "oU", "go"), ("mama", "m", "mama"), ("five", "f", "five"), ("sea", "s", "sea")),
+    *(("she", "S", "she"), ("a thin one", "T", "thin"), ("low", "l", "low"), ("why", "w", "why")),
+)
 MANDARIN = (
-    ("啊", "A", "a"), ("得", "o-", "e"), ("衣", "i", "yi"), ("乌", "u", "wu"), ("鱼", "y", "yu"), ("我", "o", "wo"),
-    ("妈", "m", "ma"), ("发", "f", "fa"), ("思", "i[", "si"), ("知", "i.", "zhi"), ("爸", "p", "ba"), ("来", "l", "lai"),
-)  # fmt: skip
+    *(("啊", "A", "a"), ("得", "o-", "e"), ("衣", "i", "yi"), ("乌", "u", "wu"), ("鱼", "y", "yu")),
+    *(("我", "o", "wo"), ("妈", "m", "ma"), ("发", "f", "fa"), ("思", "i[", "si"), ("知", "i.", "zhi")),
+    *(("爸", "p", "ba"), ("来", "l", "lai")),
+)
 
 
 class Speech:
@@ -136,13 +138,14 @@ def draw(folder: Path, state_dir: str) -> None:
         save(folder, name, sheet(pictures, 6, captions))
 
     hello = Speech(espeak, "Hello, I am Muse. How may I help you?", "en")
-    frames = speaking(lipsync, default, hello)
+    moments = [hello.middle(symbol) for symbol in ("oU", "aI", "m", "u:")]
+    awake = next(k for k in range(LOOP) if not any(lid(k + moment, LOOP) for moment in moments))
+    frames = speaking(lipsync, default, hello, awake)
     save(folder, "sentence", sheet([scaled(close_up(f), 150) for f in frames[6:54:2]], 8))
-    moments = [hello.middle(symbol) for symbol in ("aU", "m", "u:")]
-    save(folder, "speaking", sheet([scaled(frames[k], 420) for k in moments], 3))
+    save(folder, "speaking", sheet([scaled(frames[k], 360) for k in moments], 4))
     save(folder, "idle", sheet([scaled(whole(default, k), 240) for k in range(0, 248, 31)], 4))
-    tall = speaking(lipsync, portrait, hello)
-    save(folder, "portrait", sheet([scaled(tall[k], 360) for k in (0, moments[0])], 2))
+    tall = speaking(lipsync, portrait, hello, awake)
+    save(folder, "portrait", sheet([scaled(tall[k], 360) for k in (0, moments[1])], 2))
     espeak.close()
     lipsync.close()
 

@@ -86,7 +86,7 @@ def field(pose: Pose, state: MouthState) -> Field:
     moved = half * stretch
     u = np.asarray((x - cx) / moved, np.float32)
     inside = np.clip(1 - u * u, 0, 1)
-    fall = _smooth((2.7 - np.abs(u) * stretch) / (2.7 - stretch))
+    fall = _smooth((2.4 - np.abs(u) * stretch) / (2.4 - stretch))
 
     # Where each column comes from at the mouth's own height.
     shift = moved - half
@@ -126,7 +126,9 @@ def field(pose: Pose, state: MouthState) -> Field:
     fade = _piece(y, np.minimum(chin_y, end_y - 6), end_y)
     lower = d_lower_in + (d_lower_out - d_lower_in) * thin + (d_chin - d_lower_out) * down - d_chin * fade
 
-    level = np.exp(-0.5 * ((y - np.float32(cy)) / np.float32(0.85 * half)) ** 2)
+    level = np.exp(-0.5 * ((y - np.float32(cy)) / np.float32(0.62 * half)) ** 2) * _smooth(
+        (y - y0) / (0.72 * half)
+    )
     map_x = np.asarray(x - push * level * _smooth((CROP - 2 - y) / 24), np.float32)
     return Field(
         x0,

@@ -132,7 +132,7 @@ def mouth_state(context: Context) -> MouthState:
         return REST
     free = (1 - shape.closed) * (1 - 0.75 * shape.bite)
     return MouthState(
-        shape.open * free * (0.52 + 0.62 * loudness) * activity,
+        shape.open * free * (0.42 + 0.76 * loudness) * activity,
         shape.wide * activity,
         shape.round * activity,
         shape.teeth * activity,

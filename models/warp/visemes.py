@@ -38,14 +38,14 @@ class Sound(NamedTuple):
 
 
 _VOWELS = {
-    "a": Sound(0.64),
-    "A": Sound(0.66),
+    "a": Sound(0.68),
+    "A": Sound(0.70),
     "0": Sound(0.56, 0.0, 0.12),
     "V": Sound(0.50, 0.05),
     "@": Sound(0.32, 0.05, firm=0.8, shape=0.5),
     "3": Sound(0.32, 0.0, 0.35),
-    "E": Sound(0.46, 0.40),
-    "e": Sound(0.42, 0.50),
+    "E": Sound(0.40, 0.40),
+    "e": Sound(0.36, 0.50),
     "I": Sound(0.27, 0.50),
     "i": Sound(0.23, 0.85),
     "y": Sound(0.17, 0.0, 0.90),
@@ -95,8 +95,8 @@ _SPECIAL = {
     # Mandarin's two "apical" vowels, as in zhi and zi.
     "i.": Sound(0.20, 0.15, teeth=0.8, firm=1.4),
     "i[": Sound(0.17, 0.55, teeth=0.9, firm=1.4),
-    "aa": Sound(0.60, 0.15),
-    "A:": Sound(0.66),
+    "aa": Sound(0.66, 0.15),
+    "A:": Sound(0.70),
     "@L": Sound(0.26, 0.0, 0.15, tongue=0.7, shape=0.4),
 }
 SOUNDS: dict[str, Sound] = {**_VOWELS, **_CONSONANTS, **_SPECIAL}

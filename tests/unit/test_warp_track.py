@@ -168,6 +168,7 @@ def test_the_field_vanishes_at_its_border_and_never_folds(mouth: MouthState) -> 
     assert np.abs(move.upper_y - y)[0].max() < 0.6
     assert np.abs(move.lower_y - y)[-1].max() < 0.6
     assert np.abs(move.upper_x - x)[:, [0, -1]].max() < 0.6
+    assert np.abs(move.upper_x - x)[[0, -1]].max() < 0.6
     assert np.diff(move.lower_y, axis=0).min() > -0.05
     assert np.diff(move.upper_x, axis=1).min() > 0
 
