@@ -32,7 +32,7 @@ def test_every_command_of_the_documents_exists() -> None:
     """Each ``musecast ...`` on a page is one that the program has."""
     commands = set()
     for page in (ROOT / "README.md", ROOT / "docs" / "operations.md"):
-        text = page.read_text("utf-8")
+        text = "".join(re.findall(r"^```\n(.*?)```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE))
         for group, command in re.findall(
             r"^(?:\.venv/bin/)?musecast ([a-z]+)(?: ([a-z]+)\b)?", text, re.MULTILINE
         ):
