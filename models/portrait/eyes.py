@@ -109,7 +109,7 @@ def paint_brows(canvas: Canvas, colour: Colour) -> None:
     random = np.random.default_rng(9)
     for side in (-1.0, 1.0):
         line = spine * (side, 1)
-        canvas.stroke(line, [3.0, 6.4, 6.6, 5.0, 0.8], colour, 0.50, 1.5)
+        canvas.stroke(line, [1.5, 5.6, 6.6, 5.0, 0.8], colour, 0.46, 1.6)
         for k in range(120):
             t = (k + random.random()) / 120
             at = spine[int(t * 79)] + random.uniform(-1, 1, 2) * (0.8, 2.9 * (1 - 0.6 * t))
@@ -117,5 +117,5 @@ def paint_brows(canvas: Canvas, colour: Colour) -> None:
             tip = at + direction / np.linalg.norm(direction) * random.uniform(4, 7)
             hair = spline([at, (at + tip) / 2 + (0.5, -0.4), tip], 8) * (side, 1)
             canvas.stroke(
-                hair, [0.9, 0.8, 0.1], colour, random.uniform(0.25, 0.55) * (0.5 + 0.5 * min(1.0, 4 * t)), 0.25
+                hair, [0.9, 0.8, 0.1], colour, random.uniform(0.25, 0.55) * (0.35 + 0.65 * min(1.0, 3.5 * t)), 0.25
             )

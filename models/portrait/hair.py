@@ -14,7 +14,7 @@ TONES = (rgb(0x170C0A), rgb(0x35201A), rgb(0x60402F), rgb(0x9C6E4E), rgb(0xD9AC8
 STOPS = (0.0, 0.25, 0.52, 0.78, 1.0)
 STEPS = 72
 """Places along a strand."""
-PIECES = 18
+PIECES = 30
 """Pieces of one colour that a strand is drawn in."""
 
 Points = Sequence[tuple[float, float]]
@@ -194,7 +194,7 @@ def _draw(
         at = cuts[k].tolist()
         cv2.polylines(cover, [strand[at[0] : at[-1] + 1]], False, 255, 1, cv2.LINE_AA, 4)
         for piece in range(PIECES):
-            width = thick[k] if piece < PIECES - 4 else 1
+            width = thick[k] if piece < PIECES - 7 else 1
             line = strand[at[piece] : at[piece + 1] + 1]
             cv2.polylines(layer, [line], False, colours[k][piece], width, cv2.LINE_AA, 4)
 

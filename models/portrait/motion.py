@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.portrait.anatomy import EYE
 from models.portrait.paint import F32, smoothstep
 from models.portrait.scene import SCALE, Painting
 
@@ -20,6 +21,11 @@ NECK = (0.0, 190.0)
 """What the head turns about."""
 BLINKS = (31, 92, 151, 163, 218)
 """First frames of the blinks in a loop of 248 frames; the fourth follows the third at once, as people do."""
+GAZE = (
+    *((0, 0.0, 0.0), (47, 1.3, 0.2), (66, -0.3, 0.0), (118, -1.4, 0.3)),
+    *((139, 0.2, 0.0), (193, 0.9, -0.5), (212, 0.0, 0.0)),
+)
+"""Where the eyes look from a frame on, scene units; the last entry leads into the first."""
 LID_STEPS = (2, 4, 4, 3, 2, 1)
 """Indices into ``LIDS``: down within 80 ms, up again within 160 ms."""
 
@@ -34,6 +40,8 @@ class Sway(NamedTuple):
     pitch: float
     breath: float
     brow: float
+    gaze_x: float
+    gaze_y: float
 
 
 def sway(n: int, loop: int) -> Sway:
@@ -42,15 +50,31 @@ def sway(n: int, loop: int) -> Sway:
     def wave(periods: int, phase: float) -> float:
         return float(np.sin(2 * np.pi * (periods * n / loop + phase)))
 
+    gaze = gaze_at(n, loop)
+    x = 3.0 * wave(1, 0.05) + 0.9 * wave(3, 0.4)
+    yaw = 6.5 * wave(1, 0.10) + 2.0 * wave(2, 0.15)
     return Sway(
-        x=2.0 * wave(1, 0.05) + 0.7 * wave(3, 0.4),
-        y=1.1 * wave(2, 0.3) + 0.4 * wave(3, 0.1),
-        roll=0.011 * wave(1, 0.30) + 0.004 * wave(2, 0.7),
-        yaw=4.0 * wave(1, 0.62) + 1.4 * wave(2, 0.15),
-        pitch=1.8 * wave(2, 0.9) + 0.8 * wave(3, 0.55),
-        breath=1.3 * wave(3, 0.0),
-        brow=0.8 * max(0.0, wave(2, 0.45)) ** 2,
+        x=x,
+        y=1.6 * wave(2, 0.3) + 0.5 * wave(3, 0.1),
+        roll=0.013 * wave(1, 0.30) + 0.005 * wave(2, 0.7),
+        yaw=yaw,
+        pitch=2.6 * wave(2, 0.9) + 1.0 * wave(3, 0.55),
+        breath=1.5 * wave(3, 0.0),
+        brow=1.1 * max(0.0, wave(2, 0.45)) ** 2,
+        # The eyes stay on whoever looks at them while the head turns.
+        gaze_x=gaze[0] - 0.16 * (x + yaw),
+        gaze_y=gaze[1],
     )
+
+
+def gaze_at(n: int, loop: int) -> tuple[float, float]:
+    """Direction of the eyes: rests, with jumps of two frames between them."""
+    times = [frame for frame, _, _ in GAZE]
+    k = max(j for j, frame in enumerate(times) if frame <= n % loop)
+    t = min((n % loop - times[k] + 1) / 2, 1.0)
+    _, x0, y0 = GAZE[k - 1]
+    _, x1, y1 = GAZE[k]
+    return x0 + (x1 - x0) * t, y0 + (y1 - y0) * t
 
 
 def lid(n: int, loop: int) -> int:
@@ -85,17 +109,18 @@ class Animator:
         self._depth = np.asarray(depth, np.float32) * self._head
         self._chest = smoothstep(150, 330, self._y) * smoothstep(300, 180, np.abs(self._x))
         self._brow = np.exp(-0.5 * ((np.abs(self._x) - 46) / 24) ** 2 - 0.5 * ((self._y + 36) / 11) ** 2)
+        self._iris = np.exp(-0.5 * (((np.abs(self._x) - EYE[0]) / 8.5) ** 2 + ((self._y + 1) / 8.5) ** 2))
         rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-        self._columns, self._rows = columns, rows
+        self._still = [np.asarray((base + 0.5) * SCALE - 0.5, np.float32) for base in (columns, rows)]
         self._source = painting.picture.copy()
         self._lid = 0
 
     def _shift(self, n: int) -> tuple[F32, F32]:
         """Backward displacement on the grid, scene units."""
         s = sway(n, self.loop)
-        dx = self._head * (s.x - s.roll * (self._y - NECK[1])) + s.yaw * self._depth
+        dx = self._head * (s.x - s.roll * (self._y - NECK[1])) + s.yaw * self._depth + s.gaze_x * self._iris
         dy = self._head * (s.y + s.roll * (self._x - NECK[0])) + s.pitch * self._depth
-        dy = dy - s.breath * (self._chest + 0.45 * self._head) - s.brow * self._brow
+        dy = dy - s.breath * (self._chest + 0.45 * self._head) - s.brow * self._brow + s.gaze_y * self._iris
         return -dx, -dy
 
     def frame(self, n: int) -> NDArray[np.uint8]:
@@ -103,12 +128,12 @@ class Animator:
         self._show_lid(lid(n, self.loop))
         width, height = self._painting.size
         maps = []
-        for shift, base in zip(self._shift(n), (self._columns, self._rows), strict=True):
+        for shift, base in zip(self._shift(n), self._still, strict=True):
             whole = (shift.shape[1] * GRID, shift.shape[0] * GRID)
             fine = cv2.resize(np.asarray(shift * SCALE, np.float32), whole, interpolation=cv2.INTER_LINEAR)
             # The grid's first node is pixel 0; resize puts it half a cell in.
             half = GRID // 2
-            maps.append((base + 0.5) * SCALE - 0.5 + fine[half : height + half, half : width + half])
+            maps.append(cv2.add(base, fine[half : height + half, half : width + half]))
         edge = cv2.BORDER_REFLECT_101
         return np.asarray(cv2.remap(self._source, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=edge), np.uint8)
 

@@ -44,8 +44,8 @@ def relief(x: F32, y: F32, inside: F32) -> F32:
         z = z - 2.0 * bump(x, y, (side * (MOUTH_HALF + 5), 97), (5, 5))
     z = z + 8.5 * bump(x, y, (0, 34), (10.5, 26)) + 13 * bump(x, y, (0, 58.5), (10.5, 9.5))
     z = z - 1.8 * bump(x, y, (0, 84), (4, 7)) + 3.5 * bump(x, y, (0, 92), (22, 9))
-    z = z + 5 * bump(x, y, (0, 111), (19, 6.5)) - 5 * bump(x, y, (0, 125), (20, 5.5))
-    z = z + 6 * bump(x, y, (0, 139), (18, 11))
+    z = z + 5 * bump(x, y, (0, 111), (19, 6.5)) - 3.6 * bump(x, y, (0, 125), (19, 6.0))
+    z = z + 5 * bump(x, y, (0, 140), (17, 11))
     return np.asarray(z, np.float32)
 
 
@@ -86,12 +86,13 @@ def paint_face(canvas: Canvas) -> None:
     colour = shaded(key, fill) * (1 + grain)[..., None]
     window.blend(np.clip(colour, 0, 1), mask)
     for side in (-1.0, 1.0):
-        window.blend(BLUSH, mask * bump(x, y, (side * 58, 50), (21, 15), side * -0.4) * 0.30)
+        window.blend(BLUSH, mask * bump(x, y, (side * 58, 50), (22, 15), side * -0.4) * 0.26)
         window.shade(rgb(0xD09A8C), mask * bump(x, y, (side * 41, -9), (25, 11)) * 0.42)
         window.shade(rgb(0xC89488), mask * bump(x, y, (side * 21, -5), (8, 13)) * 0.45)
         window.shade(rgb(0xE2BCB0), mask * bump(x, y, (side * 41, 14), (20, 5)) * 0.35)
     window.blend(BLUSH, mask * bump(x, y, (0, 60), (12, 8)) * 0.16)
-    window.screen(rgb(0xFFF2E8), mask * gloss * 0.24)
+    low = 1 - 0.55 * smoothstep(100, 130, y)
+    window.screen(rgb(0xFFF2E8), mask * gloss * low * 0.24)
     _nose(canvas)
     _lips(canvas)
 

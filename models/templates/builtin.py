@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.api import Cancel, EngineError, Preparer, Progress
 from models.templates.cache import Prepared, describe, intact
@@ -14,7 +17,7 @@ from models.templates.framing import box_alpha
 from models.templates.writer import TemplateWriter, content_hash, template_lock
 from models.warp.preparer import WarpPreparer
 
-ARTWORK_VERSION = "3"
+ARTWORK_VERSION = "4"
 """Raise it whenever a pixel of the artwork changes: older templates are then drawn again."""
 LOOP = 248
 """Frames: 9.92 s, a multiple of the quantum."""
@@ -79,12 +82,23 @@ def _draw(root: Path, template_id: str, artwork: Artwork, digest: str, progress:
     drift = landmarks.mean(axis=1) - (points.mean(axis=0) - artwork.origin)
     box, alpha = (side, y1 - y0), box_alpha(side)
     with TemplateWriter(root, template_id, "builtin", artwork.size, box, alpha, digest) as writer:
-        for n in range(LOOP):
+        for n, frame in enumerate(_ahead(animator.frame, LOOP)):
             if cancel.is_set():
                 raise EngineError("FAILED", f"drawing {template_id} was cancelled", "ask again", retryable=True)
             dx, dy = (2 * round(float(d) / 2) for d in drift[n])
-            writer.add(animator.frame(n), (corner[0] + dx, corner[1] + dy))
+            writer.add(frame, (corner[0] + dx, corner[1] + dy))
             if n % 8 == 7:
                 progress("frames", n + 1, LOOP)
         writer.save("landmarks.npy", landmarks.astype(np.float32))
         writer.finish(PREPARERS, progress, cancel)
+
+
+def _ahead(make: Callable[[int], NDArray[np.uint8]], count: int) -> Iterator[NDArray[np.uint8]]:
+    """``make(0)``, ``make(1)``, ...: each made while the one before is converted and written."""
+    with ThreadPoolExecutor(1, "frames") as pool:
+        coming = pool.submit(make, 0)
+        for n in range(count):
+            frame = coming.result()
+            if n + 1 < count:
+                coming = pool.submit(make, n + 1)
+            yield frame
