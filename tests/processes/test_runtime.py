@@ -289,8 +289,9 @@ def test_a_stage_dies_with_its_parent_even_in_a_native_call(bench: Bench) -> Non
 
 def test_sigusr1_shows_all_stacks_and_harms_nothing(bench: Bench) -> None:
     process = bench.serve()
-    bench.give("sleep=0.5", "x")
+    bench.give("sleep=1", "x")
     bench.expect(Started)
+    bench.beat(lambda b: b.busy_ms > 200)
     process.send_signal(signal.SIGUSR1)
     bench.expect(Done)
     process.terminate()
