@@ -14,6 +14,7 @@ from configs import logs
 from configs.load import ConfigError, load, resolve, write_resolved
 from configs.schema import Config
 from supervision.daemon import Supervisor
+from supervision.gpus import place_stages, visible_gpus
 from supervision.notify import Notifier
 from supervision.place import InUseError, PlaceError, RuntimeDir
 from supervision.specs import Spec, make_specs
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None, specs: SpecMaker = make_specs) -> in
     faulthandler.enable()  # systemd's watchdog sends SIGABRT
     options = _parse(argv)
     try:
-        config = resolve(load(options.config, options.set))
+        config = place_stages(resolve(load(options.config, options.set)), visible_gpus())
         place = RuntimeDir(config.runtime_dir)
     except (ConfigError, InUseError, PlaceError) as error:
         print(f"musecast: {error}", file=sys.stderr)

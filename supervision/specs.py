@@ -105,9 +105,7 @@ def _stage(config: Config, config_path: str, boot: str, stage: str, number: int)
 
 
 def _devices(devices: str, number: int) -> dict[str, str]:
-    """The GPU that instance ``number`` may see, set before any library can look."""
-    if devices == "auto":
-        return {}
+    """The GPU that instance ``number`` may see, set before any library can look (``auto`` is resolved before)."""
     if devices == "cpu":
         return {"CUDA_VISIBLE_DEVICES": ""}
     chosen = devices.split(",")
