@@ -111,7 +111,7 @@ class Stage(ABC):
             if work is not None:
                 serve(self, work)
 
-    def teardown(self) -> None:
+    def teardown(self) -> None:  # noqa: B027 - most stages have nothing to release
         """Release the engine."""
 
 
