@@ -65,9 +65,7 @@ def levels_apart(template: Template, slow: FloatBlend, crops: NDArray[np.uint8])
     for pose in range(FRAMES):
         x0, y0 = template.boxes[pose][:2]
         mine = slow.frames[pose].astype(np.int16)
-        mine[y0 + low : y0 + high, x0 + low : x0 + high] = paster(template).blend(
-            template.roi[pose], crops[pose]
-        )
+        mine[y0 + low : y0 + high, x0 + low : x0 + high] = paster(template).blend(template.roi[pose], crops[pose])
         worst = max(worst, int(np.abs(mine - slow.blend(pose, crops[pose])).max()))
     return worst
 
@@ -94,9 +92,7 @@ def measure(rounds: int) -> dict[str, float]:
             slow.blend(k % FRAMES, crops[k % FRAMES])
 
         cpu_ms(fast_frame, FRAMES), cpu_ms(slow_frame, FRAMES)
-        timed = [
-            (cpu_ms(fast_frame, 50), cpu_ms(slow_blend, 4), cpu_ms(slow_frame, 4)) for _ in range(rounds)
-        ]
+        timed = [(cpu_ms(fast_frame, 50), cpu_ms(slow_blend, 4), cpu_ms(slow_frame, 4)) for _ in range(rounds)]
         fast, blend, whole = (statistics.median(column) for column in zip(*timed, strict=True))
         return {
             "paste_cpu_ms": round(fast, 3),
@@ -110,9 +106,7 @@ def measure(rounds: int) -> dict[str, float]:
 
 def main() -> int:
     """Print the numbers; 1 when one is out of bounds."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

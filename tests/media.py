@@ -52,9 +52,7 @@ def decode_audio(data: bytes) -> NDArray[np.float32]:
 def tagged_bgr(frame: Any) -> NDArray[np.uint8]:
     """Convert a decoded frame by its own tags, as a player does; refuses a frame without them."""
     assert (frame.colorspace, frame.color_range) == (BT709, LIMITED)
-    converted = frame.reformat(
-        format="bgr24", src_colorspace=frame.colorspace, src_color_range=frame.color_range
-    )
+    converted = frame.reformat(format="bgr24", src_colorspace=frame.colorspace, src_color_range=frame.color_range)
     return np.asarray(converted.to_ndarray(), np.uint8)
 
 

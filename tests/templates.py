@@ -26,9 +26,7 @@ def soft_alpha(height: int, width: int, border: int = 8) -> NDArray[np.uint8]:
 def moving_picture(frames: int, height: int, width: int) -> NDArray[np.uint8]:
     """A smooth colour gradient with a bright bar that moves 4 pixels per frame: u8 BGR [L, H, W, 3]."""
     y, x = np.mgrid[:height, :width]
-    base = np.stack(
-        [x * 200 // width + 20, y * 200 // height + 20, (x + y) * 200 // (width + height) + 20], -1
-    )
+    base = np.stack([x * 200 // width + 20, y * 200 // height + 20, (x + y) * 200 // (width + height) + 20], -1)
     out = np.repeat(base[None].astype(np.uint8), frames, axis=0)
     for k in range(frames):
         out[k, :, (k * 4) % width : (k * 4) % width + 8] = 235

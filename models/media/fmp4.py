@@ -187,9 +187,7 @@ def _avc1(width: int, height: int, sets: ParameterSets) -> bytes:
 
 def _mp4a(audio_config: bytes, bps: int) -> bytes:
     object_aac, stream_audio = 0x40, 0x15
-    decoder = _descriptor(
-        4, pack(">BB3xII", object_aac, stream_audio, bps, bps), _descriptor(5, audio_config)
-    )
+    decoder = _descriptor(4, pack(">BB3xII", object_aac, stream_audio, bps, bps), _descriptor(5, audio_config))
     stream = _descriptor(3, pack(">HB", AUDIO_TRACK, 0), decoder, _descriptor(6, b"\x02"))
     entry = pack(">6xH8xHH4xI", 1, 1, 16, AUDIO_TIMESCALE << 16)
     return _box("mp4a", entry, _full("esds", 0, 0, stream))

@@ -70,9 +70,7 @@ def settings_for(encoder: str, width: int, height: int, quality: str, video: Vid
         return Settings(encoder, width, height, "ultrafast", min(_WORST_CRF, video.crf + _FAST_CRF_STEP))
     if quality == "lossless":
         return Settings(encoder, width, height, "ultrafast", None)
-    raise EngineError(
-        "INVALID_ARGUMENT", f"unknown quality {quality!r}", f"use one of {', '.join(QUALITIES)}"
-    )
+    raise EngineError("INVALID_ARGUMENT", f"unknown quality {quality!r}", f"use one of {', '.join(QUALITIES)}")
 
 
 def choose_encoder(candidates: tuple[str, ...] = ENCODERS) -> str:
@@ -125,9 +123,7 @@ class SegmentVideo:
         self._next += 1
         packets = list(self._context.encode(self._frame))
         if len(packets) != 1 or bool(packets[0].is_keyframe) != (self._next == 1):
-            raise EngineError(
-                "FAILED", f"{self._context.name} is not the zero-latency encoder it was opened as"
-            )
+            raise EngineError("FAILED", f"{self._context.name} is not the zero-latency encoder it was opened as")
         return _length_prefixed(bytes(packets[0]))
 
     def close(self) -> None:

@@ -42,9 +42,7 @@ def stamp(
         ValueError: offsets out of order or range, or a time that is negative or not on a quantum.
     """
     if not 0 < mfhd_at < video_tfdt_at < audio_tfdt_at <= len(payload) - _U64.size:
-        raise ValueError(
-            f"offsets {mfhd_at}, {video_tfdt_at}, {audio_tfdt_at} do not fit {len(payload)} bytes"
-        )
+        raise ValueError(f"offsets {mfhd_at}, {video_tfdt_at}, {audio_tfdt_at} do not fit {len(payload)} bytes")
     if pts_us < 0 or pts_us % QUANTUM_US:
         raise ValueError(f"pts {pts_us} us is not a multiple of {QUANTUM_US} us")
     view = memoryview(payload)

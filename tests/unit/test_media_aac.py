@@ -85,9 +85,7 @@ def test_a_span_begins_where_its_segment_begins(speech: Pcm) -> None:
 
 def test_the_rate_follows_the_setting_and_silence_costs_next_to_nothing(speech: Pcm) -> None:
     padded, count = with_rolls(speech, QUANTUM)
-    rates = [
-        sum(map(len, aac.encode_span(padded, kbps * 1000))) * 8 / (count * 0.32) for kbps in (64, 96, 128)
-    ]
+    rates = [sum(map(len, aac.encode_span(padded, kbps * 1000))) * 8 / (count * 0.32) for kbps in (64, 96, 128)]
     assert 30e3 < rates[0] < rates[1] < rates[2] < 180e3
     assert sum(map(len, aac.encode_span(np.zeros_like(padded), 96_000))) * 8 / (count * 0.32) < 3e3
 

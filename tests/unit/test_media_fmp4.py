@@ -46,9 +46,7 @@ def test_init_holds_two_tracks_and_no_edit_list() -> None:
 
 
 def test_init_says_bt709_limited_and_carries_the_parameter_sets() -> None:
-    entry = boxes(init_segment(512, 512, SETS, bytes.fromhex("1188"), 96_000))[
-        "moov.trak[0].mdia.minf.stbl.stsd"
-    ]
+    entry = boxes(init_segment(512, 512, SETS, bytes.fromhex("1188"), 96_000))["moov.trak[0].mdia.minf.stbl.stsd"]
     assert struct.pack(">I4s4sHHHB", 19, b"colr", b"nclx", 1, 1, 1, 0) in entry
     assert b"avcC\x01\x42\xc0\x1e\xff\xe1" + struct.pack(">H", 8) + SETS.sps in entry
     assert b"\x01" + struct.pack(">H", 4) + SETS.pps in entry
