@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.console import Group
 from rich.markup import escape
-from rich.table import Table
 
 from clients.cli.common import out, print_json, table
 
@@ -24,9 +24,9 @@ MOMENTS = {
 }
 
 
-def timings(values: dict[str, float | None], since: str) -> Table:
+def timings(values: dict[str, float | None], since: str) -> Group:
     """``timings_ms`` of a turn: each moment, and how long after the one before."""
-    made = table("moment", ">ms", ">step", title=f"Milliseconds since {since}")
+    made = table("moment", ">ms", ">step")
     previous = 0.0
     for name, meaning in MOMENTS.items():
         value = values.get(name)
@@ -34,7 +34,7 @@ def timings(values: dict[str, float | None], since: str) -> Table:
             continue
         made.add_row(meaning, f"{value:.0f}", f"+{value - previous:.0f}")
         previous = value
-    return made
+    return Group(f"Milliseconds since {since}", made)
 
 
 class Transcript:
