@@ -33,11 +33,12 @@ CENTRE = BACK_BLOCKS * BLOCK + FRAME_SAMPLES // 2
 """Sample of the context in the middle of the frame."""
 CENTRE_US = FRAME_US // 2
 
-LEAD_US, LAG_US = 95_000, 110_000
+LEAD_US, LAG_US = 95_000, 125_000
 """How early and how late a sound still pulls; the lead stays inside the look-ahead as seen from mid-frame."""
+REST_PULL = 0.6
 COVER_US = 900_000
 """Phonemes this recent mean that the turn has phonemes, and that a gap between them is a pause."""
-CLOSE_RAMP_US = 40_000
+CLOSE_RAMP_US = 55_000
 BURST_LEAD_US = 25_000
 """A synthesizer marks a plosive near its burst; the lips close before it."""
 FADE_IN_US, FADE_OUT_US = 120_000, 160_000
@@ -48,6 +49,8 @@ REFERENCE_FLOOR = 0.012
 GATE_ON, GATE_OFF = 0.055, 0.028
 """Shares of the recent loudness that open and close the gate."""
 HOLD_BLOCKS = 5
+AUDIBLE_BLOCKS = 9
+"""How near a sound must be for its phonemes to move the lips: 90 ms."""
 
 
 class MouthState(NamedTuple):
@@ -122,23 +125,27 @@ def mouth_state(context: Context) -> MouthState:
     activity, loudness = _loudness(rms)
     if context.phonemes:
         shape, presence = _from_phonemes(context.phonemes)
-        # A soft sound such as [T] is below the gate; its phoneme vouches for it, unless all is still.
+        # Phonemes move the lips before a sound and let them close after it, and they vouch for soft sounds
+        # that are below the gate; but only beside something audible.
         middle = BACK_BLOCKS + FRAME_BLOCKS // 2
-        if float(rms[middle - 3 : middle + 4].max()) > FLOOR_RMS:
-            activity = max(activity, presence)
+        if float(rms[middle - AUDIBLE_BLOCKS : middle + AUDIBLE_BLOCKS + 1].max()) > FLOOR_RMS:
+            activity, scale = max(activity, presence), 1.0
+        else:
+            scale = activity
     else:
         shape = hearing.mouth(context.pcm, CENTRE, float(rms.max()))
+        scale = activity
     if activity <= 0:
         return REST
     free = (1 - shape.closed) * (1 - 0.75 * shape.bite)
     return MouthState(
-        shape.open * free * (0.42 + 0.76 * loudness) * activity,
-        shape.wide * activity,
-        shape.round * activity,
-        shape.teeth * activity,
-        shape.tongue * activity,
-        shape.closed * activity,
-        shape.bite * activity,
+        shape.open * free * (0.34 + 0.88 * loudness) * scale,
+        shape.wide * scale,
+        shape.round * scale,
+        shape.teeth * scale,
+        shape.tongue * scale,
+        shape.closed * scale,
+        shape.bite * scale,
         weight * min(1.0, activity * 4),
     )
 
@@ -207,23 +214,19 @@ def _from_phonemes(phonemes: Sequence[Span]) -> tuple[Sound, float]:
                 sums[3] += firm * sound.teeth
                 sums[4] += firm * sound.tongue
             if sound.closed or sound.bite:
-                held = _hold(CENTRE_US, t0 - BURST_LEAD_US, t1)
+                held = _hold(CENTRE_US, t0 - (BURST_LEAD_US if sound.burst else 0), t1)
                 closed, bite = max(closed, sound.closed * held), max(bite, sound.bite * held)
-    rest = max(0.0, 0.25 - total_open)
-    gap, near = total_open + rest, total_shape + rest
+    # Towards a pause the sounds' pull fades and the rest position takes over.
+    gap, near = total_open + max(0.0, REST_PULL - total_open), total_shape + max(0.0, REST_PULL - total_shape)
     mean = Sound(sums[0] / gap, sums[1] / near, sums[2] / near, sums[3] / gap, sums[4] / gap, closed, bite)
-    return mean, float(np.clip(total_open * 4, 0, 1))
+    return mean, float(np.clip(total_open / REST_PULL, 0, 1))
 
 
 def _dominance(t: int, t0: int, t1: int) -> float:
     """1 inside the sound, falling to 0 over LEAD before and LAG after it."""
-    if t < t0:
-        x = (t0 - t) / LEAD_US
-    elif t > t1:
-        x = (t - t1) / LAG_US
-    else:
-        return 1.0
-    return 0.0 if x >= 1 else float((0.5 + 0.5 * np.cos(np.pi * x)) ** 2)
+    x = (t0 - t) / LEAD_US if t < t0 else (t - t1) / LAG_US if t > t1 else 0.0
+    pull = 0.5 + 0.5 * float(np.cos(np.pi * min(x, 1.0)))
+    return pull * pull
 
 
 def _hold(t: int, t0: int, t1: int) -> float:

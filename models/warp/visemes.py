@@ -35,6 +35,8 @@ class Sound(NamedTuple):
     """Weight of the gap against the neighbours' gaps."""
     shape: float = 1.0
     """Weight of width and rounding against the neighbours'."""
+    burst: bool = False
+    """Whether the sound is a release: what is closed is closed before it."""
 
 
 _VOWELS = {
@@ -58,8 +60,8 @@ _VOWELS = {
     "&": Sound(0.56, 0.35),
 }
 _CONSONANTS = {
-    "p": Sound(0.0, closed=1.0, firm=4.0, shape=0.3),
-    "b": Sound(0.0, closed=1.0, firm=4.0, shape=0.3),
+    "p": Sound(0.0, closed=1.0, firm=4.0, shape=0.3, burst=True),
+    "b": Sound(0.0, closed=1.0, firm=4.0, shape=0.3, burst=True),
     "m": Sound(0.0, closed=1.0, firm=4.0, shape=0.3),
     "f": Sound(0.12, 0.10, bite=1.0, firm=3.0, shape=0.8),
     "v": Sound(0.12, 0.10, bite=1.0, firm=3.0, shape=0.8),
@@ -95,6 +97,7 @@ _SPECIAL = {
     # Mandarin's two "apical" vowels, as in zhi and zi.
     "i.": Sound(0.20, 0.15, teeth=0.8, firm=1.4),
     "i[": Sound(0.17, 0.55, teeth=0.9, firm=1.4),
+    "o-": Sound(0.38, 0.25),  # Mandarin e, as in "he": back but not rounded
     "aa": Sound(0.66, 0.15),
     "A:": Sound(0.70),
     "@L": Sound(0.26, 0.0, 0.15, tongue=0.7, shape=0.4),
