@@ -97,6 +97,18 @@ class Client:
         self._wanted.add(self._next_id)
         return self._next_id
 
+    def ready(self, request_id: int, timeout_s: float) -> bool:
+        """Wait up to ``timeout_s`` for the reply to a request sent before; whether it is there."""
+        deadline = time.monotonic() + timeout_s
+        while request_id not in self._replies:
+            if not self._dealer.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+                return False
+            reply = msgpack.unpackb(self._dealer.recv())
+            if reply["id"] in self._wanted:
+                self._wanted.remove(reply["id"])
+                self._replies[reply["id"]] = reply
+        return True
+
     def receive(self, request_id: int, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[str, Any]:
         """The reply to a request sent before.
 
@@ -104,18 +116,12 @@ class Client:
             RequestError: the daemon refused it.
             NoDaemonError: no reply within ``timeout_s``.
         """
-        deadline = time.monotonic() + timeout_s
-        while request_id not in self._replies:
-            if not self._dealer.poll(max(0, int((deadline - time.monotonic()) * 1000))):
-                self._wanted.discard(request_id)
-                raise NoDaemonError(
-                    f"no answer from {self.control} within {timeout_s:g} s: is the daemon running? "
-                    "Start it with `musecast up`, or name its configuration with --config."
-                )
-            reply = msgpack.unpackb(self._dealer.recv())
-            if reply["id"] in self._wanted:
-                self._wanted.remove(reply["id"])
-                self._replies[reply["id"]] = reply
+        if not self.ready(request_id, timeout_s):
+            self._wanted.discard(request_id)
+            raise NoDaemonError(
+                f"no answer from {self.control} within {timeout_s:g} s: is the daemon running? "
+                "Start it with `musecast up`, or name its configuration with --config."
+            )
         reply = self._replies.pop(request_id)
         if not reply["ok"]:
             error = reply["error"]
