@@ -85,7 +85,7 @@ def contact_sheet(video: Path, target: Path, spoken: Sequence[Spoken], title: Se
         _draw_wave(sheet[y : y + WAVE, x : x + TILE], sound, begin_s, step_s, at_s)
         here = _join([text for text, at_s in words if begin_s <= at_s < begin_s + step_s])
         _write(sheet, here, x, y + WAVE + SMALL_SIZE, INK, SMALL_SIZE, TILE)
-    if not cv2.imwrite(str(target), sheet):
+    if not cv2.imwrite(str(target), sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
         raise OSError(f"could not write {target}")
 
 
