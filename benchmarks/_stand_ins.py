@@ -1,11 +1,15 @@
 """Stand-ins for every stage in one process: they answer each item at once, so that only the broker is measured.
 
-``python -m benchmarks._stand_ins RUNTIME_DIR``; ends when its standard input closes.
+``python -m benchmarks._stand_ins RUNTIME_DIR``; ends when its standard input closes. It then prints a JSON list:
+for each segment the ms from having sent its crops to receiving its encode item, with the time of the latter; that
+is one relay by the broker, from a worker to a worker.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from collections.abc import Iterator
 
 import zmq
@@ -86,9 +90,12 @@ def main() -> None:
             owners[socket] = instance
             poller.register(socket, zmq.POLLIN)
     broker = 0
+    sent: dict[tuple[str, str], float] = {}
+    relays: list[tuple[float, float]] = []
     while True:
         for socket, _ in poller.poll():
             if socket not in owners:
+                print(json.dumps(relays))
                 return
             instance = owners[socket]
             message, _buffers = unpack(socket.recv_multipart())
@@ -101,11 +108,17 @@ def main() -> None:
                     pack(Ready(**who, engine="stand-in", device="cpu", credit=credit, load_s=0.0))
                 )
             elif isinstance(message, Item):
+                segment = (message.sid, message.id.rsplit("/", 1)[1])
+                if isinstance(message, EncodeItem):
+                    now = time.perf_counter()
+                    relays.append((now, (now - sent.pop(segment)) * 1000))
                 for output, buffers in answer(message):
                     output.src, output.broker = instance, broker
                     ingress.send_multipart(pack(output, buffers))
                 done = Done(src=instance, ep=EPOCH, broker=broker, id=message.id, attempt=message.attempt)
                 ingress.send_multipart(pack(done))
+                if isinstance(message, LipsyncItem):
+                    sent[segment] = time.perf_counter()
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 Relay: the real broker process, with stand-ins that answer every item at once (``_stand_ins.py``). Offline
 sessions send pieces of audio at a fixed rate, each of which becomes one segment by way of three items (tts,
-lipsync, encode).
-Measured is the time from sending a piece to receiving its segment on the stream; a third of it is what one item
-costs on its way, both queues, the stand-in and a share of the client included: an upper bound.
+lipsync, encode). Relay latency is from a stand-in having sent a segment's crops to another having received its
+encode item. The whole way, from sending a piece to receiving its segment on the stream, is seven messages, two of
+them the client's.
 
 Ledger: CPU time in this process for submit, dispatch, output and done of an item.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import subprocess
 import sys
 import tempfile
@@ -82,8 +83,8 @@ def ledger_step_us(items: int = 50_000, waiting: int = 64) -> float:
 
 
 @contextlib.contextmanager
-def broker_alone() -> Iterator[tuple[Client, int]]:
-    """A real broker with stand-ins; yields a client of it and the broker's pid."""
+def broker_alone() -> Iterator[tuple[Client, int, subprocess.Popen[bytes]]]:
+    """A real broker; yields a client of it, the broker's pid, and the process of the stand-ins."""
     control, stream = free_ports(2)
     with tempfile.TemporaryDirectory(prefix="mc-") as directory, contextlib.ExitStack() as stack:
         config = resolve(
@@ -114,18 +115,21 @@ def broker_alone() -> Iterator[tuple[Client, int]]:
         for instance, (stage, _) in INSTANCES.items():
             members.send_multipart(pack(Up(instance=instance, epoch=EPOCH, stage=stage)))
         stand_ins = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks._stand_ins", directory], stdin=subprocess.PIPE
+            [sys.executable, "-m", "benchmarks._stand_ins", directory],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
-        stack.callback(stand_ins.communicate)
+        stack.callback(stand_ins.wait)
+        stack.callback(stand_ins.terminate)
         client = stack.enter_context(Client(f"tcp://127.0.0.1:{control}", f"tcp://127.0.0.1:{stream}"))
         client.request("initialize", timeout_s=START_TIMEOUT_S)
-        yield client, broker.pid
+        yield client, broker.pid, stand_ins
 
 
 def relay(items_per_s: int, seconds: float) -> dict[str, float]:
     """Latencies in ms, and the broker's CPU."""
     segments_per_s = items_per_s / ITEMS_PER_SEGMENT
-    with broker_alone() as (client, pid):
+    with broker_alone() as (client, pid, stand_ins):
         subscription = client.subscribe("seg.")
         names = [f"bench-{n}" for n in range(SESSIONS)]
         for name in names:
@@ -164,14 +168,15 @@ def relay(items_per_s: int, seconds: float) -> dict[str, float]:
         for name in names:
             with contextlib.suppress(RequestError):
                 client.request("end_session", session_id=name, drain=False)
+        relays = [ms for at, ms in json.loads(stand_ins.communicate()[0]) if at >= measured_from]
     return {
         "items_per_s": items_per_s,
         "segments": len(trips),
         "dropped": len(sent),
         "chain_p50_ms": percentile(trips, 0.5),
         "chain_p99_ms": percentile(trips, 0.99),
-        "item_p50_ms": percentile(trips, 0.5) / ITEMS_PER_SEGMENT,
-        "item_p99_ms": percentile(trips, 0.99) / ITEMS_PER_SEGMENT,
+        "relay_p50_ms": percentile(relays, 0.5),
+        "relay_p99_ms": percentile(relays, 0.99),
         "broker_cpu_percent": 100 * used / seconds,
         "broker_us_per_item": 1e6 * used / (seconds * items_per_s),
     }
@@ -196,9 +201,9 @@ def main() -> int:
     step = ledger_step_us()
     found = relay(options.rate, options.seconds)
     rows = [
-        (f"relay at {options.rate} items/s, added per item, p50", f"{found['item_p50_ms']:.2f} ms", ""),
-        ("... p99", f"{found['item_p99_ms']:.2f} ms", f"{RELAY_P99_MS:.0f} ms on a quiet machine"),
-        ("audio in to segment out (3 items), p50", f"{found['chain_p50_ms']:.2f} ms", ""),
+        (f"relay at {options.rate} items/s, p50", f"{found['relay_p50_ms']:.2f} ms", ""),
+        ("... p99", f"{found['relay_p99_ms']:.2f} ms", f"{RELAY_P99_MS:.0f} ms on a quiet machine"),
+        ("audio in to segment out, p50", f"{found['chain_p50_ms']:.2f} ms", ""),
         ("... p99", f"{found['chain_p99_ms']:.2f} ms", ""),
         ("dropped: this client's queue was full", f"{found['dropped']} of {found['segments']}", ""),
         ("CPU of the broker meanwhile", f"{found['broker_cpu_percent']:.0f} %", ""),
@@ -206,7 +211,7 @@ def main() -> int:
         ("one step of the ledger, CPU", f"{step:.2f} us", f"{STEP_US:.0f} us"),
     ]
     report({key: round(value, 3) for key, value in (found | {"ledger_step_us": step}).items()}, rows, options.json)
-    return 0 if found["item_p99_ms"] <= RELAY_P99_MS and step <= STEP_US else 1
+    return 0 if found["relay_p99_ms"] <= RELAY_P99_MS and step <= STEP_US else 1
 
 
 if __name__ == "__main__":
