@@ -81,7 +81,7 @@ def render_into(out: U8, template: Template, index: int, state: MouthState) -> N
     move = field(pose, state)
     height, width = move.upper_x.shape
     window = out[move.y0 : move.y0 + height, move.x0 : move.x0 + width]
-    moved = _moved(out, move, state, pose.half, prepared.exposure)
+    moved = _moved(out, move, state, pose.half, prepared.light)
     if state.weight >= 1:
         window[...] = moved
     else:
@@ -89,21 +89,24 @@ def render_into(out: U8, template: Template, index: int, state: MouthState) -> N
         window[...] = moved
 
 
-def _moved(crop: U8, move: Field, state: MouthState, half: float, exposure: float) -> U8:
+def _moved(crop: U8, move: Field, state: MouthState, half: float, light: NDArray[np.float32]) -> U8:
     """The moved rectangle: upper half, lower half, and what shows between the lips."""
     upper = cv2.remap(crop, move.upper_x, move.upper_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     lower = cv2.remap(crop, move.upper_x, move.lower_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    top, bottom = move.upper_edge, move.lower_edge
-    first = max(int(np.floor(top.min())) - 1 - move.y0, 0)
-    last = min(int(np.ceil(bottom.max())) + 2 - move.y0, len(upper))
-    rows = slice(first, last)
-    y = (np.arange(first, last, dtype=np.float32) + move.y0)[:, None]
-    above = np.clip(top[None, :] - y + 0.5, 0, 1)
-    below = np.clip(y - bottom[None, :] + 0.5, 0, 1)
+    mouth, first_column = move.between_corners()
+    # Beside the mouth the two halves agree along the seam: a plain choice is enough.
+    last = min(int(np.ceil(move.lower_edge.max())) + 2 - move.y0, len(upper))
+    y = (np.arange(last, dtype=np.float32) + move.y0)[:, None]
+    chosen = y < move.upper_edge
+    first = max(int(np.floor(mouth.upper_edge.min())) - 1 - move.y0, 0)
+    y = y[first:]
+    above = np.clip(mouth.upper_edge - y + 0.5, 0, 1)
+    below = np.clip(y - mouth.lower_edge + 0.5, 0, 1)
     gap = np.clip(1 - above - below, 0, 1)
-    band = upper[rows] * above[..., None] + lower[rows] * below[..., None]
+    part = (slice(first, last), slice(first_column, first_column + len(mouth.u)))
+    band = upper[part] * above[..., None] + lower[part] * below[..., None]
     if float(gap.max()) > 0:
-        band += inside(move, state, rows, half, exposure) * gap[..., None]
-    lower[:first] = upper[:first]
-    lower[rows] = np.clip(band + 0.5, 0, 255).astype(np.uint8)
+        band += inside(mouth, state, part[0], half, light) * gap[..., None]
+    np.copyto(lower[:last], upper[:last], where=chosen[..., None])
+    lower[part] = np.clip(band + 0.5, 0, 255).astype(np.uint8)
     return np.asarray(lower, np.uint8)

@@ -6,7 +6,7 @@ field and looked up backwards; between the two lies the inside of the mouth. All
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,14 @@ class Field:
     """Height of the closed mouth's seam at its middle: the upper jaw's mark."""
     drop: float
     """How far the lower lip's inner edge went down at the middle."""
+
+    def between_corners(self) -> tuple[Field, int]:
+        """The same field over the columns of the mouth only, and the first of them."""
+        within = np.flatnonzero(np.abs(self.u) <= 1)
+        first, last = int(within[0]), int(within[-1]) + 1
+        cut = slice(first, last)
+        edges = {name: getattr(self, name)[cut] for name in ("upper_edge", "lower_edge", "u")}
+        return replace(self, x0=self.x0 + first, **edges), first
 
 
 def _smooth(value: F32) -> F32:

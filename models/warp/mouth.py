@@ -15,9 +15,11 @@ F32 = NDArray[np.floating[Any]]
 CAVITY = np.array([34, 24, 66], np.float32)
 CAVITY_DEEP = np.array([16, 9, 32], np.float32)
 TONGUE = np.array([104, 92, 186], np.float32)
-TOOTH = np.array([228, 239, 246], np.float32)
+TOOTH = np.array([222, 236, 245], np.float32)
 GUM = np.array([112, 104, 190], np.float32)
 """BGR, for a face of middle exposure."""
+WARM = np.array([1.16, 1.05, 0.90], np.float32)
+"""Exponents of shade, BGR: inside a mouth shadows are red, since light comes through the lips."""
 TOOTH_EDGES = np.array([0.0, 0.235, 0.425, 0.61, 0.77], np.float32)
 """Gaps between the upper teeth from the middle outwards, in half widths of the mouth at rest."""
 
@@ -27,7 +29,7 @@ def _cover(value: F32) -> F32:
     return np.asarray(np.clip(value + 0.5, 0, 1))
 
 
-def inside(field: Field, state: MouthState, rows: slice, rest_half: float, exposure: float) -> F32:
+def inside(field: Field, state: MouthState, rows: slice, rest_half: float, light: NDArray[np.float32]) -> F32:
     """Colours of ``rows`` of the field: f32 BGR ``[h, w, 3]``.
 
     Args:
@@ -35,7 +37,7 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, expos
         state: the mouth's state.
         rows: rows of the field to draw, those that hold the gap.
         rest_half: half width of the mouth at rest; teeth do not stretch with the lips.
-        exposure: brightness of this face against a well-lit one.
+        light: colour of something white in this picture's light, BGR.
     """
     height, width = rows.stop - rows.start, len(field.u)
     y = (np.arange(rows.start, rows.stop, dtype=np.float32) + field.y0)[:, None]
@@ -60,7 +62,7 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, expos
     shade = 0.58 + 0.42 * np.clip((y - top) / (0.13 * rest_half), 0, 1)
     shade = shade * (0.72 + 0.28 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
     shade = shade * (1 - 0.50 * u2**2.0) * (1 - 0.34 * state.round * (1 - state.teeth))
-    return np.asarray(colour * (shade * exposure)[..., None], np.float32)
+    return np.asarray(colour * shade[..., None] ** WARM * light, np.float32)
 
 
 def _lower_teeth_top(field: Field, state: MouthState, rest_half: float, upper_end: F32) -> F32:
@@ -97,7 +99,7 @@ def _teeth(colour: F32, y: F32, x: F32, edge: F32, field: Field, rest_half: floa
     turn = 1 - 0.42 * np.clip(ax / reach, 0, 1) ** 2.0
     inward = np.clip(((y - edge) if lower else (edge - y)) / (0.22 * rest_half), 0, 1)
     bright = (0.80 if lower else 1.0) * (1 - 0.16 * inward)
-    tone = TOOTH * (seam * turn * bright)[..., None]
+    tone = TOOTH * (seam * turn * bright)[..., None] ** WARM
     root = np.clip((((y - edge) if lower else (edge - y)) / rest_half - 0.30) / 0.08, 0, 1)
     tone = tone + (GUM * 0.8 - tone) * root[..., None]
     colour += (tone - colour) * (cover * 0.97)[..., None]

@@ -1,4 +1,4 @@
-"""What ``warp`` needs of a template: the mouth of every pose in crop coordinates, and its exposure."""
+"""What ``warp`` needs of a template: the mouth of every pose in crop coordinates, and the light it is seen in."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from models.templates.store import Template
 from models.warp.geometry import COLUMNS, Pose
 
 ENGINE = "warp"
+REFERENCE_SKIN = np.array([186.0, 207.0, 240.0])
+"""BGR of the built-in face's lit skin."""
 
 
 class WarpPreparer:
@@ -24,10 +26,10 @@ class WarpPreparer:
     """
 
     engine = ENGINE
-    version = "1"
+    version = "2"
 
     def prepare(self, template: Template, out: str, progress: Progress, cancel: Cancel) -> None:
-        """Write ``poses.npy`` (f32 ``[L, 4 * COLUMNS + 2, 2]``, crop pixels) and ``exposure.npy`` (f32 [1]).
+        """Write ``poses.npy`` (f32 ``[L, 4 * COLUMNS + 2, 2]``, crop pixels) and ``light.npy`` (f32 [3]).
 
         Raises:
             EngineError: FAILED when the template has no landmarks.
@@ -41,22 +43,29 @@ class WarpPreparer:
         crop = (points - template.boxes[:, None, :2] + 0.5) * scale[:, None, :] - 0.5
         folder = Path(out)
         np.save(folder / "poses.npy", crop.astype(np.float32))
-        np.save(folder / "exposure.npy", np.asarray([_exposure(template.roi[0])], np.float32))
+        np.save(folder / "light.npy", _light(template.roi[0]))
         progress("warp", 1, 1)
 
 
-def _exposure(roi: NDArray[np.uint8]) -> float:
-    """Brightness of the middle of the face against a well-lit one, 0.35 to 1.15."""
+def _light(roi: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """How the light of this picture would colour something white, BGR, 1 in the light of the built-in face.
+
+    Judged by the skin between eyes and mouth; damped, since skin differs more between people than teeth do.
+    """
     height, width = roi.shape[:2]
-    patch = roi[height // 4 : height // 2, width // 4 : 3 * width // 4].astype(np.float32)
-    return float(np.clip(np.percentile(patch.max(axis=2), 70) / 225, 0.35, 1.15))
+    patch = roi[height // 4 : height // 2, width // 4 : 3 * width // 4].reshape(-1, 3).astype(np.float64)
+    skin = np.maximum(np.percentile(patch, 70, axis=0), 1.0)
+    level = np.clip((skin.max() / REFERENCE_SKIN.max()) ** 0.6, 0.4, 1.1)
+    tint = (skin / skin.max()) / (REFERENCE_SKIN / REFERENCE_SKIN.max())
+    return np.asarray(level * np.clip(tint**0.6, 0.75, 1.05), np.float32)
 
 
 class Prepared(NamedTuple):
     """A template's poses, mapped."""
 
     points: NDArray[np.float32]
-    exposure: float
+    light: NDArray[np.float32]
+    """Colour of something white in this picture's light, BGR."""
 
     def pose(self, index: int) -> Pose:
         """One pose of the loop."""
@@ -68,12 +77,12 @@ class Prepared(NamedTuple):
 def _load(path: str, content_hash: str) -> Prepared:
     folder = Path(path)
     try:
-        points, exposure = np.load(folder / "poses.npy"), np.load(folder / "exposure.npy")
+        points, light = np.load(folder / "poses.npy"), np.load(folder / "light.npy")
     except (OSError, ValueError) as error:
         raise EngineError(
             "FAILED", f"template {folder.parent.parent.name} is not prepared for warp: {error}", "prepare it again"
         ) from error
-    return Prepared(points, float(exposure[0]))
+    return Prepared(points, light)
 
 
 def load_prepared(template: Template) -> Prepared:
