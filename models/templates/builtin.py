@@ -17,7 +17,7 @@ from models.templates.framing import box_alpha
 from models.templates.writer import TemplateWriter, content_hash, template_lock
 from models.warp.preparer import WarpPreparer
 
-ARTWORK_VERSION = "4"
+ARTWORK_VERSION = "5"
 """Raise it whenever a pixel of the artwork changes: older templates are then drawn again."""
 LOOP = 248
 """Frames: 9.92 s, a multiple of the quantum."""
@@ -30,7 +30,7 @@ class Artwork:
 
     size: tuple[int, int]
     origin: tuple[int, int]
-    box: tuple[int, int, int, int] = (-128, -78, 128, 178)
+    box: tuple[int, int, int, int] = (-128, -62, 128, 194)
     """The face box at rest: from above the eyes to below the chin, 256 pixels square as a crop is."""
 
 

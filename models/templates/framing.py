@@ -18,8 +18,8 @@ SIDE_OF_HEIGHT = 256 / 151
 """Side of the box in distances from the eyes to the chin: the frame of the built-in portraits."""
 SIDE_OF_WIDTH = 256 / 196
 """The same in widths of the face; the larger of the two counts."""
-BELOW_CHIN = 27 / 256
-"""Room below the chin, in sides of the box."""
+BELOW_CHIN = 42 / 256
+"""Room below the chin, in sides of the box: for a jaw that drops, and for the feathered edge below it."""
 
 
 def box_side(meshes: NDArray[np.floating[Any]], size: tuple[int, int]) -> int:
