@@ -1,0 +1,253 @@
+"""The asr stage: voices found in the loop thread, words found in another.
+
+Streams, not items: a session's audio comes here as long as the process lives, and its successor is given again
+what was not finished. What was begun, ended and said is told once per utterance number.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+import numpy as np
+
+from broker.messages import (
+    AsrAudio,
+    AsrClose,
+    AsrFinal,
+    AsrMark,
+    AsrPartial,
+    AsrSpeechEnded,
+    AsrSpeechStarted,
+    FromStage,
+)
+from configs import logs
+from models.api import Progress, Transcriber, Transcript
+from models.registry import load_first
+from models.speech.vad import VoiceDetector
+from stages.asr_stream import Audio, Began, EarStream, Step
+from stages.asr_transcribe import Job, TranscriptionThread
+from stages.stage import Feed, Stage
+
+SPARE_STREAMS = 2
+"""Streams held per stream of credit: one that was moved away may linger until its AsrClose."""
+BACKLOG_SAMPLES = 4 * 16_000
+"""Undecoded audio of one stream beyond which nothing more is reported as heard, so the broker waits."""
+
+_log = logs.get()
+_cooldown = logs.Cooldown()
+
+
+class _Listener:
+    """A stream and its utterances that have no transcript yet."""
+
+    def __init__(self, ear: EarStream, message: AsrAudio, language: str) -> None:
+        self.ear = ear
+        self.sid = message.sid
+        self.broker = message.broker
+        self.language = language
+        self.jobs: dict[int, Job] = {}
+        """By utterance number, oldest first."""
+        self.told = message.at
+        """Client's position last reported as heard."""
+        self.heard = self.keep = message.at
+        """As of the loop thread's last complete step; see ``EarStream``."""
+        self.speaking = ear.speaking
+        self.held_back = False
+
+
+class AsrStage(Stage):
+    """Takes ``AsrAudio`` and ``AsrClose``; tells ``AsrMark``, ``AsrSpeech*``, ``AsrPartial``, ``AsrFinal``."""
+
+    name = "asr"
+
+    def setup(self, progress: Progress) -> None:
+        """Load the voice detector and the first engine of ``engines.asr`` that runs here."""
+        self._detector = VoiceDetector()
+        self._detector.load(progress)
+        self._engine: Transcriber = load_first("asr", self.config.engines.asr, self.config, progress)
+        self.engine = self._engine.name
+
+    def teardown(self) -> None:
+        """Release detector and engine."""
+        if hasattr(self, "_engine"):
+            self._engine.close()
+        if hasattr(self, "_detector"):
+            self._detector.close()
+
+    def run(self, feed: Feed) -> None:
+        """Hear all streams until the process ends."""
+        _Hearing(self, feed, self._detector, self._engine).run()
+
+
+class _Hearing:
+    """One run of the stage's loop. Everything is done in the loop thread, except what says otherwise."""
+
+    def __init__(self, stage: AsrStage, feed: Feed, detector: VoiceDetector, engine: Transcriber) -> None:
+        self._config = stage.config
+        self._most = max(1, stage.credit) * SPARE_STREAMS
+        self._feed = feed
+        self._detector = detector
+        self._listeners: OrderedDict[str, _Listener] = OrderedDict()
+        self._broker = 0
+        self._lock = threading.Lock()
+        """Guards each listener's jobs and marks, which both threads use."""
+        self._words = TranscriptionThread(engine, self._on_partial, self._on_final, self._on_eased)
+
+    def run(self) -> None:
+        """See ``AsrStage.run``."""
+        self._words.start()
+        try:
+            while not self._feed.stopping:
+                received = self._feed.messages()
+                if received is None:
+                    continue
+                message, buffers = received if isinstance(received, tuple) else (received, [])
+                if isinstance(message, AsrAudio):
+                    self._audio(message, buffers)
+                elif isinstance(message, AsrClose):
+                    self._forget(message.sid)
+        finally:
+            self._words.stop()
+
+    def _audio(self, message: AsrAudio, buffers: list[memoryview]) -> None:
+        data = buffers[0] if buffers else memoryview(b"")
+        pcm = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.int16)
+        listener = self._listener(message)
+        if listener is None:
+            heard = message.at + len(pcm)  # it is of no use, but the broker need not wait for it
+            self._feed.send(AsrMark(src="", ep=0, sid=message.sid, consumed=heard, keep=heard, speaking=False))
+            return
+        repeated = listener.ear.heard - message.at
+        for step in listener.ear.hear(pcm[max(0, repeated) :], end=message.end):
+            self._take(listener, step)
+        with self._lock:
+            ear = listener.ear
+            listener.heard, listener.keep, listener.speaking = ear.heard, ear.keep, ear.speaking
+        self._mark(listener)
+
+    def _listener(self, message: AsrAudio) -> _Listener | None:
+        """The stream of this session, begun anew where the message does not go on from it."""
+        sid = message.sid
+        if message.broker != self._broker:
+            self._broker = message.broker
+            for other in [name for name, held in self._listeners.items() if held.broker != message.broker]:
+                self._forget(other)
+        listener = self._listeners.get(sid)
+        if listener is not None:
+            goes_on = message.at <= listener.ear.heard and message.sample_rate == listener.ear.rate
+            if goes_on and not message.reset:
+                self._listeners.move_to_end(sid)
+                return listener
+            self._forget(sid)
+        try:
+            ear = EarStream(
+                self._config,
+                self._detector.stream(),
+                message.sample_rate,
+                message.at,
+                message.utterance,
+                speaking=message.reset and message.speaking,
+            )
+        except ValueError as error:
+            if _cooldown.ready("asr.refused") is not None:
+                _log.warning("asr.refused", sid=sid, reason=str(error))
+            return None
+        if len(self._listeners) >= self._most:
+            oldest = next(iter(self._listeners))
+            _log.warning("asr.stream_evicted", sid=oldest, limit=self._most, hint="raise stages.asr.credit")
+            self._forget(oldest)
+        listener = _Listener(ear, message, message.language or self._config.asr.language)
+        self._listeners[sid] = listener
+        if ear.speaking:
+            self._open(listener, ear.utterance, message.at)
+        return listener
+
+    def _forget(self, sid: str) -> None:
+        listener = self._listeners.pop(sid, None)
+        if listener is None:
+            return
+        with self._lock:
+            jobs = list(listener.jobs.values())
+            listener.jobs.clear()
+        for job in jobs:
+            self._words.drop(job)
+
+    def _open(self, listener: _Listener, utterance: int, audio_from: int) -> None:
+        job = Job(listener.sid, utterance, listener.language, listener.broker, audio_from)
+        with self._lock:
+            listener.jobs[utterance] = job
+
+    def _take(self, listener: _Listener, step: Step) -> None:
+        sid = listener.sid
+        if isinstance(step, Began):
+            self._open(listener, step.utterance, step.audio_from)
+            self._feed.send(AsrSpeechStarted(src="", ep=0, sid=sid, utterance=step.utterance, at=step.at))
+            return
+        with self._lock:
+            job = listener.jobs[step.utterance]
+        if isinstance(step, Audio):
+            self._words.feed(job, step.pcm)
+            return
+        ended = AsrSpeechEnded(src="", ep=0, sid=sid, utterance=step.utterance, at=step.at, audio_ms=step.audio_ms)
+        self._feed.send(ended)
+        self._words.finish(job)
+
+    def _mark(self, listener: _Listener) -> None:
+        """Both threads: say how far the stream is heard, and what of it is still needed."""
+        with self._lock:
+            waiting = sum(job.backlog for job in listener.jobs.values())
+            listener.held_back = waiting > BACKLOG_SAMPLES
+            if not listener.held_back:
+                listener.told = listener.heard
+            keep = min([listener.keep, *(job.audio_from for job in listener.jobs.values())])
+            mark = AsrMark(
+                src="",
+                ep=0,
+                sid=listener.sid,
+                consumed=listener.told,
+                keep=min(keep, listener.told),
+                speaking=listener.speaking,
+            )
+        self._feed.send(mark)
+
+    # --- in the transcription thread ---
+
+    def _current(self, job: Job) -> _Listener | None:
+        listener = self._listeners.get(job.sid)
+        with self._lock:
+            return listener if listener is not None and listener.jobs.get(job.utterance) is job else None
+
+    def _say(self, job: Job, message: FromStage) -> bool:
+        if self._current(job) is None:
+            return False
+        self._feed.send(message)
+        return True
+
+    def _on_partial(self, job: Job, text: str) -> None:
+        partial = AsrPartial(src="", ep=0, sid=job.sid, utterance=job.utterance, text=text, language=job.language)
+        self._say(job, partial)
+
+    def _on_final(self, job: Job, transcript: Transcript) -> None:
+        final = AsrFinal(
+            src="",
+            ep=0,
+            sid=job.sid,
+            utterance=job.utterance,
+            text=transcript.text,
+            confidence=transcript.confidence,
+            language=transcript.language or job.language,
+            rejected=transcript.rejected,
+        )
+        listener = self._current(job)
+        if listener is None or not self._say(job, final):
+            return
+        with self._lock:
+            listener.jobs.pop(job.utterance, None)
+        # At once: without it a successor would be given this utterance's audio again.
+        self._mark(listener)
+
+    def _on_eased(self, job: Job) -> None:
+        listener = self._current(job)
+        if listener is not None and listener.held_back:
+            self._mark(listener)

@@ -1,0 +1,143 @@
+"""One session's microphone inside the asr stage: audio in, beginnings and ends of utterances out. No threads.
+
+Two kinds of positions: the client's (samples at its own rate since the session's start) and the stream's (16 kHz
+samples since ``base``, where this process began to hear it).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from configs.schema import Config
+from models.api import Pcm
+from models.speech.endpointing import RATE, Endpointer, Started
+from models.speech.resample16 import Resampler
+from models.speech.vad import VoiceStream
+
+
+class Began(NamedTuple):
+    """An utterance has begun."""
+
+    utterance: int
+    at: int
+    """First voiced sample, client's position."""
+    audio_from: int
+    """Where its audio begins, client's position."""
+
+
+class Audio(NamedTuple):
+    """More audio (s16 16 kHz) of the open utterance."""
+
+    utterance: int
+    pcm: Pcm
+
+
+class Over(NamedTuple):
+    """The utterance has ended; all its audio has been given."""
+
+    utterance: int
+    at: int
+    """End of the last voiced window, client's position."""
+    audio_ms: int
+    """From its first to its last voiced sample."""
+
+
+Step = Began | Audio | Over
+
+
+class EarStream:
+    """The state of one stream.
+
+    Args:
+        config: endpointing and the longest utterance.
+        voice: a fresh stream of the voice detector.
+        rate: of the client's audio in Hz.
+        base: client's position of the first sample.
+        utterance: number of the next utterance, or of the open one.
+        speaking: an utterance that begins at ``base`` is already open.
+
+    Raises:
+        ValueError: a sample rate outside the limits.
+    """
+
+    def __init__(
+        self, config: Config, voice: VoiceStream, rate: int, base: int, utterance: int, *, speaking: bool
+    ) -> None:
+        self.rate = rate
+        self.heard = base
+        """Client's position after the last sample taken."""
+        self.utterance = utterance
+        self._base = base
+        self._resampler = Resampler(rate)
+        self._voice = voice
+        self._ends = Endpointer(config.asr, config.limits.utterance_s, speaking=speaking)
+        self._begun = 0
+        self._given = 0
+        self._kept = np.zeros(0, np.int16)
+        self._kept_from = 0
+
+    @property
+    def speaking(self) -> bool:
+        """Whether an utterance is open."""
+        return self._ends.speaking
+
+    @property
+    def keep(self) -> int:
+        """Client's position before which no audio is needed for an utterance that is open or yet to come."""
+        return min(self.heard, self._client(self._ends.needed_from))
+
+    def hear(self, pcm: Pcm, *, end: bool) -> list[Step]:
+        """Take the next samples; ``end`` when the client says that its utterance ends after them."""
+        self.heard += len(pcm)
+        fresh = self._resampler.feed(pcm)
+        if end:
+            fresh = np.concatenate([fresh, self._resampler.flush(self.heard - self._base)])
+        self._kept = np.concatenate([self._kept, fresh])
+        steps: list[Step] = []
+        for probability in self._voice.feed(fresh):
+            for event in self._ends.window(float(probability)):
+                if isinstance(event, Started):
+                    steps.append(self._began(event))
+                else:
+                    steps += self._over(event.at, self._ends.position)
+        if end:
+            for event in self._ends.end():
+                if isinstance(event, Started):
+                    steps.append(self._began(event))
+                else:
+                    steps += self._over(event.at, self._kept_from + len(self._kept))
+        if self.speaking:
+            steps += self._audio(self._ends.position)
+        self._forget()
+        return steps
+
+    def _client(self, position: int) -> int:
+        return self._base + position * self.rate // RATE
+
+    def _began(self, event: Started) -> Began:
+        self._begun, self._given = event.at, event.audio_from
+        return Began(self.utterance, self._client(event.at), self._client(event.audio_from))
+
+    def _audio(self, until: int) -> list[Step]:
+        if until <= self._given:
+            return []
+        pcm = self._kept[self._given - self._kept_from : until - self._kept_from].copy()
+        self._given = until
+        return [Audio(self.utterance, pcm)]
+
+    def _over(self, at: int, until: int) -> list[Step]:
+        steps = self._audio(until)
+        milliseconds = max(0, at - self._begun) * 1000 // RATE
+        steps.append(Over(self.utterance, self._client(at), milliseconds))
+        self.utterance += 1
+        return steps
+
+    def _forget(self) -> None:
+        """Drop samples that no utterance can ask for."""
+        needed = self._given if self.speaking else self._ends.needed_from
+        drop = min(needed - self._kept_from, len(self._kept))
+        if drop > 0:
+            self._kept = self._kept[drop:]
+            self._kept_from += drop

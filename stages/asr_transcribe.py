@@ -1,0 +1,147 @@
+"""The asr stage's second thread: recognition, so that it never delays anybody's voice detection."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from configs import logs
+from models.api import EngineError, Pcm, Transcriber, Transcript, Utterance
+
+_log = logs.get()
+_cooldown = logs.Cooldown()
+
+JOIN_S = 2.0
+"""How long the end of the stage waits for a native call."""
+
+Partial = Callable[["Job", str], None]
+Final = Callable[["Job", Transcript], None]
+Eased = Callable[["Job"], None]
+
+
+class Job:
+    """One utterance on its way to a transcript."""
+
+    def __init__(self, sid: str, utterance: int, language: str, broker: int, audio_from: int) -> None:
+        self.sid = sid
+        self.utterance = utterance
+        self.language = language
+        self.broker = broker
+        self.audio_from = audio_from
+        """Client's position; kept by the broker until the transcript is there."""
+        self.void = threading.Event()
+        """Nobody wants it any more."""
+        self.waiting: deque[Pcm] = deque()
+        self.ended = False
+        self.backlog = 0
+        """Samples that were not decoded yet."""
+        self.heard: Utterance | None = None
+        self.refused: EngineError | None = None
+
+
+class TranscriptionThread:
+    """Feeds jobs to the recogniser, round robin; all methods are for the stage's loop thread.
+
+    Args:
+        engine: loaded.
+        partial: told each new partial text, in this thread.
+        final: told each transcript, exactly once per job that is not void, in this thread.
+        eased: told when a job's backlog has been worked off, in this thread.
+    """
+
+    def __init__(self, engine: Transcriber, partial: Partial, final: Final, eased: Eased) -> None:
+        self._engine = engine
+        self._partial, self._final, self._eased = partial, final, eased
+        self._turn = threading.Condition()
+        self._ready: deque[Job] = deque()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="transcribe", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the piece in hand; utterances that are open get no transcript from this process."""
+        with self._turn:
+            self._stopping = True
+            self._ready.clear()
+            self._turn.notify()
+        self._thread.join(JOIN_S)
+        if self._thread.is_alive():
+            _log.warning("asr.thread_stuck", hint="the recogniser's native call has not returned")
+
+    def feed(self, job: Job, pcm: Pcm) -> None:
+        """More audio of a job."""
+        with self._turn:
+            job.waiting.append(pcm)
+            job.backlog += len(pcm)
+            self._queue(job)
+
+    def finish(self, job: Job) -> None:
+        """The job's audio is complete."""
+        with self._turn:
+            job.ended = True
+            self._queue(job)
+
+    def drop(self, job: Job) -> None:
+        """Nobody wants this job any more; its recogniser is freed."""
+        job.void.set()
+        with self._turn:
+            job.waiting.clear()
+            self._queue(job)
+
+    def _queue(self, job: Job) -> None:
+        if job not in self._ready and not self._stopping:
+            self._ready.append(job)
+            self._turn.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._turn:
+                self._turn.wait_for(lambda: self._ready or self._stopping)
+                if self._stopping:
+                    return
+                job = self._ready.popleft()
+                pcm = job.waiting.popleft() if job.waiting else None
+                last = job.ended and not job.waiting
+                if job.waiting:
+                    self._ready.append(job)
+            self._work(job, pcm, last=last)
+
+    def _work(self, job: Job, pcm: Pcm | None, *, last: bool) -> None:
+        if pcm is not None and not job.void.is_set():
+            text = self._guarded(job, lambda heard: heard.feed(pcm))
+            with self._turn:
+                job.backlog -= len(pcm)
+            if isinstance(text, str) and not job.void.is_set():
+                self._partial(job, text)
+            self._eased(job)
+        if job.void.is_set():
+            if job.heard is not None:
+                self._guarded(job, lambda heard: heard.finish(job.void))
+            job.heard = None
+        elif last:
+            transcript = self._guarded(job, lambda heard: heard.finish(job.void))
+            job.heard = None
+            if not isinstance(transcript, Transcript):
+                transcript = Transcript("", job.language, 0.0, rejected=True)
+            if not job.void.is_set():
+                self._final(job, transcript)
+
+    def _guarded(self, job: Job, call: Callable[[Utterance], object]) -> object:
+        """Call the recogniser; its failure ends in an empty, rejected transcript and a line in the log."""
+        if job.refused is not None:
+            return None
+        try:
+            if job.heard is None:
+                job.heard = self._engine.open(job.language)
+            return call(job.heard)
+        except Exception as error:  # one bad utterance never ends the process
+            known = isinstance(error, EngineError)
+            job.refused = error if isinstance(error, EngineError) else EngineError("FAILED", str(error))
+            more = _cooldown.ready("asr.failed")
+            if more is not None:
+                _log.warning("asr.failed", sid=job.sid, reason=str(error), more=more, exc_info=not known)
+            return None
