@@ -75,10 +75,11 @@ class Ears:
 
     def push(self, pcm: bytes, *, end: bool, now: int) -> None:
         """Accept audio that the client sent just now."""
-        self._pcm += pcm
-        self._end += len(pcm) // SAMPLE_BYTES
-        self._times.append((self._end, now))
-        if end:
+        if pcm:
+            self._pcm += pcm
+            self._end += len(pcm) // SAMPLE_BYTES
+            self._times.append((self._end, now))
+        if end and (not self._ends or self._ends[-1] != self._end):
             self._ends.append(self._end)
         self.pump()
 

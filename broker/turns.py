@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ ENCODE_TIME_US = 180_000
 """Kept back for encoding: crops that come later than this before their time are not waited for."""
 FIRST_CROPS_US = 2_500_000
 """How long the first segment of a turn, which has no deadline of its own, waits for its crops."""
+SEQS_KEPT = 4096
+"""Far more segments than one call's audio makes; a turn of a client's own audio may go on for days."""
 CARRIED_MAX_MS = 399
 """Below 320 ms + look-ahead by construction; the converter's own few ms of delay are not carried audio."""
 KINDS = ("lipsync", "fallback", "encode")
@@ -80,14 +83,13 @@ class Turn:
         """Quanta published."""
         self.flush_to = 0
         """Quanta of a client's own audio that its calls have completed: cut without waiting for more."""
-        self.seqs: list[tuple[int, int]] = []
+        self.seqs: deque[tuple[int, int]] = deque(maxlen=SEQS_KEPT)
         """(seq, end in quanta) of published segments, for ``process_segment`` replies."""
         self.calls = 0
         """``process_segment`` calls so far."""
         self.when_published: list[tuple[int, Callable[[], None]]] = []
         """Called once that many quanta are published, or the turn is over."""
         self._marks: dict[str, int] = {}
-        self._items: list[str] = []
         self._segments: list[Segment] = []
         self._planned = 0
         self._count = 0
@@ -119,7 +121,6 @@ class Turn:
         item_id = f"{self.session.id}/{self.number}/{stage}/{index}"
         pts = self._pts(at)
         self.hub.ledger.submit(item_id, stage, job, priority=self.deadline(pts), cost=cost)
-        self._items.append(item_id)
         return item_id
 
     def _pts(self, sample: int) -> int:
@@ -224,7 +225,7 @@ class Turn:
         if self.state is State.OVER:
             return
         began, self.state = self.state is State.RUNNING, State.OVER
-        self.hub.cancel(self._items)
+        self.hub.cancel(self.hub.ledger.named(f"{self.session.id}/{self.number}/"))
         self._segments.clear()
         if began and heard:
             self.session.remember("assistant", heard)

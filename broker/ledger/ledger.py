@@ -258,6 +258,10 @@ class Ledger:
             self._push(entry, front=True)
         return lost
 
+    def named(self, prefix: str) -> list[str]:
+        """Ids of all unfinished items that begin with ``prefix``."""
+        return [item_id for item_id in self._entries if item_id.startswith(prefix)]
+
     def cancel(self, item_ids: Sequence[str]) -> dict[Worker, list[str]]:
         """Void these items; returns which workers hold some of them and must be told."""
         told: dict[Worker, list[str]] = {}
