@@ -139,7 +139,7 @@ def mouth_state(context: Context) -> MouthState:
         return REST
     free = (1 - shape.closed) * (1 - 0.75 * shape.bite)
     return MouthState(
-        shape.open * free * (0.34 + 0.88 * loudness) * scale,
+        shape.open * free * (0.16 + 1.10 * loudness) * scale,
         shape.wide * scale,
         shape.round * scale,
         shape.teeth * scale,
