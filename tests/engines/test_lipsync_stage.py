@@ -163,7 +163,9 @@ def test_prepare_draws_a_builtin_with_progress_and_then_finds_it(tmp_path: Path)
     assert again.template == ready.template
 
 
-@pytest.mark.parametrize(("name", "kind", "code"), [("x", "image", "INVALID_ARGUMENT"), ("x", "builtin", "NOT_FOUND")])
+@pytest.mark.parametrize(
+    ("name", "kind", "code"), [("x", "image", "INVALID_ARGUMENT"), ("x", "builtin", "NOT_FOUND")]
+)
 def test_what_prepare_cannot_do_it_says(tmp_path: Path, name: str, kind: str, code: str) -> None:
     failure = prepare(tmp_path, name, kind).failure
     assert failure is not None
