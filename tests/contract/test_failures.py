@@ -124,7 +124,7 @@ def test_the_responder_killed_before_it_answers(listener: Stranger) -> None:
 
 def test_the_recogniser_killed_while_somebody_speaks(listener: Stranger) -> None:
     """What has been said before the death is heard again by its successor."""
-    session = listener.session()
+    session = listener.session(mode="offline")
     microphone = Microphone(session, *question())
     turn = session.wait_event("user.speech.started", timeout_s=20.0)["turn"]
     epoch = _kill(listener, "asr.0")
