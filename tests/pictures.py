@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import tempfile
 import threading
@@ -56,10 +55,9 @@ def astronaut() -> U8:
 @lru_cache(maxsize=1)
 def portrait() -> U8:
     """The painted portrait: u8 BGR ``[512, 512, 3]``, lips closed."""
+    from models.portrait.motion import Animator
     from models.portrait.scene import paint
     from models.templates.builtin import BUILTIN, LOOP
-
-    from models.portrait.motion import Animator
 
     artwork = BUILTIN["default"]
     picture = Animator(paint(artwork.size, artwork.origin), LOOP).frame(0)
@@ -109,8 +107,22 @@ def film(
         options: of the muxer.
         rotate: degrees that a player turns the picture counter-clockwise, a multiple of 90.
     """
-    target = io.BytesIO()
-    with av.open(target, "w", format=container, options=options or {}) as out:
+    with tempfile.TemporaryDirectory() as folder:  # some muxers read back what they wrote
+        target = Path(folder) / "film"
+        _write_film(target, frames, rate, times, container, options or {}, rotate)
+        return target.read_bytes()
+
+
+def _write_film(
+    target: Path,
+    frames: Iterator[U8] | list[U8],
+    rate: int,
+    times: Callable[[int], float] | None,
+    container: str,
+    options: dict[str, str],
+    rotate: int,
+) -> None:
+    with av.open(str(target), "w", format=container, options=options) as out:
         stream = None
         for n, picture in enumerate(frames):
             if stream is None:
@@ -127,4 +139,48 @@ def film(
             out.mux(stream.encode(frame))
         assert stream is not None
         out.mux(stream.encode(None))
-    return target.getvalue()
+
+
+def turned(picture: U8, points: NDArray[np.float32], degrees: float) -> U8:
+    """The picture's face turned to the side: its mesh, with its own pixels on it, rotated about its upright axis.
+
+    Args:
+        picture: u8 BGR.
+        points: ``[468, 3]``, the face's mesh.
+        degrees: to the right of the picture.
+    """
+    flat = points[:, :2].astype(np.float32)
+    centre = points.mean(axis=0)
+    angle = np.radians(degrees)
+    x, z = points[:, 0] - centre[0], points[:, 2] - centre[2] - 0.25 * np.ptp(points[:, 0])
+    moved_x = centre[0] + x * np.cos(angle) - z * np.sin(angle)
+    depth = x * np.sin(angle) + z * np.cos(angle)
+    target = np.stack([moved_x, points[:, 1]], axis=1).astype(np.float32)
+    low, high = flat.min(axis=0) - 2, flat.max(axis=0) + 2
+    plane = cv2.Subdiv2D((int(low[0]), int(low[1]), int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1))
+    for point in flat:
+        plane.insert((float(point[0]), float(point[1])))
+    index = {tuple(np.round(point, 2)): n for n, point in enumerate(flat)}
+    triangles = []
+    for corners in plane.getTriangleList().reshape(-1, 3, 2):
+        found = [index.get(tuple(np.round(corner, 2))) for corner in corners]
+        if None not in found:
+            triangles.append(np.array(found))
+    skin = np.median(picture[points[:, 1].astype(int).clip(0), points[:, 0].astype(int).clip(0)], axis=0)
+    shown = np.full_like(picture, 160)
+    cv2.ellipse(
+        shown, (int(centre[0]), int(centre[1]) - 8), (int(0.62 * np.ptp(x)), int(0.7 * np.ptp(x))), 0, 0, 360,
+        tuple(int(v * 0.6) for v in skin), -1,
+    )  # fmt: skip
+    for triangle in sorted(triangles, key=lambda t: -float(depth[t].max())):
+        matrix = cv2.getAffineTransform(flat[triangle], target[triangle])
+        mask = np.zeros(picture.shape[:2], np.uint8)
+        cv2.fillConvexPoly(mask, np.round(target[triangle] * 16).astype(np.int32), 255, shift=4)
+        x0, y0, w, h = cv2.boundingRect(np.floor(target[triangle]).astype(np.int32))
+        x0, y0 = max(x0, 0), max(y0, 0)
+        matrix[:, 2] -= (x0, y0)
+        part = cv2.warpAffine(picture, matrix, (w + 2, h + 2), borderMode=cv2.BORDER_REFLECT)
+        window = shown[y0 : y0 + h + 2, x0 : x0 + w + 2]
+        part = part[: window.shape[0], : window.shape[1]]
+        cv2.copyTo(part, mask[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]], window)
+    return shown

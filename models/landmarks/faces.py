@@ -25,6 +25,8 @@ MESH_MARGIN = 1.5
 PASSES = 2
 """The second takes its window from the points of the first; more change nothing."""
 FACES_MAX = 16
+PART_PRESENCE = 0.9
+"""Of a face that only a part of the picture shows."""
 
 
 class Face(NamedTuple):
@@ -70,8 +72,12 @@ class Landmarker:
 
         Small faces (below a tenth of the picture) are looked for in parts of it when the whole shows none.
         """
-        found = self._detector.detect(bgr) or self._in_parts(bgr)
+        found = self._detector.detect(bgr)
         faces = [self._face(bgr, one) for one in found[:FACES_MAX]]
+        if not faces:
+            # Among so many windows the detector errs once in a while; the mesh is asked as well.
+            candidates = [self._face(bgr, one) for one in self._in_parts(bgr)[:FACES_MAX]]
+            faces = [face for face in candidates if face.presence >= PART_PRESENCE]
         return sorted(faces, key=lambda face: -float(face.box[2] - face.box[0]))
 
     def follow(self, bgr: U8, points: F32) -> Face:

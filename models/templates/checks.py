@@ -20,11 +20,13 @@ RIVAL = 0.6
 """Another face of this share of the largest one's width or more leaves open who is meant."""
 MAX_YAW = 32.0
 """Degrees to the side."""
-MIN_PRESENCE = 0.5
+MIN_PRESENCE = 0.9
+"""Of the mesh; a face that looks at the camera has 0.99."""
 MAX_OUTSIDE = 0.03
 """How far the face's outline may lie outside the picture, in widths of the face."""
-MAX_BLUR = 0.76
-"""Of ``blur``. Sharp portraits have 0.42 to 0.52; one blurred by sigma = a 55th of the face's width has this."""
+MAX_BLUR = 0.68
+"""Of ``blur``. Sharp portraits have 0.42 to 0.52; one blurred by sigma = an 80th of the face's width has this.
+Video compression takes away up to 0.1 from a blurred face: its blocks look like edges."""
 BLUR_SIDE = 160
 FPS = 25
 
@@ -64,13 +66,12 @@ def blur(bgr: U8, face: Face) -> float:
     return worst
 
 
-def choose(faces: Sequence[Face], bgr: U8, *, sharpness: bool = True) -> Face | Fault:
+def choose(faces: Sequence[Face], bgr: U8) -> Face | Fault:
     """The one face that is meant, or what stands against it.
 
     Args:
         faces: all faces of the picture, the largest first.
         bgr: the picture, u8 ``[H, W, 3]``.
-        sharpness: whether to measure blur.
     """
     if not faces:
         return Fault("none", "no face was found", "use a picture in which one face looks at the camera")
@@ -80,12 +81,8 @@ def choose(faces: Sequence[Face], bgr: U8, *, sharpness: bool = True) -> Face | 
         return Fault("several", f"{len(rivals)} faces of similar size were found", "crop it to one person")
     face = faces[0]
     fault = _view(face, bgr)
-    if fault is None and sharpness:
-        amount = blur(bgr, face)
-        if amount > MAX_BLUR:
-            fault = Fault(
-                "blurred", f"the face is blurred ({amount:.2f}; the limit is {MAX_BLUR})", "use a sharper picture"
-            )
+    if fault is None and blur(bgr, face) > MAX_BLUR:
+        fault = Fault("blurred", "the face is blurred", "use a sharper picture, or one in better light")
     return fault or face
 
 
@@ -97,20 +94,24 @@ def _view(face: Face, bgr: U8) -> Fault | None:
     """Faults of size and direction."""
     height, width = bgr.shape[:2]
     wide = measure.face_width(face.points)
-    if wide < MIN_FACE:
-        return Fault(
-            "small", f"the face is {wide:.0f} pixels wide; at least {MIN_FACE} are needed", "move closer or crop"
-        )
     outline = face.points[list(measure.OVAL), :2]
     outside = max(
         -float(outline.min()), float(outline[:, 0].max()) - (width - 1), float(outline[:, 1].max()) - (height - 1)
     )
     if outside > MAX_OUTSIDE * wide:
         return Fault("cut", "the face is cut off by the picture's border", "leave room around the whole face")
+    if wide < MIN_FACE:
+        return Fault(
+            "small", f"the face is {wide:.0f} pixels wide; at least {MIN_FACE} are needed", "move closer or crop"
+        )
     yaw = abs(measure.yaw_degrees(face.points))
     if yaw > MAX_YAW or not _is_face(face):
-        turned = f"is turned {yaw:.0f} degrees to the side" if yaw > MAX_YAW else "is turned away or covered"
-        return Fault("side", f"the face {turned}; the limit is {MAX_YAW:.0f}", "look at the camera")
+        turned = f"about {yaw:.0f} degrees" if yaw > MAX_YAW else "away, or covered"
+        return Fault(
+            "side",
+            f"the face is turned to the side, {turned}; the limit is {MAX_YAW:.0f} degrees",
+            "look at the camera",
+        )
     return None
 
 

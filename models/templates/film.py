@@ -171,7 +171,7 @@ def _write(
     width, height = track.size
     stored = np.memmap(raw, np.uint8, "r+", shape=(len(track.meshes), height * 3 // 2, width))
     meshes = track.meshes[:count].astype(np.float64)
-    side = framing.box_side(meshes, track.size)
+    side = min(framing.box_side(meshes, track.size), 2 * BOX_MAX)
     steady = framing.smooth_in_time(meshes, BOX_SIGMA)
     origins = framing.box_origins(steady, side, track.size, source.bbox_shift)
     order = [*range(count), *range(count - 2, 0, -1)]
@@ -185,6 +185,7 @@ def _write(
             roi = read_bgr(stored[n], box)
             if k < count:  # on the way there; the way back finds it done
                 meshes[n] = _meet(stored[n], roi, box, meshes[n])
+                roi = read_bgr(stored[n], box)
             writer.add_i420(stored[n], roi, (x, y), valid=bool(track.valid[n]))
             if k % 8 == 7:
                 progress("frames", k + 1, len(order))

@@ -159,7 +159,7 @@ def _make_photo(
     refuse_cancelled(cancel)
     meshes = np.stack([animator.follow(n) for n in range(LOOP)])
     size = (picture.shape[1], picture.shape[0])
-    side = framing.box_side(meshes, size)
+    side = min(framing.box_side(meshes, size), BOX_MAX)
     origins = framing.box_origins(meshes, side, size, source.bbox_shift)
     refuse_full_disk(place.root, LOOP, size, side)
     canvas = Canvas(animator.still, animator.region)

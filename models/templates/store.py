@@ -19,6 +19,7 @@ L is a multiple of 8, so that every segment of whole quanta meets the loop at a 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -94,13 +95,24 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-@lru_cache(maxsize=OPEN_TEMPLATES)
 def open_template(path: str, content_hash: str) -> Template:
     """Map the template in folder ``path``; ``content_hash`` must be the manifest's.
+
+    Mapped once per process, and again when the folder was replaced: one that was found damaged and made anew
+    has the same hash.
 
     Raises:
         EngineError: NOT_FOUND or FAILED, with what does not fit.
     """
+    try:
+        incarnation = os.stat(os.path.join(path, "manifest.json")).st_ino
+    except OSError:
+        incarnation = 0  # reading it says what is wrong
+    return _open(path, content_hash, incarnation)
+
+
+@lru_cache(maxsize=OPEN_TEMPLATES)
+def _open(path: str, content_hash: str, incarnation: int) -> Template:
     root = Path(path)
     manifest = read_manifest(root)
     if content_hash and manifest["hash"] != content_hash:

@@ -1,0 +1,241 @@
+"""The cache: the same content once, whole or not at all, whoever asks and whoever dies."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.api import Cancel, EngineError, Progress
+from models.templates.cache import Prepared
+from models.templates.make import prepare_source
+from models.templates.store import Template, open_template
+from models.templates.work import Source, Workplace
+from models.templates.writer import damaged_files, sweep_all
+from models.warp.preparer import WarpPreparer
+from tests.pictures import WEIGHTS, astronaut, encoded, film, moved, nobody, wander
+
+
+@lru_cache(maxsize=1)
+def photo() -> bytes:
+    """The astronaut's head and shoulders, 320x320."""
+    return encoded(np.ascontiguousarray(astronaut()[0:320, 60:380]))
+
+
+def place(folder: Path) -> Workplace:
+    return Workplace(str(folder), WEIGHTS)
+
+
+def make(folder: Path, data: bytes | None = None, name: str = "one", **settings: object) -> Prepared:
+    content = photo() if data is None else data
+    return prepare_source(Source(name, data=content, **settings), place(folder), nobody, threading.Event())  # type: ignore[arg-type]
+
+
+def folders(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir() if path.is_dir())
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("state")
+    make(folder)
+    return folder
+
+
+@pytest.fixture
+def state(original: Path, tmp_path: Path) -> Path:
+    """A state folder that holds the template "one" of the photo."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_the_same_request_again_is_answered_from_the_cache(state: Path) -> None:
+    before = (state / "templates/one/manifest.json").stat().st_ino
+    again = make(state)
+    assert again.cached
+    assert again.seconds < 1.0
+    assert (state / "templates/one/manifest.json").stat().st_ino == before
+
+
+def test_force_makes_it_again(state: Path) -> None:
+    before = (state / "templates/one/manifest.json").stat().st_ino
+    assert not make(state, force=True).cached
+    assert (state / "templates/one/manifest.json").stat().st_ino != before
+
+
+def test_another_source_replaces_the_template(state: Path) -> None:
+    old = open_template(str(state / "templates/one"), "")
+    kept = old.i420[0].copy()
+    new = make(state, encoded(moved(astronaut(), 10, 10)))
+    assert not new.cached
+    assert new.hash != old.hash
+    assert np.array_equal(old.i420[0], kept), "who has the old one mapped goes on showing it"
+    assert folders(state / "templates") == ["one"]
+
+
+def test_a_template_in_use_is_confirmed_but_not_replaced(state: Path) -> None:
+    assert make(state, in_use=True).cached
+    with pytest.raises(EngineError, match="shown by a session"):
+        make(state, encoded(moved(astronaut(), 10, 10)), in_use=True)
+    with pytest.raises(EngineError, match="shown by a session"):
+        make(state, in_use=True, force=True)
+    assert make(state).cached, "it is still whole"
+
+
+def test_another_id_of_the_same_source_shares_the_files(state: Path) -> None:
+    (state / "templates/one/idle/0.mp4").write_bytes(b"x")
+    twin = make(state, name="two")
+    assert twin.cached
+    assert (twin.id, twin.path.name) == ("two", "two")
+    one, two = (state / "templates" / name / "frames.i420" for name in ("one", "two"))
+    assert one.stat().st_ino == two.stat().st_ino
+    assert list((twin.path / "idle").iterdir()) == [], "idle segments are each template's own"
+    assert json.loads((twin.path / "manifest.json").read_text())["id"] == "two"
+    assert damaged_files(twin.path) == []
+
+
+@pytest.mark.parametrize("victim", ["frames.i420", "roi.bgr", "landmarks.npy", "engine/warp/poses.npy"])
+def test_a_damaged_file_is_noticed_and_made_again(
+    state: Path, victim: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = state / "templates/one" / victim
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    again = make(state)
+    assert not again.cached
+    assert damaged_files(again.path) == []
+    said = capsys.readouterr()
+    assert "template.damaged" in said.out + said.err
+    assert victim in said.out + said.err
+
+
+@pytest.mark.parametrize("damage", ["missing file", "empty manifest", "no manifest", "manifest without hash"])
+def test_a_broken_entry_is_made_again(state: Path, damage: str) -> None:
+    folder = state / "templates/one"
+    if damage == "missing file":
+        (folder / "roi.bgr").unlink()
+    elif damage == "empty manifest":
+        (folder / "manifest.json").write_text("")
+    elif damage == "no manifest":
+        (folder / "manifest.json").unlink()
+    else:
+        (folder / "manifest.json").write_text(json.dumps({"v": 1}))
+    assert not make(state).cached
+    assert make(state).cached
+
+
+def test_a_rebuilt_template_is_not_confused_with_its_damaged_self(state: Path) -> None:
+    path = state / "templates/one/frames.i420"
+    whole = open_template(str(path.parent), "").i420[0].copy()
+    data = bytearray(path.read_bytes())
+    data[100] ^= 255
+    path.write_bytes(data)
+    digest = open_template(str(path.parent), "").hash
+    damaged = open_template(str(path.parent), digest)
+    assert not np.array_equal(damaged.i420[0], whole)
+    make(state)
+    assert np.array_equal(open_template(str(path.parent), digest).i420[0], whole)
+
+
+class Newer(WarpPreparer):
+    """The same engine's preparer, of a later version."""
+
+    version = "next"
+
+
+def test_a_new_version_of_a_preparer_makes_it_again(state: Path) -> None:
+    newer = Workplace(str(state), WEIGHTS, preparers=(Newer(),))
+    assert not prepare_source(Source("one", data=photo()), newer, nobody, threading.Event()).cached
+
+
+class Broken(WarpPreparer):
+    """A later version that cannot."""
+
+    version = "broken"
+
+    def prepare(self, template: Template, out: str, progress: Progress, cancel: Cancel) -> None:
+        raise EngineError("FAILED", "the engine's weights are missing", "pull them")
+
+
+def test_a_preparer_that_fails_leaves_the_old_template(state: Path) -> None:
+    broken = Workplace(str(state), WEIGHTS, preparers=(Broken(),))
+    with pytest.raises(EngineError, match="weights are missing"):
+        prepare_source(Source("one", data=photo()), broken, nobody, threading.Event())
+    assert make(state).cached
+
+
+# --- several processes ------------------------------------------------------------------------------------
+
+
+def _prepare_in_process(folder: str, name: str, data: bytes, at: str, phase_file: str) -> None:
+    """Prepare; at the phase ``at`` say so and wait to be killed."""
+
+    def progress(phase: str, done: int, total: int) -> None:
+        if f"{phase} {done}" == at:
+            Path(phase_file).write_text(at)
+            while True:
+                signal.pause()
+
+    made = prepare_source(Source(name, data=data), place(Path(folder)), progress, threading.Event())
+    Path(phase_file).write_text(str(made.cached))
+
+
+def _start(folder: Path, name: str, data: bytes, at: str = "") -> tuple[multiprocessing.process.BaseProcess, Path]:
+    said = folder / f"said-{name}"
+    arguments = (str(folder), name, data, at, str(said))
+    process = multiprocessing.get_context("spawn").Process(target=_prepare_in_process, args=arguments)
+    process.start()
+    return process, said
+
+
+def _until(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("kind", "at"), [("photo", "frames 120"), ("photo", "warp 1"), ("video", "faces 16")])
+def test_a_killed_preparation_leaves_nothing_half(tmp_path: Path, kind: str, at: str) -> None:
+    data = photo() if kind == "photo" else film(wander(np.ascontiguousarray(astronaut()[0:320, 60:380]), 24))
+    process, said = _start(tmp_path, "one", data, at)
+    _until(said.is_file)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(20)
+    root = tmp_path / "templates"
+    assert not (root / "one").exists()
+    assert len(folders(root)) == 1, "what it left is hidden"
+    assert sweep_all(root) == 1
+    assert folders(root) == []
+
+
+def test_what_another_process_is_making_is_not_swept(tmp_path: Path) -> None:
+    process, said = _start(tmp_path, "one", photo(), "frames 120")
+    _until(said.is_file)
+    root = tmp_path / "templates"
+    try:
+        assert sweep_all(root) == 0
+        assert len(folders(root)) == 1
+    finally:
+        process.kill()
+        process.join(20)
+
+
+def test_two_ids_of_one_source_at_the_same_time_do_the_work_once(tmp_path: Path) -> None:
+    started = [_start(tmp_path, name, photo()) for name in ("one", "two")]
+    for process, _ in started:
+        process.join(60)
+        assert process.exitcode == 0
+    assert sorted(said.read_text() for _, said in started) == ["False", "True"]
