@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from configs import logs
@@ -41,7 +41,9 @@ class Job:
 
 
 class TranscriptionThread:
-    """Feeds jobs to the recogniser, round robin; all methods are for the stage's loop thread.
+    """Feeds jobs to the recogniser, in order within a session, sessions taking turns piece by piece.
+
+    All methods are for the stage's loop thread.
 
     Args:
         engine: loaded.
@@ -54,7 +56,8 @@ class TranscriptionThread:
         self._engine = engine
         self._partial, self._final, self._eased = partial, final, eased
         self._turn = threading.Condition()
-        self._ready: deque[Job] = deque()
+        self._lines: OrderedDict[str, deque[Job]] = OrderedDict()
+        """By session: jobs without a transcript, oldest first; the session whose turn it is comes first."""
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="transcribe", daemon=True)
 
@@ -66,7 +69,7 @@ class TranscriptionThread:
         """End after the piece in hand; utterances that are open get no transcript from this process."""
         with self._turn:
             self._stopping = True
-            self._ready.clear()
+            self._lines.clear()
             self._turn.notify()
         self._thread.join(JOIN_S)
         if self._thread.is_alive():
@@ -90,24 +93,49 @@ class TranscriptionThread:
         job.void.set()
         with self._turn:
             job.waiting.clear()
-            self._queue(job)
-
-    def _queue(self, job: Job) -> None:
-        if job not in self._ready and not self._stopping:
-            self._ready.append(job)
             self._turn.notify()
 
+    def _queue(self, job: Job) -> None:
+        if self._stopping:
+            return
+        line = self._lines.setdefault(job.sid, deque())
+        if job not in line:
+            line.append(job)
+        self._turn.notify()
+
+    def _next(self) -> Job | None:
+        """The first session's oldest job, when there is something to do for it."""
+        for sid, line in self._lines.items():
+            job = line[0]
+            if job.waiting or job.ended or job.void.is_set():
+                self._lines.move_to_end(sid)
+                return job
+        return None
+
+    def _leave(self, job: Job) -> None:
+        line = self._lines.get(job.sid)
+        if line is not None and line[0] is job:
+            line.popleft()
+            if not line:
+                del self._lines[job.sid]
+
     def _run(self) -> None:
+        job: Job | None = None
+
+        def something() -> bool:
+            nonlocal job
+            job = None if self._stopping else self._next()
+            return self._stopping or job is not None
+
         while True:
             with self._turn:
-                self._turn.wait_for(lambda: self._ready or self._stopping)
-                if self._stopping:
+                self._turn.wait_for(something)
+                if job is None:
                     return
-                job = self._ready.popleft()
                 pcm = job.waiting.popleft() if job.waiting else None
                 last = job.ended and not job.waiting
-                if job.waiting:
-                    self._ready.append(job)
+                if last or job.void.is_set():
+                    self._leave(job)
             self._work(job, pcm, last=last)
 
     def _work(self, job: Job, pcm: Pcm | None, *, last: bool) -> None:
