@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from broker.messages import TemplateReady, TemplateRef
@@ -88,18 +89,18 @@ class Catalog:
     def evict(self, limit: int, keep: Callable[[str], bool]) -> list[str]:
         """Delete what was not shown for longest until the cache fits ``limit`` bytes (0: no limit).
 
-        Templates for which ``keep`` is true and built-in ones stay, also when the limit cannot be met then.
-        Returns the ids that went.
+        Templates for which ``keep`` is true stay, also when the limit cannot be met then. Built-in ones stay and
+        are not counted. Returns the ids that went.
         """
         if not limit:
             return []
-        rows = [row for row in self.all() if row.ref.path]
+        rows = [row for row in self.all() if row.ref.id not in BUILTIN]
         excess = sum(row.nbytes for row in rows) - limit
         gone: list[str] = []
         for row in sorted(rows, key=lambda row: _shown_at(Path(row.ref.path))):
             if excess <= 0:
                 break
-            if row.ref.id in BUILTIN or keep(row.ref.id):
+            if keep(row.ref.id):
                 continue
             try:
                 self.delete(row.ref.id)

@@ -1,0 +1,161 @@
+"""The template cache of a running daemon: one work for many requests, eviction, deletion, and a killed stage."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.contract.client import Stranger
+from tests.contract.daemon import Daemon
+from tests.pictures import WEIGHTS, astronaut, encoded, film, moved, wander
+
+PREPARE_S = 60.0
+ROOTS = str(Path(WEIGHTS).parent)
+TEMPLATE_MB = 43
+"""Of the photo below: 248 frames of 320x320 and their boxes."""
+OVERRIDES = (
+    f"weights_dir={WEIGHTS}",
+    f"template_roots=[{ROOTS}]",
+    "engines.asr=[pocketsphinx]",
+    f"templates.cache_bytes={(2 * TEMPLATE_MB + 20) * 1_000_000}",
+    "templates.max_video_s=2",
+)
+"""Two templates fit, three do not; built-in ones do not count."""
+
+
+@lru_cache(maxsize=8)
+def photo(shift: int = 0) -> bytes:
+    """The astronaut's head and shoulders, 320x320; a different file for each shift."""
+    return encoded(moved(np.ascontiguousarray(astronaut()[0:320, 60:380]), shift))
+
+
+@pytest.fixture
+def client(own_daemon: Daemon) -> Any:
+    stranger = Stranger(own_daemon.control, own_daemon.stream)
+    yield stranger
+    for row in rows(stranger).values():
+        if row["kind"] != "builtin":
+            stranger.control.call("delete_template", template_id=row["template_id"])
+    stranger.close()
+
+
+def rows(client: Stranger) -> dict[str, Any]:
+    return {row["template_id"]: row for row in client.control.ok("list_templates")["templates"]}
+
+
+def prepare(client: Stranger, name: str, shift: int = 0, **arguments: Any) -> dict[str, Any]:
+    return client.control.ok("preprocess_template", PREPARE_S, template_id=name, image=photo(shift), **arguments)
+
+
+def test_a_file_below_the_roots_by_its_path(client: Stranger) -> None:
+    source = Path(ROOTS) / f"photo-{os.getpid()}.png"
+    source.write_bytes(photo())
+    try:
+        made = client.control.ok("preprocess_template", PREPARE_S, template_id="path", path=str(source))
+    finally:
+        source.unlink()
+    assert (made["width"], made["height"], made["frames"]) == (320, 320, 248)
+    assert prepare(client, "path")["cached"], "the same content, however it came"
+
+
+def test_a_video_and_its_limit(client: Stranger) -> None:
+    picture = np.ascontiguousarray(astronaut()[0:320, 60:380])
+    made = client.control.ok("preprocess_template", PREPARE_S, template_id="film", video=film(wander(picture, 22)))
+    assert made["frames"] == 40
+    assert rows(client)["film"]["kind"] == "video"
+    error = client.control.refused("preprocess_template", template_id="long", video=film(wander(picture, 75)))
+    assert error["code"] == "TOO_LARGE"
+    assert "the limit is 2 s" in error["message"]
+
+
+def test_requests_for_the_same_thing_at_the_same_time_share_the_work(client: Stranger) -> None:
+    progress = client.subscribe("tpl.crowd.", "sys.")
+    progress.wait(lambda m: m.topic == "sys.", 5.0, "sys. message")
+    controls = [client.another_control() for _ in range(4)]
+    numbers = [one.send("preprocess_template", template_id="crowd", image=photo(3)) for one in controls]
+    other = client.control.refused("preprocess_template", template_id="crowd", image=photo(4))
+    assert other["code"] == "BUSY"
+    assert other["retry_after_ms"] > 0
+    replies = [one.take(number, PREPARE_S) for one, number in zip(controls, numbers, strict=True)]
+    assert all(reply["ok"] and not reply["cached"] for reply in replies)
+    assert len({reply["seconds"] for reply in replies}) == 1, "one piece of work"
+    progress.wait(lambda m: m.header.get("phase") == "ready", 5.0, "the end of the progress")
+    said = [(m.header["done"], m.header["total"]) for m in progress.messages if m.header.get("phase") == "frames"]
+    assert said == sorted(said)
+    assert said[-1] == (248, 248)
+
+
+def test_a_template_in_use_stays_what_it_is(client: Stranger) -> None:
+    prepare(client, "shown")
+    session = client.session(template_id="shown", mode="offline")
+    assert prepare(client, "shown")["cached"]
+    error = client.control.refused("preprocess_template", template_id="shown", image=photo(9))
+    assert error["code"] == "FAILED"
+    assert "shown by a session" in error["message"]
+    session.speak("I am still here.")
+    session.end()
+    assert not prepare(client, "shown", 9)["cached"]
+    later = client.session(template_id="shown", mode="offline")
+    later.speak("And now I am somebody else.")
+    assert {m.header["degraded"] for m in later.media} == {None}
+    later.end()
+
+
+def test_what_was_not_shown_for_longest_goes_first(client: Stranger) -> None:
+    prepare(client, "first", 11)
+    prepare(client, "second", 12)
+    session = client.session(template_id="first", mode="offline")
+    session.end()
+    prepare(client, "third", 13)
+    assert set(rows(client)) >= {"default", "first", "third"}
+    assert "second" not in rows(client), "first was shown since"
+
+    session = client.session(template_id="first", mode="offline")
+    prepare(client, "fourth", 14)
+    prepare(client, "fifth", 15)
+    left = set(rows(client))
+    assert {"default", "first", "fifth"} <= left, "in use, built in, and the newest stay"
+    assert not {"third", "fourth"} & left
+    session.speak("I was never in danger.")
+    session.end()
+
+
+def test_a_deleted_template_is_gone_from_the_disk(client: Stranger, own_daemon: Daemon) -> None:
+    prepare(client, "gone", 21)
+    root = own_daemon.state_dir / "templates"
+    assert (root / "gone").is_dir()
+    client.control.ok("delete_template", template_id="gone")
+    _until(lambda: not [path for path in root.glob("*gone*") if path.is_dir()])
+    assert not prepare(client, "gone", 21)["cached"]
+
+
+def test_a_killed_prepare_stage_is_replaced_and_the_work_done_again(client: Stranger, own_daemon: Daemon) -> None:
+    progress = client.subscribe("tpl.victim.", "sys.")
+    progress.wait(lambda m: m.topic == "sys.", 5.0, "sys. message")
+    number = client.control.send("preprocess_template", template_id="victim", image=photo(31))
+    progress.wait(lambda m: m.header.get("phase") == "frames", PREPARE_S, "frames")
+    stages = client.another_control().ok("status")["stages"]
+    (pid,) = [row["pid"] for row in stages if row["stage"] == "prepare"]
+    os.kill(pid, signal.SIGKILL)
+    reply = client.control.take(number, PREPARE_S)
+    assert reply["ok"], reply
+    root = own_daemon.state_dir / "templates"
+    _until(lambda: [path.name for path in root.glob(".victim*") if path.is_dir()] == [])
+    session = client.session(template_id="victim", mode="offline")
+    session.speak("Nothing is missing.")
+    assert {m.header["degraded"] for m in session.media} == {None}
+
+
+def _until(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
