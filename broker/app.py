@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,17 +13,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 import zmq
 
-from broker.catalog import BUILTIN, Catalog
+from broker.catalog import BUILTIN, Catalog, Listed
 from broker.census import ON_DEMAND, Census
 from broker.control import Control
 from broker.hearing import Hearing
 from broker.ingress import Ingress
-from broker.ledger import Ledger
+from broker.ledger import Entry, Ledger
 from broker.links import Links
-from broker.messages import Beat, Demand, Down, Fenced, Message, Report, Up
+from broker.messages import Beat, Demand, Down, Fenced, Message, Report, TemplateReady, Up
 from broker.operations import Operations
 from broker.publisher import Publisher
 from broker.registry import Registry
@@ -39,8 +41,14 @@ log = structlog.get_logger()
 
 BATCH = 128
 """Messages taken from one socket before the others get their turn."""
+SLICE_US = 5_000
+"""The same for sockets whose messages may be large."""
+DEFAULT_RETRY_S = 5.0
+"""Until the default template is tried again after a failure."""
 LOST_FACTOR = 1.5
 """A lease older than this many item timeouts, on a worker that lives, is lost (design 4)."""
+DEAD_KEPT = 100
+"""Poison items whose headers are kept."""
 CLOSE_S = 1.0
 """For the last replies and events to leave at exit."""
 
@@ -82,7 +90,9 @@ class Broker:
         self.sessions = Registry(self, self.hearing.forget)
         self.workshop = Workshop(self, self.catalog, self._tell, self.sessions.shows)
         self._control = Control(self._router, Operations(self).table(), config.limits.control_bytes)
-        self._ingress = Ingress(epoch, self.ledger, self.hearing, self.census, self._touch_id, self._links.epoch)
+        self._ingress = Ingress(
+            epoch, self.ledger, self.hearing, self.census, self.cancel, self._touch_id, self._links.epoch, self.now
+        )
         self._limits_us = {
             s: int(getattr(config.stages, s).item_timeout_s * LOST_FACTOR * 1_000_000) for s in self.stage_names
         }
@@ -99,7 +109,7 @@ class Broker:
         self._router = factory.router_bind(self.config.endpoints.control)
         self._xpub = factory.xpub_bind(self.config.endpoints.stream)
         self._links = Links(factory, ends, self._poller, self.epoch)
-        self.publisher = Publisher(self._xpub, self.boot, self.config.ring, self.config.limits.subscribers)
+        self.publisher = Publisher(self._xpub, self.boot, self.config.ring)
         for sock in (self._pull, self._members, self._router, self._xpub):
             self._poller.register(sock, zmq.POLLIN)
         self._wake, wake_up = socket.socketpair()
@@ -159,6 +169,11 @@ class Broker:
             return "degraded"
         return status
 
+    def missing(self) -> str:
+        """What readiness waits for, in words."""
+        late = [r.instance for r in self.census.rows if r.required and r.state not in ("idle", "busy")]
+        return ", ".join(late) or "the template 'default'"
+
     def limits(self) -> dict[str, int]:
         """The limits a client may want to know."""
         limits, timeline = self.config.limits, self.config.timeline
@@ -171,12 +186,20 @@ class Broker:
             "max_segment_ms": timeline.max_segment_ms,
         }
 
-    def when_ready(self, then: Callable[[], None]) -> None:
-        """Call ``then`` once everything required is warm."""
+    def when_ready(self, then: Callable[[], None], late: Callable[[float], None]) -> None:
+        """Call ``then`` once everything required is warm, or ``late`` with the limit when that takes too long."""
         if self.ready:
             then()
-        else:
-            self._when_ready.append(then)
+            return
+        limit = max(getattr(self.config.stages, s).load_timeout_s for s in self.stage_names)
+        self._when_ready.append(then)
+
+        def over() -> None:
+            if then in self._when_ready:
+                self._when_ready.remove(then)
+                late(limit)
+
+        self.timers.at(self.now() + int(limit * 1_000_000), over)
 
     def check_template_path(self, path: str) -> None:
         """Only files below the configured roots may be read.
@@ -184,7 +207,10 @@ class Broker:
         Raises:
             ControlError: INVALID_ARGUMENT.
         """
-        real = Path(os.path.realpath(path))
+        try:
+            real = Path(os.path.realpath(path, strict=False))
+        except (ValueError, OSError) as error:
+            raise ControlError("INVALID_ARGUMENT", f"'path' is no path: {error}") from error
         roots = [Path(os.path.realpath(r)) for r in self.config.template_roots]
         if not any(real.is_relative_to(root) for root in roots):
             raise ControlError(
@@ -222,7 +248,7 @@ class Broker:
         self._every(self.config.supervisor.beat_s, self._beat)
         self._every(1.0, self._second)
         self._beat()
-        self.workshop.template("default", lambda *_: None)
+        self._prepare_default()
         readers: dict[Any, Callable[[], None]] = {
             self._router: lambda: self._drain_socket(self._router, self._control.receive),
             self._pull: self._read_ingress,
@@ -239,10 +265,19 @@ class Broker:
                     reader()
                 else:
                     self._writable(sock)
-            self.timers.fire(self.now())
+            self.timers.fire(self.now(), self._safely)
             self._settle()
         self._close()
         return 0
+
+    def _prepare_default(self) -> None:
+        """The template that a session gets without asking; nothing is ready before it is."""
+
+        def then(found: Listed | ControlError, made: TemplateReady | None) -> None:
+            if isinstance(found, ControlError):
+                self.timers.at(self.now() + int(DEFAULT_RETRY_S * 1_000_000), self._prepare_default)
+
+        self.workshop.template("default", then)
 
     def _every(self, period_s: float, action: Callable[[], None]) -> None:
         def again() -> None:
@@ -262,7 +297,7 @@ class Broker:
         if self._when_ready and self.ready:
             waiting, self._when_ready = self._when_ready, []
             for then in waiting:
-                then()
+                self._safely("when_ready", then)
         if self._stopping and not self.sessions.live:
             self._done = True
 
@@ -271,17 +306,37 @@ class Broker:
             session.advance()
         except Exception as error:  # a defect in one session must not cost the others their daemon
             log.exception("session.broke", sid=session.id)
-            if session.current is not None:
-                session.current.fail(
-                    "INTERNAL", f"{type(error).__name__}: {error}; the broker's log has the trace"
-                )
+            turn, text = session.current, f"{type(error).__name__}: {error}; the broker's log has the trace"
+            if turn is not None:
+                self._safely("turn.fail", lambda: turn.fail("INTERNAL", text))
 
     def _dispatch(self) -> None:
         for worker, entry in self.ledger.dispatch(self.now()):
-            message, buffers = entry.job.build(entry.id, entry.attempt)
-            if not self._links.send(worker.instance, message, buffers):
+            try:
+                message, buffers = entry.job.build(entry.id, entry.attempt)
+                sent = self._links.send(worker.instance, message, buffers)
+            except Exception as error:  # one item that cannot be sent must not hold up the rest
+                log.exception("item.unsendable", item=entry.id)
+                self.ledger.cancel([entry.id])
+                self.ledger.unlease(entry)
+                self._fail(entry, "INTERNAL", f"{type(error).__name__}: {error}")
+                continue
+            if not sent:
                 worker.blocked = True
                 self.ledger.unlease(entry)
+
+    def _fail(self, entry: Entry, code: str, reason: str) -> None:
+        """The entry is out of the ledger: tell whoever wanted it."""
+        self._safely("job.failed", lambda: entry.job.failed(code, reason))
+        self._touch_id(entry.id.split("/", 1)[0])
+
+    @staticmethod
+    def _safely(where: str, action: Callable[[], None]) -> None:
+        """Run a step of the loop; a defect in it is logged and costs that step, not the daemon."""
+        try:
+            action()
+        except Exception:
+            log.exception("broker.defect", where=where)
 
     def _writable(self, sock: Any) -> None:
         instance = self._links.writable(sock)
@@ -292,12 +347,13 @@ class Broker:
             self.hearing.writable(instance)
 
     def _drain_socket(self, sock: zmq.Socket[bytes], handle: Callable[[list[bytes]], None]) -> None:
-        for _ in range(BATCH):
+        until = self.now() + SLICE_US
+        while self.now() < until:
             try:
                 frames = sock.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            handle(frames)
+            self._safely("message", lambda: handle(frames))  # noqa: B023 - called at once
 
     def _read_ingress(self, most: int = BATCH) -> None:
         for _ in range(most):
@@ -307,7 +363,7 @@ class Broker:
                 return
             while self._pull.getsockopt(zmq.RCVMORE):
                 frames.append(self._pull.recv(copy=False).buffer)
-            self._ingress.receive(frames)
+            self._safely("ingress", lambda: self._ingress.receive(frames))  # noqa: B023 - called at once
 
     def _read_subscriptions(self) -> None:
         for _ in range(BATCH):
@@ -331,6 +387,11 @@ class Broker:
             self._down(message)
         elif isinstance(message, Report):
             self.census.report(message)
+            for stage, reason in self.census.given_up().items():
+                for entry in self.ledger.give_up(stage):
+                    self._fail(
+                        entry, "FAILED", f"{stage} was given up: {reason}; see the log, then restart the daemon"
+                    )
 
     def _down(self, message: Down) -> None:
         """Drain what the dead worker sent, fence it, give its work to others."""
@@ -354,21 +415,24 @@ class Broker:
                 poisoned=[e.id for e in fallout.poisoned],
             )
             for entry in fallout.poisoned:
-                self._bury(entry.id, message)
-                entry.job.failed(
-                    "FAILED", f"it ended {message.instance} twice ({message.reason}) and is set aside"
-                )
-                self._touch_id(entry.id.split("/", 1)[0])
+                self._bury(entry, message)
+                reason = f"it ended {message.instance} twice ({message.reason}) and is set aside"
+                self._fail(entry, "FAILED", reason)
             if worker is not None and worker.stage in ON_DEMAND and fallout.requeued:
                 self._tell(Demand(stage=worker.stage))
         self._tell(Fenced(instance=message.instance, epoch=message.epoch))
 
-    def _bury(self, item_id: str, message: Down) -> None:
-        """Keep the poison item's header for whoever looks into it."""
+    def _bury(self, entry: Entry, message: Down) -> None:
+        """Set the poison item's header aside for whoever looks into it; the newest ones only."""
         folder = Path(self.config.state_dir) / "dead"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "items.log").open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {item_id} {message.instance}: {message.reason}\n")
+        with contextlib.suppress(OSError):  # a full disk costs the evidence, not the daemon
+            item, _ = entry.job.build(entry.id, entry.attempt)
+            folder.mkdir(parents=True, exist_ok=True)
+            note = {"died": message.instance, "reason": message.reason, "item": msgspec.to_builtins(item)}
+            path = folder / f"{time.time_ns()}.json"
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(note), indent=1))
+            for old in sorted(folder.glob("*.json"))[:-DEAD_KEPT]:
+                old.unlink()
 
     def _beat(self) -> None:
         state = "draining" if self.draining else "busy" if self.sessions.live else "idle"
@@ -380,6 +444,12 @@ class Broker:
         self.publisher.beacon(round(self.uptime_s, 3), len(self.sessions.live), self.status)
         for entry in self.ledger.overdue(self._limits_us, self.now()):
             log.error("item.lost", item=entry.id, stage=entry.stage, attempt=entry.attempt)
+            if entry.worker is not None:
+                self._links.cancel(entry.worker.instance, [entry.id])
+            if self.ledger.lost(entry):
+                self._fail(
+                    entry, "FAILED", f"{entry.stage} lost it {entry.failures} times; see the log for item.lost"
+                )
 
     # --- the end ---
 

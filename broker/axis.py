@@ -28,6 +28,10 @@ class Axis:
         at, pts = next(a for a in reversed(self._anchors) if a[0] <= max(0, sample))
         return pts + to_us(sample - at)
 
+    def begins(self, sample: int) -> bool:
+        """Whether something other than the turn's own audio comes before ``sample``."""
+        return any(at == sample for at, _ in self._anchors)
+
     def shown_by(self, pts: int) -> int:
         """Samples of the turn that are over when the session's time is ``pts``; may be negative."""
         for (at, start), (following, _) in zip(self._anchors, [*self._anchors[1:], (1 << 62, 0)], strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -34,6 +33,18 @@ class Listed:
     height: int
     engines: list[str]
     nbytes: int
+
+
+class Manifest(msgspec.Struct):
+    """What the catalog reads of a template's manifest."""
+
+    id: str
+    hash: str
+    kind: str
+    frames: int
+    width: int
+    height: int
+    engines: list[str]
 
 
 class Catalog:
@@ -134,20 +145,13 @@ class Catalog:
     @staticmethod
     def _read(folder: Path) -> Listed | None:
         try:
-            manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-            ref = TemplateRef(manifest["id"], str(folder), manifest["hash"])
+            manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
             size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-            return Listed(
-                ref,
-                manifest["kind"],
-                manifest["frames"],
-                manifest["width"],
-                manifest["height"],
-                list(manifest["engines"]),
-                size,
-            )
-        except (OSError, ValueError, KeyError):
+        except (OSError, msgspec.MsgspecError):
             return None
+        ref = TemplateRef(manifest.id, str(folder), manifest.hash)
+        m = manifest
+        return Listed(ref, m.kind, m.frames, m.width, m.height, m.engines, size)
 
 
 def _shown_at(folder: Path) -> float:

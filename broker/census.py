@@ -62,13 +62,20 @@ class Census:
     def _warm(self, stage: str) -> int:
         return sum(1 for r in self._ready.values() if r.stage == stage)
 
+    def given_up(self) -> dict[str, str]:
+        """Stages whose every process is given up, with the reason."""
+        by_stage: dict[str, list[StageRow]] = {}
+        for row in self.rows:
+            by_stage.setdefault(row.stage, []).append(row)
+        return {
+            stage: rows[0].reason or "unknown"
+            for stage, rows in by_stage.items()
+            if all(row.state == "fatal" for row in rows)
+        }
+
     def load_s(self) -> dict[str, float]:
         """Seconds each warm instance took to load."""
         return {r.src: round(r.load_s, 3) for r in self._ready.values()}
-
-    def engine(self, stage: str) -> str | None:
-        """Name of the engine that serves a stage."""
-        return next((r.engine for r in self._ready.values() if r.stage == stage), None)
 
     def status(self, *, draining: bool) -> str:
         """ "ok", "degraded", "starting" or "draining"."""

@@ -9,7 +9,7 @@ import msgpack
 import structlog
 import zmq
 
-from broker.requests import PROTOCOL, Arguments, ControlError, arguments, decode, envelope, peek_id
+from broker.requests import PROTOCOL, Arguments, ControlError, arguments, operation, read_envelope, request_id
 
 log = structlog.get_logger()
 
@@ -65,7 +65,6 @@ class Control:
         self._socket = socket
         self._operations = operations
         self._max_bytes = max_bytes
-        self.refused = 0
 
     def receive(self, frames: list[bytes]) -> None:
         """Handle one message of the ROUTER: identity, whatever the client put before, the request."""
@@ -74,25 +73,22 @@ class Control:
         if len(frames) < 2:
             return
         try:
+            envelope = read_envelope(body)
+            request = Request(self._socket, route, request_id(envelope), "?")
             if len(body) > self._max_bytes:
-                request = Request(self._socket, route, peek_id(body), "?")
                 raise ControlError(
                     "TOO_LARGE",
                     f"a request of {len(body)} bytes; the limit is {self._max_bytes}: give large sources by path",
                 )
-            decoded = decode(body)
-            given = decoded.get("id")
-            if isinstance(given, int | str) and not isinstance(given, bool):
-                request = Request(self._socket, route, given, "?")
-            request_id, op = envelope(decoded)
-            request = Request(self._socket, route, request_id, op)
-            known = self._operations.get(op)
+            request.op = operation(envelope)
+            known = self._operations.get(request.op)
             if known is None:
-                raise ControlError("UNSUPPORTED", f"no operation {op!r}; there are {', '.join(self._operations)}")
+                raise ControlError(
+                    "UNSUPPORTED", f"no operation {request.op!r}; there are {', '.join(self._operations)}"
+                )
             kind, handler = known
-            handler(request, arguments(decoded, kind))
+            handler(request, arguments(body, kind))
         except ControlError as error:
-            self.refused += 1
             request.refuse(error)
         except Exception as error:  # a defect of ours must not cost the client its answer, nor us the daemon
             log.exception("request.broke", op=request.op)

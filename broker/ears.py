@@ -48,11 +48,11 @@ class Ears:
 
     def __init__(self, session: Session, sample_rate: int) -> None:
         self.session = session
+        self.name = f"{session.id}/{session.serial}"
         self.sample_rate = sample_rate
         self.instance: str | None = None
         self.speaking = False
-        self.turn: Turn | None = None
-        """The turn of the open utterance."""
+        self._turn: Turn | None = None
         self._send: Send | None = None
         self._pcm = bytearray()
         self._base = 0
@@ -60,12 +60,19 @@ class Ears:
         self._sent = 0
         self._heard = 0
         self._ends: deque[int] = deque()
+        self._ends_sent = 0
+        """How many of them the present asr process has been told."""
         self._times: deque[tuple[int, int]] = deque()
         self._next_utterance = 0
         self._turns: dict[int, Turn | None] = {}
         self._closed: int = -1
         """Newest utterance whose end has been told."""
         self._reset = True
+
+    @property
+    def turn(self) -> Turn | None:
+        """The turn of the open utterance."""
+        return self._turn if self._turn is not None and self._turn.state is State.LISTENING else None
 
     @property
     def room(self) -> int:
@@ -85,8 +92,18 @@ class Ears:
 
     def hang_up(self, now: int) -> None:
         """No more audio will come: an open utterance ends here."""
-        if self._turns:
+        if self.pending:
             self.push(b"", end=True, now=now)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something that was sent has yet to be heard, or to become a transcript."""
+        return bool(self._turns) or self._heard < self._end
+
+    def let_go(self) -> None:
+        """Give up the asr process for now; the next audio finds one again."""
+        self.close()
+        self.detach()
 
     # --- towards the stage ---
 
@@ -94,6 +111,7 @@ class Ears:
         """An asr process takes this stream, from the oldest sample that is still needed."""
         self.instance, self._send = instance, send
         self._sent = self._heard = self._base
+        self._ends_sent = 0
         self._reset = True
         self.pump()
 
@@ -104,20 +122,21 @@ class Ears:
     def close(self) -> None:
         """The session has ended."""
         if self._send is not None:
-            self._send(AsrClose(broker=self.session.hub.epoch, sid=self.session.id), [])
+            self._send(AsrClose(broker=self.session.hub.epoch, sid=self.name), [])
 
     def pump(self) -> None:
         """Send what the stage has room for."""
         while self._send is not None and self._sent - self._heard < IN_FLIGHT_S * self.sample_rate:
             stop = min(self._end, self._sent + int(PIECE_S * self.sample_rate))
-            if self._ends and self._ends[0] <= stop:
-                stop = self._ends[0]
-            end = bool(self._ends) and self._ends[0] == stop
+            following = self._ends[self._ends_sent] if self._ends_sent < len(self._ends) else None
+            if following is not None and following <= stop:
+                stop = following
+            end = following == stop
             if stop == self._sent and not end:
                 return
             message = AsrAudio(
                 broker=self.session.hub.epoch,
-                sid=self.session.id,
+                sid=self.name,
                 sample_rate=self.sample_rate,
                 at=self._sent,
                 reset=self._reset,
@@ -129,8 +148,7 @@ class Ears:
             piece = bytes(self._pcm[(self._sent - self._base) * SAMPLE_BYTES : (stop - self._base) * SAMPLE_BYTES])
             if not self._send(message, [piece]):
                 return
-            if end:
-                self._ends.popleft()
+            self._ends_sent += end
             self._reset = False
             self._sent = stop
 
@@ -159,6 +177,9 @@ class Ears:
         if drop > 0:
             del self._pcm[: drop * SAMPLE_BYTES]
             self._base += drop
+        while self._ends_sent and self._ends[0] <= self._base:
+            self._ends.popleft()
+            self._ends_sent -= 1
         while len(self._times) > 1 and self._times[0][0] < self._base:
             self._times.popleft()
         self.pump()
@@ -180,7 +201,7 @@ class Ears:
             self._turns[message.utterance] = None  # heard, but nobody can answer it
             return
         turn = session.new_turn("audio", self._time_of(message.at))
-        self._turns[message.utterance] = self.turn = turn
+        self._turns[message.utterance] = self._turn = turn
         session.event("user.speech.started", turn.number)
         limit = int((session.hub.config.limits.utterance_s + TRANSCRIPT_S) * 1_000_000)
         session.hub.timers.at(session.hub.now() + limit, lambda: self._overdue(turn))
@@ -208,8 +229,6 @@ class Ears:
         if message.utterance not in self._turns:
             return
         turn = self._turns.pop(message.utterance)
-        if self.turn is turn:
-            self.turn = None
         if turn is None or turn.state is not State.LISTENING:
             return
         turn.mark("asr_final")

@@ -21,12 +21,16 @@ class Hearing:
 
     def assign(self, ears: Ears) -> None:
         """Find an ear for this session; without one its audio waits, bounded."""
-        self._streams[ears.session.id] = ears
-        self._attach(ears)
+        self._streams[ears.name] = ears
+        if not self._attach(ears) and self._capacity:
+            quiet = next((e for e in self._streams.values() if e.instance is not None and not e.pending), None)
+            if quiet is not None:
+                quiet.let_go()
+                self._attach(ears)
 
-    def forget(self, sid: str) -> None:
+    def forget(self, name: str) -> None:
         """The session has ended."""
-        self._streams.pop(sid, None)
+        self._streams.pop(name, None)
         self._attach_waiting()
 
     def up(self, instance: str, streams: int) -> None:
@@ -48,24 +52,25 @@ class Hearing:
             if ears.instance == instance:
                 ears.pump()
 
-    def heard(self, sid: str, message: FromStage) -> None:
+    def heard(self, name: str, message: FromStage) -> None:
         """What a process says of a stream that is still its own."""
-        ears = self._streams.get(sid)
+        ears = self._streams.get(name)
         if ears is not None and ears.instance == message.src:
             ears.heard(message)
 
     def _attach_waiting(self) -> None:
         for ears in self._streams.values():
-            if ears.instance is None:
+            if ears.instance is None and ears.pending:
                 self._attach(ears)
 
-    def _attach(self, ears: Ears) -> None:
+    def _attach(self, ears: Ears) -> bool:
         load = dict.fromkeys(self._capacity, 0)
         for other in self._streams.values():
             if other.instance in load:
                 load[other.instance] += 1
         free = [(count, name) for name, count in load.items() if count < self._capacity[name]]
         if not free:
-            return
+            return False
         instance = min(free)[1]
         ears.attach(instance, lambda message, buffers: self._send(instance, message, buffers))
+        return True

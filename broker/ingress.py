@@ -37,6 +37,7 @@ class Ingress:
 
     Args:
         epoch: this broker's; what answers an older one is void.
+        cancel: voids items and tells their workers.
         touch: called with a session id whose turn may go on.
         current: the epoch that is bound for an instance, None when none is.
     """
@@ -47,15 +48,19 @@ class Ingress:
         ledger: Ledger,
         hearing: Hearing,
         census: Census,
+        cancel: Callable[[Sequence[str]], None],
         touch: Touch,
         current: Callable[[str], int | None],
+        now: Callable[[], int],
     ) -> None:
         self._epoch = epoch
         self._ledger = ledger
         self._hearing = hearing
         self._census = census
+        self._cancel = cancel
         self._touch = touch
         self._current = current
+        self._now = now
         self.broken = 0
         """Messages that could not be decoded or understood."""
 
@@ -77,7 +82,7 @@ class Ingress:
         if isinstance(message, Output):
             self._output(message, buffers)
         elif isinstance(message, Started):
-            self._ledger.started(message.src, message.ep, message.id, message.attempt)
+            self._ledger.started(message.src, message.ep, message.id, message.attempt, self._now())
         elif isinstance(message, Done):
             self._done(message)
         elif isinstance(message, Failed):
@@ -88,7 +93,7 @@ class Ingress:
             self._other(message)
 
     def _output(self, message: Output, buffers: list[memoryview]) -> None:
-        entry = self._ledger.output(message)
+        entry = self._ledger.output(message, self._now())
         if entry is None:
             return
         try:
@@ -96,14 +101,18 @@ class Ingress:
         except Exception as error:  # a stage's wrong output fails its item, not the daemon
             self.broken += 1
             log.exception("output.refused", item=entry.id, src=message.src)
-            self._ledger.cancel([entry.id])
+            self._cancel([entry.id])
             entry.job.failed("FAILED", f"{message.src} sent an output that does not fit: {error}")
         self._touch(_sid(entry.id))
 
     def _done(self, message: Done) -> None:
         entry = self._ledger.done(message.src, message.ep, message.id, message.attempt)
         if entry is not None:
-            entry.job.done()
+            try:
+                entry.job.done()
+            except Exception as error:  # the item is out of the ledger: whoever waits for it must hear of it
+                log.exception("job.broke", item=entry.id)
+                entry.job.failed("INTERNAL", f"{type(error).__name__}: {error}")
             self._touch(_sid(entry.id))
 
     def _failed(self, message: Failed) -> None:
@@ -126,7 +135,7 @@ class Ingress:
             self._ledger.refused += 1
         elif isinstance(message, AsrMark | AsrSpeechStarted | AsrSpeechEnded | AsrPartial | AsrFinal):
             self._hearing.heard(message.sid, message)
-            self._touch(message.sid)
+            self._touch(_sid(message.sid))
         elif isinstance(message, Ready):
             self._ready(message)
         elif isinstance(message, Hello):

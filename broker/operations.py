@@ -26,6 +26,7 @@ from broker.requests import (
 )
 from broker.sessions import Session
 from broker.sound import samples_of
+from broker.timers import Timer
 from broker.turns import State, Turn
 from broker.voices import AudioVoice
 from broker.workshop import PrepareRequest
@@ -39,8 +40,13 @@ EVENTS_MAX = 256
 SEGMENT_TURN_S = 2.0
 """A turn of ``process_segment`` calls ends when none has come for this long."""
 WAIT_S = 300.0
-"""The longest that ``process_segment`` with ``wait`` or ``end_session`` keeps a client waiting."""
+"""The longest that ``process_segment`` with ``wait`` keeps a client waiting."""
 BUSY_RETRY_MS = 500
+
+
+def refuse_draining(request: Request) -> None:
+    """Refuse a new session."""
+    request.refuse(ControlError("NOT_READY", "the daemon is draining and takes no more sessions"))
 
 
 class Operations:
@@ -106,7 +112,14 @@ class Operations:
 
     def initialize(self, request: Request, args: Nothing) -> None:
         """Answer when everything required is warm."""
-        self._b.when_ready(lambda: request.reply(ready=True, load_s=self._b.census.load_s()))
+
+        def late(limit_s: float) -> None:
+            missing = self._b.missing()
+            request.refuse(
+                ControlError("NOT_READY", f"not warm within {limit_s:.0f} s: {missing}; see status", 1000)
+            )
+
+        self._b.when_ready(lambda: request.reply(ready=True, load_s=self._b.census.load_s()), late)
 
     def drain(self, request: Request, args: Drain) -> None:
         """Take no more sessions, finish those there are."""
@@ -189,7 +202,8 @@ class Operations:
                 "INVALID_ARGUMENT", "idle 'loop' needs a clock: use mode 'realtime', or idle 'none'"
             )
         if b.draining:
-            raise ControlError("NOT_READY", "the daemon is draining and takes no more sessions")
+            refuse_draining(request)
+            return
         if not b.catalog.known(args.template_id):
             raise ControlError("NOT_FOUND", f"no template {args.template_id!r}: see list_templates")
         sid = b.sessions.reserve(args.session_id, args.template_id)
@@ -217,6 +231,10 @@ class Operations:
         self, request: Request, args: StartSession, sid: str, found: Listed, init: bytes, mime: str
     ) -> None:
         config = self._b.config
+        if self._b.draining:
+            self._b.sessions.release(sid)
+            refuse_draining(request)
+            return
         session = self._b.sessions.start(
             sid,
             init,
@@ -299,7 +317,7 @@ class Operations:
                 f"this turn's audio is {had.sample_rate} Hz, {had.channels} channels, {had.encoding}: "
                 "keep the format until 'last'",
             )
-        self._room_for(turn, len(samples))
+        self._room_for(session, len(samples))
         if turn is None:
             self._admit(session)
             turn = session.feeding = session.new_turn("segment", self._b.now())
@@ -322,8 +340,9 @@ class Operations:
         else:
             request.reply(**result, segments=[])
 
-    def _room_for(self, turn: Turn | None, size: int) -> None:
-        waiting = turn.voice.waiting_bytes if turn is not None and isinstance(turn.voice, AudioVoice) else 0
+    def _room_for(self, session: Session, size: int) -> None:
+        turns = [t for t in (session.current, *session.waiting) if t is not None]
+        waiting = sum(t.voice.waiting_bytes for t in turns if isinstance(t.voice, AudioVoice))
         limit = self._b.config.limits.audio_bytes_waiting
         if waiting + size > limit:
             raise ControlError(
@@ -350,7 +369,11 @@ class Operations:
     def _answer_published(self, request: Request, turn: Turn, before: int, result: dict[str, Any]) -> None:
         target = turn.flush_to
 
+        timer: Timer | None = None
+
         def answer() -> None:
+            if timer is not None:
+                timer.cancel()
             seqs = [seq for seq, end in turn.seqs if before < end <= target]
             request.reply(**result, segments=seqs)
 
@@ -361,7 +384,7 @@ class Operations:
             answer()
             return
         turn.when_published.append((target, answer))
-        self._b.timers.at(self._b.now() + int(WAIT_S * 1_000_000), give_up)
+        timer = self._b.timers.at(self._b.now() + int(WAIT_S * 1_000_000), give_up)
 
     def audio(self, request: Request, args: Audio) -> None:
         """Hear the user."""
@@ -370,8 +393,9 @@ class Operations:
         session = self._open(args.session_id)
         if session.ears is None:
             session.ears = Ears(session, args.sample_rate)
-            self._b.hearing.assign(session.ears)
         ears = session.ears
+        if ears.instance is None:
+            self._b.hearing.assign(ears)
         if args.sample_rate != ears.sample_rate:
             raise ControlError(
                 "INVALID_ARGUMENT",

@@ -12,17 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgpack
-import structlog
 import zmq
 
 from broker.ring import Ring
 from configs.schema import Ring as RingConfig
 
-log = structlog.get_logger()
-
 PUBLIC_VERSION = 1
-TOPICS_EACH = 4
-"""Subscriptions allowed for in ``limits.subscribers``: XPUB tells topics, not peers."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,13 +37,11 @@ class Channel:
 class Publisher:
     """Writes the stream."""
 
-    def __init__(self, socket: zmq.Socket[bytes], boot: str, ring: RingConfig, subscribers: int) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], boot: str, ring: RingConfig) -> None:
         self._socket = socket
         self._boot = boot
         self._ring = ring
         self._channels: dict[str, Channel] = {}
-        self._most = subscribers * TOPICS_EACH
-        self.subscriptions = 0
 
     def open(self, sid: str, init: bytes, mime: str) -> Channel:
         """Begin a session's output: rings, and ``init`` for those who subscribed early."""
@@ -128,15 +121,10 @@ class Publisher:
         topic = frame[1:]
         if frame[:1] == b"\x00":
             self._socket.setsockopt(zmq.UNSUBSCRIBE, topic)
-            self.subscriptions = max(0, self.subscriptions - 1)
             return
         if frame[:1] != b"\x01":
             return  # a stranger's message on the stream socket; nothing to answer on XPUB
-        if self.subscriptions >= self._most:
-            log.warning("subscription.refused", subscriptions=self.subscriptions, limit="limits.subscribers")
-            return
         self._socket.setsockopt(zmq.SUBSCRIBE, topic)
-        self.subscriptions += 1
         for channel in self._channels.values():
             if not channel.ended and f"seg.{channel.sid}.".encode().startswith(topic):
                 self._send_init(channel)

@@ -15,6 +15,9 @@ from broker.sessions import Session
 
 log = structlog.get_logger()
 
+DRAIN_S = 7200
+"""A session that ends speaks its accepted turns to the end, but not longer than this."""
+
 Ended = Callable[[dict[str, int]], None]
 
 
@@ -27,6 +30,7 @@ class Registry:
         self.live: dict[str, Session] = {}
         self._reserved: dict[str, str] = {}
         self._waiters: dict[str, list[Ended]] = {}
+        self._started = 0
 
     def reserve(self, wanted: str | None, template_id: str) -> str:
         """An id for a session of this template that is about to start.
@@ -56,7 +60,8 @@ class Registry:
         if old is not None:
             self._hub.publisher.close(old)
         channel = self._hub.publisher.open(sid, init, mime)
-        session = self.live[sid] = Session(self._hub, sid, channel, **settings)
+        self._started += 1
+        session = self.live[sid] = Session(self._hub, sid, channel, serial=self._started, **settings)
         session.event("session.started")
         self._watch(session)
         log.info("session.started", sid=sid, template=session.template.id, mode=session.mode)
@@ -100,26 +105,31 @@ class Registry:
         limit = int(self._hub.config.limits.session_idle_s * 1_000_000)
 
         def look() -> None:
-            if self.live.get(session.id) is not session:
+            if self.live.get(session.id) is not session or session.closing:
                 return
             due = session.last_request + limit
             if due <= self._hub.now():
                 self.end(session, "expired", drain=False)
             else:
-                self._hub.timers.at(due, look)
+                session.expiry = self._hub.timers.at(due, look)
 
-        self._hub.timers.at(session.last_request + limit, look)
+        session.expiry = self._hub.timers.at(session.last_request + limit, look)
 
     def end(self, session: Session, reason: str, *, drain: bool, then: Ended | None = None) -> None:
         """End a session, after its turns when ``drain``; ``then`` gets its totals."""
         if then is not None:
             self._waiters.setdefault(session.id, []).append(then)
         session.closing = True
+        if session.expiry is not None:
+            session.expiry.cancel()
+            session.expiry = self._hub.timers.at(
+                self._hub.now() + DRAIN_S * 1_000_000, lambda: self.end(session, reason, drain=False)
+            )
         if session.ears is not None:
             session.ears.hang_up(self._hub.now())
         if not drain:
             session.interrupt(reason)
-        if session.idle:
+        if session.idle or not drain:
             self._finish(session, reason)
         elif not session.on_idle:
             session.on_idle.append(lambda: self._finish(session, reason))
@@ -127,10 +137,12 @@ class Registry:
     def _finish(self, session: Session, reason: str) -> None:
         if self.live.pop(session.id, None) is None:
             return
+        if session.expiry is not None:
+            session.expiry.cancel()
         session.close()
         if session.ears is not None:
             session.ears.close()
-        self._on_end(session.id)
+            self._on_end(session.ears.name)
         session.event("session.ended", data={"reason": reason})
         channel = session.channel
         channel.ended = True

@@ -111,7 +111,7 @@ class LipsyncJob:
             speech_from_us=-start_us,
             speech_to_us=to_us(track.end) - start_us if end_known else None,
             quality=turn.session.quality,
-            deadline_ns=turn.deadline(seg.pts) * 1000,
+            deadline_ns=turn.deadline(seg.pts) * 1000 if turn.session.timeline.paced else 0,
         )
         return item, [track.window(seg.first - PAST, seg.first + seg.samples + FUTURE)]
 

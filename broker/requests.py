@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-import msgpack
 import msgspec
 
 T = TypeVar("T", bound="Arguments")
 PROTOCOL = 1
+ENVELOPE_BYTES = 1024
+"""Longest 'id', 'op' or 'v', encoded."""
+_UNFIT = object()
 ID_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
 
 Id = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
+Name = Annotated[str, msgspec.Meta(max_length=128)]
+Prompt = Annotated[str, msgspec.Meta(max_length=64_000)]
+FilePath = Annotated[str, msgspec.Meta(max_length=4096)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 CODES = frozenset(
@@ -61,7 +66,7 @@ class PreprocessTemplate(Arguments):
     template_id: Id
     image: bytes | None = None
     video: bytes | None = None
-    path: str | None = None
+    path: FilePath | None = None
     bbox_shift: int = 0
     force: bool = False
 
@@ -80,9 +85,9 @@ class StartSession(Arguments):
     mode: Literal["realtime", "offline"] = "realtime"
     idle: Literal["none", "loop"] = "none"
     barge_in: bool = True
-    voice: str | None = None
-    language: str | None = None
-    system_prompt: str | None = None
+    voice: Name | None = None
+    language: Name | None = None
+    system_prompt: Prompt | None = None
     quality: Literal["high", "lossless", "fast"] = "high"
     fps: int | float = 25
 
@@ -150,66 +155,72 @@ class Drain(Arguments):
     timeout_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 30.0
 
 
-def decode(body: bytes) -> dict[str, Any]:
-    """The request's map.
+class Envelope(msgspec.Struct):
+    """What every request has. Raw: nothing is built of a value before its size is known."""
+
+    v: msgspec.Raw = msgspec.Raw()
+    id: msgspec.Raw = msgspec.Raw()
+    op: msgspec.Raw = msgspec.Raw()
+
+
+def read_envelope(body: bytes) -> Envelope:
+    """The request's outer map; its other values are skipped, however large they are.
 
     Raises:
-        ControlError: INVALID_ARGUMENT when it is not one msgpack map, has no version, id or operation;
-            UNSUPPORTED for another version.
+        ControlError: INVALID_ARGUMENT when it is not one msgpack map with str keys.
     """
     try:
-        request = msgpack.unpackb(body)
-    except Exception as error:  # msgpack raises a dozen kinds for hostile bytes
+        return msgspec.msgpack.decode(body, type=Envelope)
+    except Exception as error:  # hostile bytes: malformed, truncated, nested without end
         raise ControlError("INVALID_ARGUMENT", f"not one msgpack map: {error or type(error).__name__}") from error
-    if not isinstance(request, dict):
-        raise ControlError("INVALID_ARGUMENT", f"a request is a msgpack map, not {type(request).__name__}")
-    return request
 
 
-def envelope(request: dict[str, Any]) -> tuple[int | str | None, str]:
-    """Id and operation of a decoded request.
+def _small(raw: msgspec.Raw) -> Any:
+    """The value of a short scalar, else a placeholder that fits no rule."""
+    data = bytes(raw)
+    if len(data) > ENVELOPE_BYTES:
+        return _UNFIT
+    try:
+        return msgspec.msgpack.decode(data) if data else None
+    except Exception:  # e.g. a str that is no UTF-8
+        return _UNFIT
+
+
+def request_id(envelope: Envelope) -> int | str | None:
+    """The id that the reply repeats; None when there is none that can be."""
+    found = _small(envelope.id)
+    return found if isinstance(found, int | str) and not isinstance(found, bool) else None
+
+
+def operation(envelope: Envelope) -> str:
+    """Which operation is asked for.
 
     Raises:
-        ControlError: as ``decode``.
+        ControlError: INVALID_ARGUMENT without id, version or operation; UNSUPPORTED for another version.
     """
-    request_id = request.get("id")
-    if isinstance(request_id, bool) or not isinstance(request_id, int | str):
-        raise ControlError("INVALID_ARGUMENT", "'id' must be an int or a str that the reply repeats")
-    version = request.get("v")
+    if request_id(envelope) is None:
+        raise ControlError("INVALID_ARGUMENT", "'id' must be an int or a short str that the reply repeats")
+    version = _small(envelope.v)
     if version is None:
         raise ControlError("INVALID_ARGUMENT", f"'v' is missing; this daemon speaks version {PROTOCOL}")
     if version != PROTOCOL or isinstance(version, bool):
-        raise ControlError("UNSUPPORTED", f"version {version!r}; this daemon speaks version {PROTOCOL}")
-    op = request.get("op")
+        raise ControlError("UNSUPPORTED", f"another version in 'v'; this daemon speaks version {PROTOCOL}")
+    op = _small(envelope.op)
     if not isinstance(op, str):
         raise ControlError("INVALID_ARGUMENT", "'op' must be a str that names an operation")
-    return request_id, op
+    return op
 
 
-def arguments(request: dict[str, Any], kind: type[T]) -> T:
-    """The operation's arguments, checked.
+def arguments(body: bytes, kind: type[T]) -> T:
+    """The operation's arguments, checked; unknown keys are skipped.
 
     Raises:
         ControlError: INVALID_ARGUMENT naming the argument and what it must be.
     """
     try:
-        return msgspec.convert(request, kind)
+        return msgspec.msgpack.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise ControlError(
-            "INVALID_ARGUMENT", str(error).replace("`$.", "`").replace("Object missing", "missing")
-        ) from error
-
-
-def peek_id(body: bytes) -> int | str | None:
-    """The id of a request that is too large to be decoded, without unpacking its payload."""
-    unpacker = msgpack.Unpacker(max_buffer_size=len(body) + 1)
-    unpacker.feed(body)
-    try:
-        for _ in range(unpacker.read_map_header()):
-            if unpacker.unpack() == "id":
-                found = unpacker.unpack()
-                return found if isinstance(found, int | str) and not isinstance(found, bool) else None
-            unpacker.skip()
-    except Exception:  # not even a map; the answer carries no id then
-        return None
-    return None
+        text = str(error).replace("`$.", "`").replace("Object missing", "missing")
+        raise ControlError("INVALID_ARGUMENT", text) from error
+    except Exception as error:
+        raise ControlError("INVALID_ARGUMENT", f"undecodable argument: {error or type(error).__name__}") from error

@@ -45,6 +45,7 @@ class Session:
         channel: Channel,
         template: TemplateRef,
         *,
+        serial: int,
         mode: str,
         barge_in: bool,
         voice: str,
@@ -55,6 +56,8 @@ class Session:
     ) -> None:
         self.hub = hub
         self.id = sid
+        self.serial = serial
+        """Number of the session in this broker's life."""
         self.channel = channel
         self.template = template
         self.mode = mode
@@ -79,6 +82,7 @@ class Session:
         self.on_idle: list[Callable[[], None]] = []
         """Called once when no turn is left."""
         self.closing = False
+        self.expiry: Timer | None = None
         self._system_prompt = system_prompt
         self._history: deque[tuple[str, str]] = deque()
         self._recent = b""
@@ -117,8 +121,8 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """Whether no turn runs or waits."""
-        return self.current is None and not self.waiting
+        """Whether no turn runs or waits, and nothing that was said has yet to be heard."""
+        return self.current is None and not self.waiting and (self.ears is None or not self.ears.pending)
 
     def turn_over(self, turn: Turn) -> None:
         """A turn has ended, however."""
@@ -128,6 +132,9 @@ class Session:
             self.waiting.remove(turn)
         if self.feeding is turn:
             self.feeding = None
+        if self.degraded and self.current is None:
+            self.degraded = None
+            self.event("recovered", turn.number)
         self.hub.touch(self)
 
     def interrupt(self, reason: str, turn: int | None = None, keep: Turn | None = None) -> tuple[int | None, int]:
@@ -151,7 +158,7 @@ class Session:
 
     def _cut_audio(self, dropped_us: int) -> None:
         samples = dropped_us * 48 // 1000
-        kept = self._recent[: len(self._recent) - samples * SAMPLE_BYTES] if samples else self._recent
+        kept = self._recent[: max(0, len(self._recent) - samples * SAMPLE_BYTES)]
         self._recent = faded(kept)
 
     def advance(self) -> None:
@@ -193,13 +200,14 @@ class Session:
             wait = pts - early - self.timeline.clock(now)
             if self.timeline.started and wait > 0:
                 return now + wait
-            segment = self.hub.shelf.take(self, self._loop_frames, pts // QUANTUM_US)
+            due = now + max(0, pts - self.timeline.clock(now))
+            segment = self.hub.shelf.take(self, self._loop_frames, pts // QUANTUM_US, due)
             if segment is None:
                 return None
             self._publish_idle(segment, now)
             if held and self.current is not None:
                 self.current.move(self.timeline.end)
-                self.hub.touch(self)
+                return now  # the turn cuts its next segment before more places are given away
 
     def _publish_idle(self, segment: IdleSegment, now: int) -> None:
         place = self.timeline.publish(QUANTUM_US, now, first=True)

@@ -6,11 +6,12 @@ recently used first out); the files below ``idle/`` survive restarts.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,7 @@ from broker.messages import EncodedSegment, EncodeItem, Item, Output, TemplateRe
 from broker.render import POST_ROLL, PRE_ROLL
 from broker.segments import QUANTUM_FRAMES, QUANTUM_SAMPLES
 from broker.speech import SAMPLE_BYTES
+from broker.timeline import QUANTUM_US
 
 if TYPE_CHECKING:
     from broker.hub import Hub
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+Key = tuple[str, int]
+"""Folder of the segments, and which one."""
 MEMORY_BYTES = 64 << 20
+REST_US = 1_000_000
 HEADER = struct.Struct("<III")
 SILENCE = bytes((PRE_ROLL + QUANTUM_SAMPLES + POST_ROLL) * SAMPLE_BYTES)
 
@@ -46,43 +51,52 @@ class Shelf:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        video = msgspec.json.encode(hub.config.video)
-        self._settings = hashlib.blake2b(video, digest_size=6).hexdigest()
-        self._kept: OrderedDict[tuple[str, str, int], IdleSegment] = OrderedDict()
+        self._video = msgspec.json.encode(hub.config.video)
+        self._kept: OrderedDict[Key, IdleSegment] = OrderedDict()
         self._bytes = 0
-        self._jobs: dict[tuple[str, str, int], IdleJob] = {}
+        self._jobs: dict[Key, IdleJob] = {}
+        self._resting: set[str] = set()
+        """Sessions whose last idle segment could not be made; they ask again after ``REST_US``."""
         self._count = 0
 
-    def take(self, session: Session, frames: int, index: int) -> IdleSegment | None:
+    def take(self, session: Session, frames: int, index: int, due: int) -> IdleSegment | None:
         """Idle segment ``index`` of the session's template (a loop of ``frames``), or None when it has yet to
         be encoded: the session is touched as soon as it is there. The next one is asked for as well.
+
+        Args:
+            due: monotonic microseconds when the segment is needed.
         """
         count = frames // QUANTUM_FRAMES
-        found = self._find(session, index % count)
-        self._find(session, (index + 1) % count)
+        found = self._find(session, index % count, due)
+        self._find(session, (index + 1) % count, due + QUANTUM_US)
         return found
 
-    def _find(self, session: Session, index: int) -> IdleSegment | None:
-        key = (session.template.hash, session.quality, index)
+    def _find(self, session: Session, index: int, due: int) -> IdleSegment | None:
+        if session.id in self._resting:
+            return None
+        folder = self.folder(session)
+        key = (str(folder), index)
         found = self._kept.get(key)
         if found is not None:
             self._kept.move_to_end(key)
             return found
         job = self._jobs.get(key)
         if job is None:
-            found = self._read(self.path(session.template, session.quality, index))
+            found = self._read(folder / f"{index}.m4s")
             if found is not None:
                 self._keep(key, found)
                 return found
-            job = self._jobs[key] = IdleJob(self, self._hub, session.template, session.quality, index)
+            job = self._jobs[key] = IdleJob(self, self._hub, session.template, session.quality, key)
             self._count += 1
-            self._hub.ledger.submit(f"_/idle/encode/{self._count}", "encode", job, priority=self._hub.now())
+            self._hub.ledger.submit(f"_/idle/encode/{self._count}", "encode", job, priority=due)
         job.waiting[session.id] = session
         return None
 
-    def path(self, template: TemplateRef, quality: str, index: int) -> Path:
-        """Where the segment is kept."""
-        return Path(template.path) / "idle" / f"{quality}-{self._settings}" / f"{index}.m4s"
+    def folder(self, session: Session) -> Path:
+        """Where this session's idle segments are kept: they belong to its init segment and its settings."""
+        made_by = self._video + session.channel.init + session.template.hash.encode()
+        name = hashlib.blake2b(made_by, digest_size=8).hexdigest()
+        return Path(session.template.path) / "idle" / f"{session.quality}-{name}"
 
     @staticmethod
     def _read(path: Path) -> IdleSegment | None:
@@ -99,15 +113,25 @@ class Shelf:
 
     def made(self, job: IdleJob, segment: IdleSegment | None) -> None:
         """An encode has ended; ``segment`` is None when it failed."""
-        key = (job.template.hash, job.quality, job.index)
-        del self._jobs[key]
+        del self._jobs[job.key]
         if segment is not None:
-            self._keep(key, segment)
-            self._write(self.path(job.template, job.quality, job.index), segment)
+            self._keep(job.key, segment)
+            self._write(Path(job.key[0]) / f"{job.key[1]}.m4s", segment)
+            for session in job.waiting.values():
+                self._hub.touch(session)
+            return
         for session in job.waiting.values():
+            self._resting.add(session.id)
+            self._hub.timers.at(self._hub.now() + REST_US, self._wake(session))
+
+    def _wake(self, session: Session) -> Callable[[], None]:
+        def wake() -> None:
+            self._resting.discard(session.id)
             self._hub.touch(session)
 
-    def _keep(self, key: tuple[str, str, int], segment: IdleSegment) -> None:
+        return wake
+
+    def _keep(self, key: Key, segment: IdleSegment) -> None:
         self._kept[key] = segment
         self._bytes += len(segment.payload)
         while self._bytes > MEMORY_BYTES and len(self._kept) > 1:
@@ -118,12 +142,14 @@ class Shelf:
     def _write(path: Path, segment: IdleSegment) -> None:
         new = path.with_suffix(f".{os.getpid()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.parent.mkdir(exist_ok=True)  # the template's own folder may be gone: then nothing is kept
+            path.parent.mkdir(exist_ok=True)
             new.write_bytes(HEADER.pack(*segment.marks) + segment.payload)
             new.rename(path)
         except OSError as error:  # a full disk costs the cache, not the session
             log.warning("idle.unkept", path=str(path), reason=str(error))
-            new.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
 
 
 class IdleJob:
@@ -131,12 +157,12 @@ class IdleJob:
 
     media_ms = 320
 
-    def __init__(self, shelf: Shelf, hub: Hub, template: TemplateRef, quality: str, index: int) -> None:
+    def __init__(self, shelf: Shelf, hub: Hub, template: TemplateRef, quality: str, key: Key) -> None:
         self._shelf = shelf
         self._hub = hub
         self.template = template
         self.quality = quality
-        self.index = index
+        self.key = key
         self.waiting: dict[str, Session] = {}
         self._made: IdleSegment | None = None
 
@@ -149,7 +175,7 @@ class IdleJob:
             sid="",
             turn=0,
             template=self.template,
-            frame0=self.index * QUANTUM_FRAMES,
+            frame0=self.key[1] * QUANTUM_FRAMES,
             frames=QUANTUM_FRAMES,
             quality=self.quality,
         )
@@ -166,6 +192,6 @@ class IdleJob:
         self._shelf.made(self, self._made)
 
     def failed(self, code: str, message: str) -> None:
-        """The session goes on without; the next look asks again."""
-        log.warning("idle.failed", template=self.template.id, index=self.index, code=code, reason=message)
+        """The sessions go on without, and ask again a little later."""
+        log.warning("idle.failed", template=self.template.id, index=self.key[1], code=code, reason=message)
         self._shelf.made(self, None)

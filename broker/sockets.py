@@ -24,6 +24,8 @@ RESULT_LINGER_MS = 1000
 """How long a stage that exits waits for its last outputs to leave."""
 CONTROL_MAX_BYTES = 64 << 20
 """Beyond this libzmq drops the connection (contract 2)."""
+CONTROL_WAITING = 16
+"""Requests of one client that wait unread; they may be large."""
 HEARTBEAT_MS = 15_000
 """ZMTP heartbeats on public sockets find peers that vanished without a FIN."""
 
@@ -120,6 +122,7 @@ class SocketFactory:
             linger=1000,
             options={
                 zmq.MAXMSGSIZE: CONTROL_MAX_BYTES,
+                zmq.RCVHWM: CONTROL_WAITING,
                 zmq.HEARTBEAT_IVL: HEARTBEAT_MS,
                 zmq.HEARTBEAT_TIMEOUT: 2 * HEARTBEAT_MS,
             },

@@ -42,10 +42,10 @@ class Timers:
             heapq.heappop(self._heap)
         return max(0, self._heap[0][0] - now) if self._heap else None
 
-    def fire(self, now: int) -> None:
-        """Run everything that is due."""
+    def fire(self, now: int, run: Callable[[str, Action], None] = lambda _, action: action()) -> None:
+        """Run everything that is due, each through ``run(where, action)``."""
         while self._heap and self._heap[0][0] <= now:
             timer = heapq.heappop(self._heap)[2]
             action, timer.action = timer.action, None
             if action is not None:
-                action()
+                run("timer", action)

@@ -40,6 +40,7 @@ ENCODE_TIME_US = 180_000
 """Kept back for encoding: crops that come later than this before their time are not waited for."""
 FIRST_CROPS_US = 2_500_000
 """How long the first segment of a turn, which has no deadline of its own, waits for its crops."""
+OFFLINE_US = 3_600_000_000
 SEQS_KEPT = 4096
 """Far more segments than one call's audio makes; a turn of a client's own audio may go on for days."""
 CARRIED_MAX_MS = 399
@@ -73,6 +74,8 @@ class Turn:
         self.session = session
         self.hub = session.hub
         self.number = number
+        self.name = f"{session.id}/{session.serial}.{number}"
+        """Prefix of its items' ids; a session id may be used again, its serial is not."""
         self.source = source
         self.t0 = t0
         self.text = text
@@ -118,7 +121,7 @@ class Turn:
 
     def submit(self, stage: str, index: int, job: Job, *, at: int, cost: int = 1) -> str:
         """Put an item into the ledger; ``at`` is the sample of the turn it is needed for."""
-        item_id = f"{self.session.id}/{self.number}/{stage}/{index}"
+        item_id = f"{self.name}/{stage}/{index}"
         pts = self._pts(at)
         self.hub.ledger.submit(item_id, stage, job, priority=self.deadline(pts), cost=cost)
         return item_id
@@ -128,8 +131,12 @@ class Turn:
         return self._axis.pts(sample) if self._axis else self.session.timeline.end + to_us(sample)
 
     def deadline(self, pts: int) -> int:
-        """Monotonic microseconds when the clock reaches ``pts``."""
+        """Monotonic microseconds when the clock reaches ``pts``. Offline work has none: it comes after all that
+        has, in its own order.
+        """
         now = self.hub.now()
+        if not self.session.timeline.paced:
+            return now + OFFLINE_US + pts
         return now + max(0, pts - self.session.timeline.clock(now))
 
     def mark(self, name: str) -> None:
@@ -225,7 +232,7 @@ class Turn:
         if self.state is State.OVER:
             return
         began, self.state = self.state is State.RUNNING, State.OVER
-        self.hub.cancel(self.hub.ledger.named(f"{self.session.id}/{self.number}/"))
+        self.hub.cancel(self.hub.ledger.named(f"{self.name}/"))
         self._segments.clear()
         if began and heard:
             self.session.remember("assistant", heard)
@@ -286,7 +293,7 @@ class Turn:
 
     def _abandon(self, segment: Segment) -> None:
         """Void the item that makes this segment's crops."""
-        self.hub.cancel([f"{self.session.id}/{self.number}/{segment.via}/{segment.index}"])
+        self.hub.cancel([f"{self.name}/{segment.via}/{segment.index}"])
 
     def _render(self, now: int, clock: int) -> int | None:
         """Give up on late crops, send complete ones to encode."""
@@ -326,9 +333,7 @@ class Turn:
         that a slow engine catches up instead of starting over for ever.
         """
         assert self._axis is not None
-        self.hub.cancel(
-            [f"{self.session.id}/{self.number}/{kind}/{s.index}" for s in self._segments for kind in KINDS]
-        )
+        self.hub.cancel([f"{self.name}/{kind}/{s.index}" for s in self._segments for kind in KINDS])
         self._planned = self._segments[0].first
         self._segments.clear()
         self._axis.move(self._planned, pts + ((1 << min(self._moves, MOVES_MAX)) - 1) * QUANTUM_US)
@@ -336,7 +341,8 @@ class Turn:
 
     def encoder_pcm(self, segment: Segment) -> bytes:
         """Samples from 4 AAC frames before the segment to 2 after it."""
-        lead_in = self.session.tail(PRE_ROLL) if segment.first == 0 else b""
+        joined = self._axis is not None and self._axis.begins(segment.first)
+        lead_in = self.session.tail(PRE_ROLL) if joined else b""
         first = segment.first if lead_in else segment.first - PRE_ROLL
         return lead_in + self.track.window(first, segment.first + segment.samples + POST_ROLL)
 

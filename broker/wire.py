@@ -36,9 +36,18 @@ def nbytes(buffer: Any) -> int:
 
 
 def pack(message: Message, buffers: Sequence[Any] = ()) -> list[Any]:
-    """Header and buffers as a list of frames. Buffers are not copied; they must stay unchanged once sent."""
+    """Header and buffers as a list of frames. Buffers are not copied; they must stay unchanged once sent.
+
+    Raises:
+        WireError: the header would be refused at the other end.
+    """
     message.bufs = [nbytes(b) for b in buffers]
-    return [_encoder.encode(message), *buffers]
+    header = _encoder.encode(message)
+    if len(header) > HEADER_LIMIT:
+        raise WireError(
+            f"{type(message).__name__} has a header of {len(header)} bytes; the limit is {HEADER_LIMIT}"
+        )
+    return [header, *buffers]
 
 
 def unpack(frames: Sequence[Any]) -> tuple[Message, list[memoryview]]:

@@ -64,8 +64,8 @@ class Entry:
     """It was in progress at a death together with others: tried by itself from now on."""
     deaths: int = 0
     failures: int = 0
-    leased_at: int = 0
-    """Monotonic microseconds."""
+    moved_at: int = 0
+    """When it was handed out or its worker last reported progress, monotonic microseconds."""
     void: bool = False
     """Cancelled: its lease still holds credit, its outputs are refused."""
 
@@ -157,7 +157,7 @@ class Ledger:
         return best
 
     def _lease(self, worker: Worker, entry: Entry, now: int) -> None:
-        entry.leased_at = now
+        entry.moved_at = now
         entry.worker = worker
         entry.outputs = 0
         entry.started = False
@@ -188,13 +188,14 @@ class Ledger:
             return None
         return entry
 
-    def started(self, src: str, epoch: int, item_id: str, attempt: int) -> None:
+    def started(self, src: str, epoch: int, item_id: str, attempt: int, now: int = 0) -> None:
         """The worker has taken the item up."""
         entry = self._leased(src, epoch, item_id, attempt)
         if entry is not None:
             entry.started = True
+            entry.moved_at = now
 
-    def output(self, message: Output) -> Entry | None:
+    def output(self, message: Output, now: int = 0) -> Entry | None:
         """The entry that this output belongs to, or None when it is to be ignored."""
         entry = self._leased(message.src, message.ep, message.id, message.attempt)
         if entry is None or entry.void:
@@ -203,6 +204,7 @@ class Ledger:
             self.refused += 1
             return None
         entry.started = True
+        entry.moved_at = now
         entry.outputs += 1
         return entry
 
@@ -242,21 +244,35 @@ class Ledger:
             self._push(entry, front=True)
 
     def overdue(self, limits: dict[str, int], now: int) -> list[Entry]:
-        """Items leased for longer than their stage's limit (microseconds) though the worker lives: lost.
+        """Items that have not moved for longer than their stage's limit (microseconds) though their worker lives.
 
-        Each goes back to the front of its queue with the next attempt.
+        The caller tells each one's worker to give it up, then calls ``lost``.
         """
-        lost = [
+        return [
             entry
             for worker in self.workers.values()
             for entry in worker.leased.values()
-            if not entry.void and now - entry.leased_at > limits.get(entry.stage, 1 << 62)
+            if not entry.void and now - entry.moved_at > limits.get(entry.stage, 1 << 62)
         ]
-        for entry in lost:
-            self._release(entry)
+
+    def lost(self, entry: Entry) -> bool:
+        """Count a lost lease; True when the item will not be tried again and its job is to be failed."""
+        self._release(entry)
+        entry.failures += 1
+        if entry.failures < MAX_FAILURES:
             entry.attempt += 1
             self._push(entry, front=True)
-        return lost
+            return False
+        self._entries.pop(entry.id, None)
+        return True
+
+    def give_up(self, stage: str) -> list[Entry]:
+        """Take every queued item out of a stage that nobody will serve."""
+        entries = [e for e in self._entries.values() if e.stage == stage and e.worker is None]
+        for entry in entries:
+            entry.void = True
+            del self._entries[entry.id]
+        return entries
 
     def named(self, prefix: str) -> list[str]:
         """Ids of all unfinished items that begin with ``prefix``."""
@@ -305,9 +321,9 @@ class Ledger:
             return Fallout([], [])
         del self.workers[instance]
         held = [e for e in worker.leased.values() if not e.void]
-        in_progress = [e for e in held if e.started or e.id in in_hand]
+        in_progress = [e for e in worker.leased.values() if e.started or e.id in in_hand]
         if not commanded:
-            if len(in_progress) == 1:
+            if len(in_progress) == 1:  # a cancelled one may be the culprit too
                 in_progress[0].deaths += 1
             for entry in in_progress:
                 entry.alone = True

@@ -181,10 +181,39 @@ def test_a_lease_that_outlives_its_limit_on_a_living_worker_is_lost_and_tried_ag
     entry = submit(ledger, "a")
     ready(ledger)
     given_out(ledger, now=100)
+    worker = ledger.workers["llm.0"]
     assert ledger.overdue({"llm": 50}, 150) == []
     assert ledger.overdue({"llm": 50}, 151) == [entry]
+    assert not ledger.lost(entry)
     assert given_out(ledger, now=151) == [("llm.0", "a")]
     assert entry.attempt == 1
+    ledger.output(delta(worker, entry, 0), now=190)
+    assert ledger.overdue({"llm": 50}, 202) == [], "an item that moves is not lost"
+    assert not ledger.lost(entry)
+    given_out(ledger)
+    assert ledger.lost(entry), "the third loss is the last"
+    assert given_out(ledger) == []
+
+
+def test_a_cancelled_item_in_progress_at_a_death_takes_the_blame_from_an_innocent_one() -> None:
+    ledger = Ledger()
+    ready(ledger)
+    for name in ("innocent", "cancelled"):
+        submit(ledger, name)
+    given_out(ledger)
+    for name in ("innocent", "cancelled"):
+        ledger.started("llm.0", 1, name, 0)
+    ledger.cancel(["cancelled"])
+    (again,) = ledger.down("llm.0", 1, commanded=False).requeued
+    assert (again.id, again.deaths) == ("innocent", 0)
+
+
+def test_the_queue_of_a_stage_that_is_given_up_is_handed_back() -> None:
+    ledger = Ledger()
+    entry = submit(ledger, "a")
+    assert ledger.give_up("llm") == [entry]
+    ready(ledger)
+    assert given_out(ledger) == []
 
 
 def test_an_id_is_accepted_once() -> None:

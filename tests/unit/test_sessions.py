@@ -50,7 +50,7 @@ class Wire:
 class IdleShelf:
     """Every idle segment is there at once."""
 
-    def take(self, session: Session, frames: int, index: int) -> IdleSegment:
+    def take(self, session: Session, frames: int, index: int, due: int) -> IdleSegment:
         return IdleSegment((4, 8, 24), PAYLOAD)
 
 
@@ -64,7 +64,7 @@ class Floor:
         self.ledger = Ledger()
         self.timers = Timers()
         self.wire = Wire(self)
-        self.publisher = Publisher(self.wire, "boot", self.config.ring, 256)  # type: ignore[arg-type]
+        self.publisher = Publisher(self.wire, "boot", self.config.ring)  # type: ignore[arg-type]
         self.shelf: Any = IdleShelf()
         self.delay_us: dict[str, int | None] = {"llm": 5_000, "tts": 10_000, "lipsync": 40_000, "encode": 30_000}
         self.speech_us = 2_000_000
@@ -90,7 +90,7 @@ class Floor:
     def session(self, *, idle: bool = False, mode: str = "realtime") -> Session:
         channel = self.publisher.open("s", b"init", "video/mp4")
         session = Session(
-            self, "s", channel, TemplateRef("t", "/nowhere", "h"), mode=mode, barge_in=True, voice="",
+            self, "s", channel, TemplateRef("t", "/nowhere", "h"), mode=mode, barge_in=True, serial=1, voice="",
             language="", system_prompt="", quality="high", loop_frames=248 if idle else 0,
         )  # fmt: skip
         self.touch(session)
