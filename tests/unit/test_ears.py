@@ -1,0 +1,126 @@
+"""A microphone stream survives the deaths of whoever hears it."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.ears import Ears
+from broker.hearing import Hearing
+from broker.messages import (
+    AsrAudio,
+    AsrClose,
+    AsrFinal,
+    AsrMark,
+    AsrSpeechEnded,
+    AsrSpeechStarted,
+    Message,
+)
+from broker.sessions import Session
+from tests.unit.test_sessions import Floor
+
+RATE = 16_000
+
+
+class Ear:
+    """What was sent to one asr process."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, Message, bytes]] = []
+
+    def send(self, instance: str, message: Message, buffers: list[bytes]) -> bool:
+        self.got.append((instance, message, bytes(buffers[0]) if buffers else b""))
+        return True
+
+    def audio(self, instance: str) -> list[AsrAudio]:
+        return [m for i, m, _ in self.got if i == instance and isinstance(m, AsrAudio)]
+
+
+@pytest.fixture
+def floor() -> Floor:
+    return Floor()
+
+
+def listening(floor: Floor, session: Session, hearing: Hearing) -> Ears:
+    ears = session.ears = Ears(session, RATE)
+    hearing.up("asr.0", 8)
+    hearing.assign(ears)
+    return ears
+
+
+def says(ears: Ears, kind: type, **fields: object) -> None:
+    ears.heard(kind(src="asr.0", ep=1, sid=ears.name, **fields))
+
+
+def utterance(ears: Ears, number: int = 0, at: int = 0) -> None:
+    says(ears, AsrSpeechStarted, utterance=number, at=at)
+
+
+def test_what_was_not_heard_is_sent_again_with_the_utterance_open_and_the_clients_end(floor: Floor) -> None:
+    ear = Ear()
+    hearing = Hearing(ear.send)
+    session = floor.watch(floor.session())
+    ears = listening(floor, session, hearing)
+    ears.push(bytes(2 * RATE), end=False, now=floor.time)
+    utterance(ears, at=4000)
+    says(ears, AsrMark, consumed=RATE, keep=4000, speaking=True)
+    ears.push(bytes(RATE), end=True, now=floor.time)
+    hearing.down("asr.0")
+    hearing.up("asr.1", 8)
+    replay = ear.audio("asr.1")
+    assert replay[0].reset
+    assert replay[0].speaking
+    assert (replay[0].at, replay[0].utterance) == (4000, 0)
+    assert replay[-1].end, "the client's end must not die with the process"
+    sent = sum(len(b) for i, m, b in ear.got if i == "asr.1")
+    assert sent == 2 * (RATE + RATE // 2 - 4000)
+
+
+def test_a_replayed_start_makes_no_second_turn_and_a_replayed_end_no_second_event(floor: Floor) -> None:
+    hearing = Hearing(Ear().send)
+    session = floor.watch(floor.session())
+    ears = listening(floor, session, hearing)
+    for _ in range(2):
+        utterance(ears)
+        says(ears, AsrSpeechEnded, utterance=0, at=8000, audio_ms=500)
+    says(ears, AsrFinal, utterance=0, text="", confidence=0.2, language="en", rejected=True)
+    says(ears, AsrFinal, utterance=0, text="late", confidence=0.9, language="en")
+    assert [e["event"] for e in floor.events()] == [
+        "user.speech.started", "user.speech.ended", "transcript.final", "turn.interrupted"
+    ]  # fmt: skip
+    assert floor.events("turn.interrupted")[0]["data"]["reason"] == "no_speech"
+
+
+def test_empty_calls_cost_nothing(floor: Floor) -> None:
+    ears = Ears(floor.watch(floor.session()), RATE)
+    for _ in range(10_000):
+        ears.push(b"", end=True, now=floor.time)
+    assert len(ears._ends) == 1
+    assert not ears._times
+    assert ears.pending is False
+
+
+def test_a_quiet_stream_gives_its_place_to_one_that_speaks(floor: Floor) -> None:
+    ear = Ear()
+    hearing = Hearing(ear.send)
+    hearing.up("asr.0", 1)
+    quiet = Ears(floor.session(), RATE)
+    hearing.assign(quiet)
+    quiet.push(bytes(200), end=False, now=floor.time)
+    says(quiet, AsrMark, consumed=100, keep=100, speaking=False)
+    other_session = floor.session()
+    other_session.serial = 2
+    other = Ears(other_session, RATE)
+    other.push(bytes(200), end=False, now=floor.time)
+    hearing.assign(other)
+    assert other.instance == "asr.0"
+    assert quiet.instance is None
+    assert any(isinstance(m, AsrClose) for _, m, _ in ear.got)
+
+
+def test_an_utterance_that_never_gets_its_words_fails_its_turn(floor: Floor) -> None:
+    session = floor.watch(floor.session())
+    ears = listening(floor, session, Hearing(Ear().send))
+    utterance(ears)
+    floor.run(floor.time + 200_000_000)
+    (failed,) = floor.events("turn.failed")
+    assert failed["data"]["code"] == "FAILED"
