@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 import cv2
@@ -165,13 +166,22 @@ def _make_photo(
     canvas = Canvas(animator.still, animator.region)
     alpha = framing.box_alpha(side)
     with TemplateWriter(place.root, source.template_id, "image", size, (side, side), alpha, digest) as writer:
-        for n in range(LOOP):
-            refuse_cancelled(cancel)
-            canvas.show(animator.moved(n))
-            x, y = (int(v) for v in origins[n])
+
+        def store(part: U8, x: int, y: int) -> None:
+            canvas.show(part)
             writer.add_i420(canvas.i420, np.ascontiguousarray(canvas.bgr[y : y + side, x : x + side]), (x, y))
-            if n % 8 == 7:
-                progress("frames", n + 1, LOOP)
+
+        # Converting, hashing and writing a frame takes about as long as making the next one.
+        with ThreadPoolExecutor(1, "store") as pool:
+            stored = pool.submit(lambda: None)
+            for n in range(LOOP):
+                refuse_cancelled(cancel)
+                part = animator.moved(n)
+                stored.result()
+                stored = pool.submit(store, part, int(origins[n, 0]), int(origins[n, 1]))
+                if n % 8 == 7:
+                    progress("frames", n + 1, LOOP)
+            stored.result()
         writer.save("landmarks.npy", np.stack([framing.lip_landmarks(mesh) for mesh in meshes]))
         writer.save("mesh.npy", meshes.astype(np.float32))
         writer.finish(place.preparers, progress, cancel)

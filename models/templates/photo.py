@@ -81,9 +81,10 @@ class PhotoAnimator:
         amount = np.maximum(self._head, 0.6 * self._chest) > 1e-3
         self.region = _region(amount, width, height)
         x0, y0, x1, y1 = self.region
+        self._nodes = np.s_[y0 // GRID : -(-y1 // GRID) + 1, x0 // GRID : -(-x1 // GRID) + 1]
         rows, columns = np.mgrid[y0:y1, x0:x1].astype(np.float32)
-        self._columns, self._rows = columns, rows
-        self._size = (width, height)
+        self._base = [(place + np.float32(0.5)) * OVER - np.float32(0.5) for place in (columns, rows)]
+        self._maps = [np.empty_like(base) for base in self._base]
 
     def _shift(self, s: Sway) -> tuple[F32, F32]:
         """Backward displacement on the grid, pixels."""
@@ -102,17 +103,16 @@ class PhotoAnimator:
     def moved(self, n: int) -> U8:
         """What ``region`` shows at frame ``n``: u8 BGR ``[h, w, 3]``. Outside, ``still`` holds."""
         self._show(lid(n, self.loop))
-        x0, y0, x1, y1 = self.region
-        maps = []
-        for shift, base in zip(self._shift(sway(n, self.loop)), (self._columns, self._rows), strict=True):
-            whole = (shift.shape[1] * GRID, shift.shape[0] * GRID)
-            fine = cv2.resize(np.asarray(shift * OVER, np.float32), whole, interpolation=cv2.INTER_LINEAR)
-            # The grid's first node is pixel 0; resize puts it half a cell in.
+        for shift, base, place in zip(self._shift(sway(n, self.loop)), self._base, self._maps, strict=True):
+            part = np.multiply(shift[self._nodes], np.float32(OVER))
+            whole = (part.shape[1] * GRID, part.shape[0] * GRID)
+            fine = cv2.resize(part, whole, interpolation=cv2.INTER_LINEAR)
+            # The first node is the region's first pixel; resize puts it half a cell in.
             half = GRID // 2
-            part = fine[half + y0 : half + y1, half + x0 : half + x1]
-            maps.append((base + 0.5) * OVER - 0.5 + part)
+            cv2.add(base, fine[half : half + base.shape[0], half : half + base.shape[1]], dst=place)
         edge = cv2.BORDER_REFLECT_101
-        return np.asarray(cv2.remap(self._source, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=edge), np.uint8)
+        moved = cv2.remap(self._source, self._maps[0], self._maps[1], cv2.INTER_LINEAR, borderMode=edge)
+        return np.asarray(moved, np.uint8)
 
     def _show(self, amount: float) -> None:
         """Put the lids where they belong."""
