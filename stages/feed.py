@@ -17,6 +17,9 @@ from stages.faults import Faults
 from stages.outbox import Outbox
 from stages.recorder import Recorder
 
+MAX_EARLY = 256
+"""Cancelled ids kept for items that are still on their way; the oldest is forgotten first."""
+
 _log = logs.get()
 _cooldown = logs.Cooldown()
 
@@ -155,6 +158,8 @@ class WorkFeed:
         self._queue: deque[HeldWork] = deque()
         self._stream: deque[tuple[Message, list[memoryview], int]] = deque()
         self._held: dict[HeldWork, None] = {}
+        self._early: deque[str] = deque(maxlen=MAX_EARLY)
+        """Ids whose CANCEL has overtaken them: orders and work come on two sockets."""
         self._heard: dict[int, tuple[str, float]] = {}
         """By thread: the stream message it is dealing with, and since when."""
         self._broker = 0
@@ -227,28 +232,35 @@ class WorkFeed:
     # --- the I/O thread ---
 
     def offer(self, message: Message, buffers: list[memoryview]) -> None:
-        """Queue an item or a stream message of the adopted broker."""
+        """Queue an item or a stream message of the adopted broker; one that is cancelled already is answered."""
         with self._lock:
-            if isinstance(message, Item):
-                self._queue.append(HeldWork(self, message, buffers))
-                self._has_item.notify()
-            else:
+            if not isinstance(message, Item):
                 self._stream.append((message, buffers, getattr(message, "broker", self._broker)))
                 self._has_message.notify()
+                return
+            if message.id not in self._early:
+                self._queue.append(HeldWork(self, message, buffers))
+                self._has_item.notify()
+                return
+            self._early.remove(message.id)
+        self._give_up(message)
 
     def cancel(self, ids: Iterable[str]) -> None:
-        """Drop these when queued, flag them when in hand."""
+        """Drop these when queued, flag them when in hand, else remember them: they may not have come yet."""
         wanted = set(ids)
         with self._lock:
             dropped = [work for work in self._queue if work.item.id in wanted]
             for work in dropped:
                 self._queue.remove(work)
-            for work in self._held:
-                if work.item.id in wanted:
-                    work.flag.set()
+            held = [work for work in self._held if work.item.id in wanted]
+            for work in held:
+                work.flag.set()
+            self._early.extend(wanted - {work.item.id for work in (*dropped, *held)} - set(self._early))
         for work in dropped:
-            item = work.item
-            self.post(Cancelled(src="", ep=0, id=item.id, attempt=item.attempt))
+            self._give_up(work.item)
+
+    def _give_up(self, item: Item) -> None:
+        self.post(Cancelled(src="", ep=0, id=item.id, attempt=item.attempt))
 
     def post(self, message: FromStage) -> None:
         """Say something small at once."""
@@ -261,6 +273,7 @@ class WorkFeed:
             self._broker = broker
             self._queue.clear()
             self._stream.clear()
+            self._early.clear()
             for work in self._held:
                 work.void = True
                 work.flag.set()

@@ -110,6 +110,20 @@ def test_cancel_overtakes_work_in_hand_and_in_the_queue(bench: Bench) -> None:
     assert bench.expect(Cancelled).id == "i1"
 
 
+def test_a_cancel_that_overtakes_its_item_is_kept_for_it(bench: Bench) -> None:
+    bench.serve()
+    bench.send(bench.orders, Cancel(items=["i0"]))
+    bench.give("sleep=0.2", "before")  # time for the order to arrive
+    bench.expect(Started)
+    bench.expect(Done)
+    bench.give("emit=5", "i0", attempt=3)
+    cancelled = bench.expect(Cancelled)
+    assert (cancelled.id, cancelled.attempt) == ("i0", 3)
+    bench.give("emit=0", "i0", attempt=4)  # the order was for one item only
+    bench.expect(Started)
+    assert bench.expect(Done).attempt == 4
+
+
 def test_beats_tell_the_oldest_item_and_its_time_without_progress(bench: Bench) -> None:
     bench.serve()
     bench.give("sleep=1.0", "stuck")
