@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from tests.contract.client import Stranger
@@ -145,3 +146,22 @@ def test_a_configuration_that_cannot_be_is_refused(tmp_path: Path, override: str
     assert result.returncode == 78, result.stderr
     assert names in result.stderr + result.stdout
     shutil.rmtree(runtime, ignore_errors=True)
+
+
+def test_a_session_id_may_be_used_again_at_once_and_meets_nothing_of_its_predecessor(stranger: Stranger) -> None:
+    """More rounds than tts has credit: a lease that leaked at each cut would starve the last one."""
+    control = stranger.control
+    for _ in range(6):
+        control.ok("start_session", session_id="again")
+        control.ok("say", session_id="again", text="A long speech of a session that is cut off. " * 5)
+        control.ok("end_session", session_id="again", drain=False)
+    control.ok("start_session", session_id="again")
+    turn = control.ok("say", session_id="again", text="Hello.")["turn"]
+    result = control.ok("end_session", 60.0, session_id="again")
+    events = [msgpack.unpackb(e) for e in control.ok("events", session_id="again", from_n=0)["events"]]
+    assert turn == 1
+    assert [e["n"] for e in events] == list(range(len(events)))
+    assert [e["event"] for e in events].count("turn.ended") == 1
+    assert [e["data"]["text"] for e in events if e["event"] == "sentence"] == ["Hello."]
+    segments = control.ok("segments", session_id="again", from_seq=0)["segments"]
+    assert [msgpack.unpackb(h)["seq"] for h, _ in segments] == list(range(result["segments"]))
