@@ -39,8 +39,6 @@ CONFIGURATION_CODES = frozenset({"UNSUPPORTED", "INVALID_ARGUMENT"})
 """Codes of an ``EngineError`` in ``setup`` that no restart will heal."""
 MAX_WAITING = 1024
 """Messages that no handler has taken; beyond it the work socket is left alone and its high-water mark holds."""
-MAX_PARKED = 64
-"""Items of a broker whose Greeting is still on its way."""
 READ_AT_ONCE = 64
 """Messages read from one socket before the others get their turn."""
 FLUSH_S = 1.0
@@ -86,7 +84,6 @@ class Runtime:
         self._poller = zmq.Poller()
         self._handlers: list[threading.Thread] = []
         self._broker = 0
-        self._parked: list[tuple[Item, list[memoryview]]] = []
         self._terms = 0
         self._stopping_since: float | None = None
         self._parent_gone_at: float | None = None
@@ -334,9 +331,6 @@ class Runtime:
         self._feed.post(Hello(src="", ep=0, stage=self._stage.name, pid=os.getpid(), ready=self._ready, held=held))
         if self._handlers:
             self._feed.post(self._ready_message())
-        parked, self._parked = self._parked, []
-        for item, buffers in parked:
-            self._accept(item, buffers)
 
     def _ready_message(self) -> Ready:
         return Ready(
@@ -362,10 +356,9 @@ class Runtime:
                 self._complain("work.unknown", type=type(message).__name__)
 
     def _accept(self, message: Item | AsrAudio | AsrClose, buffers: list[memoryview]) -> None:
+        """A broker gives work only after the Ready that answers its Greeting, so any other's is a leftover."""
         if message.broker == self._broker:
             self._feed.offer(message, buffers)
-        elif message.broker > self._broker and isinstance(message, Item) and len(self._parked) < MAX_PARKED:
-            self._parked.append((message, buffers))  # its Greeting is on the other socket
         else:
             self._complain("work.void", broker=message.broker, adopted=self._broker)
 
