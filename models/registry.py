@@ -15,7 +15,10 @@ KNOWN: dict[str, dict[str, str]] = {
     "asr": {"pocketsphinx": "models.speech.pocketsphinx_asr:PocketsphinxTranscriber"},
     "llm": {"faq": "models.faq.responder:FaqResponder"},
     "tts": {"espeak": "models.speech.espeak:EspeakSynthesizer"},
-    "lipsync": {"warp": "models.warp.engine:WarpLipSync"},
+    "lipsync": {
+        "warp": "models.warp.engine:WarpLipSync",
+        "musetalk": "models.musetalk.engine:MuseTalkLipSync",
+    },
 }
 """kind -> name -> "module:Class"; a class takes the whole ``Config``."""
 

@@ -124,6 +124,9 @@ class FeatureStream:
         steps: length of the encoder's input in steps, 120 to 1500; 1500 is what the weights were trained with.
     """
 
+    span_samples = _SPAN
+    """Samples of ``Quantum.pcm``."""
+
     def __init__(self, encoder: Encoder, steps: int = CHUNK_STEPS) -> None:
         if not SPAN_STEPS <= steps <= encoder.config.max_source_positions:
             raise ValueError(f"{steps} encoder steps; {SPAN_STEPS} to {encoder.config.max_source_positions} work")

@@ -15,6 +15,12 @@ from models.musetalk.keys import build
 
 TINY_UNET: dict[str, Any] = {**UNET_CONFIG, "block_out_channels": [32, 64, 128, 128]}
 TINY_VAE: dict[str, Any] = {**VAE_CONFIG, "block_out_channels": [32, 32, 64, 64]}
+SMALLER_UNET: dict[str, Any] = {
+    **UNET_CONFIG, "block_out_channels": [16, 32, 32, 32], "norm_num_groups": 16, "layers_per_block": 1,
+}  # fmt: skip
+SMALLER_VAE: dict[str, Any] = {
+    **VAE_CONFIG, "block_out_channels": [8, 8, 16, 16], "norm_num_groups": 8, "layers_per_block": 1,
+}  # fmt: skip
 TINY_WHISPER: dict[str, Any] = {**WHISPER_CONFIG, "encoder_ffn_dim": 384}
 
 _OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
@@ -97,13 +103,16 @@ def write_json(path: Path, config: dict[str, Any], name: str) -> None:
     path.write_text(json.dumps({"_class_name": name, "_diffusers_version": "0.6.0.dev0", **config}))
 
 
-def write_speaking(root: Path) -> None:
-    """The networks that speak: both UNets, VAE, Whisper."""
+def write_speaking(root: Path, *, smaller: bool = False) -> None:
+    """The networks that speak: both UNets, VAE, Whisper; ``smaller`` where only the engine is of interest."""
+    vae_config = SMALLER_VAE if smaller else TINY_VAE
+    unet_config = SMALLER_UNET if smaller else TINY_UNET
     for folder, file, seed in (("musetalk", "pytorch_model.bin", 10), ("musetalkV15", "unet.pth", 15)):
-        write_json(root / folder / "musetalk.json", TINY_UNET, "UNet2DConditionModel")
-        torch.save(tiny("unet", seed).state_dict(), root / folder / file)
-    write_json(root / "sd-vae" / "config.json", TINY_VAE, "AutoencoderKL")
-    torch.save(old_vae_names(tiny("vae", 1).state_dict()), root / "sd-vae" / "diffusion_pytorch_model.bin")
+        write_json(root / folder / "musetalk.json", unet_config, "UNet2DConditionModel")
+        torch.save(randomise(build("unet", unet_config), seed).state_dict(), root / folder / file)
+    write_json(root / "sd-vae" / "config.json", vae_config, "AutoencoderKL")
+    vae = randomise(build("vae", vae_config), 1)
+    torch.save(old_vae_names(vae.state_dict()), root / "sd-vae" / "diffusion_pytorch_model.bin")
     write_json(root / "whisper" / "config.json", TINY_WHISPER, "Whisper")
     state = {f"model.encoder.{key}": value for key, value in tiny("whisper", 2).state_dict().items()}
     state |= {"model.decoder.layer_norm.weight": torch.ones(384), "proj_out.weight": torch.ones(8, 384)}

@@ -17,7 +17,7 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from tests.engines.musetalk.checkpoints import write_speaking
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # more would wait for one another beside other tests
     root = tmp_path_factory.mktemp("weights")
     write_speaking(root)
     return root
@@ -30,3 +30,18 @@ def converted(official: Path) -> Path:
 
     convert(official)
     return official
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Smaller still, converted: what the engine is made of does not matter to its promises."""
+    import torch
+
+    from models.musetalk.weights import convert
+    from tests.engines.musetalk.checkpoints import write_speaking
+
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("small")
+    write_speaking(root, smaller=True)
+    convert(root)
+    return root

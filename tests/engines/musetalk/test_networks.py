@@ -81,8 +81,9 @@ def test_d1_the_fast_decoder_is_the_decoder(vae: Any) -> None:
     assert wanted.std() > 0.05
     assert (found - wanted).abs().max() <= 1e-4
     precise = tiny("vae", 1).double()
-    exact = ReferenceDecoder(precise)(latents.double())
-    assert (FastDecoder(precise)(latents.double()) - exact).abs().max() <= 1e-12
+    small = latents[:1, :, :6, :10].double()
+    exact = ReferenceDecoder(precise)(small)
+    assert (FastDecoder(precise)(small) - exact).abs().max() <= 1e-12
 
 
 @torch.inference_mode()

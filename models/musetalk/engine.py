@@ -1,0 +1,235 @@
+"""``musetalk``: lip-sync by MuseTalk, one process per GPU, one batch for several sessions."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from configs.schema import Config
+from models.api import EngineError, FrameJob, Progress, SpeechWindow
+from models.musetalk.audio import positional_encoding
+from models.musetalk.constants import AUDIO_DIM
+from models.musetalk.gate import weights
+from models.musetalk.generator import Generator
+from models.musetalk.loading import load_networks
+from models.musetalk.prepared import Prepared, compose, load_prepared, own_crop, to_template_crop
+from models.musetalk.stream import QUANTUM, FeatureStream, Quantum, quanta
+from models.musetalk.weights import source_digest
+from models.templates.store import Template
+
+U8 = NDArray[np.uint8]
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+DEVICE_TEMPLATES = 16
+"""Templates whose latents stay on the device: 8 MiB each for 10 s in float32."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Face:
+    """One face to generate; made at most once, also when two frames are interpolated from it."""
+
+    latent: Tensor
+    audio: Tensor
+    crop: U8 | None = None
+    """None: not generated yet, or not finite."""
+    done: bool = False
+
+
+@dataclass(slots=True)
+class Mouth:
+    """What one frame shows: the mean of ``faces`` with ``weight`` over the template; nothing without faces."""
+
+    weight: float = 0.0
+    faces: Sequence[Face] = field(default_factory=tuple)
+
+
+class MuseTalkLipSync:
+    """MuseTalk behind the seam ``models.api.LipSync``."""
+
+    name = "musetalk"
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.buckets: Sequence[int] = tuple(s for s in SIZES if s <= config.musetalk.max_batch)
+        self._generator: Generator | None = None
+        self._stream: FeatureStream | None = None
+        self._positions = torch.empty(0)
+        self._latents: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+        self._vae = ""
+        self.not_finite = 0
+        """Faces that came out with NaN or infinity and were replaced by the template's own pixels."""
+
+    @property
+    def generated(self) -> int:
+        """Faces generated since ``load``."""
+        return 0 if self._generator is None else self._generator.generated
+
+    def load(self, progress: Progress) -> None:
+        """Load the weights and run every batch size once.
+
+        Raises:
+            EngineError: FAILED, with the file or the setting that is wrong and the next step.
+        """
+        settings = self._config.musetalk
+        torch.set_num_threads(self._config.stages.lipsync.threads)
+        torch.backends.cudnn.benchmark = True
+        precise = settings.tier == "lossless"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not precise
+        networks = load_networks(self._config, progress)
+        self._stream = FeatureStream(networks.encoder, settings.encoder_steps)
+        self._positions = positional_encoding(AUDIO_DIM).to(networks.device)
+        self._vae = source_digest(Path(self._config.weights_dir), "vae")
+        self._generator = Generator(
+            networks.unet, networks.decoder, networks.device, networks.dtype, self.buckets,
+            settings.graphs and not precise,
+        )  # fmt: skip
+        self._generator.warm(progress)
+        silence = Quantum(np.zeros(self._stream.span_samples, np.int16), 0, 0, None, 0.0)
+        for count in (1, 2, 4):
+            self._stream.windows([silence] * count)
+        log.info(
+            "lipsync.ready", device=str(networks.device), dtype=str(networks.dtype).removeprefix("torch."),
+            tier=settings.tier, version=settings.version, batches=list(self.buckets),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Release the device's memory."""
+        self._generator = self._stream = None
+        self._latents.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def plan(self, window: SpeechWindow) -> list[FrameJob]:
+        """The frames ``start``.. of the window, in order; their audio features are computed here.
+
+        Raises:
+            EngineError: INVALID_ARGUMENT when the PCM does not fit the window, FAILED when the template was
+                not prepared for this engine and these weights.
+        """
+        assert self._stream is not None, "load comes first"
+        prepared = self._prepared(window.template)
+        try:
+            found = quanta(window)
+        except ValueError as error:
+            raise EngineError("INVALID_ARGUMENT", str(error)) from error
+        shown = weights(window)
+        loop = window.template.frames
+        poses = [(window.frame0 + k) % loop for k in range(window.frames)]
+        valid = prepared.valid & window.template.valid
+        shown *= [bool(valid[poses[window.start + k]]) for k in range(len(shown))]
+        wanted = [
+            () if w <= 0 else sources(window.start + k, window.frames, window.skip) for k, w in enumerate(shown)
+        ]
+        needed = sorted({frame for frames in wanted for frame in frames})
+        faces = self._faces(window, found, needed, poses, prepared) if needed else {}
+        return [
+            FrameJob(
+                window.template,
+                poses[window.start + k],
+                Mouth(float(shown[k]), tuple(faces[frame] for frame in frames)),
+            )
+            for k, frames in enumerate(wanted)
+        ]
+
+    def _faces(
+        self,
+        window: SpeechWindow,
+        found: list[Quantum],
+        needed: list[int],
+        poses: Sequence[int],
+        prepared: Prepared,
+    ) -> dict[int, Face]:
+        """A face for each of the frames ``needed``; only quanta that hold one of them are encoded."""
+        assert self._stream is not None
+        assert self._generator is not None
+        base = window.start // QUANTUM
+        used = sorted({frame // QUANTUM for frame in needed})
+        # ``start`` inside a quantum may need a frame before it, which is still in the first quantum.
+        features = self._stream.windows([found[q - base] for q in used])
+        audio = (features.float() + self._positions).to(self._generator.dtype)
+        row = {q: k * QUANTUM for k, q in enumerate(used)}
+        latents = self._device_latents(window.template, prepared)
+        return {
+            frame: Face(latents[poses[frame]], audio[row[frame // QUANTUM] + frame % QUANTUM]) for frame in needed
+        }
+
+    def render(self, jobs: Sequence[FrameJob]) -> U8:
+        """Render jobs of any sessions: u8 BGR ``[n, 256, 256, 3]``.
+
+        Faces that are not finite are left out: their frames show the template's own pixels.
+        """
+        assert self._generator is not None, "load comes first"
+        waiting = {id(face): face for job in jobs for face in job.data.faces if not face.done}
+        if waiting:
+            faces = list(waiting.values())
+            made = self._generator.generate([f.latent for f in faces], [f.audio for f in faces])
+            for face, crop, finite in zip(faces, made.crops, made.finite, strict=True):
+                face.crop, face.done = (crop if finite else None), True
+            self._count_failures(int((~made.finite).sum()))
+        return np.stack([_frame(job) for job in jobs])
+
+    def _count_failures(self, count: int) -> None:
+        if count:
+            self.not_finite += count
+            log.warning("lipsync.not_finite", faces=count, total=self.not_finite, dtype=str(self._dtype()))
+
+    def _dtype(self) -> torch.dtype:
+        assert self._generator is not None
+        return self._generator.dtype
+
+    def _prepared(self, template: Template) -> Prepared:
+        prepared = load_prepared(template)
+        if prepared.meta["vae"] != self._vae:
+            raise EngineError(
+                "FAILED", f"template {template.id} was prepared with other VAE weights", "prepare it again"
+            )
+        return prepared
+
+    def _device_latents(self, template: Template, prepared: Prepared) -> Tensor:
+        """The template's latents on the device; the least recently used are dropped."""
+        assert self._generator is not None
+        key = (str(template.path), template.hash)
+        found = self._latents.get(key)
+        if found is None:
+            host = torch.from_numpy(np.array(prepared.latents))
+            found = self._latents[key] = host.to(self._generator.device, self._generator.dtype)
+            while len(self._latents) > DEVICE_TEMPLATES:
+                self._latents.popitem(last=False)
+        self._latents.move_to_end(key)
+        return found
+
+
+def sources(frame: int, frames: int, skip: int) -> tuple[int, ...]:
+    """The generated frames that one frame of a segment is made from: itself, or its two neighbours.
+
+    With ``skip`` 2 even frames and the segment's last one are generated.
+    """
+    if skip < 2 or frame % 2 == 0 or frame == frames - 1:
+        return (frame,)
+    return (frame - 1, frame + 1)
+
+
+def _frame(job: FrameJob) -> U8:
+    mouth: Mouth = job.data
+    own = own_crop(job.template, job.pose)
+    crops = [face.crop for face in mouth.faces if face.crop is not None]
+    if not crops or len(crops) < len(mouth.faces):
+        return own
+    face = crops[0] if len(crops) == 1 else _mean(crops[0], crops[1])
+    prepared = load_prepared(job.template)
+    matrix = to_template_crop(prepared.boxes[job.pose], job.template.boxes[job.pose])
+    compose(own, face, prepared.mask[job.pose], matrix, mouth.weight)
+    return own
+
+
+def _mean(a: U8, b: U8) -> U8:
+    return ((a.astype(np.uint16) + b + 1) >> 1).astype(np.uint8)

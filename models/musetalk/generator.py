@@ -1,0 +1,191 @@
+"""Latents and audio to faces: batches of fixed sizes, one CUDA graph each, memory that runs out survived."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.api import CROP, EngineError, Progress
+from models.musetalk.batching import BucketLimit, split
+from models.musetalk.constants import AUDIO_DIM, LATENT, TOKENS
+
+log = structlog.get_logger(__name__)
+
+WARM_RUNS = 3
+"""Before a capture: cuDNN chooses its algorithms, allocators grow."""
+
+
+class Faces(NamedTuple):
+    """Generated crops u8 BGR ``[n, 256, 256, 3]``, and which of them hold only finite numbers."""
+
+    crops: NDArray[np.uint8]
+    finite: NDArray[np.bool_]
+
+
+def to_bgr(x: Tensor) -> Tensor:
+    """RGB f ``[B, 3, H, W]`` in -1..1 to BGR u8 ``[B, H, W, 3]``, rounded half to even."""
+    scaled = (x.float() / 2 + 0.5).clamp(0, 1) * 255
+    return scaled.round().to(torch.uint8).flip(1).permute(0, 2, 3, 1).contiguous()
+
+
+class _Bucket:
+    """Static buffers of one batch size, and its graph."""
+
+    def __init__(self, size: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.size = size
+        pinned = device.type == "cuda"
+        self.latents = torch.zeros(size, 8, LATENT, LATENT, device=device, dtype=dtype)
+        self.latents = self.latents.contiguous(memory_format=torch.channels_last)
+        self.audio = torch.zeros(size, TOKENS, AUDIO_DIM, device=device, dtype=dtype)
+        self.crops = torch.empty(size, CROP, CROP, 3, dtype=torch.uint8, device=device)
+        self.finite = torch.empty(size, dtype=torch.bool, device=device)
+        self.host_crops = torch.empty(size, CROP, CROP, 3, dtype=torch.uint8, pin_memory=pinned)
+        self.host_finite = torch.empty(size, dtype=torch.bool, pin_memory=pinned)
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+
+class Generator:
+    """The UNet and the decoder on one device.
+
+    Args:
+        unet: latents and audio to latents.
+        decoder: latents to pictures.
+        device: where both are.
+        dtype: theirs.
+        buckets: batch sizes, ascending from 1.
+        graphs: capture a CUDA graph per bucket; no effect on a CPU.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        decoder: nn.Module,
+        device: torch.device,
+        dtype: torch.dtype,
+        buckets: Sequence[int],
+        graphs: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.device, self.dtype = device, dtype
+        self._unet, self._decoder = unet, decoder
+        self._graphs = graphs and device.type == "cuda"
+        self._clock = clock
+        self._sizes = tuple(buckets)
+        self._limit = BucketLimit(buckets)
+        self._ready: dict[int, _Bucket] = {}
+        self._pool: tuple[int, int] | None = None
+        self.generated = self.padded = 0
+        """Frames generated, and frames of padding generated for nothing."""
+
+    def warm(self, progress: Progress) -> None:
+        """Run every batch size once; the largest first, so that the smaller ones share its memory.
+
+        Raises:
+            EngineError: not even a batch of one fits.
+        """
+        for done, size in enumerate(reversed(self._sizes)):
+            progress("warming", done, len(self._sizes))
+            try:
+                self._bucket(size)
+            except torch.OutOfMemoryError as error:
+                self._out_of_memory(size, error)
+        progress("warming", len(self._sizes), len(self._sizes))
+
+    def generate(self, latents: Sequence[Tensor], audio: Sequence[Tensor]) -> Faces:
+        """Faces for any number of frames.
+
+        Args:
+            latents: f ``[8, 32, 32]`` each, on the device.
+            audio: f ``[50, 384]`` each, on the device, with positions added.
+        """
+        crops = np.empty((len(latents), CROP, CROP, 3), np.uint8)
+        finite = np.empty(len(latents), np.bool_)
+        at = 0
+        while at < len(latents):
+            taken, size = split(len(latents) - at, self._limit.usable(self._clock()))[0]
+            part = slice(at, at + taken)
+            try:
+                self._run(size, latents[part], audio[part], crops[part], finite[part])
+            except torch.OutOfMemoryError as error:
+                self._out_of_memory(size, error)
+                continue
+            self.generated += taken
+            self.padded += size - taken
+            at += taken
+        return Faces(crops, finite)
+
+    @torch.inference_mode()
+    def _run(
+        self,
+        size: int,
+        latents: Sequence[Tensor],
+        audio: Sequence[Tensor],
+        crops: NDArray[np.uint8],
+        finite: NDArray[np.bool_],
+    ) -> None:
+        bucket = self._bucket(size)
+        count = len(latents)
+        bucket.latents[:count].copy_(torch.stack(list(latents)))
+        bucket.audio[:count].copy_(torch.stack(list(audio)))
+        if bucket.graph is not None:
+            bucket.graph.replay()
+        else:
+            self._forward(bucket)
+        if self.device.type == "cuda":
+            bucket.host_crops[:count].copy_(bucket.crops[:count], non_blocking=True)
+            bucket.host_finite[:count].copy_(bucket.finite[:count], non_blocking=True)
+            torch.cuda.current_stream(self.device).synchronize()
+            crops[...], finite[...] = bucket.host_crops[:count].numpy(), bucket.host_finite[:count].numpy()
+        else:
+            crops[...], finite[...] = bucket.crops[:count].numpy(), bucket.finite[:count].numpy()
+
+    def _forward(self, bucket: _Bucket) -> None:
+        """Networks and conversion, from the bucket's inputs to its outputs."""
+        pictures = self._decoder(self._unet(bucket.latents, bucket.audio))
+        bucket.finite.copy_(torch.isfinite(pictures).flatten(1).all(dim=1))
+        bucket.crops.copy_(to_bgr(pictures))
+
+    @torch.inference_mode()
+    def _bucket(self, size: int) -> _Bucket:
+        found = self._ready.get(size)
+        if found is None:
+            found = _Bucket(size, self.device, self.dtype)
+            if self._graphs:
+                self._capture(found)
+            else:
+                self._forward(found)
+            self._ready[size] = found
+        return found
+
+    def _capture(self, bucket: _Bucket) -> None:
+        stream = torch.cuda.Stream(self.device)
+        stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_RUNS):
+                self._forward(bucket)
+        torch.cuda.current_stream(self.device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            self._forward(bucket)
+        self._pool = self._pool or graph.pool()
+        bucket.graph = graph
+
+    def _out_of_memory(self, size: int, error: torch.OutOfMemoryError) -> None:
+        most = self._limit.failed(size, self._clock())
+        self._ready = {key: bucket for key, bucket in self._ready.items() if key < size}
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if not most:
+            raise EngineError(
+                "FAILED", f"not even one frame fits into the memory of {self.device}: {error}",
+                "free the GPU, or set musetalk.tier to fast", retryable=True,
+            ) from error  # fmt: skip
+        log.warning("lipsync.memory_short", failed_batch=size, largest_batch=most, device=str(self.device))

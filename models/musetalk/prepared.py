@@ -1,0 +1,121 @@
+"""What MuseTalk keeps of a template: ``engine/musetalk/`` in its folder.
+
+meta.json     {v, vae, settings}: ``vae`` is the SHA-256 of the weights that made the latents
+latents.npy   f32 [L, 8, 32, 32]: the masked crop's latent, then the whole crop's
+boxes.npy     f32 [L, 4]: the crop that the network sees, x0, y0, x1, y1 in frame pixels; it may leave the frame
+mask.npy      u8 [L, 256, 256]: how much of the generated face is shown, in the template's own crop
+valid.npy     bool [L]: whether there is a face to generate
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.api import CROP, EngineError
+from models.templates.store import Template
+
+ENGINE = "musetalk"
+META_VERSION = 1
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A template's files, mapped."""
+
+    latents: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    mask: U8
+    valid: NDArray[np.bool_]
+    meta: dict[str, Any]
+
+
+@lru_cache(maxsize=32)
+def _load(path: str, content_hash: str, name: str) -> Prepared:
+    folder = Path(path)
+    try:
+        meta = json.loads((folder / "meta.json").read_text("utf-8"))
+        if meta.get("v") != META_VERSION:
+            raise ValueError(f"version {meta.get('v')}, not {META_VERSION}")
+        return Prepared(
+            np.load(folder / "latents.npy", mmap_mode="r"),
+            np.load(folder / "boxes.npy"),
+            np.load(folder / "mask.npy", mmap_mode="r"),
+            np.load(folder / "valid.npy"),
+            meta,
+        )
+    except (OSError, ValueError, EOFError) as error:
+        raise EngineError(
+            "FAILED", f"template {name} is not prepared for musetalk: {error}", "prepare it again"
+        ) from error
+
+
+def load_prepared(template: Template) -> Prepared:
+    """What was prepared of ``template``.
+
+    Raises:
+        EngineError: FAILED when it was not prepared for this engine.
+    """
+    return _load(str(template.engine_dir(ENGINE)), template.hash, template.id)
+
+
+def own_crop(template: Template, pose: int) -> U8:
+    """The template's own pixels as a crop: u8 BGR ``[256, 256, 3]``, always a copy."""
+    roi = template.roi[pose]
+    if roi.shape[:2] == (CROP, CROP):
+        return np.array(roi)
+    shrink = roi.shape[0] > CROP
+    method = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(roi, (CROP, CROP), interpolation=method), np.uint8)
+
+
+def to_template_crop(box: NDArray[np.float32], own: NDArray[np.int32]) -> NDArray[np.float64]:
+    """2x3 affine map from pixels of the network's crop to pixels of the template's crop.
+
+    Pixel centres correspond: a crop's pixel p lies at ``x0 + (p + 0.5) * width / 256 - 0.5`` in the frame.
+    """
+    rows = np.zeros((2, 3))
+    for axis in range(2):
+        step = (float(box[2 + axis]) - float(box[axis])) / CROP
+        own_step = (int(own[2 + axis]) - int(own[axis])) / CROP
+        rows[axis, axis] = step / own_step
+        rows[axis, 2] = (float(box[axis]) + 0.5 * step - float(own[axis])) / own_step - 0.5
+    return rows
+
+
+def compose(own: U8, face: U8, mask: U8, matrix: NDArray[np.float64], weight: float) -> None:
+    """Blend a generated face into ``own``, both u8 BGR ``[256, 256, 3]``; touches only where the mask is.
+
+    Args:
+        own: the template's crop; changed in place.
+        face: the generated crop.
+        mask: u8 ``[256, 256]`` in the coordinates of ``own``.
+        matrix: see ``to_template_crop``.
+        weight: share of the generated face, 0 to 1.
+    """
+    x, y, width, height = cv2.boundingRect(mask)
+    if not width or weight <= 0:
+        return
+    rows, columns = slice(y, y + height), slice(x, x + width)
+    if np.allclose(matrix, ((1, 0, 0), (0, 1, 0)), atol=1e-3):
+        moved: U8 = face[rows, columns]
+    else:
+        shifted = matrix - ((0, 0, x), (0, 0, y))
+        linear, edge = cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
+        moved = np.asarray(cv2.warpAffine(face, shifted, (width, height), flags=linear, borderMode=edge), np.uint8)
+    part = mask[rows, columns]
+    if weight < 1:
+        part = np.asarray(cv2.convertScaleAbs(part, alpha=weight), np.uint8)
+    alpha = cv2.merge((part, part, part))
+    # Two rounded products: each within half a level, exact where alpha is 0 or 255.
+    new = cv2.multiply(moved, alpha, scale=1 / 255)
+    old = cv2.multiply(own[rows, columns], 255 - alpha, scale=1 / 255)
+    own[rows, columns] = cv2.add(new, old)

@@ -1,0 +1,240 @@
+"""The promises of a lip-sync engine, held by MuseTalk on tiny random weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models import registry
+from models.api import FRAME_SAMPLES, EngineError, SpeechWindow
+from models.musetalk.engine import MuseTalkLipSync
+from models.musetalk.prepared import load_prepared, own_crop
+from models.templates.store import Template, open_template
+from tests.engines.doubles import quiet
+from tests.engines.musetalk import scene
+from tests.engines.test_lipsync import rendered, speech, window
+from tests.templates import write_template
+
+
+@pytest.fixture(scope="module")
+def engine(small: Path) -> Iterator[MuseTalkLipSync]:
+    found = registry.create("lipsync", "musetalk", scene.config(small))
+    found.load(quiet)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def template(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    return scene.write(tmp_path_factory.mktemp("templates"), scene.config(small))
+
+
+def own(template: Template, first: int, count: int) -> np.ndarray:
+    return np.stack([own_crop(template, (1000 + first + k) % template.frames) for k in range(count)])
+
+
+def apart(a: np.ndarray, b: np.ndarray) -> int:
+    return int(np.abs(a.astype(np.int16) - b.astype(np.int16)).max())
+
+
+def test_any_cut_of_a_turn_gives_the_same_crops(engine: MuseTalkLipSync, template: Template) -> None:
+    pcm, _ = speech(24)
+    whole = rendered(engine, window(template, pcm, [], 0, 24))
+    for plan in ([8, 16], [16, 8]):
+        first, parts = 0, []
+        for frames in plan:
+            parts.append(rendered(engine, window(template, pcm, [], first, frames)))
+            first += frames
+        assert apart(np.concatenate(parts), whole) <= 1, plan
+
+
+@pytest.mark.parametrize("skip", [1, 2])
+def test_going_on_after_a_crash_gives_the_same_remaining_frames(
+    engine: MuseTalkLipSync, template: Template, skip: int
+) -> None:
+    pcm, _ = speech(32)
+    whole = rendered(engine, window(template, pcm, [], 8, 16, skip=skip))
+    for start in (1, 9, 15, 16):
+        rest = rendered(engine, window(template, pcm, [], 8, 16, start, skip=skip))
+        assert rest.shape[0] == 16 - start
+        if len(rest):
+            assert apart(rest, whole[start:]) <= 1
+
+
+def test_a_batch_of_several_sessions_changes_no_ones_pixels(engine: MuseTalkLipSync, template: Template) -> None:
+    pcm, _ = speech(32)
+    items = [window(template, pcm, [], 0, 8), window(template, pcm, [], 16, 8)]
+    one, two = (engine.plan(item) for item in items)
+    mixed = engine.render([job for pair in zip(one[4:8], two[4:8], strict=True) for job in pair])
+    for jobs, part in (
+        (window(template, pcm, [], 0, 8), mixed[0::2]),
+        (window(template, pcm, [], 16, 8), mixed[1::2]),
+    ):
+        alone = np.concatenate([engine.render([job]) for job in engine.plan(jobs)[4:8]])
+        assert apart(part, alone) <= 1
+
+
+def test_silence_shows_the_templates_own_mouth_and_costs_no_model_work(
+    engine: MuseTalkLipSync, template: Template
+) -> None:
+    before = engine.generated
+    silence = np.zeros(16 * FRAME_SAMPLES, np.int16)
+    crops = rendered(engine, window(template, silence, [], 0, 16))
+    assert np.array_equal(crops, own(template, 0, 16))
+    assert engine.generated == before
+
+
+def test_speech_changes_the_lower_face_and_nothing_else(engine: MuseTalkLipSync, template: Template) -> None:
+    pcm, _ = speech(32)
+    crops = rendered(engine, window(template, pcm, [], 0, 32))
+    change = np.abs(crops.astype(np.int16) - own(template, 0, 32)).max(axis=(0, 3))
+    assert change.max() > 60
+    masks = load_prepared(template).mask.max(axis=0)
+    assert change[masks == 0].max() == 0
+    assert not change[[0, -1]].any()
+    assert not change[:, [0, -1]].any()
+    box = load_prepared(template).boxes[0]
+    middle = (box[1] + box[3]) / 2 - template.boxes[0, 1]
+    assert not change[: int(middle) - 30].any()
+
+
+def test_a_turn_fades_in_and_out(engine: MuseTalkLipSync, template: Template) -> None:
+    n = 16 * FRAME_SAMPLES
+    loud = (np.sin(np.arange(n) * 0.06) * 15000).astype(np.int16)
+    crops = rendered(engine, window(template, loud, [], 0, 24))
+    change = np.abs(crops.astype(np.int16) - own(template, 0, 24)).mean(axis=(1, 2, 3))
+    assert change[0] < 0.5 * change[5]
+    assert change[0] < change[1] < change[2] < change[3]
+    assert change[15] < 0.7 * change[14] < 0.6 * change[13]
+    assert not change[16:].any()
+
+
+def test_skipping_generates_half_and_interpolates_the_rest(engine: MuseTalkLipSync, template: Template) -> None:
+    pcm, _ = speech(32)
+    before = engine.generated
+    full = rendered(engine, window(template, pcm, [], 8, 16))
+    middle = engine.generated
+    skipped = rendered(engine, window(template, pcm, [], 8, 16, skip=2))
+    assert engine.generated - middle <= (middle - before) // 2 + 1
+    even = [0, 2, 4, 6, 8, 10, 12, 14, 15]
+    assert apart(skipped[even], full[even]) <= 1
+
+
+def test_a_frame_without_a_face_shows_itself(engine: MuseTalkLipSync, small: Path, tmp_path: Path) -> None:
+    template = scene.write(tmp_path, scene.config(small), scene.Drawn(frozenset({3, 4})))
+    assert not load_prepared(template).valid[3:5].any()
+    pcm, _ = speech(32)
+    crops = rendered(engine, window(template, pcm, [], 0, 24))
+    poses = [(1000 + k) % 24 for k in range(24)]
+    for crop, pose in zip(crops, poses, strict=True):
+        if pose in (3, 4):
+            assert np.array_equal(crop, own_crop(template, pose))
+    assert sum(not np.array_equal(c, own_crop(template, p)) for c, p in zip(crops, poses, strict=True)) > 8
+
+
+def test_a_template_box_of_another_size_gets_the_same_mouth(
+    engine: MuseTalkLipSync, small: Path, tmp_path: Path
+) -> None:
+    template = scene.write(tmp_path, scene.config(small), box=200)
+    pcm, _ = speech(16)
+    crops = rendered(engine, window(template, pcm, [], 0, 16))
+    change = np.abs(crops.astype(np.int16) - own(template, 0, 16)).max(axis=(0, 3))
+    assert change.max() > 60
+    assert change[load_prepared(template).mask.max(axis=0) == 0].max() == 0
+
+
+def test_numbers_that_are_not_finite_never_reach_the_picture(
+    small: Path, template: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = MuseTalkLipSync(scene.config(small, max_batch=2))
+    engine.load(quiet)
+    assert engine._generator is not None
+    bias = dict(engine._generator._decoder.named_parameters())["conv_out.bias"]
+    with torch.inference_mode():
+        bias[0] = float("nan")
+    pcm, _ = speech(16)
+    crops = rendered(engine, window(template, pcm, [], 0, 8))
+    assert np.array_equal(crops, own(template, 0, 8))
+    assert engine.not_finite > 0
+    engine.close()
+
+
+def test_running_out_of_memory_makes_smaller_batches(
+    small: Path, template: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = MuseTalkLipSync(scene.config(small, max_batch=4))
+    engine.load(quiet)
+    assert engine._generator is not None
+    pcm, _ = speech(16)
+    wanted = rendered(engine, window(template, pcm, [], 0, 8))
+    real, sizes = engine._generator._forward, []
+
+    def forward(bucket: object) -> None:
+        sizes.append(bucket.size)  # type: ignore[attr-defined]
+        if bucket.size > 1:  # type: ignore[attr-defined]
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        real(bucket)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine._generator, "_forward", forward)
+    assert apart(rendered(engine, window(template, pcm, [], 0, 8)), wanted) <= 1
+    assert sizes[:2] == [4, 2]
+    assert set(sizes[2:]) == {1}
+    engine.close()
+
+
+def test_tiers_agree_and_versions_differ(small: Path, template: Template) -> None:
+    pcm, _ = speech(16)
+    found = {}
+    for key, more in {
+        "lossless": {"tier": "lossless"}, "high": {}, "v10": {"version": "v10"}, "float16": {"dtype": "float16"},
+    }.items():  # fmt: skip
+        engine = MuseTalkLipSync(scene.config(small, max_batch=4, **more))
+        engine.load(quiet)
+        found[key] = rendered(engine, window(template, pcm, [], 8, 8))
+        engine.close()
+    assert apart(found["high"], found["lossless"]) <= 1
+    assert apart(found["v10"], found["high"]) > 30
+    difference = np.abs(found["float16"].astype(np.int16) - found["high"])
+    assert difference.mean() <= 0.1
+    assert np.percentile(difference, 99.9) <= 2
+    assert difference.max() <= 8
+
+
+def test_audio_of_the_wrong_length_is_refused(engine: MuseTalkLipSync, template: Template) -> None:
+    item = window(template, speech(16)[0], [], 0, 8)
+    broken = SpeechWindow(**{f: getattr(item, f) for f in item.__slots__} | {"pcm": item.pcm[:-1]})
+    with pytest.raises(EngineError, match="samples"):
+        engine.plan(broken)
+
+
+def test_templates_of_other_engines_or_other_weights_are_refused(
+    engine: MuseTalkLipSync, template: Template, tmp_path: Path
+) -> None:
+    pcm, _ = speech(16)
+    ref = write_template(tmp_path / "plain")
+    with pytest.raises(EngineError, match="not prepared"):
+        engine.plan(window(open_template(ref.path, ref.hash), pcm, [], 0, 8))
+    other = tmp_path / "other"
+    shutil.copytree(template.path, other)
+    meta = other / "engine" / "musetalk" / "meta.json"
+    meta.write_text(meta.read_text().replace(load_prepared(template).meta["vae"], "0" * 64))
+    with pytest.raises(EngineError, match="other VAE weights"):
+        engine.plan(window(open_template(str(other), ""), pcm, [], 0, 8))
+
+
+def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
+    engine = MuseTalkLipSync(scene.config(tmp_path))
+    with pytest.raises(EngineError, match="weights pull"):
+        engine.load(quiet)
+    engine.close()
+
+
+def test_a_refused_template_names_the_frames_and_the_reason(small: Path, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="frames 0-9: no face"):
+        scene.write(tmp_path, scene.config(small), scene.Drawn(frozenset(range(10))))
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
