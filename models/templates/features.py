@@ -129,11 +129,17 @@ def _close_eye(picture: U8, upper: F32, lower: F32, brow: F32, amount: float) ->
 
     # The fold and the shadow above an open eye flatten out: most of the lid has the skin of its surroundings.
     x0, y0, x1, y1 = window
-    fold = np.maximum(0.55 * height, 0.22 * tall * inside)
+    fold = np.maximum(0.62 * height, 0.38 * tall * inside)
     eye = (t > u - fold) & (t < low + 0.30 * height + 0.1 * tall) & (inside > 0)
     skin = _skin(picture[y0:y1, x0:x1], eye)
-    flat = _smooth((t - (u - fold)) / np.maximum(fold + 0.3 * drop, 1)) * inside * np.minimum(1, 1.4 * amount)
-    shut += (skin - shut) * (0.86 * flat)[..., None]
+    sides = _smooth(s / (0.22 * width)) * _smooth((width - s) / (0.22 * width))
+    flat = (
+        _smooth((t - (u - fold)) / np.maximum(0.95 * fold, 1))
+        * (0.35 + 0.65 * sides)
+        * inside
+        * np.minimum(1, 1.4 * amount)
+    )
+    shut += (skin - shut) * (0.92 * flat)[..., None]
 
     out = picture[y0:y1, x0:x1].astype(np.float32)
     out += (raised - out) * np.clip(t - (low - rise) + 0.5, 0, 1)[..., None]
@@ -145,9 +151,11 @@ def _close_eye(picture: U8, upper: F32, lower: F32, brow: F32, amount: float) ->
     out += (skin - out) * (0.8 * under_lid * inside * _smooth((amount - 0.6) / 0.4))[..., None]
     # A closed lid curves away from the light; its lashes lie as one dark line where the lids meet.
     arch = np.clip(height / (0.45 * tall), 0, 1)
-    line = np.exp(-0.5 * ((t - edge - 0.04 * tall) / np.float32(0.032 * width)) ** 2) * arch
+    line = np.exp(-0.5 * ((t - edge - 0.04 * tall) / np.float32(0.036 * width)) ** 2) * arch
     dome = _smooth((t - (u - fold)) / np.maximum(edge - u + fold, 1)) * (t < edge + lash) * arch
-    out *= (1 - amount * (0.50 * line + 0.06 * dome))[..., None]
+    dark = np.percentile(picture[y0:y1, x0:x1][eye], 8, axis=0).astype(np.float32)
+    out *= (1 - amount * 0.06 * dome)[..., None]
+    out += (dark - out) * (0.78 * amount * line)[..., None]
     picture[y0:y1, x0:x1] = np.clip(out + 0.5, 0, 255).astype(np.uint8)
 
 
@@ -161,7 +169,9 @@ def _skin(window: U8, eye: NDArray[np.bool_]) -> F32:
     size = (SKIN_SIDE, max(8, round(height * SKIN_SIDE / width)))
     small = cv2.resize(window, size, interpolation=cv2.INTER_AREA)
     mask = cv2.resize(eye.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA)
-    filled = cv2.inpaint(small, (mask > 8).astype(np.uint8), 4, cv2.INPAINT_TELEA)
+    # Wider than the eye: lashes and liner must not bleed into the skin.
+    wide = cv2.dilate((mask > 8).astype(np.uint8), np.ones((3, 5), np.uint8))
+    filled = cv2.inpaint(small, wide, 4, cv2.INPAINT_TELEA)
     soft = cv2.GaussianBlur(filled, (0, 0), 1.6)
     return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
