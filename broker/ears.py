@@ -65,6 +65,7 @@ class Ears:
         self._times: deque[tuple[int, int]] = deque()
         self._next_utterance = 0
         self._turns: dict[int, Turn | None] = {}
+        self._voiced_until = 0
         self._closed: int = -1
         """Newest utterance whose end has been told."""
         self._reset = True
@@ -173,16 +174,20 @@ class Ears:
     def _mark(self, message: AsrMark) -> None:
         self._heard = max(self._heard, message.consumed)
         self.speaking = message.speaking
-        drop = min(message.keep, self._sent) - self._base
-        if drop > 0:
-            del self._pcm[: drop * SAMPLE_BYTES]
-            self._base += drop
+        self._forget(message.keep)
         while self._ends_sent and self._ends[0] <= self._base:
             self._ends.popleft()
             self._ends_sent -= 1
         while len(self._times) > 1 and self._times[0][0] < self._base:
             self._times.popleft()
         self.pump()
+
+    def _forget(self, before: int) -> None:
+        """Audio before this will not be needed again."""
+        drop = min(before, self._sent) - self._base
+        if drop > 0:
+            del self._pcm[: drop * SAMPLE_BYTES]
+            self._base += drop
 
     def _time_of(self, sample: int) -> int:
         """When the client sent this sample."""
@@ -220,6 +225,7 @@ class Ears:
         if turn is None or turn.state is not State.LISTENING or message.utterance <= self._closed:
             return
         self._closed = message.utterance
+        self._voiced_until = message.at
         turn.t0 = self._time_of(message.at)
         turn.mark("vad_end")
         self.session.event("user.speech.ended", turn.number, data={"audio_ms": message.audio_ms})
@@ -229,6 +235,8 @@ class Ears:
         if message.utterance not in self._turns:
             return
         turn = self._turns.pop(message.utterance)
+        if not self._turns:
+            self._forget(self._voiced_until)  # a successor must not hear the same words as a new utterance
         if turn is None or turn.state is not State.LISTENING:
             return
         turn.mark("asr_final")

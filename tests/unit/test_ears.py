@@ -124,3 +124,18 @@ def test_an_utterance_that_never_gets_its_words_fails_its_turn(floor: Floor) -> 
     floor.run(floor.time + 200_000_000)
     (failed,) = floor.events("turn.failed")
     assert failed["data"]["code"] == "FAILED"
+
+
+def test_words_that_have_been_understood_are_not_heard_again_by_a_successor(floor: Floor) -> None:
+    ear = Ear()
+    hearing = Hearing(ear.send)
+    session = floor.watch(floor.session())
+    ears = listening(floor, session, hearing)
+    ears.push(bytes(2 * RATE), end=False, now=floor.time)
+    utterance(ears, at=4000)
+    says(ears, AsrSpeechEnded, utterance=0, at=12_000, audio_ms=500)
+    says(ears, AsrFinal, utterance=0, text="Hello", confidence=0.9, language="en")
+    hearing.down("asr.0")
+    hearing.up("asr.1", 8)
+    assert ear.audio("asr.1")[0].at == 12_000
+    assert not ear.audio("asr.1")[0].speaking
