@@ -40,7 +40,7 @@ U8 = NDArray[np.uint8]
 VERSION = "1"
 """Raise it whenever the same source would become other pixels: older templates are then made again."""
 CONTENT_LOCKS = 64
-"""Locks by content, shared by hash: two ids of one source do the work once."""
+"""Locks by content, shared by hash: two ids of one source do the work once. An id has no dot, their names have."""
 READ = 1 << 20
 
 
@@ -81,7 +81,7 @@ def _ensure(
             f"template {source.template_id} is shown by a session and would have to be replaced",
             "end its sessions first, or choose another template_id",
         )
-    with template_lock(place.root, f"content-{int(digest[:8], 16) % CONTENT_LOCKS}"):
+    with template_lock(place.root, f"content.{int(digest[:8], 16) % CONTENT_LOCKS}"):
         same = None if source.force else twin(place.root, source.template_id, digest)
         if same is not None:
             with contextlib.suppress(FileNotFoundError):  # deleted since it was found

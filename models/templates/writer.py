@@ -73,16 +73,33 @@ def template_lock(root: Path, template_id: str, *, wait: bool = True) -> Iterato
     Yields whether it is held: always, unless ``wait`` is false and another process holds it.
     """
     root.mkdir(parents=True, exist_ok=True)
-    handle = os.open(root / f".{template_id}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = _locked(root / f".{template_id}.lock", fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if handle is None:
+        yield False
+        return
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
         yield True
     finally:
         os.close(handle)
+
+
+def _locked(path: Path, how: int) -> int | None:
+    """A descriptor of the locked file; None when another process holds it and ``how`` does not wait."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, how)
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # ``sweep_all`` removed this file while we waited for it
 
 
 @contextmanager
@@ -97,13 +114,22 @@ def scratch_folder(root: Path, template_id: str) -> Iterator[Path]:
 
 
 def sweep_all(root: Path) -> int:
-    """Remove what killed processes left of any template, unless one is at work on it; returns how many."""
+    """Remove what killed processes left of any template, unless one is at work on it; returns how many.
+
+    Locks of templates that are gone are removed as well.
+    """
     names = {match[1] for path in root.glob(".*") if path.is_dir() and (match := _LEFTOVER.fullmatch(path.name))}
     swept = 0
     for name in sorted(names):
         with template_lock(root, name, wait=False) as held:
             if held:
                 swept += sweep(root, name)
+    for path in root.glob(".*.lock"):
+        name = path.name[1 : -len(".lock")]
+        if not (root / name).exists():
+            with template_lock(root, name, wait=False) as held:
+                if held:
+                    path.unlink(missing_ok=True)
     return swept
 
 

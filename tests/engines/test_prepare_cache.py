@@ -21,7 +21,7 @@ from models.templates.cache import Prepared
 from models.templates.make import prepare_source
 from models.templates.store import Template, open_template
 from models.templates.work import Source, Workplace
-from models.templates.writer import damaged_files, sweep_all
+from models.templates.writer import damaged_files, sweep_all, template_lock
 from models.warp.preparer import WarpPreparer
 from tests.pictures import WEIGHTS, astronaut, encoded, film, moved, nobody, wander
 
@@ -239,3 +239,37 @@ def test_two_ids_of_one_source_at_the_same_time_do_the_work_once(tmp_path: Path)
         process.join(60)
         assert process.exitcode == 0
     assert sorted(said.read_text() for _, said in started) == ["False", "True"]
+
+
+def test_locks_of_templates_that_are_gone_are_removed(state: Path) -> None:
+    root = state / "templates"
+    make(state, name="two")
+    shutil.rmtree(root / "two")
+    sweep_all(root)
+    assert [path.name for path in root.glob(".*.lock")] == [".one.lock"]
+    assert make(state, name="two").cached
+
+
+def test_a_lock_that_was_removed_while_waiting_is_taken_anew(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with template_lock(tmp_path, "x"):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with template_lock(tmp_path, "x"):
+        thread.start()
+        (tmp_path / ".x.lock").unlink()
+        with template_lock(tmp_path, "x", wait=False) as held:
+            assert held, "a new file is another lock"
+            order.append("first")
+    thread.join(10)
+    assert sorted(order) == ["first", "second"]
+    with template_lock(tmp_path, "x", wait=False) as held:
+        assert held
+
+
+def test_an_id_that_looks_like_a_lock_of_the_cache(tmp_path: Path) -> None:
+    for number in range(3):
+        assert make(tmp_path, name=f"content-{number}").frames == 248
