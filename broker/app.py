@@ -147,6 +147,11 @@ class Broker:
         except zmq.Again:
             log.warning("supervisor.deaf", message=type(message).__name__)
 
+    @property
+    def lipsync_skips(self) -> bool:
+        """Whether the lip-sync engine can draw every other frame and interpolate the rest."""
+        return self.census.skips
+
     # --- what operations ask ---
 
     @property

@@ -73,6 +73,12 @@ class Census:
             if all(row.state == "fatal" for row in rows)
         }
 
+    @property
+    def skips(self) -> bool:
+        """Whether every warm lip-sync process can skip frames."""
+        warm = [r for r in self._ready.values() if r.stage == "lipsync"]
+        return bool(warm) and all(r.info.get("skips") is True for r in warm)
+
     def load_s(self) -> dict[str, float]:
         """Seconds each warm instance took to load."""
         return {r.src: round(r.load_s, 3) for r in self._ready.values()}

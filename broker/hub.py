@@ -25,6 +25,11 @@ class Hub(Protocol):
     publisher: Publisher
     shelf: Shelf
 
+    @property
+    def lipsync_skips(self) -> bool:
+        """Whether the lip-sync engine can draw every other frame and interpolate the rest."""
+        ...
+
     def now(self) -> int:
         """Monotonic microseconds."""
         ...

@@ -48,6 +48,11 @@ class Segment:
     crop_frames: int = 0
     via: str = "lipsync"
     """Which stage makes the crops: "lipsync", or "fallback" (the next engine of the chain)."""
+    skip: int = 1
+    """2: every other frame is drawn, the rest interpolated."""
+    asked_at: int = 0
+    time_us: int = 0
+    """When its crops were asked for, and how long they may take (monotonic microseconds)."""
     engine: str = ""
     """Who rendered the crops."""
     degraded: str | None = None
@@ -110,6 +115,7 @@ class LipsyncJob:
             peak=track.peak,
             speech_from_us=-start_us,
             speech_to_us=to_us(track.end) - start_us if end_known else None,
+            skip=seg.skip,
             quality=turn.session.quality,
             deadline_ns=turn.deadline(seg.pts) * 1000 if turn.session.timeline.paced else 0,
         )
@@ -131,6 +137,7 @@ class LipsyncJob:
             self.failed("FAILED", f"{self._segment.crop_frames} of {self._segment.frames} crops arrived")
             return
         self._segment.stage = Stage.CROPS
+        self._turn.animated(self._segment)
 
     def failed(self, code: str, message: str) -> None:
         """Accepted audio is always published: the template's own pixels stand in."""

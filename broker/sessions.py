@@ -10,6 +10,7 @@ from broker.messages import TemplateRef
 from broker.render import Segment
 from broker.segments import QUANTUM_FRAMES, QUANTUM_SAMPLES
 from broker.speech import SAMPLE_BYTES, faded
+from broker.strain import Strain
 from broker.timeline import QUANTUM_US, Timeline
 from broker.timers import Timer
 from broker.turns import State, Turn
@@ -78,6 +79,7 @@ class Session:
         self.media_us = 0
         self.degraded_us = 0
         self.degraded: str | None = None
+        self.strain = Strain()
         self.last_request = hub.now()
         self.on_idle: list[Callable[[], None]] = []
         """Called once when no turn is left."""

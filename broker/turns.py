@@ -12,7 +12,7 @@ from broker.axis import Axis
 from broker.ledger import Job
 from broker.messages import Line
 from broker.render import FUTURE, PAST, POST_ROLL, PRE_ROLL, EncodeJob, LipsyncJob, Segment, Stage
-from broker.segments import QUANTUM_SAMPLES, quanta_ready, segment_quanta
+from broker.segments import QUANTUM_SAMPLES, RAMP, quanta_ready, segment_quanta
 from broker.speech import SpeechTrack, to_samples, to_us
 from broker.timeline import QUANTUM_US
 from broker.voices import AudioFormat, AudioVoice, TextVoice
@@ -168,6 +168,10 @@ class Turn:
         if segment.via == "lipsync" and self.hub.ledger.serving("fallback"):
             self._fall_back(segment, reason)
             return
+        self._show_template(segment, reason)
+
+    @staticmethod
+    def _show_template(segment: Segment, reason: str) -> None:
         segment.stage = Stage.CROPS
         segment.crops = []
         segment.degraded = "audio_only"
@@ -284,12 +288,22 @@ class Turn:
         if not ledger.serving("lipsync") and ledger.serving("fallback"):
             segment.via = segment.degraded = "fallback"
             segment.reason = NO_LIPSYNC
+        elif self.session.strain.skip and self.hub.lipsync_skips:
+            segment.skip, segment.degraded = 2, "skip"
+            segment.reason = "lip-sync comes close to its deadlines; every other frame is interpolated"
         self._animate(segment)
 
     def _animate(self, segment: Segment) -> None:
         segment.stage = Stage.LIPSYNC
         segment.crops, segment.crop_frames = [], 0
+        segment.asked_at = self.hub.now()
+        segment.time_us = self.deadline(segment.pts) - segment.asked_at - ENCODE_TIME_US
         self.submit(segment.via, segment.index, LipsyncJob(self, segment), at=segment.first, cost=segment.frames)
+
+    def animated(self, segment: Segment) -> None:
+        """The crops are there: how close was it? The first segments of a turn are always wanted at once."""
+        if self.session.timeline.paced and segment.index >= len(RAMP):
+            self.session.strain.observe(self.hub.now() - segment.asked_at, segment.time_us)
 
     def _abandon(self, segment: Segment) -> None:
         """Void the item that makes this segment's crops."""
@@ -308,8 +322,8 @@ class Turn:
                 due = now + left - ENCODE_TIME_US if self.published else self._first_planned_at + FIRST_CROPS_US
                 if due <= now:
                     self._abandon(segment)
-                    segment.via = "fallback"  # no time for another engine
-                    self.without_lipsync(segment, "lip-sync missed the segment's deadline")
+                    self.session.strain.observe(1, 0)
+                    self._show_template(segment, "lip-sync missed the segment's deadline")
                 else:
                     wake = due if wake is None else min(wake, due)
             if segment.stage is Stage.CROPS:

@@ -69,6 +69,7 @@ class Floor:
         self.delay_us: dict[str, int | None] = {"llm": 5_000, "tts": 10_000, "lipsync": 40_000, "encode": 30_000}
         self.speech_us = 2_000_000
         self.done: list[str] = []
+        self.lipsync_skips = False
         self._dirty: dict[str, Session] = {}
         self._sessions: list[Session] = []
         for stage in self.delay_us:
@@ -314,3 +315,18 @@ def test_offline_sessions_do_not_wait_for_a_clock(floor: Floor) -> None:
     assert contiguous(floor.media)
     assert sum(h["dur"] for _, h in floor.media) == 63 * QUANTUM
     assert floor.media[-1][0] < 4_000_000
+
+
+def test_lipsync_that_barely_keeps_up_skips_frames_until_it_is_easy_again(floor: Floor) -> None:
+    session = floor.watch(floor.session())
+    floor.lipsync_skips = True
+    floor.speech_us = 60_000_000
+    floor.delay_us["lipsync"] = 2_500_000
+    session.new_turn("say", floor.time, "Long.")
+    floor.run(20_000_000)
+    assert "skip" in {h["degraded"] for _, h in floor.media}
+    floor.delay_us["lipsync"] = 40_000
+    floor.run(90_000_000)
+    assert contiguous(floor.media)
+    assert floor.media[-1][1]["degraded"] is None
+    assert len(floor.events("turn.ended")) == 1
