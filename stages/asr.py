@@ -92,7 +92,7 @@ class _Hearing:
         self._broker = 0
         self._lock = threading.Lock()
         """Guards each listener's jobs and marks, which both threads use."""
-        self._words = TranscriptionThread(engine, self._on_partial, self._on_final, self._on_eased)
+        self._words = TranscriptionThread(engine, feed, self._on_partial, self._on_final, self._on_eased)
 
     def run(self) -> None:
         """See ``AsrStage.run``."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from configs import logs
 from models.api import EngineError, Pcm, Transcriber, Transcript, Utterance
+from stages.stage import Feed
 
 _log = logs.get()
 _cooldown = logs.Cooldown()
@@ -45,15 +46,20 @@ class TranscriptionThread:
 
     All methods are for the stage's loop thread.
 
+    Each piece counts as work in hand, so that a native call that never returns is found. An exception that escapes
+    the thread ends the process: its successor is given the audio again.
+
     Args:
         engine: loaded.
+        feed: told of each piece, and of the thread's failure.
         partial: told each new partial text, in this thread.
         final: told each transcript, exactly once per job that is not void, in this thread.
         eased: told when a job's backlog has been worked off, in this thread.
     """
 
-    def __init__(self, engine: Transcriber, partial: Partial, final: Final, eased: Eased) -> None:
+    def __init__(self, engine: Transcriber, feed: Feed, partial: Partial, final: Final, eased: Eased) -> None:
         self._engine = engine
+        self._feed = feed
         self._partial, self._final, self._eased = partial, final, eased
         self._turn = threading.Condition()
         self._lines: OrderedDict[str, deque[Job]] = OrderedDict()
@@ -120,6 +126,12 @@ class TranscriptionThread:
                 del self._lines[job.sid]
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:  # whatever it is: without this thread nothing is understood
+            self._feed.fail(error)
+
+    def _serve(self) -> None:
         job: Job | None = None
 
         def something() -> bool:
@@ -136,7 +148,8 @@ class TranscriptionThread:
                 last = job.ended and not job.waiting
                 if last or job.void.is_set():
                     self._leave(job)
-            self._work(job, pcm, last=last)
+            with self._feed.working(f"words of {job.sid}"):
+                self._work(job, pcm, last=last)
 
     def _work(self, job: Job, pcm: Pcm | None, *, last: bool) -> None:
         if pcm is not None and not job.void.is_set():

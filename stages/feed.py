@@ -6,7 +6,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from broker import wire
@@ -132,7 +133,8 @@ class HeldWork:
 class WorkFeed:
     """All work of one process; see ``stages.stage.Feed``.
 
-    Handler threads call ``get``, ``messages``, ``send``; the I/O thread calls the rest.
+    Handler threads call ``get``, ``messages``, ``send``; other threads of the stage call ``send``, ``working``,
+    ``fail``; the I/O thread calls the rest.
     """
 
     def __init__(
@@ -161,7 +163,8 @@ class WorkFeed:
         self._early: deque[str] = deque(maxlen=MAX_EARLY)
         """Ids whose CANCEL has overtaken them: orders and work come on two sockets."""
         self._heard: dict[int, tuple[str, float]] = {}
-        """By thread: the stream message it is dealing with, and since when."""
+        """By thread: the stream message or piece that it is dealing with, and since when it has not moved."""
+        self._failure: BaseException | None = None
         self._broker = 0
         self._stopping = False
 
@@ -170,7 +173,8 @@ class WorkFeed:
     def get(self, timeout_s: float | None = None, *, start: bool = True) -> HeldWork | None:
         """See ``Feed.get``."""
         with self._has_item:
-            self._has_item.wait_for(lambda: self._queue or self._stopping, timeout_s)
+            self._has_item.wait_for(lambda: self._queue or self._stopping or self._failure, timeout_s)
+            self._check()
             if self._stopping or not self._queue:
                 return None
             work = self._queue.popleft()
@@ -187,7 +191,8 @@ class WorkFeed:
             was_busy = self._heard.pop(thread, None) is not None
             if not self._stream and was_busy:
                 self._changed()
-            self._has_message.wait_for(lambda: self._stream or self._stopping, timeout_s)
+            self._has_message.wait_for(lambda: self._stream or self._stopping or self._failure, timeout_s)
+            self._check()
             if self._stopping or not self._stream:
                 return None
             message, buffers, _ = self._stream.popleft()
@@ -208,6 +213,31 @@ class WorkFeed:
 
         wanted()
         self.say(message, buffers, broker, wanted)
+
+    @contextmanager
+    def working(self, label: str) -> Iterator[None]:
+        """See ``Feed.working``."""
+        thread = threading.get_ident()
+        with self._lock:
+            self._heard[thread] = (label, time.monotonic())
+        self._changed()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._heard.pop(thread, None)
+            self._changed()
+
+    def fail(self, error: BaseException) -> None:
+        """See ``Feed.fail``."""
+        with self._lock:
+            self._failure = error
+            self._has_item.notify_all()
+            self._has_message.notify_all()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     @property
     def stopping(self) -> bool:

@@ -289,11 +289,11 @@ class Runtime:
         try:
             self._stage.run(self._feed)
             if not self._feed.stopping:
-                self._handler_failed = True
                 self._log.error("handler.ended", hint="run() returned although the process is not stopping")
+                self._handler_failed = True
         except BaseException:
-            self._handler_failed = True
             self._log.exception("handler.failed")
+            self._handler_failed = True  # after the line in the log: the process ends upon it
         finally:
             self._wake()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
 from broker.messages import FromStage, Item, Message, Output
@@ -63,6 +64,18 @@ class Feed(Protocol):
 
     def send(self, message: FromStage, buffers: Sequence[Any] = ()) -> None:
         """Send a message that belongs to no item (ASR events); src and ep are filled in."""
+        ...
+
+    def working(self, label: str) -> AbstractContextManager[None]:
+        """While the context is open the calling thread counts as busy with ``label``: for one piece of work of a
+        thread that the stage runs beside its handlers. ``send`` inside is progress.
+        """
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """A thread of the stage's own has ended by ``error``: ``get`` and ``messages`` raise it from now on, which
+        ends the process.
+        """
         ...
 
     @property

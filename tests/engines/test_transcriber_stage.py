@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -62,6 +63,12 @@ class Queues:
         with self._news:
             self.sent.append(message)
             self._news.notify_all()
+
+    def working(self, label: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def fail(self, error: BaseException) -> None:
+        raise AssertionError("the transcription thread has ended") from error
 
     @property
     def stopping(self) -> bool:

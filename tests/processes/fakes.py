@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from broker.messages import AsrAudio, AsrMark, TtsChunk, TtsItem
-from models.api import EngineError, Progress
+from models.api import Cancel, EngineError, Pcm, Progress, Transcript
+from models.speech.vad import VoiceDetector
+from stages.asr import AsrStage
 from stages.stage import Feed, Result, Stage, Work
 
 
@@ -130,6 +132,38 @@ class FakeEar(Stage):
             if isinstance(message, AsrAudio):
                 consumed = message.at + buffers[0].nbytes // 2
                 feed.send(AsrMark(src="", ep=0, sid=message.sid, consumed=consumed, keep=consumed, speaking=False))
+
+
+class Recogniser:
+    """A ``Transcriber`` and its ``Utterance``s, whose native call does as ``FAKE_TEMPER`` says."""
+
+    name = "fake"
+
+    def load(self, progress: Progress) -> None: ...
+
+    def close(self) -> None: ...
+
+    def open(self, language: str) -> Recogniser:
+        return self
+
+    def feed(self, pcm: Pcm) -> None:
+        if "ear_hang" in tempers():
+            pause(600)
+        if "ear_break" in tempers():
+            raise SystemExit("a native library's way to give up")
+
+    def finish(self, cancel: Cancel) -> Transcript:
+        return Transcript("", "", 0.0)
+
+
+class RealEar(AsrStage):
+    """The asr stage with its voice detector, and a recogniser with a temper."""
+
+    def setup(self, progress: Progress) -> None:
+        self._detector = VoiceDetector()
+        self._detector.load(progress)
+        self._engine = Recogniser()
+        self.engine = self._engine.name
 
 
 def chunk(at: int) -> TtsChunk:

@@ -16,6 +16,7 @@ import pytest
 from broker.messages import (
     AsrAudio,
     AsrMark,
+    AsrSpeechStarted,
     Cancel,
     Cancelled,
     Done,
@@ -26,6 +27,7 @@ from broker.messages import (
     TtsChunk,
 )
 from stages import recorder
+from tests.hearing import recording, room
 from tests.processes.harness import ROOT, Bench, alive, environment, wait_until
 
 
@@ -229,6 +231,33 @@ def test_stream_messages_go_to_the_handler_and_its_answers_back(folder: Path) ->
         assert [bench.expect(AsrMark).consumed for n in range(20)] == [8 * (n + 1) for n in range(20)]
     finally:
         bench.close()
+
+
+def speak_to(bench: Bench, temper: str) -> subprocess.Popen[bytes]:
+    """Start the asr stage and let it hear somebody; returns once it has told so."""
+    bench.lose_broker()
+    bench.bind_broker("asr.0")
+    process = bench.serve("RealEar", "asr.0", FAKE_TEMPER=temper)
+    pcm = room(0.3, recording("question_00_rms.flac")).tobytes()
+    for at in range(0, len(pcm), 3200):
+        audio = AsrAudio(broker=1, sid="s", sample_rate=16000, at=at // 2, reset=at == 0)
+        bench.send(bench.work, audio, pcm[at : at + 3200])
+    while not isinstance(bench.receive(), AsrSpeechStarted):
+        pass
+    return process
+
+
+def test_a_recogniser_that_never_returns_is_seen_without_progress(bench: Bench) -> None:
+    speak_to(bench, "ear_hang")
+    beat = bench.beat(lambda b: b.busy_ms > 700)
+    assert (beat.state, beat.item) == ("busy", "words of s")
+
+
+def test_a_recogniser_that_ends_its_thread_ends_the_process(bench: Bench) -> None:
+    process = speak_to(bench, "ear_break")
+    assert process.wait(5) == 1
+    assert process.stderr is not None
+    assert b"a native library's way to give up" in process.stderr.read()
 
 
 @pytest.mark.parametrize(
