@@ -113,12 +113,16 @@ def composite(frame: U8, face: U8, box: Box, mask: U8, square: Box) -> U8:
     return out
 
 
-def in_crop(mask: U8, square: Box, own: NDArray[np.int32], side: int) -> U8:
+def in_crop(mask: U8, square: Box, box: Box, own: NDArray[np.int32], side: int) -> U8:
     """A mask over ``square``, resampled into the template's crop: u8 ``[side, side]``.
 
     Args:
+        box: the face box; the blur that reaches beyond it has no face to show and is left out.
         own: i32 ``[4]``, the template's box.
     """
+    x0, y0, x1, y1 = (value - square[k % 2] for k, value in enumerate(box))
+    inner = np.zeros_like(mask)
+    inner[y0:y1, x0:x1] = mask[y0:y1, x0:x1]
     sx, sy = (own[2] - own[0]) / side, (own[3] - own[1]) / side
     matrix = np.array(
         [
@@ -128,4 +132,4 @@ def in_crop(mask: U8, square: Box, own: NDArray[np.int32], side: int) -> U8:
         np.float64,
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(mask, matrix, (side, side), flags=flags), np.uint8)
+    return np.asarray(cv2.warpAffine(inner, matrix, (side, side), flags=flags), np.uint8)

@@ -145,10 +145,11 @@ class MuseTalkPreparer:
     def _mask(self, template: Template, source: FaceSource, frame: U8, k: int, box: F32, found: Found) -> U8:
         settings = self._config.musetalk
         x0, y0, x1, y1 = (round(float(value)) for value in box)
-        square = masks.expanded((x0, y0, x1, y1))
+        whole = (x0, y0, x1, y1)
+        square = masks.expanded(whole)
         chosen = masks.region(source.classes(frame, square, found), settings.parsing)
-        soft = masks.soft_mask(chosen, (x0, y0, x1, y1), square, masks.BLUR["realtime"])
-        return masks.in_crop(soft, square, template.boxes[k], CROP)
+        soft = masks.soft_mask(chosen, whole, square, masks.BLUR["realtime"])
+        return masks.in_crop(soft, square, whole, template.boxes[k], CROP)
 
 
 def frame_of(template: Template, k: int) -> U8:
