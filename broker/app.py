@@ -363,11 +363,13 @@ class Broker:
     def _read_ingress(self, most: int = BATCH) -> None:
         for _ in range(most):
             try:
-                frames: list[Any] = [self._pull.recv(zmq.NOBLOCK)]
+                frame = self._pull.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            while self._pull.getsockopt(zmq.RCVMORE):
-                frames.append(self._pull.recv(copy=False).buffer)
+            frames: list[Any] = [frame.bytes]
+            while frame.more:  # asking the socket (RCVMORE) costs more than receiving
+                frame = self._pull.recv(copy=False)
+                frames.append(frame.buffer)
             self._safely("ingress", lambda: self._ingress.receive(frames))  # noqa: B023 - called at once
 
     def _read_subscriptions(self) -> None:

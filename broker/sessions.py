@@ -87,7 +87,7 @@ class Session:
         self.expiry: Timer | None = None
         self._system_prompt = system_prompt
         self._history: deque[tuple[str, str]] = deque()
-        self._recent = b""
+        self._recent = bytearray()
         self._timer: Timer | None = None
 
     # --- conversation ---
@@ -160,8 +160,8 @@ class Session:
 
     def _cut_audio(self, dropped_us: int) -> None:
         samples = dropped_us * 48 // 1000
-        kept = self._recent[: max(0, len(self._recent) - samples * SAMPLE_BYTES)]
-        self._recent = faded(kept)
+        del self._recent[max(0, len(self._recent) - samples * SAMPLE_BYTES) :]
+        self._recent[:] = faded(bytes(self._recent))
 
     def advance(self) -> None:
         """Let the turns go on; sets the timer for the next look."""
@@ -216,7 +216,7 @@ class Session:
         payload = stamp(segment.payload, *segment.marks, seq=place.seq, pts_us=place.pts)
         fields = {"turn": 0, "pts": place.pts, "dur": QUANTUM_US, "frames": QUANTUM_FRAMES, "last": False}
         self.hub.publisher.media(self.channel, place.seq, payload, **fields)
-        self._recent = (self._recent + bytes(QUANTUM_SAMPLES * SAMPLE_BYTES))[-RECENT_SAMPLES * SAMPLE_BYTES :]
+        self._keep(bytes(QUANTUM_SAMPLES * SAMPLE_BYTES))
         self.frames += QUANTUM_FRAMES
         self.media_us += QUANTUM_US
 
@@ -236,7 +236,13 @@ class Session:
     def tail(self, samples: int) -> bytes:
         """The last published samples, silence where there are fewer."""
         size = samples * SAMPLE_BYTES
-        return (bytes(size) + self._recent)[-size:]
+        return bytes(max(0, size - len(self._recent))) + bytes(self._recent[-size:])
+
+    def _keep(self, pcm: bytes) -> None:
+        """Remember published audio; cut back seldom, so that keeping costs no copy of all that is kept."""
+        self._recent += pcm
+        if len(self._recent) > 2 * RECENT_SAMPLES * SAMPLE_BYTES:
+            del self._recent[: -RECENT_SAMPLES * SAMPLE_BYTES]
 
     def publish(self, turn: Turn, segment: Segment, pcm: bytes, now: int) -> int:
         """Give a ready segment its place and send it; returns its seq."""
@@ -255,7 +261,7 @@ class Session:
             last=segment.last,
             degraded=segment.degraded,
         )
-        self._recent = (self._recent + pcm)[-RECENT_SAMPLES * SAMPLE_BYTES :]
+        self._keep(pcm)
         self.frames += segment.frames
         self.media_us += segment.dur
         if segment.degraded:
