@@ -80,9 +80,13 @@ def choose(faces: Sequence[Face], bgr: U8) -> Face | Fault:
     if len(rivals) > 1:
         return Fault("several", f"{len(rivals)} faces of similar size were found", "crop it to one person")
     face = faces[0]
-    fault = _view(face, bgr)
+    fault = _place(face, bgr) or _direction(face)
     if fault is None and blur(bgr, face) > MAX_BLUR:
         fault = Fault("blurred", "the face is blurred", "use a sharper picture, or one in better light")
+    if fault is None and not _is_face(face):
+        fault = Fault(
+            "side", "the face is turned away or covered", "look at the camera, with nothing before the face"
+        )
     return fault or face
 
 
@@ -90,8 +94,8 @@ def _is_face(face: Face) -> bool:
     return face.presence >= MIN_PRESENCE
 
 
-def _view(face: Face, bgr: U8) -> Fault | None:
-    """Faults of size and direction."""
+def _place(face: Face, bgr: U8) -> Fault | None:
+    """Whether the whole face is there, large enough."""
     height, width = bgr.shape[:2]
     wide = measure.face_width(face.points)
     outline = face.points[list(measure.OVAL), :2]
@@ -104,15 +108,19 @@ def _view(face: Face, bgr: U8) -> Fault | None:
         return Fault(
             "small", f"the face is {wide:.0f} pixels wide; at least {MIN_FACE} are needed", "move closer or crop"
         )
-    yaw = abs(measure.yaw_degrees(face.points))
-    if yaw > MAX_YAW or not _is_face(face):
-        turned = f"about {yaw:.0f} degrees" if yaw > MAX_YAW else "away, or covered"
-        return Fault(
-            "side",
-            f"the face is turned to the side, {turned}; the limit is {MAX_YAW:.0f} degrees",
-            "look at the camera",
-        )
     return None
+
+
+def _direction(face: Face) -> Fault | None:
+    """Whether it looks at the camera."""
+    yaw = abs(measure.yaw_degrees(face.points))
+    if yaw <= MAX_YAW:
+        return None
+    return Fault(
+        "side",
+        f"the face is turned to the side, about {yaw:.0f} degrees; the limit is {MAX_YAW:.0f}",
+        "look at the camera",
+    )
 
 
 class Run(NamedTuple):

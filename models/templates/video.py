@@ -22,8 +22,8 @@ U8 = NDArray[np.uint8]
 
 MAX_PIXELS = 4096 * 2304
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,gif"
-WHOLE = 0.9
-"""A file with less than this share of the frames that its index lists was cut off."""
+WHOLE = 0.95
+"""A file that shows less than this share of the time that its index lists was cut off."""
 _BAD = "send an MP4, MOV, WebM, MKV or AVI file that plays elsewhere"
 
 
@@ -34,6 +34,8 @@ class Film(NamedTuple):
     stream: Any
     seconds: float
     """As the container says; 0 when it does not."""
+    listed: float
+    """Seconds that the index of the picture's track lists; 0 where there is none."""
     expected: int
     """Frames at 25 frames/s, an estimate for progress; 0: unknown."""
 
@@ -59,9 +61,10 @@ def open_film(file: BinaryIO, max_s: float, threads: int = 1) -> Iterator[Film]:
         stream.codec_context.thread_count = threads
         stream.thread_type = "AUTO"
         _refuse_size(stream.codec_context.width, stream.codec_context.height)
-        seconds = _seconds(container, stream)
+        listed = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        seconds = listed or (float(container.duration) / av.time_base if container.duration else 0.0)
         _refuse_length(seconds, max_s)
-        yield Film(container, stream, seconds, round(seconds * FPS))
+        yield Film(container, stream, seconds, listed, round(seconds * FPS))
 
 
 def frames(film: Film, side_max: int, max_s: float) -> Iterator[U8]:
@@ -74,11 +77,10 @@ def frames(film: Film, side_max: int, max_s: float) -> Iterator[U8]:
     """
     before: tuple[float, U8] | None = None
     first = 0.0
-    emitted = decoded = 0
+    emitted = 0
     target: tuple[int, int] | None = None
     try:
         for at, frame in _timed(film):
-            decoded += 1
             _refuse_size(frame.width, frame.height)
             if before is None:
                 first = at
@@ -96,11 +98,12 @@ def frames(film: Film, side_max: int, max_s: float) -> Iterator[U8]:
     except (av.error.FFmpegError, ValueError) as error:
         fact = f"the video is damaged at {emitted / FPS:.2f} s: {_said(error)}"
         raise EngineError("INVALID_ARGUMENT", fact, _BAD) from error
-    if before is None or decoded < WHOLE * film.stream.frames:
-        raise EngineError(
-            "INVALID_ARGUMENT", f"the video is damaged: {decoded} of {film.stream.frames} frames are there", _BAD
-        )
     rate = film.stream.average_rate or film.stream.guessed_rate or Fraction(FPS)
+    shown = before[0] + 1 / float(rate) if before is not None else 0.0
+    if before is None or shown < WHOLE * film.listed:
+        raise EngineError(
+            "INVALID_ARGUMENT", f"the video is damaged: {shown:.2f} of {film.listed:.2f} s are there", _BAD
+        )
     while emitted / FPS < before[0] + 0.5 / float(rate):
         yield before[1]
         emitted += 1
@@ -141,12 +144,6 @@ def _matrix(frame: Any) -> int:
     """The colour matrix; where the file does not say, that of its size, as players assume."""
     known = {1: 1, 5: 5, 6: 5, 7: 7, 9: 9, 4: 4}
     return known.get(int(frame.colorspace), 1 if frame.height >= 720 else 5)
-
-
-def _seconds(container: Any, stream: Any) -> float:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return float(container.duration) / av.time_base if container.duration else 0.0
 
 
 def _refuse_size(width: int, height: int) -> None:
