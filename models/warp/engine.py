@@ -100,8 +100,8 @@ def _moved(crop: U8, move: Field, state: MouthState, half: float, light: NDArray
     chosen = y < move.upper_edge
     first = max(int(np.floor(mouth.upper_edge.min())) - 1 - move.y0, 0)
     y = y[first:]
-    above = np.clip(mouth.upper_edge - y + 0.5, 0, 1)
-    below = np.clip(y - mouth.lower_edge + 0.5, 0, 1)
+    above = np.clip((mouth.upper_edge - y) * _steepness(mouth.upper_edge) + 0.5, 0, 1)
+    below = np.clip((y - mouth.lower_edge) * _steepness(mouth.lower_edge) + 0.5, 0, 1)
     gap = np.clip(1 - above - below, 0, 1)
     part = (slice(first, last), slice(first_column, first_column + len(mouth.u)))
     band = upper[part] * above[..., None] + lower[part] * below[..., None]
@@ -110,3 +110,8 @@ def _moved(crop: U8, move: Field, state: MouthState, half: float, light: NDArray
     np.copyto(lower[:last], upper[:last], where=chosen[..., None])
     lower[part] = np.clip(band + 0.5, 0, 255).astype(np.uint8)
     return np.asarray(lower, np.uint8)
+
+
+def _steepness(edge: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What turns a vertical distance from the edge into the distance across it, per column: no stairs."""
+    return np.asarray(1 / np.sqrt(1 + np.gradient(edge) ** 2), np.float32)

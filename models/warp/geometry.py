@@ -20,7 +20,7 @@ COLUMNS = 33
 """Samples along each lip curve."""
 NOSE, JAW = 0, 1
 """Indices of the anchors: base of the nose, tip of the chin."""
-UPPER_SHARE = 0.24
+UPPER_SHARE = 0.18
 """How much of the gap the upper lip makes by rising; the jaw makes the rest."""
 REACH = 3.3
 """Half width of the moved region, in half widths of the mouth."""
@@ -90,7 +90,7 @@ def field(pose: Pose, state: MouthState) -> Field:
     x = np.arange(x0, x1, dtype=np.float32)
     y = np.arange(y0, y1, dtype=np.float32)[:, None]
 
-    stretch = 1 + 0.14 * state.wide - 0.31 * state.round - 0.07 * state.open
+    stretch = 1 + 0.14 * state.wide - 0.31 * state.round - 0.15 * state.open
     moved = half * stretch
     u = np.asarray((x - cx) / moved, np.float32)
     inside = np.clip(1 - u * u, 0, 1)
@@ -104,15 +104,15 @@ def field(pose: Pose, state: MouthState) -> Field:
     )
 
     gap = state.open * half
-    # Rounded lips touch at the sides: the opening is narrower than the lips.
-    inner = np.clip(1 - (u / (1 - 0.26 * state.round)) ** 2, 0, 1)
+    # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
+    inner = np.clip(1 - (u / (0.95 - 0.22 * state.round)) ** 2, 0, 1)
     arch = inner ** np.float32(0.74 - 0.26 * state.round)
     outline = _softened(inside ** np.float32(0.50))
     lift, drop = UPPER_SHARE * gap, (1 - UPPER_SHARE) * gap
     lift += half * (0.07 * state.teeth * (1 - state.round) + 0.11 * state.bite)
     bitten = 0.17 * half * state.bite
-    corner = (0.10 * gap - 0.05 * half * state.wide) * fall
-    pout = 0.09 * half * state.round
+    corner = (0.20 * gap - 0.02 * half * state.wide) * fall
+    pout = 0.06 * half * state.round
     rolled = 0.05 * half * state.closed
 
     d_upper_in = corner - lift * arch

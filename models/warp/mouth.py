@@ -15,12 +15,12 @@ F32 = NDArray[np.floating[Any]]
 CAVITY = np.array([34, 24, 66], np.float32)
 CAVITY_DEEP = np.array([16, 9, 32], np.float32)
 TONGUE = np.array([104, 92, 186], np.float32)
-TOOTH = np.array([222, 236, 245], np.float32)
+TOOTH = np.array([206, 222, 233], np.float32)
 GUM = np.array([112, 104, 190], np.float32)
 """BGR, for a face of middle exposure."""
 WARM = np.array([1.16, 1.05, 0.90], np.float32)
 """Exponents of shade, BGR: inside a mouth shadows are red, since light comes through the lips."""
-TOOTH_EDGES = np.array([0.0, 0.235, 0.425, 0.61, 0.77], np.float32)
+TOOTH_EDGES = np.array([0.0, 0.285, 0.50, 0.69, 0.82], np.float32)
 """Gaps between the upper teeth from the middle outwards, in half widths of the mouth at rest."""
 
 
@@ -88,15 +88,16 @@ def _tongue(colour: F32, y: F32, u2: F32, field: Field, state: MouthState, rest_
 
 def _teeth(colour: F32, y: F32, x: F32, edge: F32, field: Field, rest_half: float, *, lower: bool) -> None:
     """One row. ``edge`` is the biting edge per column."""
-    edges = TOOTH_EDGES * (0.68 if lower else 1.0)
+    edges = TOOTH_EDGES * (0.62 if lower else 1.0)
     ax = np.abs(x)
     nearest = np.abs(ax[:, None] - edges[None, :]).min(axis=1) * rest_half
     scallop = (0.008 if lower else 0.030) * rest_half * np.exp(-((nearest / (0.030 * rest_half + 0.4)) ** 2))
-    reach = edges[-1] + 0.12
-    span = np.clip((reach - ax) * rest_half / 3, 0, 1)
+    reach = edges[-1] + 0.08
+    # Towards the cheeks the row recedes into the dark.
+    span = np.clip((reach - ax) / 0.20, 0, 1)
     cover = _cover((y - (edge + scallop)) if lower else ((edge - scallop) - y)) * span
-    seam = 1 - 0.30 * np.exp(-((nearest / 0.75) ** 2))
-    turn = 1 - 0.42 * np.clip(ax / reach, 0, 1) ** 2.0
+    seam = 1 - 0.20 * np.exp(-((nearest / 0.75) ** 2))
+    turn = 1 - 0.55 * np.clip(ax / reach, 0, 1) ** 2.0
     inward = np.clip(((y - edge) if lower else (edge - y)) / (0.22 * rest_half), 0, 1)
     bright = (0.80 if lower else 1.0) * (1 - 0.16 * inward)
     tone = TOOTH * (seam * turn * bright)[..., None] ** WARM

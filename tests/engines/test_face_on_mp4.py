@@ -1,0 +1,216 @@
+"""What a viewer sees: promises about the face, measured on finished MP4s by a model that knows nothing of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from broker.segments import QUANTUM_FRAMES
+from models.templates.builtin import ensure_builtin
+from tests.engines.doubles import quiet
+from tests.face import (
+    NEAR_REST,
+    SPOKEN,
+    VOWELS,
+    Face,
+    Film,
+    Speech,
+    Studio,
+    changes,
+    closures,
+    correlations,
+    falls_ms,
+    psnr,
+    studio_of,
+    vowel_frames,
+)
+
+IDLE = 2
+"""Quanta of idle video before and after the speech."""
+LANGUAGES = ("en", "zh")
+STEP = 0.15
+
+
+@dataclass(frozen=True)
+class Take:
+    """A film and the face in it."""
+
+    film: Film
+    face: Face
+    rest: float
+    """Gap up to which the lips count as resting, pixels."""
+
+
+@pytest.fixture(scope="module")
+def studio(state_dir: Path) -> Iterator[Studio]:
+    made = ensure_builtin(str(state_dir), "default", quiet, threading.Event())
+    studio = studio_of(str(made.path), made.hash)
+    yield studio
+    studio.close()
+
+
+def shoot(studio: Studio, speech: Speech) -> Take:
+    film = studio.film(speech, idle=IDLE)
+    face = studio.measure_film(film)
+    still = slice(0, QUANTUM_FRAMES)
+    rest = float(np.median(face.gap[still]) + NEAR_REST * np.median(face.width[still]))
+    return Take(film, face, rest)
+
+
+@pytest.fixture(scope="module")
+def takes(studio: Studio) -> dict[str, Take]:
+    return {language: shoot(studio, studio.say(SPOKEN[language], language)) for language in LANGUAGES}
+
+
+@pytest.fixture(scope="module")
+def unheard_language(studio: Studio) -> Take:
+    """Speech without phonemes, as ``process_segment`` brings it."""
+    speech = studio.say(
+        "Hello, my name is Bob. Please help me make a map of the park. The moon is far above.", "en"
+    )
+    return shoot(studio, Speech(speech.pcm, []))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_vowels_open_the_mouth_in_their_order(takes: dict[str, Take], language: str) -> None:
+    film, face = takes[language].film, takes[language].face
+    gap = {v: face.gap[vowel_frames(film, sounds)].mean() for v, sounds in VOWELS[language].items()}
+    gap["mbp"] = closures(film, face).mean()
+    least = STEP * gap["a"]
+    for wider, closer in (("a", "e"), ("e", "i"), ("e", "u"), ("i", "mbp"), ("u", "mbp")):
+        assert gap[wider] - gap[closer] >= least, (wider, closer, gap)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_i_is_wider_than_u(takes: dict[str, Take], language: str) -> None:
+    film, face = takes[language].film, takes[language].face
+    width = {v: face.width[vowel_frames(film, VOWELS[language][v])].mean() for v in "iu"}
+    assert width["i"] >= 1.15 * width["u"], width
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_lips_meet_on_m_b_and_p(takes: dict[str, Take], language: str) -> None:
+    take = takes[language]
+    smallest = closures(take.film, take.face)
+    assert len(smallest) >= 15
+    assert (smallest <= take.rest).mean() >= 0.9, smallest
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_lips_rest_within_120_ms_of_silence(takes: dict[str, Take], language: str) -> None:
+    take = takes[language]
+    falls = falls_ms(take.film, take.face, take.rest)
+    assert len(falls) >= 4
+    assert max(falls) <= 120, falls
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_mouth_follows_loudness_without_delay(takes: dict[str, Take], language: str) -> None:
+    by_lag = correlations(takes[language].film, takes[language].face)
+    assert by_lag[0] >= 0.5, by_lag
+    assert max(by_lag, key=lambda lag: by_lag[lag]) in (-1, 0, 1), by_lag
+
+
+def test_a_language_without_phonemes_moves_the_lips_too(unheard_language: Take) -> None:
+    by_lag = correlations(unheard_language.film, unheard_language.face)
+    assert by_lag[0] >= 0.5, by_lag
+    assert max(by_lag, key=lambda lag: by_lag[lag]) in (-1, 0, 1), by_lag
+    assert max(falls_ms(unheard_language.film, unheard_language.face, unheard_language.rest)) <= 120
+
+
+# --- joints -----------------------------------------------------------------------------------------------
+
+
+def test_the_same_speech_is_the_same_film(studio: Studio) -> None:
+    speech = studio.say("Hello, I am Bob.", "en")
+    assert studio.film(speech).mp4 == studio.film(speech).mp4
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_quality_does_not_step_where_segments_meet(takes: dict[str, Take], language: str) -> None:
+    film = takes[language].film
+    found = psnr(film)
+    assert found.min() > 40
+    joints = np.asarray(film.joints)
+    steps = np.abs(found[joints] - found[joints - 1])
+    assert steps.max() <= 1.0, steps
+
+
+def test_a_key_frame_does_not_show(takes: dict[str, Take]) -> None:
+    """What the encoder adds to the change of the picture where it begins anew: well below one level."""
+    film = takes["en"].film
+    joints = np.asarray(film.joints) - 1
+    added = changes(film.luma) - changes(film.source_luma)
+    assert added[joints].mean() <= 0.7, added[joints]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_mouth_does_not_jump_where_segments_meet(
+    studio: Studio, takes: dict[str, Take], language: str
+) -> None:
+    """At every joint against the same moment of the same speech in one piece."""
+    film = takes[language].film
+    whole, _ = studio.perform(film.speech, film.frame0 + film.first, whole=True)
+    inside, cut = changes(whole), changes([crop for crop in film.crops if crop is not None])
+    joints = np.asarray([j - film.first - 1 for j in film.joints if 0 < j - film.first < film.spoken])
+    assert (cut[joints] <= 1.1 * inside[joints]).all(), cut[joints] / inside[joints]
+
+
+# --- the box ----------------------------------------------------------------------------------------------
+
+
+def test_outside_the_box_the_template_is_untouched(studio: Studio, takes: dict[str, Take]) -> None:
+    film, template = takes["en"].film, studio.template
+    height = template.height
+    for k, source in enumerate(film.sources):
+        pose = (film.frame0 + k) % template.frames
+        x0, y0, x1, y1 = (int(v) for v in template.boxes[pose])
+        changed = source != template.i420[pose]
+        rows, columns = np.nonzero(changed[:height])
+        assert not len(rows) or (y0 <= rows.min() <= rows.max() < y1 and x0 <= columns.min() <= columns.max() < x1)
+        for plane in changed[height:].reshape(2, height // 2, template.width // 2):
+            rows, columns = np.nonzero(plane)
+            inside = slice(y0 // 2, y1 // 2), slice(x0 // 2, x1 // 2)
+            assert plane[inside].sum() == len(rows)
+
+
+def test_the_boxs_border_cannot_be_seen(studio: Studio, takes: dict[str, Take]) -> None:
+    """Along every line of the feathered band, the change across it is that of the template."""
+    film, template = takes["en"].film, studio.template
+    own, shown = np.zeros(24), np.zeros(24)
+    for k, luma in enumerate(film.source_luma):
+        pose = (film.frame0 + k) % template.frames
+        own += _across(template.i420[pose, : template.height], template.boxes[pose])
+        shown += _across(luma, template.boxes[pose])
+    assert (shown <= 1.2 * own).all(), shown / own
+
+
+def _across(luma: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Mean gradient across lines parallel to the box's sides, from 4 pixels outside to 19 inside: ``[24]``."""
+    x0, y0, x1, y1 = (int(v) for v in box)
+    picture = luma.astype(np.int16)
+    found = []
+    for d in range(-4, 20):
+        rows = [
+            np.abs(picture[y, x0:x1] - picture[y - 1, x0:x1]).mean() for y in (y0 + d, min(y1 - d, len(luma) - 1))
+        ]
+        columns = [np.abs(picture[y0:y1, x] - picture[y0:y1, x - 1]).mean() for x in (x0 + d, x1 - d)]
+        found.append(np.mean(rows + columns))
+    return np.asarray(found)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_speech_enters_and_leaves_idle_without_a_jump(
+    studio: Studio, takes: dict[str, Take], language: str
+) -> None:
+    film, template = takes[language].film, studio.template
+    own = changes(template.i420[:, : template.height]).max()
+    into, out = film.first - 1, film.first + film.spoken - 1
+    moved = changes(film.source_luma)
+    assert moved[into - 1 : into + 2].max() <= 1.5 * own
+    assert moved[out - 1 : out + 2].max() <= 1.5 * own
