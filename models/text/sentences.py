@@ -22,6 +22,8 @@ WRAPPED_LINE = 50
 """A line this long that ends without punctuation was wrapped; a shorter one is a line of its own."""
 
 _WIDE_STOPS = "。！？｡！？；।॥؟։"
+_WIDE = frozenset(_WIDE_STOPS)
+_FIRST_CJK = "\u2e80"
 _STOPS = ".!?" + _WIDE_STOPS + "…"
 _CLOSERS = "\"'”’」』）)]】》〉›»*_`~"
 _RUN = _STOPS + _CLOSERS
@@ -49,14 +51,17 @@ _WORD_BEFORE = re.compile(r"[^\W\d_]+(?:\.[^\W\d_]+)*$")
 _LIST_MARK = re.compile(r"\s*(?:(?:\d{1,3}|[A-Za-z])[.)]|[-*+•‣◦▪]|#{1,6}|>)[ \t]")
 _UNFINISHED_MARK = re.compile(r"\s*(?:\d{0,3}[.)]?|[A-Za-z][.)]?|[-*+•‣◦▪]|#{1,6}|>)")
 _SPACES = re.compile(r"\s*")
+_BLANKS = re.compile(r"[ \t\r]*")
+_OPENERS = re.compile(r"[ \t\"'“‘(（「『*_`]*")
+_SCHEMES = ("http://", "https://")
 _FENCE = re.compile(r"```+|~~~~+")
 
 
 def is_cjk(char: str) -> bool:
     """Whether a character belongs to a script without spaces between words."""
     code = ord(char)
-    return (
-        0x2E80 <= code <= 0x9FFF
+    return code >= 0x2E80 and (
+        code <= 0x9FFF
         or 0xAC00 <= code <= 0xD7AF
         or 0xF900 <= code <= 0xFAFF
         or 0xFE30 <= code <= 0xFE4F
@@ -92,13 +97,19 @@ class SentenceCutter:
         return [*found, rest] if rest else found
 
     def _take(self, *, final: bool) -> list[str]:
-        found = []
-        while (end := next_cut(self._text, final=final, early=self._early and self._first)) is not None:
-            sentence = speakable(self._text[:end])
-            self._text = self._text[end:]
+        found: list[str] = []
+        text, at = self._text, 0
+        while True:
+            at = _SPACES.match(text, at).end()  # type: ignore[union-attr]
+            end = next_cut(text, at, final=final, early=self._early and self._first)
+            if end is None:
+                break
+            sentence = speakable(text[at:end])
+            at = end
             if sentence:
                 found.append(sentence)
                 self._first = False
+        self._text = text[at:]
         return found
 
 
@@ -108,15 +119,16 @@ def sentences(text: str, *, early: bool = False) -> list[str]:
     return cutter.feed(text) + cutter.flush()
 
 
-def next_cut(text: str, *, final: bool, early: bool) -> int | None:
-    """Where the first sentence of ``text`` ends; None when it has no end yet.
+def next_cut(text: str, begin: int, *, final: bool, early: bool) -> int | None:
+    """Where the sentence that begins at ``begin`` ends; None when it has no end yet.
 
     Args:
-        text: what has come since the last cut.
+        text: what has come; nothing before ``begin`` is looked at.
+        begin: of the sentence, no white space.
         final: no more will come.
         early: a clause may count as a sentence.
     """
-    scan = _Scan(text, final, early)
+    scan = _Scan(text, begin, final, early)
     try:
         return scan.run()
     except _UndecidedError:
@@ -128,23 +140,25 @@ class _UndecidedError(Exception):
 
 
 class _Scan:
-    """One search for the end of the first sentence."""
+    """One search for the end of a sentence."""
 
-    def __init__(self, text: str, final: bool, early: bool) -> None:
-        self.text, self.final, self.early = text, final, early
+    __slots__ = ("begin", "early", "final", "soft", "soft_rank", "text", "weight")
+
+    def __init__(self, text: str, begin: int, final: bool, early: bool) -> None:
+        self.text, self.begin, self.final, self.early = text, begin, final, early
         self.weight = 0
         self.soft = 0  # the best place to cut a sentence that is too long
         self.soft_rank = 0
 
     def run(self) -> int | None:
-        at = self._after_list_mark()
+        at = self._list_mark(self.begin) or self.begin  # the number or bullet of a list is no sentence
         while at < len(self.text):
             if self.text[at] in "hH" and (url := self._url(at)):
                 self.weight += 20
                 at += len(url)
                 continue
             char = self.text[at]
-            self.weight += CJK_WEIGHT if is_cjk(char) else 1
+            self.weight += CJK_WEIGHT if char >= _FIRST_CJK and is_cjk(char) else 1
             if self.weight > MAX_WEIGHT:
                 return self.soft or at
             if char in _STOPS:
@@ -167,11 +181,6 @@ class _Scan:
             return ""
         raise _UndecidedError
 
-    def _after_list_mark(self) -> int:
-        """The number or bullet of a list at the start is no sentence."""
-        start = _SPACES.match(self.text).end()  # type: ignore[union-attr]
-        return self._list_mark(start) or 0 if start <= MAX_WEIGHT else 0
-
     def _list_mark(self, at: int) -> int | None:
         """Where the list mark at ``at`` ends; None when there is none."""
         if not self.final and _UNFINISHED_MARK.fullmatch(self.text, at):
@@ -182,8 +191,10 @@ class _Scan:
     def _url(self, at: int) -> str:
         """The URL that begins here, "" if none does."""
         head = self.text[at : at + 8].lower()
-        if not self.final and len(head) < 8 and any(scheme.startswith(head) for scheme in ("http://", "https://")):
-            raise _UndecidedError
+        if not head.startswith(_SCHEMES):
+            if not self.final and len(head) < 8 and any(scheme.startswith(head) for scheme in _SCHEMES):
+                raise _UndecidedError
+            return ""
         found = URL.match(self.text, at)
         if found is None:
             return ""
@@ -200,7 +211,7 @@ class _Scan:
 
     def _ends(self, at: int, run: str) -> bool:
         """Whether the stops ``run`` at ``at`` end the sentence."""
-        if any(char in _WIDE_STOPS for char in run):
+        if not _WIDE.isdisjoint(run):
             return True
         after = self.peek(at + len(run))
         if "…" in run and is_cjk(after or "a"):
@@ -210,19 +221,19 @@ class _Scan:
         following = self._following(at + len(run))
         if run.startswith(("..", "…")) and (self.weight < ELLIPSIS_WEIGHT or following.islower()):
             return False
-        if any(char in _CLOSERS for char in run) and following.islower():
+        if following.islower() and any(char in _CLOSERS for char in run):
             return False
         return not (run[0] == "." and self._abbreviation(at, following))
 
     def _following(self, at: int) -> str:
         """The next character that is neither space nor opening quote; "\\n" for the end of the line."""
-        while (char := self.peek(at)) and (char in " \t\"'“‘(（「『*_`"):
-            at += 1
-        return char
+        return self.peek(_OPENERS.match(self.text, at).end())  # type: ignore[union-attr]
 
     def _abbreviation(self, at: int, following: str) -> bool:
-        found = _WORD_BEFORE.search(self.text, max(0, at - 24), at)
-        if not found or following in ("", "\n"):
+        if following in ("", "\n") or at == self.begin or not self.text[at - 1].isalnum():
+            return False
+        found = _WORD_BEFORE.search(self.text, max(self.begin, at - 24), at)
+        if not found:
             return False
         word = found.group()
         lower = word.lower()
@@ -236,10 +247,9 @@ class _Scan:
 
     def _line_ends(self, at: int) -> bool:
         """Whether the end of line at ``at`` ends the sentence: not where an editor wrapped a paragraph."""
-        begin = at + 1
-        while (char := self.peek(begin)) and char in " \t\r":
-            begin += 1
-        line = self.text[:at].rsplit("\n", 1)[-1].strip()
+        begin = _BLANKS.match(self.text, at + 1).end()  # type: ignore[union-attr]
+        char = self.peek(begin)
+        line = self.text[max(self.begin, self.text.rfind("\n", self.begin, at) + 1) : at].strip()
         if not char or char == "\n" or not line or is_cjk(line[-1]) or is_cjk(char):
             return True
         if len(line) < WRAPPED_LINE and not char.islower():
