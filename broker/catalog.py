@@ -18,6 +18,8 @@ from broker.messages import TemplateReady, TemplateRef
 
 log = structlog.get_logger()
 
+BUILTIN_FRAMES = 248
+"""Length of the loop of every built-in template, known before it is drawn."""
 BUILTIN = {"default": (512, 512), "default-portrait": (720, 1280)}
 """Template id to width and height."""
 
@@ -137,7 +139,7 @@ class Catalog:
             found = self.find(name) or self._read(self.root / name)
             if found is None and name in BUILTIN:
                 width, height = BUILTIN[name]
-                found = Listed(TemplateRef(name, "", ""), "builtin", 0, width, height, [], 0)
+                found = Listed(TemplateRef(name, "", ""), "builtin", BUILTIN_FRAMES, width, height, [], 0)
             if found is not None:
                 rows.append(found)
         return rows

@@ -43,12 +43,13 @@ class Ears:
     """One session's stream of microphone audio.
 
     Args:
-        sample_rate: of all audio of this session; the first call decides.
+        sample_rate: of the audio.
     """
 
     def __init__(self, session: Session, sample_rate: int) -> None:
         self.session = session
-        self.name = f"{session.id}/{session.serial}"
+        session.streams += 1
+        self.name = f"{session.id}/{session.serial}.{session.streams}"
         self.sample_rate = sample_rate
         self.instance: str | None = None
         self.speaking = False

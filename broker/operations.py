@@ -34,11 +34,11 @@ from broker.workshop import PrepareRequest
 if TYPE_CHECKING:
     from broker.app import Broker
 
-SEGMENTS_MAX = 16
 SEGMENTS_BYTES = 8 << 20
-EVENTS_MAX = 256
 SEGMENT_TURN_S = 2.0
 """A turn of ``process_segment`` calls ends when none has come for this long."""
+OLD_EARS = 4
+"""Streams of one session, at rates it has left, that may still be in the ears of asr."""
 WAIT_S = 300.0
 """The longest that ``process_segment`` with ``wait`` keeps a client waiting."""
 BUSY_RETRY_MS = 500
@@ -374,6 +374,9 @@ class Operations:
         def answer() -> None:
             if timer is not None:
                 timer.cancel()
+            if turn.failure is not None and turn.published < target:
+                request.refuse(turn.failure)
+                return
             seqs = [seq for seq, end in turn.seqs if before < end <= target]
             request.reply(**result, segments=seqs)
 
@@ -394,13 +397,11 @@ class Operations:
         if session.ears is None:
             session.ears = Ears(session, args.sample_rate)
         ears = session.ears
+        session.old_ears = [e for e in session.old_ears if self._still_heard(e)]
+        if args.sample_rate != ears.sample_rate:
+            ears = session.ears = self._retuned(ears, args.sample_rate)
         if ears.instance is None:
             self._b.hearing.assign(ears)
-        if args.sample_rate != ears.sample_rate:
-            raise ControlError(
-                "INVALID_ARGUMENT",
-                f"this session's audio is {ears.sample_rate} Hz; {args.sample_rate} Hz needs a session of its own",
-            )
         if len(args.pcm) > ears.room:
             raise ControlError(
                 "BUSY", f"{ears.room} bytes of audio can still be taken; send it as it is spoken", BUSY_RETRY_MS
@@ -411,12 +412,28 @@ class Operations:
             result["turn"] = ears.turn.number
         request.reply(**result)
 
+    def _still_heard(self, ears: Ears) -> bool:
+        if ears.pending:
+            return True
+        ears.close()
+        self._b.hearing.forget(ears.name)
+        return False
+
+    def _retuned(self, ears: Ears, sample_rate: int) -> Ears:
+        """A new stream at another rate; what was said at the old one is still heard to its end."""
+        session = ears.session
+        if len(session.old_ears) >= OLD_EARS:
+            raise ControlError("BUSY", f"{OLD_EARS} changes of sample_rate are still being heard", BUSY_RETRY_MS)
+        ears.hang_up(self._b.now())
+        session.old_ears.append(ears)
+        return Ears(session, sample_rate)
+
     # --- reading back ---
 
     def segments(self, request: Request, args: Segments) -> None:
         """Media that was published."""
         channel = self._b.sessions.channel(args.session_id)
-        kept = channel.media.read(args.from_seq, min(args.max, SEGMENTS_MAX), SEGMENTS_BYTES)
+        kept = channel.media.read(args.from_seq, args.max, SEGMENTS_BYTES)
         newest = channel.media.newest
         at_newest = newest is None or args.from_seq > newest or (bool(kept) and kept[-1].number == newest)
         request.reply(
@@ -430,7 +447,7 @@ class Operations:
     def events(self, request: Request, args: Events) -> None:
         """Events that were published."""
         channel = self._b.sessions.channel(args.session_id)
-        kept = channel.events.read(args.from_n, min(args.max, EVENTS_MAX), SEGMENTS_BYTES)
+        kept = channel.events.read(args.from_n, args.max, SEGMENTS_BYTES)
         request.reply(
             events=[k.header for k in kept], oldest_n=channel.events.oldest, newest_n=channel.events.newest
         )

@@ -71,7 +71,7 @@ class Publisher:
         return bytes(msgpack.packb(header))
 
     def _send_init(self, channel: Channel) -> None:
-        header = self._media_header(channel, "init", channel.init)
+        header = self._media_header(channel, "init", channel.init, last=False)
         self._socket.send_multipart([f"seg.{channel.sid}.".encode(), header, channel.init])
 
     def media(self, channel: Channel, seq: int, payload: bytes, **fields: Any) -> None:

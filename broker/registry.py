@@ -125,8 +125,8 @@ class Registry:
             session.expiry = self._hub.timers.at(
                 self._hub.now() + DRAIN_S * 1_000_000, lambda: self.end(session, reason, drain=False)
             )
-        if session.ears is not None:
-            session.ears.hang_up(self._hub.now())
+        for ears in session.all_ears:
+            ears.hang_up(self._hub.now())
         if not drain:
             session.interrupt(reason)
         if session.idle or not drain:
@@ -140,9 +140,9 @@ class Registry:
         if session.expiry is not None:
             session.expiry.cancel()
         session.close()
-        if session.ears is not None:
-            session.ears.close()
-            self._on_end(session.ears.name)
+        for ears in session.all_ears:
+            ears.close()
+            self._on_end(ears.name)
         session.event("session.ended", data={"reason": reason})
         channel = session.channel
         channel.ended = True

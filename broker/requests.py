@@ -11,7 +11,7 @@ PROTOCOL = 1
 ENVELOPE_BYTES = 1024
 """Longest 'id', 'op' or 'v', encoded."""
 _UNFIT = object()
-ID_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
+ID_PATTERN = r"\A[A-Za-z0-9_-]{1,64}\Z"
 
 Id = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
 Name = Annotated[str, msgspec.Meta(max_length=128)]
@@ -172,7 +172,8 @@ def read_envelope(body: bytes) -> Envelope:
     try:
         return msgspec.msgpack.decode(body, type=Envelope)
     except Exception as error:  # hostile bytes: malformed, truncated, nested without end
-        raise ControlError("INVALID_ARGUMENT", f"not one msgpack map: {error or type(error).__name__}") from error
+        reason = str(error) or type(error).__name__
+        raise ControlError("INVALID_ARGUMENT", f"not one msgpack map with str keys: {reason}") from error
 
 
 def _small(raw: msgspec.Raw) -> Any:
@@ -198,13 +199,13 @@ def operation(envelope: Envelope) -> str:
     Raises:
         ControlError: INVALID_ARGUMENT without id, version or operation; UNSUPPORTED for another version.
     """
-    if request_id(envelope) is None:
-        raise ControlError("INVALID_ARGUMENT", "'id' must be an int or a short str that the reply repeats")
     version = _small(envelope.v)
     if version is None:
         raise ControlError("INVALID_ARGUMENT", f"'v' is missing; this daemon speaks version {PROTOCOL}")
     if version != PROTOCOL or isinstance(version, bool):
         raise ControlError("UNSUPPORTED", f"another version in 'v'; this daemon speaks version {PROTOCOL}")
+    if request_id(envelope) is None:
+        raise ControlError("INVALID_ARGUMENT", "'id' must be an int or a short str that the reply repeats")
     op = _small(envelope.op)
     if not isinstance(op, str):
         raise ControlError("INVALID_ARGUMENT", "'op' must be a str that names an operation")
@@ -223,4 +224,5 @@ def arguments(body: bytes, kind: type[T]) -> T:
         text = str(error).replace("`$.", "`").replace("Object missing", "missing")
         raise ControlError("INVALID_ARGUMENT", text) from error
     except Exception as error:
-        raise ControlError("INVALID_ARGUMENT", f"undecodable argument: {error or type(error).__name__}") from error
+        reason = str(error) or type(error).__name__
+        raise ControlError("INVALID_ARGUMENT", f"undecodable argument: {reason}") from error

@@ -72,6 +72,9 @@ class Session:
         self.current: Turn | None = None
         self.waiting: deque[Turn] = deque()
         self.ears: Ears | None = None
+        self.old_ears: list[Ears] = []
+        """Streams at sample rates that the client has left, until they are heard to their end."""
+        self.streams = 0
         self.feeding: Turn | None = None
         """The turn that ``process_segment`` calls go to, until its last one."""
         self.turns = 0
@@ -122,9 +125,14 @@ class Session:
         return waiting >= self.hub.config.limits.turns_waiting
 
     @property
+    def all_ears(self) -> list[Ears]:
+        """Every stream of this session's microphone."""
+        return [*self.old_ears, *([self.ears] if self.ears else [])]
+
+    @property
     def idle(self) -> bool:
         """Whether no turn runs or waits, and nothing that was said has yet to be heard."""
-        return self.current is None and not self.waiting and (self.ears is None or not self.ears.pending)
+        return self.current is None and not self.waiting and not any(e.pending for e in self.all_ears)
 
     def turn_over(self, turn: Turn) -> None:
         """A turn has ended, however."""

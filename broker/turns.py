@@ -12,6 +12,7 @@ from broker.axis import Axis
 from broker.ledger import Job
 from broker.messages import Line
 from broker.render import FUTURE, PAST, POST_ROLL, PRE_ROLL, EncodeJob, LipsyncJob, Segment, Stage
+from broker.requests import ControlError
 from broker.segments import QUANTUM_SAMPLES, RAMP, quanta_ready, segment_quanta
 from broker.speech import SpeechTrack, to_samples, to_us
 from broker.timeline import QUANTUM_US
@@ -49,6 +50,10 @@ KINDS = ("lipsync", "fallback", "encode")
 NO_LIPSYNC = "no process of the chosen lip-sync engine is ready"
 MOVES_MAX = 3
 """At most 2^3 quanta are left to idle video before a segment that was late."""
+LEAST_CROPS_US = 400_000
+"""Audio that itself comes late (a live feed, a slow language model) leaves lip-sync this long all the same: a
+short delay once, after which the clock is anchored anew, instead of a face whose lips never move.
+"""
 STARVING_US = 600_000
 """With less media than this ahead of the clock, what audio there is is cut without waiting for more."""
 
@@ -92,6 +97,8 @@ class Turn:
         """``process_segment`` calls so far."""
         self.when_published: list[tuple[int, Callable[[], None]]] = []
         """Called once that many quanta are published, or the turn is over."""
+        self.failure: ControlError | None = None
+        """Why the turn failed, if it did."""
         self._marks: dict[str, int] = {}
         self._segments: list[Segment] = []
         self._planned = 0
@@ -184,6 +191,7 @@ class Turn:
 
     def fail(self, code: str, message: str) -> None:
         """End as ``turn.failed``; what is published stays."""
+        self.failure = ControlError(code, message)
         self._finish("turn.failed", {"code": code, "message": message}, self._heard())
 
     # --- called by the session ---
@@ -297,7 +305,7 @@ class Turn:
         segment.stage = Stage.LIPSYNC
         segment.crops, segment.crop_frames = [], 0
         segment.asked_at = self.hub.now()
-        segment.time_us = self.deadline(segment.pts) - segment.asked_at - ENCODE_TIME_US
+        segment.time_us = max(self.deadline(segment.pts) - segment.asked_at - ENCODE_TIME_US, LEAST_CROPS_US)
         self.submit(segment.via, segment.index, LipsyncJob(self, segment), at=segment.first, cost=segment.frames)
 
     def animated(self, segment: Segment) -> None:
@@ -312,6 +320,7 @@ class Turn:
     def _render(self, now: int, clock: int) -> int | None:
         """Give up on late crops, send complete ones to encode."""
         wake: int | None = None
+        first_due = self._first_planned_at + FIRST_CROPS_US
         orphaned = not self.hub.ledger.serving("lipsync") and self.hub.ledger.serving("fallback")
         for segment in self._segments:
             left = segment.pts - clock
@@ -319,7 +328,7 @@ class Turn:
                 self._abandon(segment)
                 self._fall_back(segment, NO_LIPSYNC)
             if segment.stage is Stage.LIPSYNC and self.session.timeline.paced:
-                due = now + left - ENCODE_TIME_US if self.published else self._first_planned_at + FIRST_CROPS_US
+                due = segment.asked_at + segment.time_us if self.published else first_due
                 if due <= now:
                     self._abandon(segment)
                     self.session.strain.observe(1, 0)

@@ -14,6 +14,8 @@ from clients.client import Client
 from configs.load import load, resolve
 from configs.schema import Config
 
+ANSWER_S = 3.0
+"""A daemon that is there answers ``health`` at once, also while it starts."""
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_CONFIG = 78
@@ -41,9 +43,15 @@ def read_config(path: Path | None, overrides: list[str] | None) -> Config:
 
 
 def connect(config: Path | None, overrides: list[str] | None) -> Client:
-    """A client of the daemon that this configuration describes."""
+    """A client of the daemon that this configuration describes; raises ``NoDaemonError`` when none answers."""
     endpoints = read_config(config, overrides).endpoints
-    return Client(endpoints.control, endpoints.stream)
+    client = Client(endpoints.control, endpoints.stream)
+    try:
+        client.request("health", timeout_s=ANSWER_S)
+    except BaseException:
+        client.close()
+        raise
+    return client
 
 
 def print_json(value: Any) -> None:
