@@ -53,6 +53,8 @@ _STAGE: dict[str, Range] = {
     "credit": Range(1, 4096),
     "idle_exit_s": Range(0, 86_400, " s"),
 }
+_FRAMES = Range(0, 4096, " frames")
+"""Credit of a lip-sync stage; 0: as its engine's batches have it."""
 _RANGES: dict[str, Range] = {
     "timeline.lead_ms": Range(40, 60_000, " ms"),
     "timeline.idle_lead_ms": Range(QUANTUM_MS, 60_000, " ms"),
@@ -114,7 +116,8 @@ def _number(key: str, value: object, limits: Range) -> Iterator[Finding]:
 def _stages(config: Config) -> Iterator[Finding]:
     for name in config.stages.__struct_fields__:
         stage: Stage = getattr(config.stages, name)
-        for field, limits in _STAGE.items():
+        own = {"credit": _FRAMES} if name in ("lipsync", "fallback") else {}
+        for field, limits in {**_STAGE, **own}.items():
             yield from _number(f"stages.{name}.{field}", getattr(stage, field), limits)
         if not re.fullmatch(r"cpu|auto|cuda:\d+(,cuda:\d+)*", stage.devices):
             yield Finding(

@@ -41,7 +41,7 @@ class Stage(Section, frozen=True):
     concurrency: int = 1
     """Handler threads."""
     credit: int = 2
-    """Outstanding items (frames for lipsync)."""
+    """Outstanding items (frames for lipsync, where 0 is two of the engine's largest batches)."""
     devices: str = "cpu"
     idle_exit_s: float = 0.0
     """On-demand stages end after this long without work; 0: they stay."""

@@ -58,6 +58,21 @@ class LipsyncStage(Stage):
         super().__init__(config, instance)
         self._engine: LipSync | None = None
 
+    @property
+    def credit(self) -> int:
+        """Frames; two of the engine's largest batches unless configured. After ``setup``."""
+        return self.settings.credit or 2 * max(self._loaded.buckets)
+
+    @property
+    def info(self) -> dict[str, str | int | float | bool | list[str]]:
+        """``skips``: the engine honours ``skip``; ``bucket``: its largest batch. After ``setup``."""
+        return {"skips": bool(getattr(self._loaded, "skips", False)), "bucket": max(self._loaded.buckets)}
+
+    @property
+    def _loaded(self) -> LipSync:
+        assert self._engine is not None, "setup comes first"
+        return self._engine
+
     def setup(self, progress: Progress) -> None:
         """Load the first engine of the chain that loads."""
         cv2.setNumThreads(self.settings.threads)
@@ -70,10 +85,11 @@ class LipsyncStage(Stage):
             self._engine.close()
 
     def run(self, feed: Feed) -> None:
-        """Take items as they come, render batch after batch, earliest deadline first."""
-        assert self._engine is not None, "setup comes first"
-        batcher = Batcher(self._engine)
-        while not feed.stopping:
+        """Take items as they come, render batch after batch, earliest deadline first. What is in hand when the
+        process is told to end is finished.
+        """
+        batcher = Batcher(self._loaded)
+        while batcher.busy or not feed.stopping:
             # Waits for an event only when there is nothing to render.
             work = feed.get(0.0 if batcher.busy else None, start=False)
             if work is not None:

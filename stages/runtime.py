@@ -341,7 +341,7 @@ class Runtime:
             device=self._stage.device,
             credit=self._stage.credit,
             load_s=round(self._load_s, 3),
-            info=getattr(self._stage, "info", {}),
+            info=self._stage.info,
         )
 
     def _read_work(self) -> None:

@@ -107,6 +107,11 @@ class Stage(ABC):
         """How much the broker may have outstanding here, in the stage's unit."""
         return self.settings.credit
 
+    @property
+    def info(self) -> dict[str, str | int | float | bool | list[str]]:
+        """What else the broker should know of this process once it is warm; goes into ``Ready``."""
+        return {}
+
     @abstractmethod
     def setup(self, progress: Progress) -> None:
         """Load and warm the engine; raises ``models.api.EngineError`` when it cannot run here."""

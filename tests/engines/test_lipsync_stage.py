@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from broker.messages import LipsyncCrops, LipsyncItem, PrepareItem, PrepareProgress, TemplateReady, TemplateRef
-from configs.schema import Config
+from configs.schema import Config, Stages
+from configs.schema import Stage as StageConfig
 from models.api import CROP, FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE
 from models.warp.warmup import synthetic_template
 from stages.lipsync import LipsyncStage
@@ -136,6 +137,26 @@ def test_a_cancelled_item_stops_between_batches(stage: LipsyncStage, ref: Templa
     assert len(work.outputs) == 1
     assert work.finished
     assert sum(o.frames for o, _ in other.outputs) == 8  # type: ignore[attr-defined]
+
+
+def test_what_is_in_hand_at_the_end_is_finished(stage: LipsyncStage, ref: TemplateRef) -> None:
+    class Ending(ListFeed):
+        def get(self, timeout_s: float | None = None, *, start: bool = True) -> Watched | None:
+            work = super().get(timeout_s, start=start)
+            self.stopping = not self.works
+            return work
+
+    works = [Watched([], item("a", ref, 16), audio(16)), Watched([], item("b", ref), audio(8))]
+    stage.run(Ending(works))  # type: ignore[arg-type]
+    assert [work.finished for work in works] == [True, True]
+
+
+def test_the_stage_tells_what_its_engine_can(stage: LipsyncStage) -> None:
+    assert stage.info == {"skips": False, "bucket": 8}
+    assert stage.credit == Config().stages.lipsync.credit
+    unset = LipsyncStage(Config(stages=Stages(lipsync=StageConfig(credit=0))), "lipsync.0")
+    unset._engine = stage._engine
+    assert unset.credit == 16
 
 
 def prepare(state_dir: Path, template_id: str, kind: str) -> RecordedWork:

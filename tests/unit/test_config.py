@@ -120,6 +120,7 @@ def test_a_file_that_is_not_there() -> None:
     "setting",
     [
         "stages.encode.instances=0",
+        "stages.encode.credit=0",
         "stages.tts.nice=-5",
         "stages.llm.idle_exit_s=60",
         "stages.lipsync.devices=gpu0",
@@ -141,6 +142,11 @@ def test_a_value_outside_its_range_is_refused_by_name(setting: str) -> None:
     error = refused(None, [setting])
     assert error.key == setting.partition("=")[0]
     assert error.where == f"--set {setting}"
+
+
+def test_the_credit_of_lip_sync_may_be_left_to_its_engine() -> None:
+    config = load(None, ["stages.lipsync.credit=0", "stages.fallback.credit=0"], {})
+    assert (config.stages.lipsync.credit, config.stages.fallback.credit) == (0, 0)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "*", "192.168.1.5", "eth0", "[::]"])
