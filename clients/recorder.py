@@ -35,6 +35,7 @@ class Recorder:
 
     def __init__(self, target: Path) -> None:
         self.target = target
+        self.target.parent.mkdir(parents=True, exist_ok=True)
         self.frames = 0
         self._init = b""
         self._files = ExitStack()

@@ -30,8 +30,6 @@ KEEP_ALIVE_S = 1.0
 KEEP_ALIVE_PIECE_S = 0.04
 STALL_TIMEOUT_S = 300.0
 """Without any new segment for this long the rendering has failed."""
-FIND_TIMEOUT_S = 0.3
-"""For a daemon on this machine that may not be there."""
 
 
 def render(
@@ -80,9 +78,9 @@ def render(
 
 @contextlib.contextmanager
 def _daemon(config: Path | None, overrides: list[str], must_connect: bool) -> Iterator[Client]:
-    with connect(config, overrides) as client:
+    with contextlib.ExitStack() as stack:
         try:
-            client.request("health", timeout_s=None if must_connect else FIND_TIMEOUT_S)
+            client = stack.enter_context(connect(config, overrides))
         except NoDaemonError:
             if must_connect:
                 raise
