@@ -18,6 +18,9 @@ from models.warp.track import REST, MouthState, contexts, mouth_state
 
 U8 = NDArray[np.uint8]
 
+CORNER = 0.16
+"""How far from its corners the mouth's inside comes to be seen, in half widths."""
+
 
 class WarpLipSync:
     """The embedded lip-sync engine; needs no model files.
@@ -103,6 +106,9 @@ def _moved(crop: U8, move: Field, state: MouthState, half: float, light: NDArray
     above = np.clip((mouth.upper_edge - y) * _steepness(mouth.upper_edge) + 0.5, 0, 1)
     below = np.clip((y - mouth.lower_edge) * _steepness(mouth.lower_edge) + 0.5, 0, 1)
     gap = np.clip(1 - above - below, 0, 1)
+    # In the corners lip meets lip: nothing dark shows between them.
+    hidden = gap * np.clip(1 - (1 - np.abs(mouth.u)) / CORNER, 0, 1)
+    above, below, gap = above + hidden / 2, below + hidden / 2, gap - hidden
     part = (slice(first, last), slice(first_column, first_column + len(mouth.u)))
     band = upper[part] * above[..., None] + lower[part] * below[..., None]
     if float(gap.max()) > 0:

@@ -15,7 +15,7 @@ F32 = NDArray[np.floating[Any]]
 CAVITY = np.array([34, 24, 66], np.float32)
 CAVITY_DEEP = np.array([16, 9, 32], np.float32)
 TONGUE = np.array([104, 92, 186], np.float32)
-TOOTH = np.array([206, 222, 233], np.float32)
+TOOTH = np.array([218, 232, 241], np.float32)
 GUM = np.array([112, 104, 190], np.float32)
 """BGR, for a face of middle exposure."""
 WARM = np.array([1.16, 1.05, 0.90], np.float32)
@@ -59,7 +59,7 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, light
     _teeth(colour, y, x, np.asarray(upper_end, np.float32), field, rest_half, lower=False)
 
     # The lips shade what lies behind them; the corners are dark.
-    shade = 0.58 + 0.42 * np.clip((y - top) / (0.13 * rest_half), 0, 1)
+    shade = 0.68 + 0.32 * np.clip((y - top) / (0.11 * rest_half), 0, 1)
     shade = shade * (0.72 + 0.28 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
     shade = shade * (1 - 0.50 * u2**2.0) * (1 - 0.34 * state.round * (1 - state.teeth))
     return np.asarray(colour * shade[..., None] ** WARM * light, np.float32)
@@ -67,7 +67,7 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, light
 
 def _lower_teeth_top(field: Field, state: MouthState, rest_half: float, upper_end: F32) -> F32:
     hanging = field.seam + 0.17 * rest_half + 0.90 * field.drop
-    meeting = upper_end + 0.025 * rest_half
+    meeting = upper_end - 0.035 * rest_half  # behind the upper ones, so that no hole shows between
     return np.asarray(hanging + (meeting - hanging) * min(1.0, 1.1 * state.teeth), np.float32)
 
 
@@ -91,7 +91,7 @@ def _teeth(colour: F32, y: F32, x: F32, edge: F32, field: Field, rest_half: floa
     edges = TOOTH_EDGES * (0.62 if lower else 1.0)
     ax = np.abs(x)
     nearest = np.abs(ax[:, None] - edges[None, :]).min(axis=1) * rest_half
-    scallop = (0.008 if lower else 0.030) * rest_half * np.exp(-((nearest / (0.030 * rest_half + 0.4)) ** 2))
+    scallop = (0.008 if lower else 0.018) * rest_half * np.exp(-((nearest / (0.030 * rest_half + 0.4)) ** 2))
     reach = edges[-1] + 0.08
     # Towards the cheeks the row recedes into the dark.
     span = np.clip((reach - ax) / 0.20, 0, 1)
@@ -100,6 +100,8 @@ def _teeth(colour: F32, y: F32, x: F32, edge: F32, field: Field, rest_half: floa
     turn = 1 - 0.55 * np.clip(ax / reach, 0, 1) ** 2.0
     inward = np.clip(((y - edge) if lower else (edge - y)) / (0.22 * rest_half), 0, 1)
     bright = (0.80 if lower else 1.0) * (1 - 0.16 * inward)
+    if lower:  # in the shadow of the upper row where the two meet
+        bright = bright * (0.66 + 0.34 * np.clip((y - edge) / (0.10 * rest_half), 0, 1))
     tone = TOOTH * (seam * turn * bright)[..., None] ** WARM
     root = np.clip((((y - edge) if lower else (edge - y)) / rest_half - 0.30) / 0.08, 0, 1)
     tone = tone + (GUM * 0.8 - tone) * root[..., None]
