@@ -83,16 +83,20 @@ def folded_kernel(weight: Tensor) -> Tensor:
 
 
 class Upsample(nn.Module):
-    """Doubling and a 3x3 convolution in one."""
+    """Doubling and a 3x3 convolution, in one where ``fold`` (always but to measure what it is worth)."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, *, fold: bool = True) -> None:
         super().__init__()
         conv: nn.Conv2d = source.conv
+        self.plain = None if fold else conv
         self.weight = nn.Parameter(folded_kernel(conv.weight), False)
         self.bias = conv.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """f ``[B, C, H, W]`` to ``[B, C', 2H, 2W]``."""
+        if self.plain is not None:
+            doubled: Tensor = self.plain(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+            return doubled
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
 
 

@@ -67,7 +67,7 @@ def time_embedding(unet: Any) -> Tensor:
 class FastUNet(nn.Module):
     """MuseTalk's UNet with the constant time embedding folded into its biases."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, *, fold: bool = True) -> None:
         super().__init__()
         embedding = time_embedding(source)
         self.conv_in = source.conv_in
@@ -75,7 +75,7 @@ class FastUNet(nn.Module):
         mid = source.mid_block
         self.mid_first, self.mid_last = (Resnet(resnet, embedding) for resnet in mid.resnets)
         self.mid_attention = Transformer(mid.attentions[0])
-        self.up = nn.ModuleList(_Up(block, embedding) for block in source.up_blocks)
+        self.up = nn.ModuleList(_Up(block, embedding, fold) for block in source.up_blocks)
         self.norm_out, self.conv_out = Norm(source.conv_norm_out, silu=True), source.conv_out
 
     def forward(self, latents: Tensor, audio: Tensor) -> Tensor:
@@ -115,11 +115,11 @@ class _Down(nn.Module):
 
 
 class _Up(nn.Module):
-    def __init__(self, block: Any, embedding: Tensor) -> None:
+    def __init__(self, block: Any, embedding: Tensor, fold: bool) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(Resnet(resnet, embedding) for resnet in block.resnets)
         self.attentions = _attentions(block)
-        self.sampler = Upsample(block.upsamplers[0]) if block.upsamplers else None
+        self.sampler = Upsample(block.upsamplers[0], fold=fold) if block.upsamplers else None
 
     def forward(self, x: Tensor, audio: Tensor, kept: list[Tensor]) -> Tensor:
         for index, resnet in enumerate(self.resnets):
@@ -132,7 +132,7 @@ class _Up(nn.Module):
 class FastDecoder(nn.Module):
     """The VAE's decoder, from scaled latents; the scale is folded into the first convolution."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, *, fold: bool = True) -> None:
         super().__init__()
         post, decoder = source.post_quant_conv, source.decoder
         self.post = nn.Conv2d(post.in_channels, post.out_channels, 1, device="meta")
@@ -147,7 +147,7 @@ class FastDecoder(nn.Module):
         for block in decoder.up_blocks:
             layers += [Resnet(resnet, None) for resnet in block.resnets]
             if block.upsamplers:
-                layers.append(Upsample(block.upsamplers[0]))
+                layers.append(Upsample(block.upsamplers[0], fold=fold))
         self.up = nn.Sequential(*layers)
         self.norm_out, self.conv_out = Norm(decoder.conv_norm_out, silu=True), decoder.conv_out
 
