@@ -156,7 +156,7 @@ class Runtime:
     def _timeout_ms(self, now: float) -> int:
         due = self._beat_at + self._stage.config.supervisor.beat_s
         idle_exit = self._stage.settings.idle_exit_s
-        if idle_exit and self._state == "idle":
+        if idle_exit and self._state == "idle" and not self._outbox:
             due = min(due, self._idle_since + idle_exit)
         if (self._present_state(), self._phase) != (self._state, self._told_phase):
             due = min(due, self._beat_at + CHANGE_S)
@@ -184,15 +184,14 @@ class Runtime:
     def _watch(self, now: float) -> None:
         """Beats, and the reasons to end."""
         state = self._present_state()
-        if state != self._state:
-            if state == "idle":
-                self._idle_since = now
-            if {state, self._state} != {"idle", "busy"} or now - self._beat_at >= CHANGE_S:
-                self._state = state
-                self._beat(now)
-        if self._phase != self._told_phase and now - self._beat_at >= CHANGE_S:
-            self._beat(now)
-        if now - self._beat_at >= self._stage.config.supervisor.beat_s:
+        if not (state == self._state == "idle"):
+            self._idle_since = now
+        changed = state != self._state or self._phase != self._told_phase
+        beat_s = self._stage.config.supervisor.beat_s
+        wait = min(CHANGE_S, beat_s) if changed else beat_s
+        at_once = state != self._state and {state, self._state} != {"idle", "busy"}
+        if at_once or now - self._beat_at >= wait:
+            self._state = state
             self._beat(now)
         if self._terms and self._stopping_since is None:
             self._stopping_since = now
@@ -211,7 +210,8 @@ class Runtime:
 
     def _idle_too_long(self, now: float) -> bool:
         limit = self._stage.settings.idle_exit_s
-        return bool(limit) and self._state == "idle" and not self._outbox and now - self._idle_since >= limit
+        idle = self._state == self._present_state() == "idle"
+        return bool(limit) and idle and not self._outbox and now - self._idle_since >= limit
 
     def _maybe_leave(self, now: float) -> None:
         loading = not self._ready and self._loader is not None and self._loader.is_alive()

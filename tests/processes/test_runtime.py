@@ -302,6 +302,22 @@ def test_an_idle_stage_on_demand_ends_with_0(folder: Path) -> None:
         bench.close()
 
 
+def test_a_stage_on_demand_with_an_item_in_hand_is_not_idle(folder: Path) -> None:
+    """However soon after its last beat the item has come."""
+    bench = Bench(folder, "stages.prepare.idle_exit_s=0.2", "supervisor.beat_s=0.05")
+    try:
+        bench.lose_broker()
+        bench.bind_broker("prepare.0")
+        process = bench.serve("FakePrepare", "prepare.0")
+        bench.give("sleep=1", "long")
+        bench.beat(lambda b: (b.state, b.item) == ("busy", "long"))
+        bench.give("emit=0", "next")
+        assert [bench.expect(kind).id for kind in (Started, Done, Started, Done)] == ["long"] * 2 + ["next"] * 2
+        assert process.wait(10) == 0
+    finally:
+        bench.close()
+
+
 def test_the_end_of_stdin_ends_the_process(bench: Bench) -> None:
     process = bench.serve()
     assert process.stdin is not None
