@@ -28,11 +28,17 @@ class Process:
         """Spawn by exec; to be called from the main thread, whose end the child's guard watches.
 
         Raises:
-            OSError: no such program, no memory, too many processes.
+            OSError: no such program, no memory, too many processes or open files; nothing is left running.
         """
         self._popen = subprocess.Popen(command, stdin=subprocess.PIPE, env=env, start_new_session=True)
         self.pid = self._popen.pid
-        self.pidfd = os.pidfd_open(self.pid)
+        try:
+            self.pidfd = os.pidfd_open(self.pid)
+        except OSError:  # nobody would ever hear of its end
+            self.kill_group()
+            self._popen.wait()
+            self.close_stdin()
+            raise
 
     def signal(self, number: int) -> None:
         """To the child alone."""
