@@ -96,6 +96,8 @@ class Child:
             state = State(beat.state)
         except ValueError:
             return False
+        if state is State.BUSY:
+            self.wanted = False  # what it was asked for is in its hands
         return state in LIVE and self.state in LIVE and self.enter(state)
 
     @property

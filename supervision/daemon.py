@@ -211,11 +211,16 @@ class Supervisor:
 
     def _demand(self, stage: str) -> None:
         """The broker has work for a stage on demand."""
+        now = time.monotonic()
         for child in self._children.values():
-            if child.spec.stage == stage and child.spec.on_demand:
-                child.wanted = True
-                if child.state is State.STOPPED and self._stop_since is None:
-                    self._start(child)
+            if child.spec.stage != stage or not child.spec.on_demand or self._stop_since is not None:
+                continue
+            child.wanted = True
+            if child.state is State.FATAL and now - child.vitals.state_since >= self._settings.window_s:
+                child.policy.forget()  # nobody restarts a daemon for what may have been one bad source
+                child.enter(State.STOPPED)
+            if child.state is State.STOPPED:
+                self._start(child)
 
     # --- deaths ---
 

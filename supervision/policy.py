@@ -79,6 +79,11 @@ class RestartPolicy:
         full = len(self._ends) > self._intensity
         return None if full and now - self._ends[0] <= self._window_s else wait
 
+    def forget(self) -> None:
+        """Begin anew, as if it had never ended."""
+        self._ends.clear()
+        self._in_a_row = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -1,7 +1,9 @@
 """The broker's side of membership and nothing else, as a process: ``python -m tests.processes.fake_broker``.
 
 Every message of the supervisor is appended as one JSON line to ``runtime_dir/told.jsonl``. Words in
-``FAKE_BROKER``: ``no_fence`` (never answers Down), ``demand`` (asks for prepare at start), ``deaf`` (ignores
+``FAKE_BROKER``: ``no_fence`` (never answers Down), ``demand`` (asks for prepare at start),
+``work`` (gives prepare an item once it is warm, and asks for it again), ``nag`` (asks for prepare all the time),
+``deaf`` (ignores
 SIGTERM), ``config`` (exit 78 at once), ``crash`` (exit 1 at once).
 """
 
@@ -23,7 +25,7 @@ import msgspec  # noqa: E402
 import zmq  # noqa: E402
 
 from broker import wire  # noqa: E402
-from broker.messages import Beat, Demand, Down, Fenced, Greeting, Message, Up  # noqa: E402
+from broker.messages import Beat, Demand, Down, Fenced, Greeting, Message, Ready, TtsItem, Up  # noqa: E402
 from broker.sockets import Endpoints, SocketFactory  # noqa: E402
 from configs.load import read_resolved  # noqa: E402
 
@@ -72,8 +74,14 @@ def main() -> int:
     while not stopping:
         say(Beat(src="broker", ep=epoch, stage="broker", pid=os.getpid(), state="idle"))
         ready = dict(poller.poll(50))
+        if "nag" in TEMPER:
+            say(Demand(stage="prepare"))
         if ingress in ready:
-            ingress.recv_multipart()
+            message, _ = wire.unpack(ingress.recv_multipart())
+            if "work" in TEMPER and isinstance(message, Ready) and message.stage == "prepare":
+                item = TtsItem(id="p", attempt=1, broker=epoch, sid="s", turn=1, text="sleep=0.5")
+                works[message.src].send_multipart(wire.pack(item))
+                say(Demand(stage="prepare"))
         while members.poll(0):
             message, _ = wire.unpack(members.recv_multipart())
             note(message)

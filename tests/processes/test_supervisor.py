@@ -258,6 +258,23 @@ def test_a_stage_on_demand_starts_when_asked_for_and_its_end_is_no_failure(start
     assert len(daemon.messages("up", "prepare.0")) == 1
 
 
+def test_a_stage_that_serves_what_it_was_asked_for_is_not_started_again_for_it(start: Start) -> None:
+    daemon = start("prepare.0=FakePrepare", "stages.prepare.idle_exit_s=0.3", FAKE_BROKER="demand work")
+    wait_until(lambda: bool(daemon.messages("down", "prepare.0")))
+    reports = len(daemon.told())
+    wait_until(lambda: len(daemon.told()) > reports + 2)
+    assert daemon.rows()["prepare.0"]["pid"] is None
+    assert len(daemon.messages("up", "prepare.0")) == 1
+
+
+def test_a_stage_on_demand_that_was_given_up_is_tried_again_after_the_window(start: Start) -> None:
+    daemon = start("prepare.0=FakePrepare@load_unsupported", "supervisor.window_s=1.5", FAKE_BROKER="nag")
+    wait_until(lambda: len(daemon.messages("up", "prepare.0")) > 1)
+    (down, *_), (_, again, *_) = daemon.messages("down", "prepare.0"), daemon.messages("up", "prepare.0")
+    assert 1.4 < again["at"] - down["at"] < 5
+    assert daemon.process.poll() is None
+
+
 def test_nothing_outlives_a_killed_supervisor(start: Start) -> None:
     daemon = start(f"{TWO} tts.0=FakeStage@deaf")
     daemon.wait_idle()

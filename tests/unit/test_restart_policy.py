@@ -40,6 +40,13 @@ def test_the_same_number_of_ends_spread_over_more_than_the_window_is_not() -> No
     assert all(restart.ended(t * 13, 1.0) == 0 for t in range(100))
 
 
+def test_a_forgotten_record_counts_for_nothing() -> None:
+    restart = RestartPolicy([0, 0.5], intensity=1, window_s=60)
+    assert [restart.ended(t, 1.0) for t in range(2)] == [0, None]
+    restart.forget()
+    assert [restart.ended(t, 1.0) for t in range(2, 4)] == [0, None]
+
+
 @given(st.lists(st.floats(0, 100), max_size=60), st.integers(1, 6), st.floats(1, 100))
 def test_given_up_exactly_when_the_window_holds_more_ends_than_the_intensity(
     gaps: list[float], intensity: int, window_s: float
