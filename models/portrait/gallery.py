@@ -1,4 +1,7 @@
-"""Contact sheets of the built-in face, through the real engines: ``python -m models.portrait.gallery OUT``."""
+"""Contact sheets of the built-in faces, and of a photo, through the real engines.
+
+python -m models.portrait.gallery OUT [--photo FILE]
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.load import load, resolve
 from configs.schema import Config
 from models.api import FRAME_SAMPLES, FRAME_US, FUTURE_US, PAST_US, SAMPLE_RATE, Pcm, Span, SpeechWindow
 from models.media.paste import i420_to_bgr
 from models.portrait.motion import lid
 from models.speech.espeak import EspeakSynthesizer
 from models.templates.builtin import LOOP, ensure_builtin
+from models.templates.make import prepare_source
 from models.templates.store import Template, open_template
+from models.templates.work import Source, Workplace
 from models.warp.engine import WarpLipSync
 
 U8 = NDArray[np.uint8]
 QUALITY = 88
+_NEVER = threading.Event()
 INK, PAPER = (70, 62, 56), (247, 248, 250)
 # (text, phoneme to look for, caption): the frame is taken from the middle of that sound in real speech.
 ENGLISH = (
@@ -37,8 +44,12 @@ MANDARIN = (
 )
 
 
+def _quiet(phase: str, done: int, total: int) -> None:
+    """Nobody waits for a sheet."""
+
+
 class Speech:
-    """A spoken text, padded with silence to whole quanta."""
+    """A spoken text between silences, in whole quanta."""
 
     def __init__(self, engine: EspeakSynthesizer, text: str, voice: str) -> None:
         pcm: list[Pcm] = [np.zeros(8 * FRAME_SAMPLES, np.int16)]
@@ -107,8 +118,16 @@ def scaled(picture: U8, width: int) -> U8:
 
 
 def close_up(frame: U8) -> U8:
-    """The face alone."""
+    """The built-in face alone."""
     return np.ascontiguousarray(frame[60:420, 76:436])
+
+
+def around_box(template: Template, pose: int, frame: U8, width: int) -> U8:
+    """Any template's face: its box with a margin."""
+    x0, y0, x1, y1 = (int(v) for v in template.boxes[pose % template.frames])
+    margin = (x1 - x0) // 8
+    part = frame[max(y0 - margin, 0) : y1 + margin, max(x0 - margin, 0) : x1 + margin]
+    return np.asarray(cv2.resize(part, (width, width), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def save(folder: Path, name: str, picture: U8) -> None:
@@ -119,13 +138,12 @@ def save(folder: Path, name: str, picture: U8) -> None:
     print(f"{path}  {picture.shape[1]}x{picture.shape[0]}  {path.stat().st_size // 1024} kB")
 
 
-def draw(folder: Path, state_dir: str) -> None:
+def draw(folder: Path, state_dir: str, photo: Path | None, weights_dir: str) -> None:
     """Every sheet of the gallery."""
-    quiet, never = (lambda *_: None), threading.Event()
     lipsync, espeak = WarpLipSync(Config()), EspeakSynthesizer(Config())
-    lipsync.load(quiet)
-    espeak.load(quiet)
-    made = [ensure_builtin(state_dir, name, quiet, never) for name in ("default", "default-portrait")]
+    lipsync.load(_quiet)
+    espeak.load(_quiet)
+    made = [ensure_builtin(state_dir, name, _quiet, _NEVER) for name in ("default", "default-portrait")]
     default, portrait = (open_template(str(m.path), m.hash) for m in made)
 
     for name, voice, sounds in (("phonemes-en", "en", ENGLISH), ("phonemes-zh", "zh", MANDARIN)):
@@ -139,26 +157,57 @@ def draw(folder: Path, state_dir: str) -> None:
 
     hello = Speech(espeak, "Hello, I am Muse. How may I help you?", "en")
     moments = [hello.middle(symbol) for symbol in ("oU", "aI", "m", "u:")]
-    awake = next(k for k in range(LOOP) if not any(lid(k + moment, LOOP) for moment in moments))
+    awake = _awake(moments)
     frames = speaking(lipsync, default, hello, awake)
     save(folder, "sentence", sheet([scaled(close_up(f), 150) for f in frames[6:54:2]], 8))
     save(folder, "speaking", sheet([scaled(frames[k], 360) for k in moments], 4))
     save(folder, "idle", sheet([scaled(whole(default, k), 240) for k in range(12, LOOP, 27)[:8]], 4))
     tall = speaking(lipsync, portrait, hello, awake)
     save(folder, "portrait", sheet([scaled(tall[k], 360) for k in (0, moments[1])], 2))
+
+    hi = Speech(espeak, "Hi!", "en")
+    save(folder, "turn", sheet([scaled(close_up(f), 150) for f in speaking(lipsync, default, hi)[4:28]], 8))
+    ah = Speech(espeak, "Ah!", "en")
+    top = ah.middle("A")
+    shown = speaking(lipsync, default, ah, _awake([top]))
+    save(folder, "loud", sheet([scaled(close_up(shown[k]), 240) for k in (top - 4, top - 2, top, top + 4)], 4))
+    if photo is not None:
+        save(folder, "photo", of_photo(lipsync, espeak, photo, Workplace(f"{state_dir}/photo", weights_dir)))
     espeak.close()
     lipsync.close()
 
 
+def _awake(moments: Sequence[int]) -> int:
+    """A first frame with which the eyes are open at every one of ``moments``."""
+    return next(k for k in range(LOOP) if not any(lid(k + moment, LOOP) for moment in moments))
+
+
+def of_photo(lipsync: WarpLipSync, espeak: EspeakSynthesizer, photo: Path, place: Workplace) -> U8:
+    """A sheet of a photo: as prepared, and in the middle of English sounds."""
+    made = prepare_source(Source("photo", data=photo.read_bytes()), place, _quiet, _NEVER)
+    template = open_template(str(made.path), made.hash)
+    pictures, captions = [around_box(template, 0, whole(template, 0), 200)], ["at rest"]
+    for text, symbol, caption in ENGLISH[:11]:
+        speech = Speech(espeak, text, "en")
+        frame = speech.middle(symbol)
+        shown = speaking(lipsync, template, speech)[frame]
+        pictures.append(around_box(template, frame, shown, 200))
+        captions.append(f"{caption}  [{symbol}]")
+    return sheet(pictures, 6, captions)
+
+
 def main() -> None:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder for the pictures")
+    parser.add_argument("--photo", type=Path, help="a photo with one face; left out by default")
+    parser.add_argument("--weights", help="folder of the face models; the daemon's by default")
     parser.add_argument("--state", help="state directory with templates; a temporary one by default")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        draw(arguments.out, arguments.state or folder)
+        weights = arguments.weights or resolve(load(None, [])).weights_dir
+        draw(arguments.out, arguments.state or folder, arguments.photo, weights)
 
 
 if __name__ == "__main__":

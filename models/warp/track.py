@@ -35,6 +35,7 @@ CENTRE_US = FRAME_US // 2
 
 LEAD_US, LAG_US = 95_000, 125_000
 """How early and how late a sound still pulls; the lead stays inside the look-ahead as seen from mid-frame."""
+WIDEST = 0.25
 REST_PULL = 0.6
 COVER_US = 900_000
 """Phonemes this recent mean that the turn has phonemes, and that a gap between them is a pause."""
@@ -138,8 +139,9 @@ def mouth_state(context: Context) -> MouthState:
     if activity <= 0:
         return REST
     free = (1 - shape.closed) * (1 - 0.75 * shape.bite)
+    gap = shape.open * free * (0.16 + 1.10 * loudness) * scale
     return MouthState(
-        shape.open * free * (0.16 + 1.10 * loudness) * scale,
+        gap / (1 + WIDEST * gap),  # a jaw resists the more, the further it drops
         shape.wide * scale,
         shape.round * scale,
         shape.teeth * scale,
