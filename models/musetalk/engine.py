@@ -35,7 +35,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Face:
-    """One face to generate; made at most once, also when two frames are interpolated from it."""
+    """One face to generate; made at most once, also when two frames are interpolated from it.
+
+    ``latent`` is f ``[32, 32, 8]``, ``audio`` f ``[50, 384]``, both on the device.
+    """
 
     latent: Tensor
     audio: Tensor
@@ -200,7 +203,7 @@ class MuseTalkLipSync:
         key = (str(template.path), template.hash)
         found = self._latents.get(key)
         if found is None:
-            host = torch.from_numpy(np.array(prepared.latents))
+            host = torch.from_numpy(prepared.latents.transpose(0, 2, 3, 1).copy())
             found = self._latents[key] = host.to(self._generator.device, self._generator.dtype)
             while len(self._latents) > DEVICE_TEMPLATES:
                 self._latents.popitem(last=False)

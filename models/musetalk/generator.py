@@ -41,14 +41,20 @@ class _Bucket:
     def __init__(self, size: int, device: torch.device, dtype: torch.dtype) -> None:
         self.size = size
         pinned = device.type == "cuda"
-        self.latents = torch.zeros(size, 8, LATENT, LATENT, device=device, dtype=dtype)
-        self.latents = self.latents.contiguous(memory_format=torch.channels_last)
+        self.rows = torch.zeros(size, LATENT, LATENT, 8, device=device, dtype=dtype)
+        self.latents = self.rows.permute(0, 3, 1, 2)
+        """The same memory as the network's input: channels-last ``[size, 8, 32, 32]``."""
         self.audio = torch.zeros(size, TOKENS, AUDIO_DIM, device=device, dtype=dtype)
         self.crops = torch.empty(size, CROP, CROP, 3, dtype=torch.uint8, device=device)
         self.finite = torch.empty(size, dtype=torch.bool, device=device)
         self.host_crops = torch.empty(size, CROP, CROP, 3, dtype=torch.uint8, pin_memory=pinned)
         self.host_finite = torch.empty(size, dtype=torch.bool, pin_memory=pinned)
         self.graph: torch.cuda.CUDAGraph | None = None
+
+    def fill(self, latents: Sequence[Tensor], audio: Sequence[Tensor]) -> None:
+        """Copy the inputs in, one launch each; what is beyond them keeps its old, finite numbers."""
+        torch.stack(list(latents), out=self.rows[: len(latents)])
+        torch.stack(list(audio), out=self.audio[: len(audio)])
 
 
 class Generator:
@@ -103,7 +109,7 @@ class Generator:
         """Faces for any number of frames.
 
         Args:
-            latents: f ``[8, 32, 32]`` each, on the device.
+            latents: f ``[32, 32, 8]`` each, on the device.
             audio: f ``[50, 384]`` each, on the device, with positions added.
         """
         crops = np.empty((len(latents), CROP, CROP, 3), np.uint8)
@@ -133,8 +139,7 @@ class Generator:
     ) -> None:
         bucket = self._bucket(size)
         count = len(latents)
-        bucket.latents[:count].copy_(torch.stack(list(latents)))
-        bucket.audio[:count].copy_(torch.stack(list(audio)))
+        bucket.fill(latents, audio)
         if bucket.graph is not None:
             bucket.graph.replay()
         else:

@@ -23,6 +23,7 @@ from models.api import CROP, EngineError
 from models.templates.store import Template
 
 ENGINE = "musetalk"
+_SAME = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 META_VERSION = 1
 U8 = NDArray[np.uint8]
 
@@ -105,7 +106,7 @@ def compose(own: U8, face: U8, mask: U8, matrix: NDArray[np.float64], weight: fl
     if not width or weight <= 0:
         return
     rows, columns = slice(y, y + height), slice(x, x + width)
-    if np.allclose(matrix, ((1, 0, 0), (0, 1, 0)), atol=1e-3):
+    if abs(matrix - _SAME).max() < 1e-3:
         moved: U8 = face[rows, columns]
     else:
         shifted = matrix - ((0, 0, x), (0, 0, y))
@@ -114,7 +115,7 @@ def compose(own: U8, face: U8, mask: U8, matrix: NDArray[np.float64], weight: fl
     part = mask[rows, columns]
     if weight < 1:
         part = np.asarray(cv2.convertScaleAbs(part, alpha=weight), np.uint8)
-    alpha = cv2.merge((part, part, part))
+    alpha = cv2.cvtColor(part, cv2.COLOR_GRAY2BGR)
     # Two rounded products: each within half a level, exact where alpha is 0 or 255.
     new = cv2.multiply(moved, alpha, scale=1 / 255)
     old = cv2.multiply(own[rows, columns], 255 - alpha, scale=1 / 255)
