@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from models.api import EngineError
 from models.musetalk import geometry, masks, s3fd
-from models.musetalk.faces import LOWER, OVAL, Found, Mesh, several
+from models.musetalk.faces import LOWER, OVAL, Found, Mesh, Networks, choose_source, several
 from models.musetalk.prepare import encode, ranges, vae_inputs
 from models.musetalk.prepared import compose, to_template_crop
-from tests.engines.musetalk.checkpoints import tiny
+from models.musetalk.weights import convert
+from tests.engines.musetalk.checkpoints import tiny, write_preparing
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -389,3 +393,53 @@ def test_the_mesh_outlines_the_lower_face() -> None:
     assert drawn[int((200 - 50) * 2.56), int((150 - 50) * 2.56)] == 1
     assert drawn[int((80 - 50) * 2.56), int((150 - 50) * 2.56)] == 0
     assert isinstance(Mesh(lambda _: "no face").find(picture(9, 9)), str)
+
+
+# --- the networks together ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def preparing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three preparation networks, converted; a detector that is sure of something everywhere."""
+    pytest.importorskip("mmcv")
+    root = tmp_path_factory.mktemp("preparing")
+    write_preparing(root)
+    detector = tiny("s3fd", 5)
+    for name, value in detector.state_dict().items():
+        if name.endswith("mbox_conf.bias"):
+            value[-1] += 10 if name.startswith("conv7_2") else -10
+    torch.save(detector.state_dict(), root / "s3fd" / "s3fd-619a316812.pth")
+    convert(root)
+    return root
+
+
+@pytest.mark.slow
+def test_the_networks_find_a_face_and_parse_it(preparing: Path) -> None:
+    frame = picture(128, 160)
+    strict = Networks(preparing, torch.device("cpu"), strict=True)
+    found = strict.find(frame)
+    assert isinstance(found, Found)
+    assert found.points is not None
+    assert found.points.shape == (68, 2)
+    assert found.face is not None
+    again = strict.find(frame)
+    assert isinstance(again, Found)
+    assert np.array_equal(found.points, again.points)
+    parsed = strict.classes(frame, (-20, -20, 140, 140), found)
+    assert parsed.shape == (512, 512)
+    assert 0 <= parsed.min() <= parsed.max() < 19
+    assert isinstance(choose_source(preparing, torch.device("cpu"), "refined"), Networks)
+
+
+@pytest.mark.slow
+def test_refined_preparation_refuses_several_faces_and_unsure_landmarks(preparing: Path) -> None:
+    refined = Networks(preparing, torch.device("cpu"), strict=False)
+    reason = refined.find(picture(640, 640))
+    assert isinstance(reason, str)
+    assert "faces" in reason or "unsure" in reason
+
+
+def test_strict_preparation_insists_on_its_networks(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="weights pull"):
+        choose_source(tmp_path, torch.device("cpu"), "strict")
+    assert isinstance(choose_source(tmp_path, torch.device("cpu"), "refined"), Mesh)
