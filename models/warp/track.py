@@ -36,6 +36,8 @@ CENTRE_US = FRAME_US // 2
 LEAD_US, LAG_US = 95_000, 125_000
 """How early and how late a sound still pulls; the lead stays inside the look-ahead as seen from mid-frame."""
 WIDEST = 0.25
+PRESSED_FLAT = 0.4
+"""How much of their rounding lips lose while they are pressed together."""
 REST_PULL = 0.6
 COVER_US = 900_000
 """Phonemes this recent mean that the turn has phonemes, and that a gap between them is a pause."""
@@ -143,7 +145,7 @@ def mouth_state(context: Context) -> MouthState:
     return MouthState(
         gap / (1 + WIDEST * gap),  # a jaw resists the more, the further it drops
         shape.wide * scale,
-        shape.round * scale,
+        shape.round * (1 - PRESSED_FLAT * shape.closed) * scale,
         shape.teeth * scale,
         shape.tongue * scale,
         shape.closed * scale,
