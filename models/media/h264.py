@@ -8,7 +8,7 @@ Where two segments meet, the picture is coded anew, and a difference in quality 
 control makes one: it spends more on pictures that hardly move, so that quality rises within a segment and falls
 back at its end. Here the quantiser stays where it is from the key frame on. Measured on the built-in face
 against x264's own ``crf 23``: PSNR at the joints steps by at most 0.4 dB instead of 1.3 to 1.6, and is 0.8 dB
-better on the whole for 0.8 to 0.9 times the bytes and 1.1 times the processor time.
+better on the whole, for 0.8 to 0.9 times the bytes and 0.2 ms more per frame (the stage: 1.54 to 1.75 ms).
 """
 
 from __future__ import annotations
