@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # pyproject.toml is the key: the environment is brought up to date when it changes.
 STAMP := $(VENV)/.installed
+# What only tests need comes on top: the demo runs without torch.
+TEST_STAMP := $(VENV)/.installed-test
 # The first of these that is Python 3.11 or newer; override with `make PYTHON=/path/to/python`.
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 python,$(shell \
 	$(p) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
@@ -15,7 +17,7 @@ GPU_TESTS := tests/gpu
 
 help:
 	@echo "make demo      one spoken question becomes out/demo.mp4 and out/demo.png"
-	@echo "make test      ruff, mypy and every test"
+	@echo "make test      ruff, mypy and every test (installs torch for the CPU, 1 GB)"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make bench     the numbers that the README quotes, on this machine"
 	@echo "make test-gpu  the tests that need a CUDA device"
@@ -24,7 +26,7 @@ help:
 demo: $(STAMP)
 	@$(BIN)/musecast demo
 
-test: lint
+test: lint $(TEST_STAMP)
 	@$(BIN)/pytest
 
 lint: $(STAMP)
@@ -36,7 +38,7 @@ bench: $(STAMP)
 		[ $$one = benchmarks/machine.py ] || { echo "== $$one"; $(BIN)/python -m benchmarks.$$(basename $$one .py); } || exit 1; \
 	done
 
-test-gpu: $(STAMP)
+test-gpu: $(TEST_STAMP)
 	@$(BIN)/pytest -m gpu $(wildcard $(GPU_TESTS))
 
 clean:
@@ -51,6 +53,17 @@ $(STAMP): pyproject.toml
 	@echo "installing into $(VENV)/ (once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --editable '.[espeak,landmarks,dev]' >$(VENV)/install.log 2>&1 || { \
+		tail -n 20 $(VENV)/install.log >&2; \
+		echo "the installation failed; the lines above say why (usually: no network, or a full disk)" >&2; \
+		exit 1; \
+	}
+	@touch $@
+
+# mmcv-lite would bring a second OpenCV into the same folder; what it really needs is named instead.
+$(TEST_STAMP): $(STAMP)
+	@echo "installing torch and what the tests of musetalk need (once)"
+	@$(PIP) install --editable '.[espeak,landmarks,dev,musetalk]' addict yapf termcolor >$(VENV)/install.log 2>&1 \
+		&& $(PIP) install --no-deps mmcv-lite==2.2.0 mmengine==0.10.7 >>$(VENV)/install.log 2>&1 || { \
 		tail -n 20 $(VENV)/install.log >&2; \
 		echo "the installation failed; the lines above say why (usually: no network, or a full disk)" >&2; \
 		exit 1; \

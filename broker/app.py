@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -43,6 +44,8 @@ BATCH = 128
 """Messages taken from one socket before the others get their turn."""
 SLICE_US = 5_000
 """The same for sockets whose messages may be large."""
+GC_THRESHOLDS = (20_000, 20, 50)
+"""Collections are rare and look only at what came after the start: a full one shows in the tail of the relay."""
 DEFAULT_RETRY_S = 5.0
 """Until the default template is tried again after a failure."""
 LOST_FACTOR = 1.5
@@ -254,6 +257,9 @@ class Broker:
         self._every(1.0, self._second)
         self._beat()
         self._prepare_default()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         readers: dict[Any, Callable[[], None]] = {
             self._router: lambda: self._drain_socket(self._router, self._control.receive),
             self._pull: self._read_ingress,

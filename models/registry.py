@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from configs.schema import Config
-from models.api import Engine, EngineError, Progress
+from models.api import Engine, EngineError, Preparer, Progress
 
 KNOWN: dict[str, dict[str, str]] = {
     "asr": {"pocketsphinx": "models.speech.pocketsphinx_asr:PocketsphinxTranscriber"},
@@ -21,6 +21,12 @@ KNOWN: dict[str, dict[str, str]] = {
     },
 }
 """kind -> name -> "module:Class"; a class takes the whole ``Config``."""
+
+PREPARERS = {
+    "warp": "models.warp.preparer:WarpPreparer",
+    "musetalk": "models.musetalk.prepare:MuseTalkPreparer",
+}
+"""Lip-sync engine -> what prepares templates for it; takes the whole ``Config`` unless it needs none."""
 
 log = structlog.get_logger(__name__)
 
@@ -76,3 +82,19 @@ def load_first(kind: str, names: Sequence[str], config: Config, progress: Progre
     raise EngineError(
         "FAILED", f"no {kind} engine loads: {reasons or 'the chain is empty'}", f"See engines.{kind}"
     )
+
+
+def preparers(config: Config) -> list[Preparer]:
+    """The preparers of every lip-sync engine in the chain, and of ``warp``, which costs next to nothing and is
+    what is left when all else fails. One that does not import here is left out, with a warning.
+    """
+    made: list[Preparer] = []
+    for name in dict.fromkeys(["warp", *config.engines.lipsync]):
+        module, _, attribute = PREPARERS[name].partition(":")
+        try:
+            factory = getattr(importlib.import_module(module), attribute)
+        except ImportError as error:
+            log.warning("preparer.missing", engine=name, reason=str(error))
+            continue
+        made.append(factory() if name == "warp" else factory(config))
+    return made

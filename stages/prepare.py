@@ -11,6 +11,7 @@ import structlog
 
 from broker.messages import PrepareItem, PrepareProgress, TemplateReady, TemplateRef
 from models.api import EngineError, Progress
+from models.registry import preparers
 from models.templates.builtin import ensure_builtin
 from models.templates.cache import Prepared
 from models.templates.writer import sweep_all
@@ -28,6 +29,7 @@ class PrepareStage(Stage):
     def setup(self, progress: Progress) -> None:
         """Remove what killed preparations left. Models and drawing code are loaded when they are needed."""
         cv2.setNumThreads(self.settings.threads)
+        self._preparers = preparers(self.config)
         swept = sweep_all(Path(self.config.state_dir) / "templates")
         if swept:
             log.info("template.swept", folders=swept)
@@ -50,7 +52,7 @@ class PrepareStage(Stage):
             )
 
         if item.kind == "builtin":
-            made = ensure_builtin(self.config.state_dir, item.template_id, progress, work.cancel)
+            made = ensure_builtin(self.config.state_dir, item.template_id, progress, work.cancel, self._preparers)
         else:
             made = self._from_source(item, work, progress)
         yield (
@@ -91,5 +93,6 @@ class PrepareStage(Stage):
             weights_dir=self.config.weights_dir,
             max_video_s=self.config.templates.max_video_s,
             threads=self.settings.threads,
+            preparers=self._preparers,
         )
         return prepare_source(source, place, progress, work.cancel)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,13 @@ BUILTIN = {
 }
 
 
-def ensure_builtin(state_dir: str, template_id: str, progress: Progress, cancel: Cancel) -> Prepared:
+def ensure_builtin(
+    state_dir: str,
+    template_id: str,
+    progress: Progress,
+    cancel: Cancel,
+    preparers: Sequence[Preparer] = PREPARERS,
+) -> Prepared:
     """The built-in template ``template_id``, drawn when it is missing, damaged or of older artwork.
 
     Safe against concurrent callers (they wait for the one that draws) and against death at any moment.
@@ -53,12 +59,12 @@ def ensure_builtin(state_dir: str, template_id: str, progress: Progress, cancel:
     if artwork is None:
         raise EngineError("NOT_FOUND", f"no built-in template {template_id!r}", f"there are {', '.join(BUILTIN)}")
     root = Path(state_dir) / "templates"
-    digest = content_hash(f"builtin:{template_id}:{ARTWORK_VERSION}", {"loop": LOOP}, PREPARERS)
+    digest = content_hash(f"builtin:{template_id}:{ARTWORK_VERSION}", {"loop": LOOP}, preparers)
     try:
         with template_lock(root, template_id):
             cached = intact(root / template_id, digest)
             if not cached:
-                _draw(root, template_id, artwork, digest, progress, cancel)
+                _draw(root, template_id, artwork, digest, preparers, progress, cancel)
     except OSError as error:
         raise EngineError(
             "FAILED", f"cannot write template {template_id} below {root}: {error}", "free space or set state_dir"
@@ -66,7 +72,15 @@ def ensure_builtin(state_dir: str, template_id: str, progress: Progress, cancel:
     return describe(root / template_id, cached=cached, seconds=time.monotonic() - began)
 
 
-def _draw(root: Path, template_id: str, artwork: Artwork, digest: str, progress: Progress, cancel: Cancel) -> None:
+def _draw(
+    root: Path,
+    template_id: str,
+    artwork: Artwork,
+    digest: str,
+    preparers: Sequence[Preparer],
+    progress: Progress,
+    cancel: Cancel,
+) -> None:
     # Imported here: a process that finds the template in place needs none of it.
     from models.portrait.anatomy import CHIN, NOSE_BASE, mouth_curves
     from models.portrait.motion import Animator
@@ -90,7 +104,7 @@ def _draw(root: Path, template_id: str, artwork: Artwork, digest: str, progress:
             if n % 8 == 7:
                 progress("frames", n + 1, LOOP)
         writer.save("landmarks.npy", landmarks.astype(np.float32))
-        writer.finish(PREPARERS, progress, cancel)
+        writer.finish(preparers, progress, cancel)
 
 
 def _ahead(make: Callable[[int], NDArray[np.uint8]], count: int) -> Iterator[NDArray[np.uint8]]:

@@ -20,11 +20,14 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from models.api import Cancel, EngineError, Preparer, Progress
 from models.media.paste import bgr_to_i420
 from models.templates.store import MANIFEST_VERSION, map_template, read_manifest
+
+log = structlog.get_logger(__name__)
 
 LOOP_MULTIPLE = 8
 """A template's length is a multiple of the quantum (design 3)."""
@@ -261,11 +264,20 @@ class TemplateWriter:
         np.save(self._part / "alpha.npy", self._alpha)
         manifest = self._manifest([preparer.engine for preparer in preparers])
         template = map_template(self._part, manifest)
+        failures: dict[str, EngineError] = {}
         for preparer in preparers:
             out = self._part / "engine" / preparer.engine
             out.mkdir(parents=True)
-            preparer.prepare(template, str(out), progress, cancel)
+            try:
+                preparer.prepare(template, str(out), progress, cancel)
+            except EngineError as error:  # the other engines of the chain can still show this template
+                failures[preparer.engine] = error
+                log.warning("template.unprepared", template=self.id, engine=preparer.engine, reason=str(error))
+                shutil.rmtree(out)
             _refuse_cancelled(cancel, self.id)
+        if len(failures) == len(preparers):
+            raise next(iter(failures.values()))
+        manifest["engines"] = [p.engine for p in preparers if p.engine not in failures]
         (self._part / "idle").mkdir()
         manifest["files"] = self._hash_files()
         _write_synced(self._part / "manifest.json", json.dumps(manifest, indent=1).encode())
