@@ -62,7 +62,7 @@ $(STAMP): pyproject.toml
 # mmcv-lite would bring a second OpenCV into the same folder; what it really needs is named instead.
 $(TEST_STAMP): $(STAMP)
 	@echo "installing torch and what the tests of musetalk need (once)"
-	@$(PIP) install --editable '.[espeak,landmarks,dev,musetalk]' addict yapf termcolor >$(VENV)/install.log 2>&1 \
+	@$(PIP) install --editable '.[espeak,landmarks,dev,musetalk]' 'transformers>=5,<6' addict yapf termcolor >$(VENV)/install.log 2>&1 \
 		&& $(PIP) install --no-deps mmcv-lite==2.2.0 mmengine==0.10.7 >>$(VENV)/install.log 2>&1 || { \
 		tail -n 20 $(VENV)/install.log >&2; \
 		echo "the installation failed; the lines above say why (usually: no network, or a full disk)" >&2; \

@@ -275,7 +275,7 @@ class TemplateWriter:
                 log.warning("template.unprepared", template=self.id, engine=preparer.engine, reason=str(error))
                 shutil.rmtree(out)
             _refuse_cancelled(cancel, self.id)
-        if len(failures) == len(preparers):
+        if failures and len(failures) == len(preparers):
             raise next(iter(failures.values()))
         manifest["engines"] = [p.engine for p in preparers if p.engine not in failures]
         (self._part / "idle").mkdir()

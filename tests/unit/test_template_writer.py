@@ -155,3 +155,36 @@ def test_the_drawn_loop_is_seamless_and_its_boxes_are_even(default: builtin.Prep
     assert steps[0] <= max(steps[1:])
     assert not template.alpha[[0, -1]].any()
     assert not template.alpha[:, [0, -1]].any()
+
+
+class _Preparer:
+    """Writes one file, or refuses."""
+
+    version = "1"
+
+    def __init__(self, engine: str, *, refuses: bool) -> None:
+        self.engine = engine
+        self._refuses = refuses
+
+    def prepare(self, template: object, out: str, progress: object, cancel: object) -> None:
+        if self._refuses:
+            raise EngineError("FAILED", "its weights are not there")
+        (Path(out) / "made").write_text("yes")
+
+
+def test_an_engine_that_cannot_prepare_costs_the_others_nothing(tmp_path: Path) -> None:
+    for name, refusals, engines in (("one", (False, True), ["a"]), ("both", (False, False), ["a", "b"])):
+        preparers = [_Preparer(e, refuses=r) for e, r in zip("ab", refusals, strict=True)]
+        with TemplateWriter(tmp_path, name, "image", (64, 64), (32, 32), alpha(32), "h") as writer:
+            for _ in range(8):
+                writer.add(np.zeros((64, 64, 3), np.uint8), (0, 0))
+            path = writer.finish(preparers, quiet, threading.Event())
+        assert read_manifest(path)["engines"] == engines
+        assert sorted(p.name for p in (path / "engine").iterdir()) == engines
+    with (
+        TemplateWriter(tmp_path, "none", "image", (64, 64), (32, 32), alpha(32), "h") as writer,
+        pytest.raises(EngineError, match="weights"),
+    ):
+        for _ in range(8):
+            writer.add(np.zeros((64, 64, 3), np.uint8), (0, 0))
+        writer.finish([_Preparer("a", refuses=True)], quiet, threading.Event())
