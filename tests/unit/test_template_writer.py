@@ -181,10 +181,8 @@ def test_an_engine_that_cannot_prepare_costs_the_others_nothing(tmp_path: Path) 
             path = writer.finish(preparers, quiet, threading.Event())
         assert read_manifest(path)["engines"] == engines
         assert sorted(p.name for p in (path / "engine").iterdir()) == engines
-    with (
-        TemplateWriter(tmp_path, "none", "image", (64, 64), (32, 32), alpha(32), "h") as writer,
-        pytest.raises(EngineError, match="weights"),
-    ):
+    with TemplateWriter(tmp_path, "none", "image", (64, 64), (32, 32), alpha(32), "h") as writer:
         for _ in range(8):
             writer.add(np.zeros((64, 64, 3), np.uint8), (0, 0))
-        writer.finish([_Preparer("a", refuses=True)], quiet, threading.Event())
+        with pytest.raises(EngineError, match="weights"):
+            writer.finish([_Preparer("a", refuses=True)], quiet, threading.Event())
