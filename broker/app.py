@@ -40,9 +40,9 @@ from configs.schema import Config
 
 log = structlog.get_logger()
 
-BATCH = 128
+BATCH = 16
 """Messages taken from one socket before the others get their turn."""
-SLICE_US = 5_000
+SLICE_US = 1_000
 """The same for sockets whose messages may be large."""
 GC_THRESHOLDS = (20_000, 20, 50)
 """Collections are rare and look only at what came after the start: a full one shows in the tail of the relay."""

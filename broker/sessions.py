@@ -90,7 +90,9 @@ class Session:
         self.expiry: Timer | None = None
         self._system_prompt = system_prompt
         self._history: deque[tuple[str, str]] = deque()
-        self._recent = bytearray()
+        self._recent: deque[bytes] = deque()
+        """Published audio of the last ``RECENT_SAMPLES`` and more, piece by piece."""
+        self._recent_bytes = 0
         self._timer: Timer | None = None
 
     # --- conversation ---
@@ -168,8 +170,10 @@ class Session:
 
     def _cut_audio(self, dropped_us: int) -> None:
         samples = dropped_us * 48 // 1000
-        del self._recent[max(0, len(self._recent) - samples * SAMPLE_BYTES) :]
-        self._recent[:] = faded(bytes(self._recent))
+        kept = b"".join(self._recent)
+        kept = faded(kept[: max(0, len(kept) - samples * SAMPLE_BYTES)])
+        self._recent = deque([kept])
+        self._recent_bytes = len(kept)
 
     def advance(self) -> None:
         """Let the turns go on; sets the timer for the next look."""
@@ -244,13 +248,15 @@ class Session:
     def tail(self, samples: int) -> bytes:
         """The last published samples, silence where there are fewer."""
         size = samples * SAMPLE_BYTES
-        return bytes(max(0, size - len(self._recent))) + bytes(self._recent[-size:])
+        found = b"".join(self._recent)[-size:]
+        return bytes(size - len(found)) + found
 
     def _keep(self, pcm: bytes) -> None:
-        """Remember published audio; cut back seldom, so that keeping costs no copy of all that is kept."""
-        self._recent += pcm
-        if len(self._recent) > 2 * RECENT_SAMPLES * SAMPLE_BYTES:
-            del self._recent[: -RECENT_SAMPLES * SAMPLE_BYTES]
+        """Remember published audio; keeping it costs no copy."""
+        self._recent.append(pcm)
+        self._recent_bytes += len(pcm)
+        while self._recent_bytes - len(self._recent[0]) > RECENT_SAMPLES * SAMPLE_BYTES:
+            self._recent_bytes -= len(self._recent.popleft())
 
     def publish(self, turn: Turn, segment: Segment, pcm: bytes, now: int) -> int:
         """Give a ready segment its place and send it; returns its seq."""
