@@ -26,7 +26,6 @@ POST_ROLL = 2 * 1024
 class Stage(Enum):
     """How far a segment is."""
 
-    PLANNED = "planned"
     LIPSYNC = "lipsync"
     CROPS = "crops"
     ENCODE = "encode"
@@ -43,7 +42,7 @@ class Segment:
     quanta: int
     pts: int
     last: bool = False
-    stage: Stage = Stage.PLANNED
+    stage: Stage = Stage.LIPSYNC
     crops: list[Any] = field(default_factory=list)
     crop_frames: int = 0
     via: str = "lipsync"

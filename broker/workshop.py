@@ -52,11 +52,6 @@ class Workshop:
         self._init_jobs: dict[tuple[int, int, str], InitJob] = {}
         self._count = 0
 
-    @property
-    def preparing(self) -> set[str]:
-        """Ids of templates in the making."""
-        return set(self._templates)
-
     def template(self, template_id: str, then: TemplateDone) -> None:
         """Call ``then`` with the template, made first when it is a built-in one that is not there yet.
 
