@@ -41,6 +41,14 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) * TICK_S
 
 
+def machine_busy_s() -> float:
+    """CPU time that all processors together have spent on anything, stolen time included."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text("utf-8").split("\n", 1)[0].split()[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) * TICK_S
+
+
 def memory_mb(pid: int) -> dict[str, float]:
     """``rss``, ``pss`` (shared pages divided among their users) and ``private`` in MB (10^6 bytes)."""
     sizes = {"Rss": 0, "Pss": 0, "Private_Clean": 0, "Private_Dirty": 0}

@@ -1,21 +1,27 @@
-"""Stand-ins for every stage in one process: they answer each item at once, so that only the broker is measured.
+"""Stand-ins for every stage in one process. They answer each item at once, so only the broker is measured.
 
-``python -m benchmarks._stand_ins RUNTIME_DIR``; ends when its standard input closes. It then prints a JSON list:
-for each segment the ms from having sent its crops to receiving its encode item, with the time of the latter; that
-is one relay by the broker, from a worker to a worker.
+``python -m benchmarks._stand_ins RUNTIME_DIR SEGMENTS_PER_S``; ends when its standard input closes. Speech alone
+is answered at a fixed rate, whoever asked for it: that is the load. It then prints one JSON map, times in seconds
+of CLOCK_MONOTONIC:
+
+- ``relays``: for each segment, when its encode item was received, and the ms since its crops were sent: one relay
+  by the broker, from a worker to a worker;
+- ``speech``: session to the times at which its pieces of speech were sent;
+- ``starved``: how often the next piece was due and no session had asked for one.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from collections import defaultdict, deque
 from collections.abc import Iterator
 
 import zmq
 
 from broker.messages import (
-    AudioItem,
     Done,
     EncodedSegment,
     EncodeItem,
@@ -32,6 +38,7 @@ from broker.messages import (
     TemplateReady,
     TemplateRef,
     TtsChunk,
+    TtsItem,
 )
 from broker.sockets import Endpoints, SocketFactory
 from broker.wire import pack, unpack
@@ -46,6 +53,10 @@ INSTANCES = {
     "prepare.0": ("prepare", 1),
 }
 EPOCH = 1
+NICE = 10
+"""As the stages that make segments have in the daemon (design 2)."""
+PIECE_SAMPLES = 15_360
+"""Each sentence is one quantum of silence."""
 CROPS = bytes(4096)
 """Not whole crops: the cost of copying pixels is not the broker's relay."""
 SEGMENT = bytes(24_000)
@@ -55,9 +66,8 @@ INIT = bytes(1_100)
 def answer(item: Item) -> Iterator[tuple[Output, list[bytes]]]:
     """What a stage would send for this item."""
     common = {"src": "", "ep": EPOCH, "id": item.id, "attempt": item.attempt, "index": 0}
-    if isinstance(item, AudioItem):
-        samples = item.out_to - item.out_from
-        yield TtsChunk(**common, at=item.out_from, peak=0.5), [bytes(2 * samples)]
+    if isinstance(item, TtsItem):
+        yield TtsChunk(**common, at=0, peak=0.5), [bytes(2 * PIECE_SAMPLES)]
     elif isinstance(item, LipsyncItem):
         yield LipsyncCrops(**common, start=item.start, frames=item.frames - item.start), [CROPS]
     elif isinstance(item, EncodeItem):
@@ -76,49 +86,87 @@ def answer(item: Item) -> Iterator[tuple[Output, list[bytes]]]:
         yield ready, []
 
 
+class StandIns:
+    """The sockets of all of them, what they answer, and what they noted."""
+
+    def __init__(self, runtime_dir: str, rate: float) -> None:
+        ends = Endpoints(runtime_dir)
+        factory = SocketFactory(zmq.Context())
+        self._ingress = factory.push_connect(ends.ingress, hwm=1000)
+        self._poller = zmq.Poller()
+        self._poller.register(sys.stdin.fileno(), zmq.POLLIN)
+        self._owners = {}
+        for instance in INSTANCES:
+            for endpoint in (ends.work(instance, EPOCH), ends.orders(instance, EPOCH)):
+                socket = factory.pull_connect(endpoint)
+                self._owners[socket] = instance
+                self._poller.register(socket, zmq.POLLIN)
+        self._broker = 0
+        self._period = 1 / rate
+        self._due = 0.0
+        self._asked: deque[tuple[str, TtsItem]] = deque()
+        self._crops_sent: dict[tuple[str, str], float] = {}
+        self.relays: list[tuple[float, float]] = []
+        self.speech: dict[str, list[float]] = defaultdict(list)
+        self.starved = 0
+
+    def serve(self) -> None:
+        """Answer until standard input closes."""
+        while True:
+            wait = max(0.0, self._due - time.monotonic()) * 1000 if self._asked else None
+            for socket, _ in self._poller.poll(wait):
+                if socket not in self._owners:
+                    return
+                self._take(self._owners[socket], socket.recv_multipart())
+            self._speak()
+
+    def _speak(self) -> None:
+        now = time.monotonic()
+        while self._asked and self._due <= now:
+            instance, item = self._asked.popleft()
+            self.speech[item.sid].append(time.monotonic())
+            self._answer(instance, item)
+            # A piece that nobody asked for in time is not made up for: that would be another load.
+            self.starved += self._due < now - 10 * self._period and not self._asked
+            self._due = max(self._due, now - 10 * self._period) + self._period
+
+    def _take(self, instance: str, frames: list[bytes]) -> None:
+        message, _buffers = unpack(frames)
+        if isinstance(message, Greeting):
+            self._greet(instance, message.broker)
+        elif isinstance(message, TtsItem):
+            self._asked.append((instance, message))
+        elif isinstance(message, Item):
+            segment = (message.sid, message.id.rsplit("/", 1)[1])
+            if isinstance(message, EncodeItem):
+                now = time.monotonic()
+                self.relays.append((now, (now - self._crops_sent.pop(segment)) * 1000))
+            self._answer(instance, message)
+            if isinstance(message, LipsyncItem):
+                self._crops_sent[segment] = time.monotonic()
+
+    def _greet(self, instance: str, broker: int) -> None:
+        self._broker = broker
+        stage, credit = INSTANCES[instance]
+        who = {"src": instance, "ep": EPOCH, "broker": broker, "stage": stage}
+        self._ingress.send_multipart(pack(Hello(**who, pid=0, ready=True)))
+        ready = Ready(**who, engine="stand-in", device="cpu", credit=credit, load_s=0.0)
+        self._ingress.send_multipart(pack(ready))
+
+    def _answer(self, instance: str, item: Item) -> None:
+        for output, buffers in answer(item):
+            output.src, output.broker = instance, self._broker
+            self._ingress.send_multipart(pack(output, buffers))
+        done = Done(src=instance, ep=EPOCH, broker=self._broker, id=item.id, attempt=item.attempt)
+        self._ingress.send_multipart(pack(done))
+
+
 def main() -> None:
-    """Serve until standard input closes."""
-    ends = Endpoints(sys.argv[1])
-    factory = SocketFactory(zmq.Context())
-    ingress = factory.push_connect(ends.ingress, hwm=1000)
-    poller = zmq.Poller()
-    poller.register(sys.stdin.fileno(), zmq.POLLIN)
-    owners = {}
-    for instance in INSTANCES:
-        for endpoint in (ends.work(instance, EPOCH), ends.orders(instance, EPOCH)):
-            socket = factory.pull_connect(endpoint)
-            owners[socket] = instance
-            poller.register(socket, zmq.POLLIN)
-    broker = 0
-    sent: dict[tuple[str, str], float] = {}
-    relays: list[tuple[float, float]] = []
-    while True:
-        for socket, _ in poller.poll():
-            if socket not in owners:
-                print(json.dumps(relays))
-                return
-            instance = owners[socket]
-            message, _buffers = unpack(socket.recv_multipart())
-            if isinstance(message, Greeting):
-                broker = message.broker
-                stage, credit = INSTANCES[instance]
-                who = {"src": instance, "ep": EPOCH, "broker": broker, "stage": stage}
-                ingress.send_multipart(pack(Hello(**who, pid=0, ready=True)))
-                ingress.send_multipart(
-                    pack(Ready(**who, engine="stand-in", device="cpu", credit=credit, load_s=0.0))
-                )
-            elif isinstance(message, Item):
-                segment = (message.sid, message.id.rsplit("/", 1)[1])
-                if isinstance(message, EncodeItem):
-                    now = time.perf_counter()
-                    relays.append((now, (now - sent.pop(segment)) * 1000))
-                for output, buffers in answer(message):
-                    output.src, output.broker = instance, broker
-                    ingress.send_multipart(pack(output, buffers))
-                done = Done(src=instance, ep=EPOCH, broker=broker, id=message.id, attempt=message.attempt)
-                ingress.send_multipart(pack(done))
-                if isinstance(message, LipsyncItem):
-                    sent[segment] = time.perf_counter()
+    """Serve, then print what was noted."""
+    os.nice(NICE)
+    stand_ins = StandIns(sys.argv[1], float(sys.argv[2]))
+    stand_ins.serve()
+    print(json.dumps({"relays": stand_ins.relays, "speech": stand_ins.speech, "starved": stand_ins.starved}))
 
 
 if __name__ == "__main__":

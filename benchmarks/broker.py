@@ -1,10 +1,13 @@
 """The broker alone: what relaying an item adds, and what a step of the ledger costs.
 
 Relay: the real broker process, with stand-ins that answer every item at once (``_stand_ins.py``). Offline
-sessions send pieces of audio at a fixed rate, each of which becomes one segment by way of three items (tts,
-lipsync, encode). Relay latency is from a stand-in having sent a segment's crops to another having received its
-encode item. The whole way, from sending a piece to receiving its segment on the stream, is seven messages, two of
-them the client's.
+sessions say long texts, whose sentences the stand-in for tts answers at a fixed rate; each is one segment by way
+of three items (tts, lipsync, encode). Relay latency is from a stand-in having sent a segment's crops to another
+having received its encode item, both in one process, so its own queue is in it. The whole way, from speech sent to
+segment received, is six messages.
+
+The load and the broker share the machine: with two cores and CPU of everything else near 0, this is as quiet as it
+gets; where that figure is higher, run it again.
 
 Ledger: CPU time in this process for submit, dispatch, output and done of an item.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,28 +27,27 @@ from typing import Any
 
 import zmq
 
-from benchmarks._common import cpu_s, percentile, report
+from benchmarks._common import cpu_s, descendants, machine_busy_s, percentile, report
 from benchmarks._stand_ins import EPOCH, INSTANCES
 from broker.ledger.ledger import Ledger
 from broker.messages import Item, Output, TtsChunk, TtsItem, Up
 from broker.sockets import Endpoints, SocketFactory
 from broker.wire import pack
 from clients.cli.private import free_ports
-from clients.client import Client, RequestError
+from clients.client import Client, RequestError, Subscription
 from configs.load import load, resolve, write_resolved
 
 ITEMS_PER_SEGMENT = 3
 SESSIONS = 16
-PIECE_MS = 320
-RATE_HZ = 16_000
-HEAD_MS = 100
-"""Look-ahead and the resampler's reach: by this the first piece is longer, so that each completes one segment."""
+SEGMENT_MS = 320
+SENTENCE = "This is one short sentence. "
 WARM_UP_S = 2.0
 RELAY_P99_MS = 2.0
 STEP_US = 5.0
 STEPS_PER_ITEM = 4
 START_TIMEOUT_S = 20.0
-LAST_TIMEOUT_S = 3.0
+LAST_S = 0.5
+"""For the last segments to arrive."""
 
 
 class _Job:
@@ -83,7 +86,7 @@ def ledger_step_us(items: int = 50_000, waiting: int = 64) -> float:
 
 
 @contextlib.contextmanager
-def broker_alone() -> Iterator[tuple[Client, int, subprocess.Popen[bytes]]]:
+def broker_alone(segments_per_s: float) -> Iterator[tuple[Client, int, subprocess.Popen[bytes]]]:
     """A real broker; yields a client of it, the broker's pid, and the process of the stand-ins."""
     control, stream = free_ports(2)
     with tempfile.TemporaryDirectory(prefix="mc-") as directory, contextlib.ExitStack() as stack:
@@ -95,7 +98,7 @@ def broker_alone() -> Iterator[tuple[Client, int, subprocess.Popen[bytes]]]:
                     f"state_dir={directory}",
                     f"endpoints.control=tcp://127.0.0.1:{control}",
                     f"endpoints.stream=tcp://127.0.0.1:{stream}",
-                    f"timeline.max_segment_ms={PIECE_MS}",
+                    f"timeline.max_segment_ms={SEGMENT_MS}",
                     "log.level=warning",
                 ],
             )
@@ -115,7 +118,7 @@ def broker_alone() -> Iterator[tuple[Client, int, subprocess.Popen[bytes]]]:
         for instance, (stage, _) in INSTANCES.items():
             members.send_multipart(pack(Up(instance=instance, epoch=EPOCH, stage=stage)))
         stand_ins = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks._stand_ins", directory],
+            [sys.executable, "-m", "benchmarks._stand_ins", directory, str(segments_per_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -129,66 +132,55 @@ def broker_alone() -> Iterator[tuple[Client, int, subprocess.Popen[bytes]]]:
 def relay(items_per_s: int, seconds: float) -> dict[str, float]:
     """Latencies in ms, and the broker's CPU."""
     segments_per_s = items_per_s / ITEMS_PER_SEGMENT
-    with broker_alone() as (client, pid, stand_ins):
+    text = SENTENCE * int((seconds + 2 * WARM_UP_S) * segments_per_s / SESSIONS)
+    arrived: dict[tuple[str, int], float] = {}
+    with broker_alone(segments_per_s) as (client, pid, stand_ins):
         subscription = client.subscribe("seg.")
         names = [f"bench-{n}" for n in range(SESSIONS)]
         for name in names:
             client.request("start_session", session_id=name, mode="offline")
-        sent: dict[tuple[str, int], float] = {}
-        trips: list[float] = []
-        total = int((seconds + WARM_UP_S) * segments_per_s)
-        begin = time.perf_counter()
-        measured_from = begin + WARM_UP_S
-        cpu_from = 0.0
-        replies: list[int] = []
-        for n in range(total):
-            due = begin + n / segments_per_s
-            while (left := due - time.perf_counter()) > 0:
-                _take(subscription.receive(left), sent, trips, measured_from)
-            if not cpu_from and due >= measured_from:
-                cpu_from = cpu_s(pid)
-            name, index = names[n % SESSIONS], n // SESSIONS
-            length = PIECE_MS + (HEAD_MS if index == 0 else 0)
-            sent[name, index] = time.perf_counter()
-            replies.append(
-                client.send(
-                    "process_segment",
-                    session_id=name,
-                    audio=bytes(2 * RATE_HZ * length // 1000),
-                    format="s16le",
-                    sample_rate=RATE_HZ,
-                )
-            )
-            while len(replies) > SESSIONS:
-                client.receive(replies.pop(0))
-        deadline = time.perf_counter() + LAST_TIMEOUT_S
-        used = cpu_s(pid) - cpu_from
-        while sent and time.perf_counter() < deadline:
-            _take(subscription.receive(0.5), sent, trips, measured_from)
+        for name in names:
+            client.request("say", session_id=name, text=text)
+        begin = time.monotonic() + WARM_UP_S
+        _listen(subscription, begin, arrived)
+        before = cpu_s(pid), machine_busy_s(), _own_s()
+        _listen(subscription, begin + seconds, arrived)
+        used, busy, own = cpu_s(pid) - before[0], machine_busy_s() - before[1], _own_s() - before[2]
+        _listen(subscription, begin + seconds + LAST_S, arrived)
         for name in names:
             with contextlib.suppress(RequestError):
                 client.request("end_session", session_id=name, drain=False)
-        relays = [ms for at, ms in json.loads(stand_ins.communicate()[0]) if at >= measured_from]
+        noted = json.loads(stand_ins.communicate()[0])
+    relays = [ms for at, ms in noted["relays"] if begin <= at < begin + seconds]
+    # The look-ahead: a segment is complete with the piece after it.
+    spoken = {(sid, n - 1): at for sid, times in noted["speech"].items() for n, at in enumerate(times)}
+    asked = [key for key, at in spoken.items() if begin <= at < begin + seconds]
+    trips = [(arrived[key] - spoken[key]) * 1000 for key in asked if key in arrived]
     return {
-        "items_per_s": items_per_s,
-        "segments": len(trips),
-        "dropped": len(sent),
+        "items_per_s": ITEMS_PER_SEGMENT * len(relays) / seconds,
+        "segments": len(asked),
+        "dropped": len(asked) - len(trips),
+        "starved": noted["starved"],
         "chain_p50_ms": percentile(trips, 0.5),
         "chain_p99_ms": percentile(trips, 0.99),
         "relay_p50_ms": percentile(relays, 0.5),
         "relay_p99_ms": percentile(relays, 0.99),
         "broker_cpu_percent": 100 * used / seconds,
         "broker_us_per_item": 1e6 * used / (seconds * items_per_s),
+        "own_cpu_percent": 100 * own / seconds,
+        "others_cpu_percent": max(0.0, 100 * (busy - own) / seconds),
     }
 
 
-def _take(message: Any, sent: dict[tuple[str, int], float], trips: list[float], measured_from: float) -> None:
-    if message is None or message.header["kind"] != "media":
-        return
-    # The turns are closed after the measurement, each with one more segment.
-    began = sent.pop((message.header["sid"], message.header["seq"]), 0.0)
-    if began >= measured_from:
-        trips.append((time.perf_counter() - began) * 1000)
+def _listen(subscription: Subscription, until: float, arrived: dict[tuple[str, int], float]) -> None:
+    while (left := until - time.monotonic()) > 0:
+        message = subscription.receive(left)
+        if message is not None and message.header["kind"] == "media":
+            arrived[message.header["sid"], message.header["seq"]] = time.monotonic()
+
+
+def _own_s() -> float:
+    return sum(cpu_s(pid) for pid in descendants(os.getpid()))
 
 
 def main() -> int:
@@ -201,13 +193,15 @@ def main() -> int:
     step = ledger_step_us()
     found = relay(options.rate, options.seconds)
     rows = [
-        (f"relay at {options.rate} items/s, p50", f"{found['relay_p50_ms']:.2f} ms", ""),
+        (f"relay at {found['items_per_s']:.0f} items/s, p50", f"{found['relay_p50_ms']:.2f} ms", ""),
         ("... p99", f"{found['relay_p99_ms']:.2f} ms", f"{RELAY_P99_MS:.0f} ms on a quiet machine"),
-        ("audio in to segment out, p50", f"{found['chain_p50_ms']:.2f} ms", ""),
+        ("speech in to segment out, p50", f"{found['chain_p50_ms']:.2f} ms", ""),
         ("... p99", f"{found['chain_p99_ms']:.2f} ms", ""),
         ("dropped: this client's queue was full", f"{found['dropped']} of {found['segments']}", ""),
         ("CPU of the broker meanwhile", f"{found['broker_cpu_percent']:.0f} %", ""),
         ("... per item", f"{found['broker_us_per_item']:.0f} us", ""),
+        ("CPU of broker, stand-ins and client", f"{found['own_cpu_percent']:.0f} %", ""),
+        ("CPU of everything else on the machine", f"{found['others_cpu_percent']:.0f} %", "0: quiet"),
         ("one step of the ledger, CPU", f"{step:.2f} us", f"{STEP_US:.0f} us"),
     ]
     report({key: round(value, 3) for key, value in (found | {"ledger_step_us": step}).items()}, rows, options.json)

@@ -32,7 +32,7 @@ from broker.registry import Registry
 from broker.requests import ControlError
 from broker.sessions import Session
 from broker.shelf import Shelf
-from broker.sockets import Endpoints, SocketFactory
+from broker.sockets import Endpoints, SocketFactory, receive_now, send_now
 from broker.timers import Timers
 from broker.wire import WireError, pack, unpack
 from broker.workshop import Workshop
@@ -146,7 +146,7 @@ class Broker:
     def _tell(self, message: Message) -> None:
         """To the supervisor; old news are worthless, so nothing waits."""
         try:
-            self._health.send_multipart(pack(message), zmq.NOBLOCK)
+            send_now(self._health, pack(message))
         except zmq.Again:
             log.warning("supervisor.deaf", message=type(message).__name__)
 
@@ -360,22 +360,18 @@ class Broker:
     def _drain_socket(self, sock: zmq.Socket[bytes], handle: Callable[[list[bytes]], None]) -> None:
         until = self.now() + SLICE_US
         while self.now() < until:
-            try:
-                frames = sock.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            found = receive_now(sock)
+            if found is None:
                 return
+            frames = [frame.bytes for frame in found]
             self._safely("message", lambda: handle(frames))  # noqa: B023 - called at once
 
     def _read_ingress(self, most: int = BATCH) -> None:
         for _ in range(most):
-            try:
-                frame = self._pull.recv(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            found = receive_now(self._pull)
+            if found is None:
                 return
-            frames: list[Any] = [frame.bytes]
-            while frame.more:  # asking the socket (RCVMORE) costs more than receiving
-                frame = self._pull.recv(copy=False)
-                frames.append(frame.buffer)
+            frames = [found[0].bytes, *(frame.buffer for frame in found[1:])]
             self._safely("ingress", lambda: self._ingress.receive(frames))  # noqa: B023 - called at once
 
     def _read_subscriptions(self) -> None:

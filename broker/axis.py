@@ -25,7 +25,9 @@ class Axis:
 
     def pts(self, sample: int) -> int:
         """Where ``sample`` is shown."""
-        at, pts = next(a for a in reversed(self._anchors) if a[0] <= max(0, sample))
+        at, pts = self._anchors[-1]
+        if sample < at:
+            at, pts = next((a for a in reversed(self._anchors) if a[0] <= sample), self._anchors[0])
         return pts + to_us(sample - at)
 
     def begins(self, sample: int) -> bool:

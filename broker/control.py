@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgpack
+import msgspec
 import structlog
 import zmq
 
 from broker.requests import PROTOCOL, Arguments, ControlError, arguments, operation, read_envelope, request_id
+from broker.sockets import send_now
 
 log = structlog.get_logger()
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Request:
@@ -38,9 +40,9 @@ class Request:
         if self.answered:
             return
         self.answered = True
-        packed = msgpack.packb({"v": PROTOCOL, "id": self._id, **body})
+        packed = _encode({"v": PROTOCOL, "id": self._id, **body})
         try:
-            self._socket.send_multipart([*self._route, packed], zmq.NOBLOCK, copy=False)
+            send_now(self._socket, [*self._route, packed], copy=False)
         except zmq.Again:
             log.warning("reply.dropped", op=self.op, reason="the client does not read its replies")
 

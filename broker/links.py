@@ -15,7 +15,7 @@ import structlog
 import zmq
 
 from broker.messages import Cancel, Greeting, Message
-from broker.sockets import Endpoints, SocketFactory
+from broker.sockets import Endpoints, SocketFactory, send_now
 from broker.wire import pack
 
 log = structlog.get_logger()
@@ -101,7 +101,7 @@ class Links:
     def _flush(self, link: Link) -> None:
         while link.waiting:
             try:
-                link.orders.send_multipart(link.waiting[0], zmq.NOBLOCK)
+                send_now(link.orders, link.waiting[0])
             except zmq.Again:
                 self._watch(link.orders, link)
                 return
@@ -113,7 +113,7 @@ class Links:
         if link is None:
             return False
         try:
-            link.work.send_multipart(pack(message, buffers), zmq.NOBLOCK, copy=False)
+            send_now(link.work, pack(message, buffers), copy=False)
         except zmq.Again:
             self._watch(link.work, link)
             return False

@@ -11,13 +11,15 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-import msgpack
+import msgspec
 import zmq
 
 from broker.ring import Ring
+from broker.sockets import send_now
 from configs.schema import Ring as RingConfig
 
 PUBLIC_VERSION = 1
+_encode = msgspec.msgpack.Encoder().encode
 
 
 @dataclass(slots=True, eq=False)
@@ -68,17 +70,17 @@ class Publisher:
         header |= {"mime": channel.mime, "crc32": zlib.crc32(payload)}
         header.setdefault("degraded", None)
         header["sent_ns"] = time.time_ns()
-        return bytes(msgpack.packb(header))
+        return _encode(header)
 
     def _send_init(self, channel: Channel) -> None:
         header = self._media_header(channel, "init", channel.init, last=False)
-        self._socket.send_multipart([f"seg.{channel.sid}.".encode(), header, channel.init])
+        send_now(self._socket, [f"seg.{channel.sid}.".encode(), header, channel.init])
 
     def media(self, channel: Channel, seq: int, payload: bytes, **fields: Any) -> None:
         """Publish one media segment and keep it."""
         header = self._media_header(channel, "media", payload, seq=seq, **fields)
         channel.media.add(seq, header, payload)
-        self._socket.send_multipart([f"seg.{channel.sid}.".encode(), header, payload], copy=False)
+        send_now(self._socket, [f"seg.{channel.sid}.".encode(), header, payload], copy=False)
 
     # --- events ---
 
@@ -98,21 +100,21 @@ class Publisher:
         if pts is not None:
             header["pts"] = pts
         header["data"] = data or {}
-        packed = bytes(msgpack.packb(header))
+        packed = _encode(header)
         channel.events.add(n, packed)
-        self._socket.send_multipart([f"evt.{channel.sid}.".encode(), packed, b""])
+        send_now(self._socket, [f"evt.{channel.sid}.".encode(), packed, b""])
 
     def template(self, template_id: str, phase: str, done: int, total: int) -> None:
         """Progress of a preparation."""
         header = {"v": PUBLIC_VERSION, "boot": self._boot, "template_id": template_id}
         header |= {"phase": phase, "done": done, "total": total}
-        self._socket.send_multipart([f"tpl.{template_id}.".encode(), msgpack.packb(header), b""])
+        send_now(self._socket, [f"tpl.{template_id}.".encode(), _encode(header), b""])
 
     def beacon(self, uptime_s: float, sessions: int, status: str) -> None:
         """Once a second: the daemon lives."""
         header = {"v": PUBLIC_VERSION, "boot": self._boot, "uptime_s": uptime_s}
         header |= {"sessions": sessions, "status": status}
-        self._socket.send_multipart([b"sys.", msgpack.packb(header), b""])
+        send_now(self._socket, [b"sys.", _encode(header), b""])
 
     # --- subscribers ---
 

@@ -16,7 +16,9 @@ Options set after bind or connect are silently ignored by libzmq, which is why n
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import zmq
 
@@ -32,6 +34,34 @@ which is more than copying 200 kB (measured in the broker at 2,000 items/s).
 """
 HEARTBEAT_MS = 15_000
 """ZMTP heartbeats on public sockets find peers that vanished without a FIN."""
+
+
+_NOBLOCK = int(zmq.NOBLOCK)
+_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+
+
+def send_now(socket: zmq.Socket[bytes], frames: Sequence[Any], *, copy: bool = True) -> None:
+    """``send_multipart`` without blocking, without its type checks and its sums of enums: half its time.
+
+    Raises:
+        zmq.Again: the socket takes nothing at the moment; no frame was sent.
+    """
+    for frame in frames[:-1]:
+        socket.send(frame, _MORE, copy)
+    socket.send(frames[-1], _NOBLOCK, copy)
+
+
+def receive_now(socket: zmq.Socket[bytes]) -> list[zmq.Frame] | None:
+    """The next message, None when there is none. Asking the socket for RCVMORE costs more than receiving."""
+    try:
+        frame = socket.recv(_NOBLOCK, copy=False)
+    except zmq.Again:
+        return None
+    frames = [frame]
+    while frame.more:
+        frame = socket.recv(copy=False)
+        frames.append(frame)
+    return frames
 
 
 @dataclass(frozen=True, slots=True)

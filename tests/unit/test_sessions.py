@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
+import zmq
 import pytest
 
 from broker.ledger import Ledger
@@ -42,9 +43,13 @@ class Wire:
     def __init__(self, hub: Floor) -> None:
         self._hub = hub
         self.sent: list[tuple[int, dict[str, Any]]] = []
+        self._frames: list[bytes] = []
 
-    def send_multipart(self, frames: list[bytes], *_: Any, **__: Any) -> None:
-        self.sent.append((self._hub.time, msgpack.unpackb(frames[1])))
+    def send(self, frame: bytes, flags: int, copy: bool = True) -> None:
+        self._frames.append(frame)
+        if not flags & zmq.SNDMORE:
+            frames, self._frames = self._frames, []
+            self.sent.append((self._hub.time, msgpack.unpackb(frames[1])))
 
 
 class IdleShelf:

@@ -27,6 +27,18 @@ def test_windows_are_zero_outside_what_is_known_and_survive_trimming() -> None:
     assert array.array("h", track.window(99, 102)).tolist() == [100, 101, 102]
 
 
+def test_a_window_over_many_pieces_is_the_same_before_and_after_trimming() -> None:
+    track = SpeechTrack()
+    for first in range(0, 1000, 7):
+        track.append(pcm(range(first, first + 7)))
+    before = {(a, b): track.window(a, b) for a, b in [(500, 501), (500, 990), (998, 1005), (504, 511)]}
+    assert array.array("h", before[500, 990]).tolist() == list(range(500, 990))
+    track.trim(500)
+    assert {key: track.window(*key) for key in before} == before
+    track.trim(track.end)
+    assert track.window(track.end - 3, track.end + 3) == bytes(12)
+
+
 def test_microseconds_and_samples_are_inverse() -> None:
     for samples in [*range(2000), 15_360, 48_000 * 3600 + 7]:
         assert to_samples(to_us(samples)) == samples
