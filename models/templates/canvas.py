@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.media.paste import BGR_TO_YUV, bgr_to_i420, planes
+from models.media.paste import BGR_TO_YUV, planes
 
 U8 = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -43,18 +43,3 @@ def write_bgr(i420: U8, box: Box, part: U8) -> None:
     window = (slice(y0 // 2, y1 // 2), slice(x0 // 2, x1 // 2))
     u[window] = cv2.extractChannel(chroma, 1)
     v[window] = cv2.extractChannel(chroma, 2)
-
-
-class Canvas:
-    """A still picture, in both formats, whose one moving rectangle changes."""
-
-    def __init__(self, still: U8, region: Box) -> None:
-        self.bgr = still.copy()
-        self.i420 = bgr_to_i420(still)
-        self._region = region
-
-    def show(self, part: U8) -> None:
-        """Put ``part``, u8 BGR of the region's size, into both."""
-        x0, y0, x1, y1 = self._region
-        self.bgr[y0:y1, x0:x1] = part
-        write_bgr(self.i420, self._region, part)

@@ -7,7 +7,8 @@ import hashlib
 import io
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
 
 import cv2
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 from models.api import Cancel, EngineError, Progress
 from models.landmarks import files as landmark_files
 from models.landmarks.faces import Face, Landmarker, landmarker
+from models.media.paste import planes
 from models.templates import checks, framing
 from models.templates.builtin import LOOP
 from models.templates.cache import Prepared, adopt, describe, intact, twin
-from models.templates.canvas import Canvas
+from models.templates.canvas import read_bgr
 from models.templates.film import prepare_film
 from models.templates.image import decode_photo, looks_like_image
+from models.templates.motion import LID
 from models.templates.photo import PhotoAnimator
 from models.templates.work import (
     BOX_MAX,
@@ -37,11 +40,13 @@ from models.templates.writer import TemplateWriter, content_hash, template_lock
 
 U8 = NDArray[np.uint8]
 
-VERSION = "1"
+VERSION = "2"
 """Raise it whenever the same source would become other pixels: older templates are then made again."""
 CONTENT_LOCKS = 64
 """Locks by content, shared by hash: two ids of one source do the work once. An id has no dot, their names have."""
 READ = 1 << 20
+DRAWING = 2
+"""Threads that draw a photo's frames; what they call holds no lock of Python."""
 
 
 def prepare_source(source: Source, place: Workplace, progress: Progress, cancel: Cancel) -> Prepared:
@@ -163,28 +168,37 @@ def _make_photo(
     side = min(framing.box_side(meshes, size), BOX_MAX)
     origins = framing.box_origins(meshes, side, size, source.bbox_shift)
     refuse_full_disk(place.root, LOOP, size, side)
-    canvas = Canvas(animator.still, animator.region)
     alpha = framing.box_alpha(side)
     with TemplateWriter(place.root, source.template_id, "image", size, (side, side), alpha, digest) as writer:
-
-        def store(part: U8, x: int, y: int) -> None:
-            canvas.show(part)
-            writer.add_i420(canvas.i420, np.ascontiguousarray(canvas.bgr[y : y + side, x : x + side]), (x, y))
-
-        # Converting, hashing and writing a frame takes about as long as making the next one.
-        with ThreadPoolExecutor(1, "store") as pool:
-            stored = pool.submit(lambda: None)
-            for n in range(LOOP):
-                refuse_cancelled(cancel)
-                part = animator.moved(n)
-                stored.result()
-                stored = pool.submit(store, part, int(origins[n, 0]), int(origins[n, 1]))
-                if n % 8 == 7:
-                    progress("frames", n + 1, LOOP)
-            stored.result()
+        for n, frame in enumerate(_drawn(animator, cancel)):
+            x, y = (int(v) for v in origins[n])
+            writer.add_i420(frame, read_bgr(frame, (x, y, x + side, y + side)), (x, y))
+            if n % 8 == 7:
+                progress("frames", n + 1, LOOP)
         writer.save("landmarks.npy", np.stack([framing.lip_landmarks(mesh) for mesh in meshes]))
         writer.save("mesh.npy", meshes.astype(np.float32))
         writer.finish(place.preparers, progress, cancel)
+
+
+def _drawn(animator: PhotoAnimator, cancel: Cancel) -> Iterator[U8]:
+    """Every frame of the loop, I420; the next one is drawn while the caller keeps this one."""
+    frames = animator.still(), animator.still()
+    with ThreadPoolExecutor(DRAWING, "draw") as pool:
+        list(pool.map(animator.close, set(LID)))
+
+        def begin(n: int) -> list[Future[None]]:
+            refuse_cancelled(cancel)
+            animator.blink(n)
+            shift, frame = animator.shift(n), planes(frames[n % 2])
+            return [pool.submit(animator.draw, frame, part, shift) for part in animator.parts]
+
+        coming = begin(0)
+        for n in range(LOOP):
+            for part in coming:
+                part.result()
+            if n + 1 < LOOP:
+                coming = begin(n + 1)
+            yield frames[n % 2]
 
 
 def _the_face(picture: U8, models: Landmarker) -> Face:
