@@ -138,7 +138,8 @@ class PhotoAnimator:
             if cell not in sizes:  # both planes of colour move alike
                 pairs = zip(shift, (columns, rows), strict=True)
                 sizes[cell] = [_places(move[nodes], node, cell, window.shape) for move, node in pairs]
-            cv2.remap(fine, *sizes[cell], cv2.INTER_LINEAR, dst=window, borderMode=cv2.BORDER_REFLECT_101)
+            across, down = sizes[cell]
+            cv2.remap(fine, across, down, cv2.INTER_LINEAR, dst=window, borderMode=cv2.BORDER_REFLECT_101)
 
     def follow(self, n: int) -> F32:
         """The mesh at frame ``n``: f32 ``[468, 2]``, pixels. Lids are not followed."""
