@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import describe
 from models.templates.make import prepare_source
-from models.templates.store import open_template
 from models.templates.work import Source, Workplace
 
 U8 = NDArray[np.uint8]
@@ -93,21 +92,11 @@ def warm(folder: Path, weights: str, name: str, data: bytes, threads: int) -> tu
     return made.seconds, again.seconds
 
 
-def resident_kb() -> int:
-    """Memory of this process that no other one shares by mapping the same files."""
-    with open("/proc/self/smaps_rollup", encoding="ascii") as rollup:
-        fields = dict(line.split(":") for line in rollup.read().splitlines()[1:])
-    return int(fields["Anonymous"].split()[0])
-
-
-def added_mb(path: Path) -> float:
-    """What opening a template and reading one loop of it adds to this process, MB, beyond the mapping."""
-    before = resident_kb()
-    template = open_template(str(path), "")
-    total = 0
-    for n in range(template.frames):
-        total += int(template.i420[n, 0, 0]) + int(template.roi[n, 0, 0, 0])
-    return (resident_kb() - before) / 1024
+def added_mb(stage: str, template: Path) -> tuple[float, float]:
+    """What showing a loop leaves in a process of ``stage``, MB beyond the mapping; and the most meanwhile."""
+    command = [sys.executable, "-m", "benchmarks._template_memory", stage, str(template)]
+    after, most = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return float(after), float(most)
 
 
 def main() -> None:
@@ -132,7 +121,10 @@ def main() -> None:
         print(f"film  1280x720, {FILM_S} s  cold {film_s:5.2f} s")
         template = folder / "templates" / "film"
         size_mb = sum(file.stat().st_size for file in template.rglob("*") if file.is_file()) / 1e6
-        print(f"film  on disk {size_mb:.0f} MB; adds {added_mb(template):.1f} MB to a process beyond the mapping")
+        print(f"film  on disk {size_mb:.0f} MB, mapped and shared")
+        for stage in ("lipsync", "encode"):
+            after, most = added_mb(stage, template)
+            print(f"film  adds to {stage:<7} {after:5.1f} MB; {most:.1f} MB in the middle of a segment")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from models.portrait.paint import F32, spline
 
 EYE = (43.0, 0.0)
 """Middle of the eye on the viewer's right; the other one mirrors it."""
-IRIS = 12.0
+IRIS = 13.2
 CHIN = (0.0, 153.0)
 NOSE_TIP = (0.0, 58.0)
 NOSE_BASE = (0.0, 73.0)

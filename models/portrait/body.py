@@ -20,6 +20,7 @@ from models.portrait.paint import (
     rgb,
     smoothstep,
     spline,
+    tone,
 )
 from models.portrait.skin import DEEP, SHADOW, SKIN, lights
 
@@ -61,10 +62,15 @@ def paint_neck(canvas: Canvas) -> None:
     window = canvas.around(neck, 6)
     x, y = window.grid()
     mask = window.mask(neck, 0.8)
-    window.blend(SKIN, mask)
-    window.shade(rgb(0xB87F6C), mask * smoothstep(6, 60, np.abs(x + 12) + 0 * y) * 0.75)
-    window.shade(rgb(0x94594A), mask * smoothstep(222, 142, y - 0.0022 * x * x) * 0.95)
-    window.blend(DEEP, mask * bump(x, y, (6, 148), (56, 15)) * 0.55)
+    # Its colour first, its edge last: shaded through the mask, the edge would stay light against the hair.
+    skin = np.broadcast_to(np.asarray(SKIN, np.float32), (*window.shape, 3))
+    for tint, amount in (
+        (0xB87F6C, 0.80 * smoothstep(4, 56, np.abs(x + 12) + 0 * y)),
+        (0xA8705E, 0.90 * smoothstep(226, 140, y - 0.0022 * x * x)),
+    ):
+        skin = skin * (1 + (tone(tint) - 1) * amount[..., None])
+    deep = (bump(x, y, (4, 146), (60, 17)) * 0.60)[..., None]
+    window.blend(skin * (1 - deep) + np.asarray(DEEP, np.float32) * deep, mask)
     for side in (-1.0, 1.0):
         tendon = spline([(side * 44, 172), (side * 28, 208), (side * 10, 238)], 40)
         canvas.stroke(tendon, [1, 7, 2], SHADOW, 0.20, 3.5)

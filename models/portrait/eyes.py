@@ -13,7 +13,9 @@ _UPPER = np.array([(-22.5, 4.2), (-17, -2.6), (-8, -8.8), (2, -10.6), (12, -8.6)
 _LOWER = np.array([(-22.5, 4.2), (-15, 6.4), (-5, 7.6), (6, 7.5), (15, 5.2), (24.5, 0.6)])
 _SHUT = np.array([(-22.5, 4.2), (-16, 6.2), (-6, 7.6), (4, 7.7), (13, 6.2), (19.5, 3.6), (24.5, 0.6)])
 _CREASE = np.array([(-20, -3.5), (-14, -9.5), (-5, -14.6), (5, -16.0), (16, -12.8), (25.5, -5.6)])
-PATCH = (34.0, 26.0)
+SIZE = 1.12
+"""Of the eye against the curves above."""
+PATCH = (38.0, 29.0)
 """Half width and half height of the rectangle around an eye that a blink changes."""
 LASH = rgb(0x241713)
 WHITE = 0xEFE8E3
@@ -27,7 +29,7 @@ def paint_eyes(canvas: Canvas, opening: float, gaze: tuple[float, float] = (0.0,
 
 
 def _place(points: F32, side: float) -> F32:
-    return np.asarray(points * (side, 1) + (side * EYE[0], EYE[1]), np.float32)
+    return np.asarray(SIZE * points * (side, 1) + (side * EYE[0], EYE[1]), np.float32)
 
 
 def _eye(canvas: Canvas, side: float, opening: float, gaze: tuple[float, float]) -> None:
@@ -52,7 +54,7 @@ def _ball(canvas: Canvas, side: float, opening: F32, upper: F32, gaze: tuple[flo
     window.shade(rgb(0x6B524C), mask * window.mask(band, 1.7) * 0.85)
     window.screen((1, 1, 1), mask * smoothstep(2.8, 1.7, np.sqrt((x - cx + 3.9) ** 2 + (y - cy + 3.7) ** 2)))
     window.screen((1, 1, 1), mask * bump(x, y, (cx + 4.2, cy + 4.4), (1.5, 1.2)) * 0.45)
-    canvas.glow((side * (EYE[0] - 20.5), 3.8), (2.2, 1.6), rgb(0xD9958C), 0.70)
+    canvas.glow((side * (EYE[0] - 20.5 * SIZE), 3.8 * SIZE), (2.2, 1.6), rgb(0xD9958C), 0.70)
 
 
 def _iris(window: Window, mask: F32, dx: F32, dy: F32, radius: F32) -> None:
@@ -67,7 +69,7 @@ def _iris(window: Window, mask: F32, dx: F32, dy: F32, radius: F32) -> None:
     base = base * (1 - warm) + tone(0xA9763C) * (0.55 + 0.45 * lit) * warm
     rim = smoothstep(0.68, 1.0, t)[..., None]
     window.blend(base * (1 - rim) + IRIS_RIM * rim, mask * smoothstep(IRIS + 0.9, IRIS - 0.9, radius) * 0.96)
-    window.blend(rgb(0x0F0B0A), mask * smoothstep(5.6, 4.4, radius))
+    window.blend(rgb(0x0F0B0A), mask * smoothstep(6.1, 4.9, radius))
 
 
 def _lid(canvas: Canvas, side: float, upper: F32, lower: F32, opening: float) -> None:
@@ -105,7 +107,7 @@ def _lashes(canvas: Canvas, side: float, upper: F32, lower: F32, opening: float)
 
 def paint_brows(canvas: Canvas, colour: Colour) -> None:
     """Brows of single hairs, denser and softer than lines."""
-    spine = spline([(16, -24.5), (30, -29.0), (48, -33.6), (63, -33.4), (78, -26.0)], 80)
+    spine = spline([(17, -27.5), (31, -31.6), (48, -34.8), (64, -33.6), (79, -26.0)], 80)
     random = np.random.default_rng(9)
     for side in (-1.0, 1.0):
         line = spine * (side, 1)

@@ -34,7 +34,7 @@ class Side:
 LEFT = Side(
     (
         (
-            (18, -100), (-10, -98), (-46, -83), (-78, -52), (-93, -12), (-97, 32),
+            (18, -104), (-8, -97), (-40, -76), (-70, -46), (-89, -10), (-96, 32),
             (-93, 76), (-99, 120), (-112, 160), (-106, 204), (-86, 240),
         ),
         (
@@ -51,7 +51,7 @@ LEFT = Side(
 RIGHT = Side(
     (
         (
-            (18, -100), (40, -95), (66, -76), (85, -42), (94, -4), (96, 38),
+            (18, -104), (39, -100), (66, -82), (86, -46), (95, -6), (96, 38),
             (91, 82), (97, 126), (110, 166), (104, 208), (84, 242),
         ),
         (
@@ -65,7 +65,7 @@ RIGHT = Side(
     ),
     40, 52, 0.74, 2,
 )  # fmt: skip
-FILLED = 0.80
+FILLED = 0.94
 """Share of the guides' length that is a closed mass; beyond it there are only tips."""
 
 
@@ -102,7 +102,7 @@ def paint_front(canvas: Canvas) -> None:
     for side in (RIGHT, LEFT):
         _paint_side(window, layer, cover, side)
     parting = _pixels(window, spline([(18.5, -101), (17.8, -110), (18, -122)], 20))
-    cv2.polylines(layer, [parting], False, [255 * c for c in rgb(0x6E4A3B)], 1, cv2.LINE_AA, 4)
+    cv2.polylines(layer, [parting], False, [255 * c for c in rgb(0x4A3026)], 2, cv2.LINE_AA, 4)
     _flyaways(window, layer, cover)
     _hairline(window, layer, cover)
     soft = cv2.GaussianBlur(cover, (0, 0), 0.7).astype(np.float32) / 255
@@ -146,12 +146,12 @@ def _paint_side(window: Window, layer: np.ndarray, cover: np.ndarray, side: Side
         half = random.uniform(0.026, 0.046)
         wave = random.uniform(0.012, 0.034) * s**1.4 * np.sin(2 * np.pi * (1.5 * s + random.random()))
         spread = np.sort(np.abs(random.normal(0, 1.0, n)))[::-1] * random.choice((-1.0, 1.0), n)
-        taper = half * (1.15 - 0.50 * smoothstep(0.6, 1.0, s))
+        taper = half * (1.15 - 0.25 * smoothstep(0.6, 1.0, s))
         across = centres[lock] + wave + spread[:, None] * taper * 0.62
         paths = _along(guides, across) + random.normal(0, 0.5, (n, 1, 2))
         paths[:, :, 0] += random.normal(0, 2.2, (n, 1)) * np.exp(-s / 0.10)
         # A lock ends in a point: its outer strands are shorter.
-        reach = random.uniform(0.90, 1.03) - 0.075 * np.abs(spread) - random.uniform(0, 0.07, n)
+        reach = random.uniform(0.96, 1.02) - 0.020 * np.abs(spread) - random.uniform(0, 0.05, n)
         reach = np.clip(reach, 0.6, 1.0)
         start = np.where(random.random(n) < 0.7, 0.0, random.uniform(0, 0.5, n))
         tone = random.normal(0, 0.03) + random.normal(0, 0.055, (n, 1))

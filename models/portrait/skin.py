@@ -80,7 +80,9 @@ def paint_face(canvas: Canvas) -> None:
     x, y = window.grid()
     mask = window.mask(outline, 0.6)
     solid = (mask > 0.5).astype(np.uint8)
-    inside = cv2.distanceTransform(solid, cv2.DIST_L2, 5) / canvas.scale
+    # Softened: the steps of the mask's edge would run down the chin as fine lines.
+    inside = cv2.distanceTransform(solid, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / canvas.scale
+    inside = cv2.GaussianBlur(np.asarray(inside, np.float32), (0, 0), 2.2 * canvas.scale)
     key, fill, gloss = lights(window, relief(x, y, np.asarray(inside)))
     grain = 0.006 * noise(window.shape, 2.0 * canvas.scale, 1) + 0.010 * noise(window.shape, 16 * canvas.scale, 2)
     colour = shaded(key, fill) * (1 + grain)[..., None]

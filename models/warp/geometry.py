@@ -20,8 +20,12 @@ COLUMNS = 33
 """Samples along each lip curve."""
 NOSE, JAW = 0, 1
 """Indices of the anchors: base of the nose, tip of the chin."""
-UPPER_SHARE = 0.18
-"""How much of the gap the upper lip makes by rising; the jaw makes the rest."""
+UPPER_SHARE, UPPER_SHARE_ROUND = 0.20, 0.50
+"""How much of the gap the upper lip makes by rising, spread and rounded; the jaw makes the rest."""
+STRAIGHT = 0.75
+"""How much of the smile in the resting mouth's line rounded lips lose."""
+SEAM = 0.055
+"""Of the lips' edges this much, in half widths, is the dark line between closed lips: not seen when they part."""
 REACH = 3.3
 """Half width of the moved region, in half widths of the mouth."""
 
@@ -105,13 +109,15 @@ def field(pose: Pose, state: MouthState) -> Field:
 
     gap = state.open * half
     # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
-    inner = np.clip(1 - (u / (0.95 - 0.22 * state.round)) ** 2, 0, 1)
+    inner = np.clip(1 - (u / (0.95 - 0.40 * state.round)) ** 2, 0, 1)
     arch = inner ** np.float32(0.74 - 0.26 * state.round)
     outline = _softened(inside ** np.float32(0.50))
-    lift, drop = UPPER_SHARE * gap, (1 - UPPER_SHARE) * gap
+    share = UPPER_SHARE + (UPPER_SHARE_ROUND - UPPER_SHARE) * state.round
+    lift, drop = share * gap, (1 - share) * gap
     lift += half * (0.07 * state.teeth * (1 - state.round) + 0.11 * state.bite)
     bitten = 0.17 * half * state.bite
     corner = (0.20 * gap - 0.02 * half * state.wide) * fall
+    corner = corner - STRAIGHT * state.round * (upper_in - upper_in.mean(where=np.abs(u) < 1)) * fall
     pout = 0.06 * half * state.round
     rolled = 0.05 * half * state.closed
 
@@ -123,16 +129,20 @@ def field(pose: Pose, state: MouthState) -> Field:
     jaw = _smooth((3.3 - np.abs(x - cx) / half) / 2.9)
     d_chin = 0.66 * drop * jaw
 
+    # What parted lips show begins beside the line that they were when closed.
+    seam = np.minimum(SEAM * half, 0.5 * np.maximum(lower_in + d_lower_in - upper_in - d_upper_in, 0))
+
     rise = _piece(y, np.float32(pose.nose[1]) * np.ones_like(x), upper_out + d_upper_out)
     thin = _piece(y, upper_out + d_upper_out, upper_in + d_upper_in, straight=True)
-    upper = d_upper_out * rise + (d_upper_in - d_upper_out) * thin
+    upper = d_upper_out * rise + (d_upper_in + seam - d_upper_out) * thin
 
     chin_y = np.float32(max(pose.chin[1], lower_out.max() + 4)) + d_chin
     end_y = np.full_like(x, CROP - 2)
     thin = _piece(y, lower_in + d_lower_in, lower_out + d_lower_out, straight=True)
     down = _piece(y, lower_out + d_lower_out, chin_y, straight=True)
     fade = _piece(y, np.minimum(chin_y, end_y - 6), end_y)
-    lower = d_lower_in + (d_lower_out - d_lower_in) * thin + (d_chin - d_lower_out) * down - d_chin * fade
+    d_edge = d_lower_in - seam
+    lower = d_edge + (d_lower_out - d_edge) * thin + (d_chin - d_lower_out) * down - d_chin * fade
 
     level = np.exp(-0.5 * ((y - np.float32(cy)) / np.float32(0.62 * half)) ** 2) * _smooth(
         (y - y0) / (0.72 * half)

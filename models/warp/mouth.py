@@ -12,10 +12,10 @@ from models.warp.track import MouthState
 
 F32 = NDArray[np.floating[Any]]
 
-CAVITY = np.array([34, 24, 66], np.float32)
-CAVITY_DEEP = np.array([16, 9, 32], np.float32)
-TONGUE = np.array([104, 92, 186], np.float32)
-TOOTH = np.array([218, 232, 241], np.float32)
+CAVITY = np.array([46, 34, 92], np.float32)
+CAVITY_DEEP = np.array([24, 14, 48], np.float32)
+TONGUE = np.array([122, 112, 208], np.float32)
+TOOTH = np.array([230, 240, 247], np.float32)
 GUM = np.array([112, 104, 190], np.float32)
 """BGR, for a face of middle exposure."""
 WARM = np.array([1.16, 1.05, 0.90], np.float32)
@@ -52,14 +52,14 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, light
 
     _tongue(colour, y, u2, field, state, rest_half)
     # The upper teeth belong to the skull: they do not move, the lip uncovers them; pursed lips hide them.
-    visible = 0.075 + 0.03 * state.teeth - 0.11 * state.round * (1 - state.teeth)
+    visible = 0.100 + 0.02 * state.teeth - 0.20 * state.round * (1 - state.teeth)
     upper_end = np.float32(field.seam + visible * rest_half) - 0.064 * rest_half * np.clip(x * x, 0, 1.2)
     lower_start = _lower_teeth_top(field, state, rest_half, upper_end)
     _teeth(colour, y, x, np.asarray(lower_start, np.float32), field, rest_half, lower=True)
     _teeth(colour, y, x, np.asarray(upper_end, np.float32), field, rest_half, lower=False)
 
     # The lips shade what lies behind them; the corners are dark.
-    shade = 0.68 + 0.32 * np.clip((y - top) / (0.11 * rest_half), 0, 1)
+    shade = 0.76 + 0.24 * np.clip((y - top) / (0.13 * rest_half), 0, 1)
     shade = shade * (0.72 + 0.28 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
     shade = shade * (1 - 0.50 * u2**2.0) * (1 - 0.34 * state.round * (1 - state.teeth))
     return np.asarray(colour * shade[..., None] ** WARM * light, np.float32)
@@ -75,7 +75,7 @@ def _tongue(colour: F32, y: F32, u2: F32, field: Field, state: MouthState, rest_
     middle = len(field.u) // 2
     depth = float(field.lower_edge[middle] - field.upper_edge[middle])
     low = float(field.lower_edge[middle]) + 0.06 * rest_half
-    lift = (0.07 + 0.16 * state.tongue) * rest_half + (0.30 + 0.22 * state.tongue) * depth
+    lift = (0.07 + 0.16 * state.tongue) * rest_half + (0.38 + 0.20 * state.tongue) * depth
     arc = np.sqrt(np.clip(1 - u2 / 0.50, 0, 1))
     surface = low - lift * arc
     cover = _cover((y - surface) * np.minimum(arc * 3, 1)) * (arc > 0)
@@ -91,12 +91,12 @@ def _teeth(colour: F32, y: F32, x: F32, edge: F32, field: Field, rest_half: floa
     edges = TOOTH_EDGES * (0.62 if lower else 1.0)
     ax = np.abs(x)
     nearest = np.abs(ax[:, None] - edges[None, :]).min(axis=1) * rest_half
-    scallop = (0.008 if lower else 0.018) * rest_half * np.exp(-((nearest / (0.030 * rest_half + 0.4)) ** 2))
+    scallop = (0.008 if lower else 0.012) * rest_half * np.exp(-((nearest / (0.030 * rest_half + 0.4)) ** 2))
     reach = edges[-1] + 0.08
     # Towards the cheeks the row recedes into the dark.
     span = np.clip((reach - ax) / 0.20, 0, 1)
     cover = _cover((y - (edge + scallop)) if lower else ((edge - scallop) - y)) * span
-    seam = 1 - 0.20 * np.exp(-((nearest / 0.75) ** 2))
+    seam = 1 - 0.13 * np.exp(-((nearest / 0.75) ** 2))
     turn = 1 - 0.55 * np.clip(ax / reach, 0, 1) ** 2.0
     inward = np.clip(((y - edge) if lower else (edge - y)) / (0.22 * rest_half), 0, 1)
     bright = (0.80 if lower else 1.0) * (1 - 0.16 * inward)
