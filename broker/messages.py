@@ -210,6 +210,8 @@ class LipsyncItem(Item, kw_only=True, tag="lipsync.item"):
     """One segment to animate; see ``models.api.SpeechWindow``.
 
     Buffer 0: s16 mono 48 kHz: 2 s of past, the segment, 80 ms of future.
+    Buffers 1.. with quality "max": the passages ``passage``.. of the turn, s16 mono 48 kHz; see
+    ``models.api.Passage``.
     """
 
     template: TemplateRef
@@ -223,6 +225,8 @@ class LipsyncItem(Item, kw_only=True, tag="lipsync.item"):
     speech_to_us: int | None = None
     skip: int = 1
     quality: str = "high"
+    passage: int = 0
+    """Number of the passage in buffer 1."""
     deadline_ns: int = 0
     """CLOCK_MONOTONIC; 0: none."""
 

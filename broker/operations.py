@@ -201,6 +201,11 @@ class Operations:
             raise ControlError(
                 "INVALID_ARGUMENT", "idle 'loop' needs a clock: use mode 'realtime', or idle 'none'"
             )
+        if args.quality == "max" and args.mode != "offline":
+            raise ControlError(
+                "INVALID_ARGUMENT",
+                "quality 'max' waits for 30 s of speech at a time: use mode 'offline', or quality 'high'",
+            )
         if b.draining:
             refuse_draining(request)
             return

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from broker.messages import EncodedSegment, EncodeItem, Item, LipsyncCrops, LipsyncItem, Output, Word
+from broker.passages import bounds, touched
 from broker.segments import QUANTUM_FRAMES, QUANTUM_SAMPLES
 from broker.speech import to_samples, to_us
 from broker.timeline import QUANTUM_US
@@ -99,6 +100,7 @@ class LipsyncJob:
         start_us = to_us(seg.first)
         words, phonemes = track.spans(start_us - PAST_US, start_us + seg.dur + FUTURE_US)
         end_known = track.ended and track.end <= seg.first + seg.samples + FUTURE
+        passages = touched(seg.first, seg.samples, track.end) if turn.session.exact else range(0)
         item = LipsyncItem(
             id=item_id,
             attempt=attempt,
@@ -116,9 +118,11 @@ class LipsyncJob:
             speech_to_us=to_us(track.end) - start_us if end_known else None,
             skip=seg.skip,
             quality=turn.session.quality,
+            passage=passages.start,
             deadline_ns=turn.deadline(seg.pts) * 1000 if turn.session.timeline.paced else 0,
         )
-        return item, [track.window(seg.first - PAST, seg.first + seg.samples + FUTURE)]
+        near = track.window(seg.first - PAST, seg.first + seg.samples + FUTURE)
+        return item, [near, *(track.window(*bounds(p, track.end)) for p in passages)]
 
     def output(self, message: Output, buffers: list[memoryview]) -> None:
         """Crops for the next frames."""
@@ -139,8 +143,8 @@ class LipsyncJob:
         self._turn.animated(self._segment)
 
     def failed(self, code: str, message: str) -> None:
-        """Accepted audio is always published: the template's own pixels stand in."""
-        self._turn.without_lipsync(self._segment, f"{code}: {message}")
+        """Accepted audio is always published: the template's own pixels stand in, but for quality "max"."""
+        self._turn.without_lipsync(self._segment, code, message)
 
 
 class EncodeJob:

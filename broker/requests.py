@@ -88,7 +88,7 @@ class StartSession(Arguments):
     voice: Name | None = None
     language: Name | None = None
     system_prompt: Prompt | None = None
-    quality: Literal["high", "lossless", "fast"] = "high"
+    quality: Literal["high", "lossless", "fast", "max"] = "high"
     fps: int | float = 25
 
 

@@ -66,6 +66,8 @@ class Session:
         self.voice = voice
         self.language = language
         self.quality = quality
+        self.exact = quality == "max"
+        """Features of whole passages, and nothing stands in for what lip-sync cannot make."""
         lead_ms = hub.config.timeline.idle_lead_ms if loop_frames else hub.config.timeline.lead_ms
         self.timeline = Timeline(paced=mode == "realtime", lead_us=lead_ms * 1000)
         self._loop_frames = loop_frames

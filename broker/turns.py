@@ -11,12 +11,14 @@ from broker.answer import LlmJob, heard_text
 from broker.axis import Axis
 from broker.ledger import Job
 from broker.messages import Line
+from broker.passages import complete, needed_from
 from broker.render import FUTURE, PAST, POST_ROLL, PRE_ROLL, EncodeJob, LipsyncJob, Segment, Stage
 from broker.requests import ControlError
 from broker.segments import QUANTUM_SAMPLES, RAMP, quanta_ready, segment_quanta
 from broker.speech import SpeechTrack, to_samples, to_us
 from broker.timeline import QUANTUM_US
 from broker.voices import AudioFormat, AudioVoice, TextVoice
+from models.api import PASSAGE_US
 from models.text.sentences import sentences
 
 if TYPE_CHECKING:
@@ -118,11 +120,17 @@ class Turn:
         voice = self.voice
         assert isinstance(voice, AudioVoice)
         done = self.flush_to * QUANTUM_SAMPLES
-        self.flush_to += quanta_ready(voice.ready, done, FUTURE, ended=voice.closed)
+        ready = self._usable(voice.ready, ended=voice.closed)
+        self.flush_to += quanta_ready(ready, done, FUTURE, ended=voice.closed)
         if voice.closed:
             return 0
         total = voice.frames * 48_000 // voice.format.sample_rate
-        return min(CARRIED_MAX_MS, (total - self.flush_to * QUANTUM_SAMPLES) // 48)
+        carried = (total - self.flush_to * QUANTUM_SAMPLES) // 48
+        return carried if self.session.exact else min(CARRIED_MAX_MS, carried)
+
+    def _usable(self, known: int, *, ended: bool) -> int:
+        """How many of the samples that are known segments may be made from: whole passages with quality "max"."""
+        return complete(known) if self.session.exact and not ended else known
 
     # --- called by jobs ---
 
@@ -168,10 +176,16 @@ class Turn:
         """No more sentences."""
         self.voice.close()
 
-    def without_lipsync(self, segment: Segment, reason: str) -> None:
-        """The crops cannot be had: the fallback engine makes them, or the template's own pixels are shown."""
+    def without_lipsync(self, segment: Segment, code: str, message: str) -> None:
+        """The crops cannot be had: the fallback engine makes them, or the template's own pixels are shown.
+        Quality "max" takes neither: the turn fails.
+        """
         if segment.stage is not Stage.LIPSYNC:
             return
+        if self.session.exact:
+            self.fail(code, f"lip-sync failed: {message}; quality 'max' shows no stand-in, quality 'high' does")
+            return
+        reason = f"{code}: {message}"
         if segment.via == "lipsync" and self.hub.ledger.serving("fallback"):
             self._fall_back(segment, reason)
             return
@@ -213,7 +227,8 @@ class Turn:
     def advance(self, now: int) -> int | None:
         """Do all that can be done now; returns when to look again (monotonic us), None to wait for events."""
         clock = self.session.timeline.clock(now)
-        self.voice.pump(self._planned + to_samples(max(0, clock + SPEECH_AHEAD_US - self._pts(self._planned))))
+        ahead = SPEECH_AHEAD_US + (PASSAGE_US if self.session.exact else 0)
+        self.voice.pump(self._planned + to_samples(max(0, clock + ahead - self._pts(self._planned))))
         wakes = [self._plan(now, clock), self._render(now, clock), self._publish(now)]
         if self.state is State.RUNNING and self._complete():
             self._finish("turn.ended", {"timings_ms": self.timings()}, "".join(self._reply))
@@ -265,7 +280,8 @@ class Turn:
         timeline = self.session.timeline
         longest = self.hub.config.timeline.max_segment_ms * 1000 // QUANTUM_US
         while True:
-            ready = quanta_ready(self.track.end, self._planned, FUTURE, ended=self.track.ended)
+            known = self._usable(self.track.end, ended=self.track.ended)
+            ready = quanta_ready(known, self._planned, FUTURE, ended=self.track.ended)
             if not ready:
                 return None
             if self._axis is None:
@@ -292,8 +308,7 @@ class Turn:
         self._segments.append(segment)
         self._planned += segment.samples
         self._count += 1
-        ledger = self.hub.ledger
-        if not ledger.serving("lipsync") and ledger.serving("fallback"):
+        if self._orphaned:
             segment.via = segment.degraded = "fallback"
             segment.reason = NO_LIPSYNC
         elif self.session.strain.skip and self.hub.lipsync_skips:
@@ -313,6 +328,12 @@ class Turn:
         if self.session.timeline.paced and segment.index >= len(RAMP):
             self.session.strain.observe(self.hub.now() - segment.asked_at, segment.time_us)
 
+    @property
+    def _orphaned(self) -> bool:
+        """Whether the fallback engine takes over. Quality "max" waits for the chosen engine to come back."""
+        ledger = self.hub.ledger
+        return not self.session.exact and not ledger.serving("lipsync") and ledger.serving("fallback")
+
     def _abandon(self, segment: Segment) -> None:
         """Void the item that makes this segment's crops."""
         self.hub.cancel([f"{self.name}/{segment.via}/{segment.index}"])
@@ -321,7 +342,7 @@ class Turn:
         """Give up on late crops, send complete ones to encode."""
         wake: int | None = None
         first_due = self._first_planned_at + FIRST_CROPS_US
-        orphaned = not self.hub.ledger.serving("lipsync") and self.hub.ledger.serving("fallback")
+        orphaned = self._orphaned
         for segment in self._segments:
             left = segment.pts - clock
             if segment.stage is Stage.LIPSYNC and segment.via == "lipsync" and orphaned:
@@ -385,7 +406,7 @@ class Turn:
             seq = self.session.publish(self, segment, self.track.window(segment.first, end), now)
             self.seqs.append((seq, self.published))
             self._tell_published()
-            self.track.trim(end - PAST)
+            self.track.trim(min(end - PAST, needed_from(end)) if self.session.exact else end - PAST)
             if segment.last:
                 self.mark("last_segment")
                 pts = segment.pts + to_us(self.track.end - segment.first)

@@ -174,6 +174,17 @@ class Synthesizer(Engine, Protocol):
 # --- lip-sync --------------------------------------------------------------------------------------------
 
 
+class Passage(NamedTuple):
+    """30 s of a turn's audio, counted from its start: what features of the whole speech are made of.
+
+    Only the turn's last passage is shorter.
+    """
+
+    number: int
+    pcm: Pcm
+    """s16 48 kHz: the passage with ``PASSAGE_MARGIN`` more samples to either side, zeros outside the turn."""
+
+
 @dataclass(frozen=True, slots=True)
 class SpeechWindow:
     """One lip-sync item: all that an engine may look at. Its output is a pure function of this.
@@ -199,8 +210,16 @@ class SpeechWindow:
     """Where the turn's audio ends when that lies inside the window, else None."""
     skip: int = 1
     """2: generate every other frame and interpolate the rest."""
+    passages: Sequence[Passage] = ()
+    """With quality "max": all that the features of these frames reach, in order. Engines without features of
+    whole speech need not look at them."""
+    exact: bool = False
+    """Fail instead of showing the template's own pixels where a frame could not be made."""
 
 
+PASSAGE_US = 30_000_000
+PASSAGE_MARGIN = 48
+"""Samples (1 ms): the reach of a resampling filter."""
 PAST_US = 2_000_000
 FUTURE_US = 80_000
 """Look-ahead, microseconds. 320 + 80 = 400 ms is the most the contract lets a call carry over."""

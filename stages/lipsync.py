@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -15,11 +15,14 @@ from models import registry
 from models.api import (
     FRAME_SAMPLES,
     FUTURE_US,
+    PASSAGE_MARGIN,
+    PASSAGE_US,
     PAST_US,
     SAMPLE_RATE,
     EngineError,
     FrameJob,
     LipSync,
+    Passage,
     Progress,
     Span,
     SpeechWindow,
@@ -31,6 +34,9 @@ from stages.stage import Feed, Stage, Work
 QUANTUM = 8
 MAX_FRAMES = 32 * QUANTUM
 """10.24 s; far beyond any configured segment, and a bound on what one item may cost."""
+PASSAGE = PASSAGE_US * SAMPLE_RATE // 1_000_000
+MAX_PASSAGES = 2
+"""An item is shorter than a passage, so it reaches into one or two."""
 
 
 @dataclass(slots=True)
@@ -241,5 +247,25 @@ def speech_window(work: Work) -> tuple[SpeechWindow, int]:
         speech_from_us=item.speech_from_us,
         speech_to_us=item.speech_to_us,
         skip=item.skip,
+        passages=_passages(item, work.buffers[1:]),
+        exact=item.quality == "max",
     )
     return window, item.deadline_ns
+
+
+def _passages(item: LipsyncItem, buffers: Sequence[Any]) -> list[Passage]:
+    """The item's passages: all whole but the last, which has at least one sample.
+
+    Raises:
+        EngineError: INVALID_ARGUMENT when there are more than an item reaches, or one has a wrong length.
+    """
+    found = [Passage(item.passage + k, np.frombuffer(pcm, np.int16)) for k, pcm in enumerate(buffers)]
+    lengths = [len(passage.pcm) - 2 * PASSAGE_MARGIN for passage in found]
+    whole = [n == PASSAGE for n in lengths[:-1]] + [0 < n <= PASSAGE for n in lengths[-1:]]
+    if len(found) > MAX_PASSAGES or not all(whole):
+        raise EngineError(
+            "INVALID_ARGUMENT",
+            f"passages of {lengths} samples",
+            f"at most {MAX_PASSAGES}, {PASSAGE} samples each but for the last, {PASSAGE_MARGIN} more on each side",
+        )
+    return found

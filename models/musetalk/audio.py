@@ -88,16 +88,18 @@ def log_mel(samples: F32) -> Tensor:
     return normalise(log, log.amax(dim=(1, 2), keepdim=True))
 
 
+@torch.inference_mode()
+def chunk_states(encoder: Encoder, samples: F32) -> Tensor:
+    """Hidden states of one chunk: f32 ``[n]``, n at most 480,000, to ``[n // 320, 5, width]``."""
+    weight = encoder.conv1.weight
+    states: Tensor = encoder(log_mel(samples).to(weight.device, weight.dtype))[0]
+    return states[: len(samples) // STEP_SAMPLES]
+
+
 def one_shot(encoder: Encoder, samples: F32) -> Tensor:
     """Hidden states of a whole clip in chunks of 30 s: f32 ``[n]`` to ``[T, 5, width]``, 50 steps a second."""
-    steps = len(samples) * STEP_RATE // AUDIO_RATE
-    weight = encoder.conv1.weight
-    chunks = []
-    with torch.inference_mode():
-        for at in range(0, max(len(samples), 1), CHUNK_SAMPLES):
-            mel = log_mel(samples[at : at + CHUNK_SAMPLES])
-            chunks.append(encoder(mel.to(weight.device, weight.dtype))[0])
-    return torch.cat(chunks)[:steps]
+    starts = range(0, max(len(samples), 1), CHUNK_SAMPLES)
+    return torch.cat([chunk_states(encoder, samples[at : at + CHUNK_SAMPLES]) for at in starts])
 
 
 def frame_count(samples: int, fps: Fraction, *, hold_last: bool) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.schema import Config
-from models.api import EngineError, FrameJob, Progress, SpeechWindow
+from models.api import FRAME_US, EngineError, FrameJob, Progress, SpeechWindow
 from models.musetalk.audio import positional_encoding
 from models.musetalk.constants import AUDIO_DIM
 from models.musetalk.gate import weights
@@ -23,6 +23,7 @@ from models.musetalk.loading import load_networks
 from models.musetalk.prepared import Prepared, compose, load_prepared, own_crop, to_template_crop
 from models.musetalk.stream import QUANTUM, FeatureStream, Quantum, quanta
 from models.musetalk.weights import source_digest
+from models.musetalk.whole import WholeFeatures
 from models.templates.store import Template
 
 U8 = NDArray[np.uint8]
@@ -53,6 +54,8 @@ class Mouth:
 
     weight: float = 0.0
     faces: Sequence[Face] = field(default_factory=tuple)
+    exact: bool = False
+    """A face that is not finite is an error, not left out."""
 
 
 class MuseTalkLipSync:
@@ -65,6 +68,7 @@ class MuseTalkLipSync:
         self.buckets: Sequence[int] = tuple(s for s in SIZES if s <= config.musetalk.max_batch)
         self._generator: Generator | None = None
         self._stream: FeatureStream | None = None
+        self._whole: WholeFeatures | None = None
         self._positions = torch.empty(0)
         self._latents: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
         self._vae = ""
@@ -89,6 +93,7 @@ class MuseTalkLipSync:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not precise
         networks = load_networks(self._config, progress)
         self._stream = FeatureStream(networks.encoder, settings.encoder_steps)
+        self._whole = WholeFeatures(networks.encoder)
         self._positions = positional_encoding(AUDIO_DIM).to(networks.device)
         self._vae = source_digest(Path(self._config.weights_dir), "vae")
         self._generator = Generator(
@@ -106,7 +111,7 @@ class MuseTalkLipSync:
 
     def close(self) -> None:
         """Release the device's memory."""
-        self._generator = self._stream = None
+        self._generator = self._stream = self._whole = None
         self._latents.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -138,7 +143,7 @@ class MuseTalkLipSync:
             FrameJob(
                 window.template,
                 poses[window.start + k],
-                Mouth(float(shown[k]), tuple(faces[frame] for frame in frames)),
+                Mouth(float(shown[k]), tuple(faces[frame] for frame in frames), window.exact),
             )
             for k, frames in enumerate(wanted)
         ]
@@ -151,24 +156,40 @@ class MuseTalkLipSync:
         poses: Sequence[int],
         prepared: Prepared,
     ) -> dict[int, Face]:
-        """A face for each of the frames ``needed``; only quanta that hold one of them are encoded."""
-        assert self._stream is not None
+        """A face for each of the frames ``needed``."""
         assert self._generator is not None
+        row, features = self._whole_rows(window, needed) if window.passages else self._rows(window, found, needed)
+        audio = (features.float() + self._positions).to(self._generator.dtype)
+        latents = self._device_latents(window.template, prepared)
+        return {frame: Face(latents[poses[frame]], audio[row[frame]]) for frame in needed}
+
+    def _rows(
+        self, window: SpeechWindow, found: list[Quantum], needed: list[int]
+    ) -> tuple[dict[int, int], Tensor]:
+        """Features, and which row each frame has; only quanta that hold one of the frames are encoded."""
+        assert self._stream is not None
         base = window.start // QUANTUM
         used = sorted({frame // QUANTUM for frame in needed})
+        first = {q: k * QUANTUM for k, q in enumerate(used)}
         # ``start`` inside a quantum may need a frame before it, which is still in the first quantum.
         features = self._stream.windows([found[q - base] for q in used])
-        audio = (features.float() + self._positions).to(self._generator.dtype)
-        row = {q: k * QUANTUM for k, q in enumerate(used)}
-        latents = self._device_latents(window.template, prepared)
-        return {
-            frame: Face(latents[poses[frame]], audio[row[frame // QUANTUM] + frame % QUANTUM]) for frame in needed
-        }
+        return {frame: first[frame // QUANTUM] + frame % QUANTUM for frame in needed}, features
+
+    def _whole_rows(self, window: SpeechWindow, needed: list[int]) -> tuple[dict[int, int], Tensor]:
+        """The same from whole passages."""
+        assert self._whole is not None
+        turn_frame = -window.speech_from_us // FRAME_US
+        first, count = needed[0], needed[-1] + 1 - needed[0]
+        features = self._whole.windows(window.passages, turn_frame + first, count)
+        return {frame: frame - first for frame in needed}, features
 
     def render(self, jobs: Sequence[FrameJob]) -> U8:
         """Render jobs of any sessions: u8 BGR ``[n, 256, 256, 3]``.
 
         Faces that are not finite are left out: their frames show the template's own pixels.
+
+        Raises:
+            EngineError: FAILED for such a face where the item wants exactly what was asked for.
         """
         assert self._generator is not None, "load comes first"
         waiting = {id(face): face for job in jobs for face in job.data.faces if not face.done}
@@ -178,6 +199,11 @@ class MuseTalkLipSync:
             for face, crop, finite in zip(faces, made.crops, made.finite, strict=True):
                 face.crop, face.done = (crop if finite else None), True
             self._count_failures(int((~made.finite).sum()))
+        if any(job.data.exact and face.crop is None for job in jobs for face in job.data.faces):
+            raise EngineError(
+                "FAILED", f"a generated face is not finite in {str(self._dtype()).removeprefix('torch.')}",
+                "set musetalk.dtype to float32",
+            )  # fmt: skip
         return np.stack([_frame(job) for job in jobs])
 
     def _count_failures(self, count: int) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.api import FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE, SpeechWindow
+from models.api import FRAME_SAMPLES, FUTURE_US, PASSAGE_MARGIN, PAST_US, SAMPLE_RATE, SpeechWindow
 from models.musetalk.audio import log_power, normalise
 from models.musetalk.constants import AUDIO_RATE, CHUNK_STEPS, MEL_RANGE, STATES, STEP_RATE, WINDOW
 from models.musetalk.whisper import Encoder
@@ -44,7 +44,9 @@ QUIETEST = -2.0
 _PAST = PAST_US * SAMPLE_RATE // 1_000_000
 _FUTURE = FUTURE_US * SAMPLE_RATE // 1_000_000
 _SPAN = _PAST + QUANTUM * FRAME_SAMPLES + _FUTURE
-_HALF_TAPS = 48
+_HALF_TAPS = PASSAGE_MARGIN
+_BLOCK = 1 << 14
+"""Samples filtered at a time: what stays in a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,25 @@ def _low_pass() -> NDArray[np.float32]:
 
 
 def to_16k(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
-    """A whole clip, s16 48 kHz, to f32 16 kHz with the filter of the stream."""
-    taps = torch.from_numpy(_low_pass())[None, None]
-    samples = torch.from_numpy(pcm.astype(np.float32) / 32768)[None, None]
-    found: NDArray[np.float32] = F.conv1d(samples, taps, stride=DECIMATION, padding=_HALF_TAPS)[0, 0].numpy()
+    """A whole clip, s16 48 kHz, to f32 16 kHz with the filter of the stream; zeros around it."""
+    return decimated(np.pad(pcm, _HALF_TAPS))
+
+
+def decimated(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
+    """s16 48 kHz ``[n + 96]`` to f32 16 kHz ``[ceil(n / 3)]``; the first output is at sample 48.
+
+    Sums are made sample by sample in one order, so a part of a clip comes out as within the whole, bit for bit.
+    """
+    taps = _low_pass()
+    samples = pcm.astype(np.float32) / 32768
+    phases = [np.ascontiguousarray(samples[k::DECIMATION]) for k in range(DECIMATION)]
+    count = (len(pcm) - len(taps)) // DECIMATION + 1
+    found = np.zeros(count, np.float32)
+    for begin in range(0, count, _BLOCK):
+        out = found[begin : begin + _BLOCK]
+        for k, tap in enumerate(taps):
+            at = begin + k // DECIMATION
+            out += tap * phases[k % DECIMATION][at : at + len(out)]
     return found
 
 

@@ -10,9 +10,9 @@ import pytest
 from broker.messages import LipsyncCrops, LipsyncItem, PrepareItem, PrepareProgress, TemplateReady, TemplateRef
 from configs.schema import Config, Stages
 from configs.schema import Stage as StageConfig
-from models.api import CROP, FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE
+from models.api import CROP, FRAME_SAMPLES, FUTURE_US, PASSAGE_MARGIN, PAST_US, SAMPLE_RATE
 from models.warp.warmup import synthetic_template
-from stages.lipsync import LipsyncStage
+from stages.lipsync import LipsyncStage, speech_window
 from stages.prepare import PrepareStage
 from stages.stage import serve
 from tests.engines.doubles import RecordedWork, quiet
@@ -97,6 +97,38 @@ def test_the_most_urgent_item_is_first_and_every_frame_comes_once_in_order(
             at += output.frames
         assert at == frames
         assert diary.index(("started", work.item.id)) < diary.index(("crops", work.item.id))
+
+
+PASSAGE = 30 * SAMPLE_RATE
+
+
+@pytest.mark.parametrize(
+    "lengths", [[0], [PASSAGE + 1], [PASSAGE - 1, 5], [PASSAGE, PASSAGE, 5], [PASSAGE, 0]], ids=str
+)
+def test_passages_of_a_wrong_length_fail_their_item_alone(
+    stage: LipsyncStage, ref: TemplateRef, lengths: list[int]
+) -> None:
+    passages = [bytes(2 * (n + 2 * PASSAGE_MARGIN)) for n in lengths]
+    wrong = Watched([], item("wrong", ref), audio(8), *passages)
+    right = Watched([], item("right", ref), audio(8), *(bytes(2 * (n + 96)) for n in (PASSAGE, 1)))
+    stage.run(ListFeed([wrong, right]))  # type: ignore[arg-type]
+    assert wrong.failure is not None
+    assert wrong.failure[0] == "INVALID_ARGUMENT"
+    assert "passages" in wrong.failure[1]
+    assert right.finished
+
+
+def test_the_engine_is_given_the_passages_and_whether_a_stand_in_will_do(ref: TemplateRef) -> None:
+    pcm = np.arange(700 + 2 * PASSAGE_MARGIN, dtype=np.int16)
+    best = item("best", ref)
+    best.quality, best.passage = "max", 3
+    window, _ = speech_window(Watched([], best, audio(8), bytes(2 * (PASSAGE + 96)), pcm.tobytes()))
+    assert [passage.number for passage in window.passages] == [3, 4]
+    assert np.array_equal(window.passages[1].pcm, pcm)
+    assert window.exact
+    plain, _ = speech_window(Watched([], item("plain", ref), audio(8)))
+    assert not plain.passages
+    assert not plain.exact
 
 
 def test_a_resumed_item_sends_the_rest(stage: LipsyncStage, ref: TemplateRef) -> None:

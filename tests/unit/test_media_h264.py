@@ -7,6 +7,7 @@ import pytest
 
 from configs.schema import Video
 from models.api import EngineError
+from models.media import h264
 from models.media.h264 import SegmentVideo, Settings, choose_encoder, nal_units, settings_for
 
 ULTRAFAST = Settings("libx264", 128, 96, "ultrafast", 23)
@@ -40,7 +41,7 @@ def test_a_segment_is_a_pure_function_of_its_pictures() -> None:
     assert pictures(ULTRAFAST, 16) == pictures(ULTRAFAST, 16)
 
 
-@pytest.mark.parametrize("quality", ["high", "fast", "lossless"])
+@pytest.mark.parametrize("quality", h264.QUALITIES)
 @pytest.mark.parametrize("preset", ["ultrafast", "veryfast"])
 @pytest.mark.parametrize("size", [(512, 512), (720, 1280)])
 def test_separately_opened_encoders_agree_on_their_parameter_sets(
@@ -56,6 +57,12 @@ def test_fast_is_smaller_than_high_and_lossless_is_larger() -> None:
         for quality in ("fast", "high", "lossless")
     }
     assert sizes["fast"] < sizes["high"] < sizes["lossless"]
+
+
+def test_max_is_never_coarser_than_what_is_configured() -> None:
+    assert settings_for("libx264", 64, 64, "max", Video(crf=23)).crf == 18
+    assert settings_for("libx264", 64, 64, "max", Video(crf=12)).crf == 12
+    assert settings_for("libx264", 64, 64, "max", Video(preset="ultrafast")).preset != "ultrafast"
 
 
 def test_an_encoder_that_does_not_open_is_passed_over() -> None:

@@ -74,6 +74,8 @@ class Floor:
         self.delay_us: dict[str, int | None] = {"llm": 5_000, "tts": 10_000, "lipsync": 40_000, "encode": 30_000}
         self.speech_us = 2_000_000
         self.done: list[str] = []
+        self.lipsync: list[tuple[LipsyncItem, list[bytes]]] = []
+        """What was asked of lip-sync."""
         self.lipsync_skips = False
         self._dirty: dict[str, Session] = {}
         self._sessions: list[Session] = []
@@ -93,11 +95,11 @@ class Floor:
     def touch(self, session: Session) -> None:
         self._dirty[session.id] = session
 
-    def session(self, *, idle: bool = False, mode: str = "realtime") -> Session:
+    def session(self, *, idle: bool = False, mode: str = "realtime", quality: str = "high") -> Session:
         channel = self.publisher.open("s", b"init", "video/mp4")
         session = Session(
             self, "s", channel, TemplateRef("t", "/nowhere", "h"), mode=mode, barge_in=True, serial=1, voice="",
-            language="", system_prompt="", quality="high", loop_frames=248 if idle else 0,
+            language="", system_prompt="", quality=quality, loop_frames=248 if idle else 0,
         )  # fmt: skip
         self.touch(session)
         return session
@@ -121,7 +123,9 @@ class Floor:
             work = [*self.ledger.dispatch(self.time)]
             for worker, entry in work:
                 delay = self.delay_us.get(worker.stage)
-                item, _ = entry.job.build(entry.id, entry.attempt)
+                item, buffers = entry.job.build(entry.id, entry.attempt)
+                if isinstance(item, LipsyncItem):
+                    self.lipsync.append((item, [*buffers]))
                 if delay is not None:
                     self.timers.at(self.time + delay, self._finish(worker.instance, item))
             if not dirty and not work:
@@ -335,3 +339,61 @@ def test_lipsync_that_barely_keeps_up_skips_frames_until_it_is_easy_again(floor:
     assert contiguous(floor.media)
     assert floor.media[-1][1]["degraded"] is None
     assert len(floor.events("turn.ended")) == 1
+
+
+PASSAGE_BYTES, MARGIN_BYTES = 2 * 30 * 48_000, 2 * 48
+
+
+def test_quality_max_hears_whole_passages_before_it_shows_them(floor: Floor) -> None:
+    session = floor.watch(floor.session(mode="offline", quality="max"))
+    floor.speech_us = 7_000_000
+    floor.delay_us["tts"] = 1_000_000
+    session.new_turn("say", floor.time, "One. Two. Three. Four. Five. Six. Seven. Eight. Nine.")
+    floor.run(60_000_000)
+    assert contiguous(floor.media)
+    assert sum(h["dur"] for _, h in floor.media) == 197 * QUANTUM
+    assert [e["event"] for e in floor.events()][-1] == "turn.ended"
+    sound = struct.pack("<h", 1000) * (63 * 48_000)
+    silence = bytes(MARGIN_BYTES)
+    whole = silence + sound + silence
+    for item, (_, *passages) in floor.lipsync:
+        first = -item.speech_from_us * 48 // 1000
+        last = min(first + item.frames * 1920 + 3840, 63 * 48_000) - 1
+        assert [item.passage, item.passage + len(passages) - 1] == [
+            max(0, first - 3840) // 1_440_000, last // 1_440_000
+        ]  # fmt: skip
+        for k, pcm in enumerate(passages):
+            at = (item.passage + k) * PASSAGE_BYTES
+            assert pcm == whole[at : at + PASSAGE_BYTES + 2 * MARGIN_BYTES]
+    assert {len(buffers) for _, buffers in floor.lipsync} == {2, 3}
+
+
+def test_quality_max_takes_no_stand_in(floor: Floor) -> None:
+    session = floor.watch(floor.session(mode="offline", quality="max"))
+    floor.worker("fallback")
+    floor.delay_us["fallback"] = 40_000
+    floor.delay_us["lipsync"] = None
+    floor.ledger.down("lipsync.0", 1, commanded=False)
+    session.new_turn("say", floor.time, "Hello.")
+    floor.run(60_000_000)
+    assert not floor.media, "it waits for the chosen engine to come back"
+    (entry,) = floor.ledger.give_up("lipsync")[:1]
+    entry.job.failed("FAILED", "no lipsync process is left")
+    assert [e["data"]["code"] for e in floor.events("turn.failed")] == ["FAILED"]
+    assert "stand-in" in floor.events("turn.failed")[0]["data"]["message"]
+    floor.run(90_000_000)
+    assert not floor.media
+    assert session.idle
+
+
+def test_a_long_recording_of_quality_max_keeps_two_passages(floor: Floor) -> None:
+    session = floor.watch(floor.session(mode="offline", quality="max"))
+    floor.speech_us = 20_000_000
+    turn = session.new_turn("say", floor.time, " ".join(f"Number {k}." for k in range(15)))
+    most = 0
+    while session.current or session.waiting:
+        assert floor.time < 600_000_000
+        floor.run(floor.time + 100_000)
+        most = max(most, len(turn.track.window(0, turn.track.end).lstrip(bytes(1))))
+    assert sum(h["dur"] for _, h in floor.media) == 938 * QUANTUM
+    assert most <= 2 * (30 + 40 + 3 * 20) * 48_000, "what is known ahead, and the passages in use"
