@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +16,13 @@ from typing import IO, Any
 import av
 
 US = Fraction(1, 1_000_000)
+FPS = 25
+Sound = Callable[[Any], Iterator[Any]]
+"""Adds an audio stream to the output container, then yields its packets, in order from time 0."""
+
+
+class RecordingError(Exception):
+    """There is not enough media for a file."""
 
 
 @dataclass(slots=True)
@@ -72,36 +81,53 @@ class Recorder:
         self._runs[-1].file.write(payload)
         self._runs[-1].end_us = header["pts"] + header["dur"]
 
-    def finish(self) -> float:
+    def finish(self, *, sound: Sound | None = None, frames: int | None = None) -> float:
         """Write the file; returns its duration in seconds.
 
+        Args:
+            sound: what is heard instead of the media's own sound.
+            frames: cut the picture after so many frames; None: keep all.
+
         Raises:
-            ValueError: nothing was recorded.
+            RecordingError: nothing was recorded, or fewer frames than are to be kept.
         """
         if not self._runs or self._start_us is None:
-            raise ValueError("no media was received, so there is nothing to record")
+            raise RecordingError("no media was received, so there is nothing to record")
         with av.open(str(self._part), "w", format="mp4", options={"movflags": "faststart"}) as output:
-            streams: dict[str, Any] = {}
-            for run in self._runs:
-                self._copy(run, output, streams)
-        os.replace(self._part, self.target)
-        return (self._runs[-1].end_us - self._start_us) / 1e6
-
-    def _copy(self, run: _Run, output: Any, streams: dict[str, Any]) -> None:
-        assert self._start_us is not None
-        run.file.seek(0)
-        with av.open(run.file, "r", format="mp4") as source:
-            for stream in (*source.streams.video, *source.streams.audio):
-                if stream.type not in streams:
-                    streams[stream.type] = output.add_stream_from_template(stream)
-            for packet in source.demux():
-                if packet.dts is None or packet.pts is None or packet.time_base is None:
-                    continue
-                if run.cut_us is not None and packet.pts * packet.time_base >= run.cut_us * US:
-                    continue
-                shift = round(self._start_us * US / packet.time_base)
-                packet.pts -= shift
-                packet.dts -= shift
-                packet.stream = streams[packet.stream.type]
-                self.frames += packet.stream.type == "video"
+            if sound is None:
+                packets = self._packets(output, ("video", "audio"), frames)
+            else:
+                picture = self._packets(output, ("video",), frames)
+                packets = heapq.merge(picture, sound(output), key=lambda p: p.dts * p.time_base)
+            for packet in packets:
                 output.mux(packet)
+        if frames is not None and self.frames < frames:
+            raise RecordingError(f"only {self.frames} of {frames} frames were received")
+        os.replace(self._part, self.target)
+        return self.frames / FPS
+
+    def _packets(self, output: Any, kinds: tuple[str, ...], frames: int | None) -> Iterator[Any]:
+        """The recorded packets of these kinds on one time axis that begins at 0, copied as they are."""
+        assert self._start_us is not None
+        streams: dict[str, Any] = {}
+        for run in self._runs:
+            run.file.seek(0)
+            with av.open(run.file, "r", format="mp4") as source:
+                copied = [stream for stream in source.streams if stream.type in kinds]
+                for stream in copied:
+                    if stream.type not in streams:
+                        streams[stream.type] = output.add_stream_from_template(stream)
+                for packet in source.demux(copied):
+                    if packet.dts is None or packet.pts is None or packet.time_base is None:
+                        continue
+                    if run.cut_us is not None and packet.pts * packet.time_base >= run.cut_us * US:
+                        continue
+                    shift = round(self._start_us * US / packet.time_base)
+                    packet.pts -= shift
+                    packet.dts -= shift
+                    packet.stream = streams[packet.stream.type]
+                    if packet.stream.type == "video":
+                        if self.frames == frames:
+                            continue
+                        self.frames += 1
+                    yield packet

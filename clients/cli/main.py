@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
+from rich.markup import escape
 
 from clients.cli import conf, demo, doctor, probe, render, talk, template, up, weights
 from clients.cli.common import EXIT_CONFIG, EXIT_FAILED, CommandError, err
@@ -34,18 +36,24 @@ app.add_typer(weights.app, name="weights")
 app.command("doctor")(doctor.doctor)
 
 
+def _terminated(number: int, _: object) -> None:
+    """Leave every block in order, as after Ctrl-C: no half-written file stays, no daemon of one's own."""
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Entry point; exit codes are those of contract 5."""
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except ConfigError as error:
-        err.print(f"[red]configuration:[/] {error}", soft_wrap=True)
+        err.print(f"[red]configuration:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(EXIT_CONFIG)
     except RequestError as error:
-        err.print(f"[red]{error.code}[/] {error.message}", soft_wrap=True)
+        err.print(f"[red]{error.code}[/] {escape(error.message)}", soft_wrap=True)
         sys.exit(EXIT_FAILED)
     except (NoDaemonError, CommandError, TimeoutError, OSError) as error:
-        err.print(f"[red]failed:[/] {error}", soft_wrap=True)
+        err.print(f"[red]failed:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(EXIT_FAILED)
 
 

@@ -16,8 +16,6 @@ from pathlib import Path
 from clients.cli.common import CommandError, read_config
 from clients.client import Client, NoDaemonError
 
-START_TIMEOUT_S = 60.0
-"""The embedded engines are warm after a few seconds; a first start also draws the built-in templates."""
 STOP_TIMEOUT_S = 20.0
 """The daemon's own ladder ends after ``supervisor.stop_s`` (10 s)."""
 ASK_TIMEOUT_S = 1.0
@@ -44,7 +42,8 @@ def private_daemon(config: Path | None, overrides: list[str]) -> Iterator[Client
         CommandError: it did not start; the end of its log is in the text.
         ConfigError: the configuration is refused.
     """
-    read_config(config, overrides)  # refuse here, with the right exit code, not in the child's log
+    stages = read_config(config, overrides).stages  # refuse here, with the right exit code, not in the child's log
+    limit_s = max(getattr(stages, name).load_timeout_s for name in stages.__struct_fields__)
     control, stream = free_ports(2)
     # Short, because the path of a local socket is limited to about a hundred bytes.
     directory = Path(tempfile.mkdtemp(prefix="musecast-"))
@@ -68,7 +67,7 @@ def private_daemon(config: Path | None, overrides: list[str]) -> Iterator[Client
             )
         try:
             with Client(f"tcp://127.0.0.1:{control}", f"tcp://127.0.0.1:{stream}") as client:
-                _wait_until_healthy(client, process, log)
+                _wait_until_healthy(client, process, log, limit_s)
                 yield client
         finally:
             _stop(process)
@@ -76,8 +75,8 @@ def private_daemon(config: Path | None, overrides: list[str]) -> Iterator[Client
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _wait_until_healthy(client: Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+def _wait_until_healthy(client: Client, process: subprocess.Popen[bytes], log: Path, limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
     while True:
         with contextlib.suppress(NoDaemonError):
             if client.request("health", timeout_s=ASK_TIMEOUT_S)["status"] == "ok":
@@ -85,7 +84,7 @@ def _wait_until_healthy(client: Client, process: subprocess.Popen[bytes], log: P
         if process.poll() is not None:
             raise CommandError(f"the daemon ended with code {process.returncode} at start\n{_tail(log)}")
         if time.monotonic() > deadline:
-            raise CommandError(f"the daemon was not healthy within {START_TIMEOUT_S:g} s\n{_tail(log)}")
+            raise CommandError(f"the daemon was not healthy within {limit_s:g} s\n{_tail(log)}")
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.05)
 

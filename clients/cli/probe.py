@@ -24,7 +24,7 @@ from clients.cli.common import (
 from clients.cli.session import own_session
 from clients.cli.show import TERMINAL_EVENTS, timings
 from clients.client import Client
-from clients.recorder import Recorder
+from clients.recorder import Recorder, RecordingError
 
 app = typer.Typer(help="Look at a running daemon: health, status, stream, record, turn.", no_args_is_help=True)
 
@@ -166,7 +166,7 @@ def record(
             out.print("stopped")
         try:
             duration = recorder.finish()
-        except ValueError as error:
+        except RecordingError as error:
             raise CommandError(f"session {session}: {error}") from error
         out.print(f"{target}: {duration:.2f} s, {recorder.frames} frames")
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import math
 import time
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import av
-import numpy as np
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -19,17 +18,27 @@ from clients.cli.private import private_daemon
 from clients.cli.session import Session, own_session
 from clients.cli.show import TERMINAL_EVENTS
 from clients.client import Client, NoDaemonError, Published, RequestError
-from clients.recorder import Recorder
+from clients.recorder import FPS, Recorder, RecordingError
+from clients.soundtrack import SAMPLE_RATE, SoundError, Soundtrack
 
-SAMPLE_RATE = 48_000
 PIECE_S = 1.0
 AHEAD_S = 10.0
 """Audio sent and not yet seen as video: the daemon keeps only a bounded amount of media for a slow reader."""
+AHEAD_MAX_S = 45.0
+"""The same with quality max, which shows nothing of 30 s of speech before it has heard all of it."""
 KEEP_ALIVE_S = 1.0
-"""Calls further apart than 2 s would end the turn (contract 2), so a short one is made in time."""
-KEEP_ALIVE_PIECE_S = 0.04
+"""Calls further apart than 2 s would end the turn (contract 2), so an empty one is made in time."""
 STALL_TIMEOUT_S = 300.0
 """Without any new segment for this long the rendering has failed."""
+
+
+class Quality(StrEnum):
+    """Of the session that renders."""
+
+    MAX = "max"
+    HIGH = "high"
+    LOSSLESS = "lossless"
+    FAST = "fast"
 
 
 def render(
@@ -42,6 +51,13 @@ def render(
     target: Annotated[Path, typer.Option("--out", metavar="FILE.mp4", help="The video to write.")] = Path(
         "out.mp4"
     ),
+    engine: Annotated[
+        str | None, typer.Option("--engine", metavar="NAME", help="Which lip-sync engine: warp, musetalk.")
+    ] = None,
+    quality: Annotated[
+        Quality,
+        typer.Option("--quality", help="max: features of whole speech, no stand-in for a lip-sync that fails."),
+    ] = Quality.HIGH,
     must_connect: Annotated[
         bool, typer.Option("--connect", help="Use the running daemon; fail when there is none.")
     ] = False,
@@ -51,33 +67,46 @@ def render(
     """Render speech to a video file. Uses the running daemon, else one of its own."""
     if (audio is None) == (text is None):
         raise typer.BadParameter("give one of --audio and --text")
-    with contextlib.ExitStack() as stack:
-        client = stack.enter_context(_daemon(config, overrides or [], must_connect))
-        recorder = stack.enter_context(Recorder(target))
-        session = stack.enter_context(own_session(client, template_id=template, mode="offline"))
-        progress = stack.enter_context(
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TaskProgressColumn(),
-                TextColumn("{task.completed:.1f} s"),
-                TimeRemainingColumn(),
-                console=err,
+    try:
+        sound = None if audio is None else Soundtrack(audio)
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(_daemon(config, overrides or [], must_connect, engine))
+            recorder = stack.enter_context(Recorder(target))
+            session = stack.enter_context(
+                own_session(client, template_id=template, mode="offline", quality=quality.value)
             )
-        )
-        task = progress.add_task(target.name, total=None if audio is None else _duration_s(audio))
-        began = time.monotonic()
-        rendering = _Rendering(session, recorder)
-        for done_s in rendering.speech(audio) if audio is not None else rendering.text(text or ""):
-            progress.update(task, completed=done_s)
-        seconds = recorder.finish()
-        progress.update(task, total=seconds, completed=seconds)
-        speed = seconds / (time.monotonic() - began)
+            bar = stack.enter_context(_bar())
+            task = bar.add_task(target.name, total=None if sound is None else sound.seconds_about)
+            began = time.monotonic()
+            rendering = _Rendering(session, recorder, AHEAD_MAX_S if quality is Quality.MAX else AHEAD_S)
+            for done_s in rendering.text(text or "") if sound is None else rendering.speech(sound):
+                bar.update(task, completed=done_s)
+            bar.update(task, description=f"{target.name}: writing")
+            if sound is None:
+                seconds = recorder.finish()
+            else:
+                # Rounded up: the last frame is held while the last sound is heard.
+                seconds = recorder.finish(sound=sound.mux, frames=math.ceil(sound.seconds * FPS))
+            bar.update(task, description=target.name, total=seconds, completed=seconds)
+            speed = seconds / (time.monotonic() - began)
+    except (SoundError, RecordingError) as error:
+        raise CommandError(str(error)) from error
     out.print(f"{target}: {seconds:.2f} s, {recorder.frames} frames, {speed:.1f}x real time", soft_wrap=True)
 
 
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.completed:.1f} s"),
+        TimeRemainingColumn(),
+        console=err,
+    )
+
+
 @contextlib.contextmanager
-def _daemon(config: Path | None, overrides: list[str], must_connect: bool) -> Iterator[Client]:
+def _daemon(config: Path | None, overrides: list[str], must_connect: bool, engine: str | None) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         try:
             client = stack.enter_context(connect(config, overrides))
@@ -85,49 +114,33 @@ def _daemon(config: Path | None, overrides: list[str], must_connect: bool) -> It
             if must_connect:
                 raise
         else:
+            if engine is not None:
+                _require_engine(client, engine)
             yield client
             return
-    with private_daemon(config, overrides) as client:
+    chosen = [] if engine is None else [f"engines.lipsync=[{engine}]"]
+    with private_daemon(config, [*overrides, *chosen]) as client:
         yield client
 
 
-def _duration_s(path: Path) -> float | None:
-    with _open(path) as container:
-        return None if container.duration is None else container.duration / av.time_base
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[av.container.InputContainer]:
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise CommandError(f"{path} has no sound in it")
-            yield container
-    except av.error.InvalidDataError as error:
-        raise CommandError(f"{path} is not an audio file that FFmpeg can read") from error
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    """The file as s16le mono 48 kHz, a second at a time."""
-    size = int(SAMPLE_RATE * PIECE_S) * 2
-    waiting = bytearray()
-    with _open(path) as container:
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-        for frame in itertools.chain(container.decode(audio=0), [None]):
-            for resampled in resampler.resample(frame):
-                waiting += np.ascontiguousarray(resampled.to_ndarray()).tobytes()
-            while len(waiting) > size:
-                yield bytes(waiting[:size])
-                del waiting[:size]
-    yield bytes(waiting)
+def _require_engine(client: Client, engine: str) -> None:
+    """Raise ``CommandError`` unless every lip-sync process of the running daemon runs ``engine``."""
+    rows = [row for row in client.request("status")["stages"] if row["stage"] == "lipsync"]
+    running = sorted({row["engine"] or "still loading" for row in rows})
+    if running != [engine]:
+        raise CommandError(
+            f"the running daemon's lip-sync engine is {' and '.join(running) or 'not there'}, not {engine}: start "
+            f"it with --set 'engines.lipsync=[{engine}]', or stop it, and render starts one of its own"
+        )
 
 
 class _Rendering:
     """One turn of an offline session, recorded as it comes. Iterators yield the seconds that are done."""
 
-    def __init__(self, session: Session, recorder: Recorder) -> None:
+    def __init__(self, session: Session, recorder: Recorder, ahead_s: float) -> None:
         self._session = session
         self._recorder = recorder
+        self._ahead_s = ahead_s
         self._done_us = 0
         self._ended = False
         self._progress_at = time.monotonic()
@@ -137,22 +150,19 @@ class _Rendering:
         self._session.request("say", text=text)
         yield from self._until_ended()
 
-    def speech(self, path: Path) -> Iterator[float]:
+    def speech(self, sound: Soundtrack) -> Iterator[float]:
         """Animate a recording."""
         sent_s = 0.0
-        pieces = _pieces(path)
+        pieces = sound.pieces(PIECE_S)
         piece = next(pieces)
         last_call = time.monotonic()
         while piece:
             following = next(pieces, b"")
-            while sent_s - self._done_us / 1e6 > AHEAD_S:
+            while sent_s - self._done_us / 1e6 > self._ahead_s:
                 self._receive(KEEP_ALIVE_S)
                 yield self._done_us / 1e6
                 if time.monotonic() - last_call > KEEP_ALIVE_S:
-                    size = int(SAMPLE_RATE * KEEP_ALIVE_PIECE_S) * 2
-                    self._send(piece[:size], last=False)
-                    sent_s += len(piece[:size]) / 2 / SAMPLE_RATE
-                    piece = piece[size:]
+                    self._send(b"", last=False)
                     last_call = time.monotonic()
             self._send(piece, last=not following)
             last_call = time.monotonic()
@@ -193,9 +203,12 @@ class _Rendering:
     def _take(self, message: Published) -> None:
         header = message.header
         if "kind" in header:
-            self._recorder.add(header, message.payload)
             if header["kind"] == "media":
+                if header["pts"] != self._done_us:
+                    lost = f"{self._done_us / 1e6:g} to {header['pts'] / 1e6:g} s"
+                    raise CommandError(f"media from {lost} was lost on the way; give ring.bytes_per_session more")
                 self._done_us = header["pts"] + header["dur"]
+            self._recorder.add(header, message.payload)
         elif header["event"] in TERMINAL_EVENTS:
             if header["event"] != "turn.ended":
                 raise CommandError(f"the daemon could not render it: {header['data']}")

@@ -1,0 +1,215 @@
+"""``musecast render``: exact lengths, sound and picture together, quality, and nothing left when it is cut off."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.contract.client import Stranger
+from tests.contract.daemon import Daemon
+from tests.contract.media import speech_like, wav
+
+MUSECAST = str(Path(sys.executable).with_name("musecast"))
+LIMIT_S = 60.0
+BT709, LIMITED = 1, 1
+
+
+def where(daemon: Daemon) -> dict[str, str]:
+    return os.environ | {
+        "MUSECAST_ENDPOINTS__CONTROL": daemon.control,
+        "MUSECAST_ENDPOINTS__STREAM": daemon.stream,
+        "MUSECAST_STATE_DIR": str(daemon.state_dir),
+        "COLUMNS": "120",
+    }
+
+
+def render(daemon: Daemon, audio: Path, target: Path, *more: str, code: int = 0) -> str:
+    """Runs the command; what it said on standard error."""
+    result = subprocess.run(
+        [MUSECAST, "render", "--audio", str(audio), "--out", str(target), "--connect", *more],
+        check=False, capture_output=True, text=True, timeout=LIMIT_S, env=where(daemon),
+    )  # fmt: skip
+    assert result.returncode == code, (result.returncode, result.stdout, result.stderr)
+    return result.stderr
+
+
+@dataclass(frozen=True)
+class Film:
+    """What a player sees."""
+
+    frames: int
+    fps: float
+    video_s: float
+    audio_samples: int
+    """By the container: what a player plays."""
+    starts: tuple[float, float]
+    colour: tuple[int, int, int, int]
+    luma: NDArray[np.uint8]
+    sound: NDArray[np.float32]
+
+
+def watch(path: Path) -> Film:
+    with av.open(str(path)) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+        assert video.time_base is not None
+        assert audio.time_base is not None
+        assert audio.rate == 48_000
+        starts = tuple(float((s.start_time or 0) * s.time_base) for s in (video, audio) if s.time_base)
+        context = video.codec_context
+        colour = (context.colorspace, context.color_primaries, context.color_trc, context.color_range)
+        about = (
+            float(video.average_rate or 0),
+            float((video.duration or 0) * video.time_base),
+            round((audio.duration or 0) * audio.time_base * 48_000),
+        )
+        pictures = [frame.to_ndarray()[: video.height] for frame in container.decode(video=0)]
+    with av.open(str(path)) as container:
+        sound = [frame.to_ndarray().mean(axis=0) for frame in container.decode(audio=0)]
+    return Film(len(pictures), *about, starts, colour, np.stack(pictures), np.concatenate(sound))  # type: ignore[arg-type]
+
+
+def lag(heard: NDArray[np.float32], sent: NDArray[np.float32], reach: int = 4800) -> int:
+    """Samples by which ``heard`` is late."""
+    n = 1 << (len(heard) + len(sent)).bit_length()
+    cross = np.fft.irfft(np.fft.rfft(heard, n) * np.conj(np.fft.rfft(sent, n)), n)
+    return int(np.argmax(np.concatenate([cross[-reach:], cross[:reach]]))) - reach
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate", "quality"),
+    [(0.05, 48_000, "high"), (1.0, 44_100, "max"), (3.07, 48_000, "max"), (3.07, 22_050, "fast")],
+)
+def test_the_file_is_as_long_as_the_sound_and_both_begin_together(
+    daemon: Daemon, tmp_path: Path, seconds: float, rate: int, quality: str
+) -> None:
+    source, target = tmp_path / "in.wav", tmp_path / "out.mp4"
+    sound = speech_like(seconds, rate)
+    source.write_bytes(wav(sound, rate))
+    render(daemon, source, target, "--quality", quality)
+    film = watch(target)
+    assert film.frames == -(-len(sound) * 25 // rate)
+    assert film.video_s == pytest.approx(film.frames / 25, abs=1e-6)
+    assert film.fps == 25
+    assert film.audio_samples == pytest.approx(len(sound) * 48_000 / rate, abs=2)
+    assert film.starts == (0, 0)
+    assert film.colour == (BT709, BT709, BT709, LIMITED)
+    at_48k = np.interp(np.arange(film.audio_samples) * rate / 48_000, np.arange(len(sound)), sound)
+    assert abs(lag(film.sound, at_48k.astype(np.float32))) < 24, "half a millisecond"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.wav", "out.mp4"]
+
+
+def test_the_index_is_in_front_and_stereo_stays_stereo(daemon: Daemon, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.wav", tmp_path / "out.mp4"
+    left = speech_like(1.0, 48_000)
+    source.write_bytes(wav(np.stack([left, -left // 2], axis=1), 48_000))
+    render(daemon, source, target)
+    data = target.read_bytes()
+    assert 0 < data.index(b"moov") < data.index(b"mdat")
+    assert b"moof" not in data
+    with av.open(str(target)) as container:
+        heard = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+    assert len(heard) == 2
+    assert np.corrcoef(heard)[0, 1] < -0.99
+
+
+def test_quality_max_is_closer_to_lossless_than_high_is(daemon: Daemon, tmp_path: Path) -> None:
+    source = tmp_path / "in.wav"
+    source.write_bytes(wav(speech_like(1.5, 16_000), 16_000))
+    seen = {}
+    for quality in ("lossless", "high", "max"):
+        render(daemon, source, tmp_path / f"{quality}.mp4", "--quality", quality)
+        seen[quality] = watch(tmp_path / f"{quality}.mp4").luma.astype(np.float32)
+    noise = {key: 10 * np.log10(255**2 / np.mean((seen[key] - seen["lossless"]) ** 2)) for key in ("high", "max")}
+    assert noise["max"] > noise["high"] + 1.5
+    assert noise["max"] > 48
+
+
+def test_quality_max_is_for_offline_sessions(stranger: Stranger) -> None:
+    error = stranger.control.refused("start_session", quality="max")
+    assert error["code"] == "INVALID_ARGUMENT"
+    assert "offline" in error["message"]
+    session = stranger.session(mode="offline", quality="max")
+    reply = session.ok("process_segment", 30.0, audio=wav(speech_like(1.0), 48_000), wait=True)
+    assert reply["segments"] == []
+    assert reply["carried_ms"] == 1000
+    reply = session.ok("process_segment", 30.0, audio=wav(speech_like(1.0), 48_000), last=True, wait=True)
+    session.wait_ended(reply["turn"])
+    assert sum(m.header["frames"] for m in session.of_turn(reply["turn"])) == 56
+    assert not any(m.header["degraded"] for m in session.of_turn(reply["turn"]))
+
+
+def test_an_engine_that_does_not_run_is_refused_with_the_next_step(daemon: Daemon, tmp_path: Path) -> None:
+    source = tmp_path / "in.wav"
+    source.write_bytes(wav(speech_like(0.5, 16_000), 16_000))
+    said = render(daemon, source, tmp_path / "no.mp4", "--engine", "musetalk", code=1)
+    assert "is warp, not musetalk" in said
+    assert "engines.lipsync=[musetalk]" in said
+    render(daemon, source, tmp_path / "yes.mp4", "--engine", "warp")
+    render(daemon, source, tmp_path / "no.mp4", "--quality", "best", code=2)
+    silent = tmp_path / "empty.wav"
+    silent.write_bytes(wav(np.zeros(0, np.int16), 16_000))
+    assert "no sound" in render(daemon, silent, tmp_path / "no.mp4", code=1)
+    assert not (tmp_path / "no.mp4").exists()
+
+
+def _until(found: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not found():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+def test_cut_off_while_writing_leaves_nothing(daemon: Daemon, tmp_path: Path, sent: signal.Signals) -> None:
+    source, target = tmp_path / "in.wav", tmp_path / "out.mp4"
+    source.write_bytes(wav(np.tile(speech_like(10.0, 48_000), 4), 48_000))
+    process = subprocess.Popen(
+        [MUSECAST, "render", "--audio", str(source), "--out", str(target), "--connect", "--quality", "fast"],
+        env=where(daemon), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    _until(lambda: any(path.name.endswith(".part.mp4") for path in tmp_path.iterdir()), process)
+    process.send_signal(sent)
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+def test_a_long_recording_is_rendered_with_little_of_it_under_way(daemon: Daemon, tmp_path: Path) -> None:
+    """Across the border of 30 s."""
+    source, target = tmp_path / "in.wav", tmp_path / "out.mp4"
+    sound = np.tile(speech_like(7.0, 16_000), 5)
+    source.write_bytes(wav(sound, 16_000))
+    stranger = Stranger(daemon.control, daemon.stream)
+    process = subprocess.Popen(
+        [MUSECAST, "render", "--audio", str(source), "--out", str(target), "--connect", "--quality", "max"],
+        env=where(daemon), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    most = 0
+    deadline = time.monotonic() + 2 * LIMIT_S
+    while process.poll() is None:
+        assert time.monotonic() < deadline
+        queues = stranger.control.ok("status")["queues"]
+        most = max(most, sum(queue["media_ms"] for queue in queues.values()))
+    stranger.close()
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert most <= 2 * 8_000, "lip-sync and encode hold a few seconds each"
+    film = watch(target)
+    assert film.frames == 35 * 25
+    assert film.audio_samples == 35 * 48_000
+    still = [np.abs(a.astype(np.int16) - b).mean() for a, b in itertools.pairwise(film.luma[::5])]
+    assert np.mean(still) > 0.05, "the face moves"
