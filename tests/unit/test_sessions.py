@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
-import zmq
 import pytest
+import zmq
 
 from broker.ledger import Ledger
 from broker.messages import (
