@@ -91,7 +91,7 @@ class Broker:
         self._open_sockets()
         self.hearing = Hearing(self._links.send)
         self.sessions = Registry(self, self.hearing.forget)
-        self.workshop = Workshop(self, self.catalog, self._tell, self.sessions.shows)
+        self.workshop = Workshop(self, self.catalog, self._tell, self.sessions.shows, self._links.order)
         self._control = Control(self._router, Operations(self).table(), config.limits.control_bytes)
         self._ingress = Ingress(
             epoch, self.ledger, self.hearing, self.census, self.cancel, self._touch_id, self._links.epoch, self.now
@@ -413,6 +413,7 @@ class Broker:
                 message.instance, message.epoch, commanded=message.commanded, in_hand=message.in_hand
             )
             self.hearing.down(message.instance)
+            self.workshop.asks.down(message.instance)
             for session in self.sessions.live.values():
                 self.touch(session)
             log.warning(

@@ -121,13 +121,17 @@ class Links:
 
     def cancel(self, instance: str, item_ids: list[str]) -> None:
         """Tell a worker to give items up."""
+        self.order(instance, Cancel(items=item_ids))
+
+    def order(self, instance: str, message: Message, buffers: Sequence[Any] = ()) -> None:
+        """Send what does not wait behind a worker's items; nothing happens when it is gone."""
         link = self._links.get(instance)
         if link is None:
             return
         if len(link.waiting) >= ORDERS_WAITING:
             log.warning("orders.dropped", instance=instance, waiting=len(link.waiting))
             return
-        link.waiting.append(pack(Cancel(items=item_ids)))
+        link.waiting.append(pack(message, buffers))
         self._flush(link)
 
     def close(self) -> None:

@@ -56,6 +56,13 @@ class TemplateRef(NamedTuple):
     hash: str
 
 
+class ArrayHead(NamedTuple):
+    """Element type (numpy's name, e.g. "uint8") and shape of the array in one buffer."""
+
+    dtype: str
+    shape: list[int]
+
+
 # --- stage -> broker, on ingress -------------------------------------------------------------------------
 
 
@@ -240,6 +247,23 @@ class LipsyncCrops(Output, kw_only=True, tag="lipsync.crops"):
     """Who rendered them: its own alpha, where the template has one, is used for pasting."""
 
 
+class TensorItem(Item, kw_only=True, tag="tensor.item"):
+    """Network work of a preparation, for a process that runs ``engine``; it comes after all that will be shown.
+
+    One buffer per head; see ``models.api.TensorSource``.
+    """
+
+    engine: str
+    kind: str
+    heads: list[ArrayHead]
+
+
+class TensorResult(Output, kw_only=True, tag="tensor.result"):
+    """The arrays that were asked for, one buffer per head."""
+
+    heads: list[ArrayHead]
+
+
 # --- encode ------------------------------------------------------------------------------------------------
 
 
@@ -307,6 +331,16 @@ class PrepareProgress(Output, kw_only=True, tag="prepare.progress"):
     phase: str
     done: int
     total: int
+
+
+class PrepareAsk(Output, kw_only=True, tag="prepare.ask"):
+    """The preparation needs network work and waits for a ``TensorAnswer``. One buffer per head."""
+
+    number: int
+    """Counts the asks of this attempt, from 0."""
+    engine: str
+    kind: str
+    heads: list[ArrayHead]
 
 
 class TemplateReady(Output, kw_only=True, tag="prepare.ready"):
@@ -413,6 +447,18 @@ class Cancel(Message, kw_only=True, tag="cancel"):
     """Stop work on these items, or on all of a session's streams."""
 
     items: list[str] = msgspec.field(default_factory=list)
+
+
+class TensorAnswer(Message, kw_only=True, tag="tensor.answer"):
+    """To the worker that asked: the arrays, one buffer per head, or (``code`` is not empty) why there are none."""
+
+    broker: int
+    id: str
+    attempt: int
+    number: int
+    code: str = ""
+    message: str = ""
+    heads: list[ArrayHead] = msgspec.field(default_factory=list)
 
 
 # --- supervisor <-> broker -----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from broker.asks import Asks, Order
 from broker.catalog import BUILTIN, Catalog, Listed
 from broker.messages import (
     Demand,
@@ -16,6 +17,7 @@ from broker.messages import (
     Item,
     Message,
     Output,
+    PrepareAsk,
     PrepareItem,
     PrepareProgress,
     TemplateReady,
@@ -42,8 +44,10 @@ class Workshop:
         catalog: Catalog,
         tell_supervisor: Callable[[Message], None],
         shows: Callable[[str], bool],
+        order: Order,
     ) -> None:
         self._hub = hub
+        self.asks = Asks(hub, order)
         self._shows = shows
         self._catalog = catalog
         self._tell = tell_supervisor
@@ -163,12 +167,20 @@ class PrepareJob:
     def __init__(self, workshop: Workshop, hub: Hub, request: PrepareRequest) -> None:
         self._workshop = workshop
         self._hub = hub
+        self._asks = workshop.asks
         self.request = request
+        self._item_id = ""
         self._made: TemplateReady | None = None
         self.waiting: list[TemplateDone] = []
 
+    def _withdraw(self) -> None:
+        """What an attempt that is over still asked for is not wanted."""
+        self._asks.withdraw(self._item_id)
+
     def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
         """From the start, each time: a killed preparation leaves nothing."""
+        self._withdraw()
+        self._item_id = item_id
         r = self.request
         item = PrepareItem(
             id=item_id,
@@ -186,19 +198,23 @@ class PrepareJob:
         return item, [r.source] if r.source else []
 
     def output(self, message: Output, buffers: list[memoryview]) -> None:
-        """Progress, at last the template."""
+        """Progress, asks for network work, at last the template."""
         if isinstance(message, PrepareProgress):
             self._hub.publisher.template(self.request.template_id, message.phase, message.done, message.total)
+        elif isinstance(message, PrepareAsk):
+            self._asks.submit(message, buffers)
         elif isinstance(message, TemplateReady):
             self._made = message
 
     def done(self) -> None:
         """Finished."""
+        self._withdraw()
         missing = ControlError("FAILED", "the preparation ended without a template; see the prepare log")
         self._workshop.template_made(self.request.template_id, self._made or missing)
 
     def failed(self, code: str, message: str) -> None:
         """It cannot be made."""
+        self._withdraw()
         self._workshop.template_made(self.request.template_id, ControlError(code, message))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -262,4 +262,33 @@ class Preparer(Protocol):
 
     def prepare(self, template: Template, out: str, progress: Progress, cancel: Cancel) -> None:
         """Write this engine's files for ``template`` into the folder ``out``."""
+        ...
+
+
+class TensorSource(Protocol):
+    """The network work of a preparation: the networks themselves, or the way to the process that holds them.
+
+    An answer is a pure function of the ask, so one that was lost with its process is simply asked again.
+    """
+
+    def tensors(self, kind: str, arrays: Sequence[NDArray[Any]], progress: Progress) -> list[NDArray[Any]]:
+        """Do one small batch of work.
+
+        Args:
+            kind: what to do; the engine's preparer knows its kinds.
+            arrays: its input, C-contiguous.
+            progress: called while it goes on or is waited for.
+
+        Raises:
+            EngineError: it cannot be done; that costs this ask and nothing else.
+        """
+        ...
+
+
+@runtime_checkable
+class TensorEngine(TensorSource, Protocol):
+    """A ``LipSync`` engine that does the network work of its own preparer, between its batches."""
+
+    def rest(self) -> None:
+        """Release what ``tensors`` has loaded; the next ask loads it again."""
         ...

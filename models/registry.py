@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
 
 from configs.schema import Config
-from models.api import Engine, EngineError, Preparer, Progress
+from models.api import Engine, EngineError, Preparer, Progress, TensorSource
 
 KNOWN: dict[str, dict[str, str]] = {
     "asr": {"pocketsphinx": "models.speech.pocketsphinx_asr:PocketsphinxTranscriber"},
@@ -26,7 +26,8 @@ PREPARERS = {
     "warp": "models.warp.preparer:WarpPreparer",
     "musetalk": "models.musetalk.prepare:MuseTalkPreparer",
 }
-"""Lip-sync engine -> what prepares templates for it; takes the whole ``Config`` unless it needs none."""
+"""Lip-sync engine -> what prepares templates for it. All but ``warp``'s take the ``Config``, who
+runs the engine's networks, and ``bbox_shift``. They are imported where no network library is."""
 
 log = structlog.get_logger(__name__)
 
@@ -84,9 +85,16 @@ def load_first(kind: str, names: Sequence[str], config: Config, progress: Progre
     )
 
 
-def preparers(config: Config) -> list[Preparer]:
+def preparers(
+    config: Config, tensors: Callable[[str], TensorSource] | None = None, bbox_shift: int = 0
+) -> list[Preparer]:
     """The preparers of every lip-sync engine in the chain, and of ``warp``, which costs next to nothing and is
     what is left when all else fails. One that does not import here is left out, with a warning.
+
+    Args:
+        config: handed to those that need it.
+        tensors: who runs the networks of an engine, by the engine's name; None: nobody.
+        bbox_shift: see ``preprocess_template``.
     """
     made: list[Preparer] = []
     for name in dict.fromkeys(["warp", *config.engines.lipsync]):
@@ -96,5 +104,8 @@ def preparers(config: Config) -> list[Preparer]:
         except ImportError as error:
             log.warning("preparer.missing", engine=name, reason=str(error))
             continue
-        made.append(factory() if name == "warp" else factory(config))
+        if name == "warp":
+            made.append(factory())
+        else:
+            made.append(factory(config, tensors(name) if tensors else None, bbox_shift))
     return made

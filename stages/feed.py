@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from broker import wire
-from broker.messages import Cancelled, Done, Failed, FromStage, Item, Message, Output, Started
+from broker.messages import Cancelled, Done, Failed, FromStage, Item, Message, Output, Started, TensorAnswer
 from configs import logs
 from models.api import Cancel, EngineError
 from stages.faults import Faults
@@ -28,7 +28,9 @@ _cooldown = logs.Cooldown()
 class HeldWork:
     """One item in this process; see ``stages.stage.Work``."""
 
-    __slots__ = ("_closed", "_feed", "_index", "begun", "buffers", "cancel", "flag", "item", "moved", "void")
+    __slots__ = (
+        "_closed", "_feed", "_index", "answered", "begun", "buffers", "cancel", "flag", "item", "moved", "void",
+    )  # fmt: skip
 
     def __init__(self, feed: WorkFeed, item: Item, buffers: list[memoryview]) -> None:
         self.item = item
@@ -39,6 +41,8 @@ class HeldWork:
         """Monotonic time of ``started``."""
         self.moved = 0.0
         """Monotonic time of the last progress."""
+        self.answered: tuple[TensorAnswer, list[memoryview]] | None = None
+        """The latest answer; an item asks for one thing at a time."""
         self.void = False
         """The broker that sent it is gone: nothing about it is sent any more."""
         self._feed = feed
@@ -74,6 +78,10 @@ class HeldWork:
         elif not self.cancel.is_set():
             self.flag.set()  # a hole in the outputs would be refused downstream anyway
             _log.error("outbox.stuck", item=self.item.id, hint="the broker has taken nothing for a minute")
+
+    def answer(self, number: int, timeout_s: float) -> tuple[TensorAnswer, list[memoryview]] | None:
+        """See ``Work.answer``."""
+        return self._feed.wait_answer(self, number, timeout_s)
 
     def done(self) -> None:
         """See ``Work.done``."""
@@ -157,6 +165,7 @@ class WorkFeed:
         self._lock = threading.Lock()
         self._has_item = threading.Condition(self._lock)
         self._has_message = threading.Condition(self._lock)
+        self._has_answer = threading.Condition(self._lock)
         self._queue: deque[HeldWork] = deque()
         self._stream: deque[tuple[Message, list[memoryview], int]] = deque()
         self._held: dict[HeldWork, None] = {}
@@ -213,6 +222,19 @@ class WorkFeed:
 
         wanted()
         self.say(message, buffers, broker, wanted)
+
+    def wait_answer(
+        self, work: HeldWork, number: int, timeout_s: float
+    ) -> tuple[TensorAnswer, list[memoryview]] | None:
+        """See ``Work.answer``."""
+
+        def there() -> bool:
+            return work.answered is not None and work.answered[0].number == number
+
+        with self._has_answer:
+            self._has_answer.wait_for(lambda: there() or work.flag.is_set(), timeout_s)
+            found, work.answered = (work.answered if there() else None), None
+        return found
 
     @contextmanager
     def working(self, label: str) -> Iterator[None]:
@@ -285,9 +307,18 @@ class WorkFeed:
             held = [work for work in self._held if work.item.id in wanted]
             for work in held:
                 work.flag.set()
+            self._has_answer.notify_all()
             self._early.extend(wanted - {work.item.id for work in (*dropped, *held)} - set(self._early))
         for work in dropped:
             self._give_up(work.item)
+
+    def answer(self, message: TensorAnswer, buffers: list[memoryview]) -> None:
+        """Hand an answer to the item that asked; one for an older attempt or an item that has ended is dropped."""
+        with self._lock:
+            for work in self._held:
+                if (work.item.id, work.item.attempt) == (message.id, message.attempt) and not work.void:
+                    work.answered = (message, buffers)
+            self._has_answer.notify_all()
 
     def _give_up(self, item: Item) -> None:
         self.post(Cancelled(src="", ep=0, id=item.id, attempt=item.attempt))
@@ -307,6 +338,7 @@ class WorkFeed:
             for work in self._held:
                 work.void = True
                 work.flag.set()
+            self._has_answer.notify_all()
             held = [work.item.id for work in self._held]
         self._outbox.purge(broker)
         return held
@@ -325,6 +357,7 @@ class WorkFeed:
         with self._lock:
             for work in self._held:
                 work.flag.set()
+            self._has_answer.notify_all()
 
     @property
     def waiting(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from broker.messages import LipsyncCrops, LipsyncItem
+from broker.messages import LipsyncCrops, LipsyncItem, TensorItem
 from configs.schema import Config
 from models import registry
 from models.api import (
@@ -30,6 +30,7 @@ from models.api import (
 from models.lipsync_batch import BatchPolicy, Slice
 from models.templates.store import open_template
 from stages.stage import Feed, Stage, Work
+from stages.tensors import Background
 
 QUANTUM = 8
 MAX_FRAMES = 32 * QUANTUM
@@ -91,17 +92,19 @@ class LipsyncStage(Stage):
             self._engine.close()
 
     def run(self, feed: Feed) -> None:
-        """Take items as they come, render batch after batch, earliest deadline first. What is in hand when the
-        process is told to end is finished.
+        """Take items as they come, render batch after batch, earliest deadline first; a preparation's asks only
+        while no frame waits. What is to be rendered when the process is told to end is finished.
         """
-        batcher = Batcher(self._loaded)
+        batcher, background = Batcher(self._loaded), Background(self._loaded)
         while batcher.busy or not feed.stopping:
-            # Waits for an event only when there is nothing to render.
-            work = feed.get(0.0 if batcher.busy else None, start=False)
+            # Waits for an event only when there is nothing to do.
+            work = feed.get(0.0 if batcher.busy else background.wait_s, start=False)
             if work is not None:
-                batcher.add(work)
-            else:
+                (background if isinstance(work.item, TensorItem) else batcher).add(work)
+            elif batcher.busy:
                 batcher.step()
+            elif not feed.stopping:
+                background.step()
 
 
 class Batcher:

@@ -1,8 +1,11 @@
-"""The ``prepare`` stage: from a source to a template folder. Runs on demand, one item at a time."""
+"""The ``prepare`` stage: from a source to a template folder. Runs on demand, one item at a time.
+
+It loads no lip-sync engine: the network work of an engine's preparer is done by the process that runs the engine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,12 +13,13 @@ import cv2
 import structlog
 
 from broker.messages import PrepareItem, PrepareProgress, TemplateReady, TemplateRef
-from models.api import EngineError, Progress
+from models.api import EngineError, Preparer, Progress
 from models.registry import preparers
 from models.templates.builtin import ensure_builtin
 from models.templates.cache import Prepared
 from models.templates.writer import sweep_all
 from stages.stage import Result, Stage, Work
+from stages.tensors import Asker
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +33,6 @@ class PrepareStage(Stage):
     def setup(self, progress: Progress) -> None:
         """Remove what killed preparations left. Models and drawing code are loaded when they are needed."""
         cv2.setNumThreads(self.settings.threads)
-        self._preparers = preparers(self.config)
         swept = sweep_all(Path(self.config.state_dir) / "templates")
         if swept:
             log.info("template.swept", folders=swept)
@@ -51,10 +54,11 @@ class PrepareStage(Stage):
                 PrepareProgress(src="", ep=0, id="", attempt=0, index=0, phase=phase, done=done, total=total)
             )
 
+        made_by = preparers(self.config, lambda engine: Asker(work, engine, self._ask_limit_s), item.bbox_shift)
         if item.kind == "builtin":
-            made = ensure_builtin(self.config.state_dir, item.template_id, progress, work.cancel, self._preparers)
+            made = ensure_builtin(self.config.state_dir, item.template_id, progress, work.cancel, made_by)
         else:
-            made = self._from_source(item, work, progress)
+            made = self._from_source(item, work, made_by, progress)
         yield (
             TemplateReady(
                 src="",
@@ -75,7 +79,14 @@ class PrepareStage(Stage):
             (),
         )
 
-    def _from_source(self, item: PrepareItem, work: Work, progress: Progress) -> Prepared:
+    @property
+    def _ask_limit_s(self) -> float:
+        """For one ask: lip-sync may have to load first, then live sessions come before it."""
+        return self.config.stages.lipsync.load_timeout_s + self.settings.item_timeout_s
+
+    def _from_source(
+        self, item: PrepareItem, work: Work, made_by: Sequence[Preparer], progress: Progress
+    ) -> Prepared:
         # Imported here: a daemon that shows built-in templates only needs none of it.
         from models.templates.make import prepare_source
         from models.templates.work import Source, Workplace
@@ -93,6 +104,6 @@ class PrepareStage(Stage):
             weights_dir=self.config.weights_dir,
             max_video_s=self.config.templates.max_video_s,
             threads=self.settings.threads,
-            preparers=self._preparers,
+            preparers=made_by,
         )
         return prepare_source(source, place, progress, work.cancel)

@@ -20,7 +20,7 @@ from typing import Any
 import zmq
 
 from broker import wire
-from broker.messages import AsrAudio, AsrClose, Beat, Cancel, Greeting, Hello, Item, Message, Ready
+from broker.messages import AsrAudio, AsrClose, Beat, Cancel, Greeting, Hello, Item, Message, Ready, TensorAnswer
 from broker.sockets import Endpoints, SocketFactory
 from configs import logs
 from configs.load import ConfigError
@@ -313,11 +313,13 @@ class Runtime:
 
     def _read_orders(self) -> None:
         while (received := self._receive(self._orders)) is not None:
-            message, _ = received
+            message, buffers = received
             if isinstance(message, Greeting):
                 self._greet(message.broker)
             elif isinstance(message, Cancel):
                 self._feed.cancel(message.items)
+            elif isinstance(message, TensorAnswer):
+                self._feed.answer(message, buffers)
             else:
                 self._complain("order.unknown", type=type(message).__name__)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
-from broker.messages import FromStage, Item, Message, Output
+from broker.messages import FromStage, Item, Message, Output, TensorAnswer
 from configs.schema import Config
 from configs.schema import Stage as StageConfig
 from models.api import Cancel, Progress
@@ -37,6 +37,12 @@ class Work(Protocol):
 
     def emit(self, output: Output, buffers: Sequence[Any] = ()) -> None:
         """Send the next output. Blocks (bounded) while the outbox is full."""
+        ...
+
+    def answer(self, number: int, timeout_s: float) -> tuple[TensorAnswer, list[memoryview]] | None:
+        """The broker's answer to the ask ``number`` of this item, once; None when it has not come within
+        ``timeout_s`` or the item was cancelled.
+        """
         ...
 
     def done(self) -> None:

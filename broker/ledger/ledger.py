@@ -4,6 +4,9 @@ Rules (design 4). Credit decides who gets work. A lease ends with DONE, FAILED, 
 death; a dead worker's items go to the front of their queue with the next attempt number. Outputs count only
 from the attempt in force and in order, so a replay collides with its original. A death counts against an
 item only if it was the only one in progress; after two of those the item is poison and is set aside.
+
+Background items are for workers that do them when they have nothing else: they come last in every queue, also
+after a death, take no credit, and may wait for as long as the worker has other work.
 """
 
 from __future__ import annotations
@@ -55,6 +58,7 @@ class Entry:
     priority: int
     """Smaller first: the deadline in monotonic microseconds."""
     cost: int = 1
+    background: bool = False
     attempt: int = 0
     outputs: int = 0
     """Accepted in the attempt in force."""
@@ -114,18 +118,21 @@ class Ledger:
 
     # --- work ---
 
-    def submit(self, item_id: str, stage: str, job: Job, *, priority: int, cost: int = 1) -> Entry:
+    def submit(
+        self, item_id: str, stage: str, job: Job, *, priority: int, cost: int = 1, background: bool = False
+    ) -> Entry:
         """Accept an item. Ids are deterministic: one that is already known is a programming error."""
         if item_id in self._entries:
             raise ValueError(f"item {item_id} is already in the ledger")
-        entry = Entry(item_id, stage, job, priority, cost)
+        entry = Entry(item_id, stage, job, priority, 0 if background else cost, background)
         self._entries[item_id] = entry
         self._push(entry, front=False)
         return entry
 
     def _push(self, entry: Entry, *, front: bool) -> None:
         queue = self._queues.setdefault(entry.stage, [])
-        heapq.heappush(queue, (0 if front else 1, entry.priority, next(self._order), entry))
+        rank = 2 if entry.background else 0 if front else 1
+        heapq.heappush(queue, (rank, entry.priority, next(self._order), entry))
 
     def dispatch(self, now: int) -> Iterator[tuple[Worker, Entry]]:
         """Lease queued items to workers with credit, most urgent first; the caller sends them.
@@ -252,7 +259,9 @@ class Ledger:
             entry
             for worker in self.workers.values()
             for entry in worker.leased.values()
-            if not entry.void and now - entry.moved_at > limits.get(entry.stage, 1 << 62)
+            if not entry.void
+            and (entry.started or not entry.background)
+            and now - entry.moved_at > limits.get(entry.stage, 1 << 62)
         ]
 
     def lost(self, entry: Entry) -> bool:
@@ -326,7 +335,8 @@ class Ledger:
             if len(in_progress) == 1:  # a cancelled one may be the culprit too
                 in_progress[0].deaths += 1
             for entry in in_progress:
-                entry.alone = True
+                # A worker has nothing else in progress beside a background item: its guilt is never in doubt.
+                entry.alone = not entry.background
         fallout = Fallout([], [])
         for entry in held:
             self._release(entry)

@@ -6,12 +6,20 @@ those of the published face-parsing checkpoint.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 CLASSES = 19
-SIDE = 512
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def network_input(pictures: NDArray[np.uint8]) -> Tensor:
+    """u8 RGB ``[B, H, W, 3]`` to ImageNet-normalised f32 ``[B, 3, H, W]``."""
+    normal = (pictures.astype(np.float32) / 255 - np.array(_MEAN, np.float32)) / np.array(_STD, np.float32)
+    return torch.from_numpy(np.ascontiguousarray(normal.transpose(0, 3, 1, 2)))
 
 
 class BasicBlock(nn.Module):

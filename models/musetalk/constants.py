@@ -14,6 +14,8 @@ LATENT = CROP // VAE_FACTOR
 """32: side of a latent."""
 MASK_ROW = CROP // 2
 """Rows from here down are blanked before the first encoding."""
+PARSED = 512
+"""Side of the picture that the face parser sees."""
 
 AUDIO_RATE = 16_000
 STEP_RATE = 50

@@ -7,7 +7,6 @@ mmcv-lite: no compiled operators, no mmpose, no mmdet.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.api import EngineError
+from models.musetalk.pose import HEIGHT, WIDTH
 
 try:
     from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
@@ -27,12 +27,9 @@ except ImportError as error:  # a plain pip install would bring a second OpenCV,
 
 F32 = NDArray[np.float32]
 
-WIDTH, HEIGHT = 288, 384
 KEYPOINTS = 133
-FACE = slice(23, 91)
 _BINS = 2
 """Bins per network pixel."""
-_PADDING = 1.25
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _NORM = {"type": "BN", "eps": 1e-5}
 _ACT = {"type": "SiLU"}
@@ -218,28 +215,21 @@ def _flip_order() -> list[int]:
 FLIP = _flip_order()
 
 
-def region(width: float, height: float) -> tuple[float, float]:
-    """Size of the frame rectangle that the network sees for a person of this size: padded, 3 to 4."""
-    w, h = width * _PADDING, height * _PADDING
-    ratio = WIDTH / HEIGHT
-    return (w, w / ratio) if w > ratio * h else (h * ratio, h)
-
-
-def network_input(picture: NDArray[np.uint8], box: tuple[float, float, float, float]) -> Tensor:
-    """The person in ``box`` (x0, y0, x1, y1) of a u8 BGR picture, as f32 ``[1, 3, 384, 288]``."""
-    cx, cy = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    k = WIDTH / region(box[2] - box[0], box[3] - box[1])[0]
-    matrix = np.array([[k, 0, WIDTH / 2 - cx * k], [0, k, HEIGHT / 2 - cy * k]], np.float64)
-    warped = cv2.warpAffine(picture, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
-    rgb = warped[..., ::-1].astype(np.float32)
+def network_input(pictures: NDArray[np.uint8]) -> Tensor:
+    """u8 BGR ``[B, 384, 288, 3]``, see ``pose.picture``, to normalised RGB f32 ``[B, 3, 384, 288]``."""
+    rgb = pictures[..., ::-1].astype(np.float32)
     normal = (rgb - np.array(_MEAN, np.float32)) / np.array(_STD, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))[None]
+    return torch.from_numpy(np.ascontiguousarray(normal.transpose(0, 3, 1, 2)))
 
 
 @torch.inference_mode()
-def scores(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """SimCC scores of the picture and its mirror image, averaged."""
-    (ax, ay), (bx, by) = network(x), network(x.flip(3))
+def scores(network: nn.Module, x: Tensor, *, together: bool = False) -> tuple[Tensor, Tensor]:
+    """SimCC scores of pictures and their mirror images, averaged; ``together``: in one call of the network."""
+    if together:
+        both = network(torch.cat([x, x.flip(3)]))
+        (ax, bx), (ay, by) = (one.chunk(2) for one in both)
+    else:
+        (ax, ay), (bx, by) = network(x), network(x.flip(3))
     return 0.5 * (ax + bx.flip(2)[:, FLIP]), 0.5 * (ay + by[:, FLIP])
 
 
@@ -268,11 +258,3 @@ def _vertex(scores: Tensor, best: Tensor) -> Tensor:
     bend = left - 2 * middle + right
     offset = torch.where(bend < 0, 0.5 * (left - right) / bend, torch.zeros_like(bend))
     return torch.where(inner == best, offset.clamp(-0.5, 0.5), torch.zeros_like(offset))
-
-
-def to_frame(points: F32, box: tuple[float, float, float, float]) -> F32:
-    """Network coordinates ``[..., 2]`` to frame pixels for the person in ``box``."""
-    size = np.array(region(box[2] - box[0], box[3] - box[1]))
-    centre = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
-    found: F32 = (points / (WIDTH, HEIGHT) * size + centre - size / 2).astype(np.float32)
-    return found

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
@@ -20,9 +21,10 @@ from models.musetalk.constants import AUDIO_DIM
 from models.musetalk.gate import weights
 from models.musetalk.generator import Generator
 from models.musetalk.loading import load_networks
+from models.musetalk.manifest import source_digest
 from models.musetalk.prepared import Prepared, compose, load_prepared, own_crop, to_template_crop
 from models.musetalk.stream import QUANTUM, FeatureStream, Quantum, quanta
-from models.musetalk.weights import source_digest
+from models.musetalk.tensors import PreparationNetworks
 from models.musetalk.whole import WholeFeatures
 from models.templates.store import Template
 
@@ -72,6 +74,7 @@ class MuseTalkLipSync:
         self._positions = torch.empty(0)
         self._latents: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
         self._vae = ""
+        self._preparation: PreparationNetworks | None = None
         self.not_finite = 0
         """Faces that came out with NaN or infinity and were replaced by the template's own pixels."""
 
@@ -101,6 +104,7 @@ class MuseTalkLipSync:
             settings.graphs and not precise,
         )  # fmt: skip
         self._generator.warm(progress)
+        self._preparation = PreparationNetworks(Path(self._config.weights_dir), networks.device)
         silence = Quantum(np.zeros(self._stream.span_samples, np.int16), 0, 0, None, 0.0)
         for count in (1, 2, 4):
             self._stream.windows([silence] * count)
@@ -111,10 +115,20 @@ class MuseTalkLipSync:
 
     def close(self) -> None:
         """Release the device's memory."""
-        self._generator = self._stream = self._whole = None
+        self._generator = self._stream = self._whole = self._preparation = None
         self._latents.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def tensors(self, kind: str, arrays: Sequence[NDArray[Any]], progress: Progress) -> list[NDArray[Any]]:
+        """See ``models.api.TensorSource`` and ``models.musetalk.asks``."""
+        assert self._preparation is not None, "load comes first"
+        return self._preparation.tensors(kind, arrays, progress)
+
+    def rest(self) -> None:
+        """See ``models.api.TensorEngine``."""
+        assert self._preparation is not None, "load comes first"
+        self._preparation.rest()
 
     def plan(self, window: SpeechWindow) -> list[FrameJob]:
         """The frames ``start``.. of the window, in order; their audio features are computed here.

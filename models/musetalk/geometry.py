@@ -52,10 +52,14 @@ def strict_box(
     return found
 
 
-def shift_range(points: NDArray[np.int32]) -> tuple[int, int]:
-    """The range of ``bbox_shift`` that suits a v1.0 template: i32 ``[L, 68, 2]``."""
-    y = points[:, :, 1].astype(np.float64)
-    return -round(float((y[:, 30] - y[:, 29]).mean())), round(float((y[:, 29] - y[:, 28]).mean()))
+def shift_range(nose: F32) -> tuple[int, int]:
+    """The range of ``bbox_shift`` that suits a v1.0 template.
+
+    Args:
+        nose: f ``[L, 3]``: the heights (y) of points 28, 29 and 30 down the nose.
+    """
+    upper, middle, lower = nose.astype(np.float64).T
+    return -round(float((lower - middle).mean())), round(float((middle - upper).mean()))
 
 
 def outline(points: F32) -> F32:

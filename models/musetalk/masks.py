@@ -7,17 +7,17 @@ published pictures look like, so they are kept.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.musetalk.bisenet import SIDE
+from models.musetalk.constants import PARSED
 from models.musetalk.geometry import Box
 
 U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
 
 SKIN, NOSE, MOUTH, NECK = 1, 10, (11, 12, 13), 14
 EXPAND = 1.5
@@ -26,7 +26,6 @@ UPPER = 0.5
 BLUR = {"offline": 0.05, "realtime": 0.10}
 CHEEK = 90
 """Half width, in pixels of 512, of the middle band whose skin is dilated without being eroded."""
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def expanded(box: Box) -> Box:
@@ -37,12 +36,10 @@ def expanded(box: Box) -> Box:
     return cx - half, cy - half, cx + half, cy + half
 
 
-def parser_input(frame: U8, square: Box) -> F32:
-    """The square of a u8 BGR frame as the parser's input, f32 ``[3, 512, 512]``; black outside the frame."""
+def parser_picture(frame: U8, square: Box) -> U8:
+    """The square of a u8 BGR frame as the parser sees it, u8 RGB ``[512, 512, 3]``; black outside the frame."""
     picture = Image.fromarray(np.ascontiguousarray(frame[..., ::-1])).crop(square)
-    small = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float32) / 255
-    normal = (small - np.array(_MEAN, np.float32)) / np.array(_STD, np.float32)
-    return np.ascontiguousarray(normal.transpose(2, 0, 1))
+    return np.asarray(picture.resize((PARSED, PARSED), Image.Resampling.BILINEAR), np.uint8)
 
 
 @lru_cache(maxsize=1)
@@ -55,7 +52,7 @@ def jaw_kernel() -> U8:
     return kernel
 
 
-def region(classes: NDArray[np.int64], mode: str, cheek: int = CHEEK) -> U8:
+def region(classes: NDArray[np.integer[Any]], mode: str, cheek: int = CHEEK) -> U8:
     """What is replaced, 0 or 255, u8 ``[512, 512]``, of a class map ``[512, 512]``.
 
     Args:
@@ -70,8 +67,8 @@ def region(classes: NDArray[np.int64], mode: str, cheek: int = CHEEK) -> U8:
         skin = np.asarray((classes == SKIN) * 255, np.uint8)
         grown = cv2.dilate(skin, jaw_kernel(), iterations=1)
         shrunk = cv2.erode(grown, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (35, 3)), iterations=2)
-        column = np.arange(SIDE)
-        sides = (column <= SIDE // 2 - cheek) | (column >= SIDE // 2 + cheek)
+        column = np.arange(PARSED)
+        sides = (column <= PARSED // 2 - cheek) | (column >= PARSED // 2 + cheek)
         moved = np.where(sides[None], shrunk, grown) > 0
         chosen = (moved & (classes != NOSE)) | np.isin(classes, MOUTH)
     return np.asarray(chosen * 255, np.uint8)

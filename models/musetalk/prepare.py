@@ -1,4 +1,7 @@
-"""MuseTalk's part of a template: where the crop lies, its latents, and what of it is shown."""
+"""MuseTalk's part of a template: where the crop lies, its latents, and what of it is shown.
+
+No torch: the networks run in the process that owns the device, small batch by small batch, see ``asks``.
+"""
 
 from __future__ import annotations
 
@@ -8,43 +11,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+import structlog
 from numpy.typing import NDArray
-from torch import Tensor
 
 from configs.schema import Config
-from models.api import CROP, Cancel, EngineError, Progress
+from models.api import CROP, Cancel, EngineError, Progress, TensorSource
 from models.media.paste import i420_to_bgr
-from models.musetalk import geometry, masks
-from models.musetalk.constants import LATENT, MASK_ROW, SCALING
-from models.musetalk.faces import FaceSource, Found, choose_source
-from models.musetalk.loading import choose_device, load_module
+from models.musetalk import asks, geometry, masks
+from models.musetalk.constants import LATENT
+from models.musetalk.faces import FaceSource, Found, Part, choose_source, source_name
+from models.musetalk.manifest import converted_entry, source_digest
 from models.musetalk.prepared import ENGINE, META_VERSION
-from models.musetalk.weights import source_digest
 from models.templates.store import Template
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
-VERSION = "1"
+VERSION = "2"
 MOST_WITHOUT = 0.2
 """A template in which more than this share of the frames shows no usable face is refused."""
-BATCH = 4
-"""Crops encoded together; small, so that a GPU that also speaks is never held for long."""
 
-
-def vae_inputs(crop: U8) -> Tensor:
-    """The masked and the whole crop: u8 BGR ``[256, 256, 3]`` to f32 ``[2, 3, 256, 256]``, -1 to 1."""
-    rgb = torch.from_numpy(np.ascontiguousarray(crop[..., ::-1])).permute(2, 0, 1).float() / 255
-    masked = rgb.clone()
-    masked[:, MASK_ROW:] = 0
-    return (torch.stack([masked, rgb]) - 0.5) / 0.5
-
-
-@torch.inference_mode()
-def encode(vae: Any, inputs: Tensor) -> Tensor:
-    """Scaled latents, the mode of the posterior: f ``[B, 3, 256, 256]`` to ``[B, 4, 32, 32]``."""
-    out: Tensor = vae.encode(inputs).latent_dist.mode() * SCALING
-    return out
+log = structlog.get_logger(__name__)
 
 
 class Track(NamedTuple):
@@ -53,20 +39,56 @@ class Track(NamedTuple):
     found: list[Found | None]
     boxes: F32
     valid: NDArray[np.bool_]
+    shift: dict[str, Any]
+    """``bbox_shift``: asked for, used, and the range that suits this face."""
+
+
+class Frames(Sequence[U8]):
+    """The different frames of a template, u8 BGR ``[H, W, 3]``, made when they are asked for.
+
+    The way back of a film shows the frames of the way there, so they are looked at once.
+
+    Args:
+        template: mapped.
+
+    Attributes:
+        place: per frame of the template, its place in this sequence.
+    """
+
+    def __init__(self, template: Template) -> None:
+        self._template = template
+        loop = template.frames
+        self.place = [*range(loop)]
+        if template.kind == "video" and all(_same_frame(template, k, loop - k) for k in range(1, loop // 2)):
+            self.place = [min(k, loop - k) for k in range(loop)]
+
+    def __len__(self) -> int:
+        return max(self.place) + 1
+
+    def __getitem__(self, k: Any) -> Any:
+        return frame_of(self._template, k)
 
 
 class MuseTalkPreparer:
     """Writes ``engine/musetalk/``, see ``models.musetalk.prepared``.
 
     Args:
-        config: ``weights_dir``, ``musetalk.*`` and the device of ``stages.prepare``.
+        config: ``weights_dir`` and ``musetalk.*``.
+        tensors: who runs the networks; None where only ``version`` is wanted.
+        bbox_shift: pixels further down, for version 1.0; 1.5 has no use for it.
         source: landmarks and regions; None: the networks, or the face mesh without them.
     """
 
     engine = ENGINE
 
-    def __init__(self, config: Config, source: FaceSource | None = None) -> None:
-        self._config, self._source = config, source
+    def __init__(
+        self,
+        config: Config,
+        tensors: TensorSource | None = None,
+        bbox_shift: int = 0,
+        source: FaceSource | None = None,
+    ) -> None:
+        self._config, self._tensors, self._shift, self._source = config, tensors, bbox_shift, source
         self._root = Path(config.weights_dir)
 
     @property
@@ -74,82 +96,119 @@ class MuseTalkPreparer:
         """Changes with the settings and with every file of weights that preparation reads."""
         settings = self._config.musetalk
         digests = [source_digest(self._root, name)[:8] for name in ("vae", "dwpose", "face-parse", "s3fd")]
-        return "-".join([VERSION, settings.version, settings.preparation, settings.parsing, *digests])
+        faces = source_name(self._root, settings.preparation)
+        return "-".join([VERSION, settings.version, settings.preparation, settings.parsing, faces, *digests])
 
     def prepare(self, template: Template, out: str, progress: Progress, cancel: Cancel) -> None:
-        """Find the face in every frame, place the crop, encode it, draw the mask.
+        """Find the face in every frame, place the crop, have it encoded, draw the mask.
 
         Raises:
-            EngineError: FAILED when weights are missing or too many frames show no usable face, with the
-                ranges of those frames and the reason.
+            EngineError: FAILED when weights are missing, nobody runs the networks, or too many frames show no
+                usable face, with the ranges of those frames and the reason.
         """
         settings = self._config.musetalk
-        device = choose_device(self._config.stages.prepare.devices)
-        source = self._source or choose_source(self._root, device, settings.preparation)
-        vae = load_module(self._root, "vae").to(device)
-        track = self._track(template, source, progress, cancel)
-        folder = Path(out)
+        converted_entry(self._root, "vae")
+        if self._tensors is None:
+            raise EngineError("FAILED", "nobody runs musetalk's networks here", "name it in engines.lipsync")
+        source = self._source or choose_source(self._root, self._tensors, settings.preparation)
+
+        def step(phase: str, done: int, total: int) -> None:
+            if cancel.is_set():
+                message = f"preparing {template.id} was cancelled"
+                raise EngineError("FAILED", message, "ask again", retryable=True)
+            progress(phase, done, total)
+
+        frames = Frames(template)
+        track = self._track(template, frames, source, step)
+        latents = np.zeros((len(frames), 8, LATENT, LATENT), np.float32)
         mask = np.zeros((template.frames, CROP, CROP), np.uint8)
-        latents = np.zeros((template.frames, 8, LATENT, LATENT), np.float32)
-        for first in range(0, template.frames, BATCH):
-            _look(cancel, template)
-            numbers = range(first, min(first + BATCH, template.frames))
-            pictures = [frame_of(template, k) for k in numbers]
-            crops = [
-                geometry.crop(frame, _box(track.boxes[k])) for k, frame in zip(numbers, pictures, strict=True)
-            ]
-            inputs = torch.cat([vae_inputs(crop) for crop in crops]).to(device)
-            made = encode(vae, inputs).float().cpu().numpy()
-            latents[list(numbers)] = made.reshape(len(crops), 8, LATENT, LATENT)
-            for k, frame in zip(numbers, pictures, strict=True):
-                found = track.found[k]
-                if found is not None:
-                    mask[k] = self._mask(template, source, frame, k, track.boxes[k], found)
-            progress("latents", numbers[-1] + 1, template.frames)
-        np.save(folder / "latents.npy", latents)
-        np.save(folder / "boxes.npy", track.boxes)
+        batch = 1 if settings.preparation == "strict" else asks.BATCH
+        for first in range(0, len(frames), batch):
+            numbers = range(first, min(first + batch, len(frames)))
+            pictures = [frames[k] for k in numbers]
+            pairs = zip(pictures, track.boxes[first:], strict=False)
+            crops = np.stack([geometry.crop(frame, _box(box)) for frame, box in pairs])
+            (latents[list(numbers)],) = self._tensors.tensors(asks.LATENTS, [crops], step)
+            shown = dict(zip(numbers, pictures, strict=True))
+            self._draw_masks(template, frames.place, source, track, shown, mask, step)
+            step("latents", numbers[-1] + 1, len(frames))
+        self._save(Path(out), frames.place, track, latents, mask, source.name)
+
+    def _save(self, folder: Path, place: list[int], track: Track, latents: F32, mask: U8, faces: str) -> None:
+        settings = self._config.musetalk
+        np.save(folder / "latents.npy", latents[place])
+        np.save(folder / "boxes.npy", track.boxes[place])
         np.save(folder / "mask.npy", mask)
-        np.save(folder / "valid.npy", track.valid)
+        np.save(folder / "valid.npy", track.valid[place])
         meta = {
             "v": META_VERSION,
             "vae": source_digest(self._root, "vae"),
-            "settings": {"preparation": settings.preparation, "parsing": settings.parsing, "faces": source.name},
+            "settings": {"preparation": settings.preparation, "parsing": settings.parsing, "faces": faces},
+            "bbox_shift": track.shift,
         }
         (folder / "meta.json").write_text(json.dumps(meta), "utf-8")
 
-    def _track(self, template: Template, source: FaceSource, progress: Progress, cancel: Cancel) -> Track:
-        results: list[Found | str] = []
-        for k in range(template.frames):
-            _look(cancel, template)
-            results.append(source.find(frame_of(template, k)))
-            progress("faces", k + 1, template.frames)
-        refuse_faceless(template.id, results)
+    def _track(self, template: Template, frames: Frames, source: FaceSource, step: Progress) -> Track:
+        settings = self._config.musetalk
+        results = source.find(frames, step)
+        refuse_faceless(template.id, [results[k] for k in frames.place])
         found = [None if isinstance(one, str) else one for one in results]
         valid = np.array([one is not None for one in found])
-        if self._config.musetalk.preparation == "strict":
+        shift = self._fitting_shift(template.id, found)
+        if settings.preparation == "strict":
             boxes = np.zeros((len(found), 4), np.float32)
             for k, one in enumerate(found):
-                box = None if one is None or one.points is None else self._strict_box(template, one)
+                box = None
+                if one is not None and one.points is not None:
+                    points = one.points.astype(np.int32)
+                    box = geometry.strict_box(points, shift["used"], settings.version, template.height, one.face)
                 valid[k] = box is not None
                 boxes[k] = box or (0, 0, template.width, template.height)
-        else:
-            outlines = np.stack([np.zeros(4, np.float32) if one is None else one.outline for one in found])
-            boxes = geometry.refined_boxes(outlines, valid)
-        return Track(found, boxes, valid)
+            return Track(found, boxes, valid, shift)
+        outlines = np.stack([np.zeros(4, np.float32) if one is None else one.outline for one in found])
+        outlines[:, 2] += shift["used"]
+        place = frames.place
+        loop = geometry.refined_boxes(outlines[place], valid[place])
+        return Track(found, loop[: len(frames)], valid, shift)
 
-    def _strict_box(self, template: Template, found: Found) -> geometry.Box | None:
-        assert found.points is not None
-        points = found.points.astype(np.int32)
-        return geometry.strict_box(points, 0, self._config.musetalk.version, template.height, found.face)
+    def _fitting_shift(self, template_id: str, found: Sequence[Found | None]) -> dict[str, Any]:
+        """How far down the crop's middle goes: 0 in version 1.5, else what was asked for within the range."""
+        shift: dict[str, Any] = {"asked": self._shift, "used": 0}
+        if self._config.musetalk.version == "v15":
+            return shift
+        low, high = geometry.shift_range(np.stack([one.nose for one in found if one is not None]))
+        used = max(min(low, 0), min(max(high, 0), self._shift))
+        shift |= {"used": used, "range": [low, high]}
+        if used != self._shift:
+            log.warning("template.bbox_shift_limited", template=template_id, **shift)
+        return shift
 
-    def _mask(self, template: Template, source: FaceSource, frame: U8, k: int, box: F32, found: Found) -> U8:
+    def _draw_masks(
+        self,
+        template: Template,
+        place: list[int],
+        source: FaceSource,
+        track: Track,
+        pictures: dict[int, U8],
+        mask: U8,
+        step: Progress,
+    ) -> None:
+        """Fill ``mask`` (u8 ``[L, 256, 256]``) where these different frames are shown."""
         settings = self._config.musetalk
-        x0, y0, x1, y1 = (round(float(value)) for value in box)
-        whole = (x0, y0, x1, y1)
-        square = masks.expanded(whole)
-        chosen = masks.region(source.classes(frame, square, found), settings.parsing)
-        soft = masks.soft_mask(chosen, whole, square, masks.BLUR["realtime"])
-        return masks.in_crop(soft, square, whole, template.boxes[k], CROP)
+        wholes = {k: _whole(track.boxes[k]) for k in pictures}
+        parts = {
+            k: Part(frame, masks.expanded(wholes[k]), found)
+            for k, frame in pictures.items()
+            if (found := track.found[k]) is not None
+        }
+        if not parts:
+            return
+        for k, classes in zip(parts, source.classes([*parts.values()], step), strict=True):
+            square = parts[k].square
+            chosen = masks.region(classes, settings.parsing)
+            soft = masks.soft_mask(chosen, wholes[k], square, masks.BLUR["realtime"])
+            own = masks.in_crop(soft, square, wholes[k], template.boxes[k], CROP)
+            mask[[n for n, at in enumerate(place) if at == k]] = own
 
 
 def frame_of(template: Template, k: int) -> U8:
@@ -160,9 +219,19 @@ def frame_of(template: Template, k: int) -> U8:
     return frame
 
 
+def _same_frame(template: Template, a: int, b: int) -> bool:
+    arrays = (template.boxes, template.valid, template.i420, template.roi)
+    return all(np.array_equal(array[a], array[b]) for array in arrays)
+
+
+def _whole(values: F32) -> geometry.Box:
+    x0, y0, x1, y1 = (round(float(value)) for value in values)
+    return x0, y0, x1, y1
+
+
 def _box(values: F32) -> F32 | geometry.Box:
-    whole = [int(value) for value in values]
-    return (whole[0], whole[1], whole[2], whole[3]) if np.array_equal(values, whole) else values
+    whole = _whole(values)
+    return whole if np.array_equal(values, whole) else values
 
 
 def refuse_faceless(template_id: str, results: Sequence[Found | str]) -> None:
@@ -194,8 +263,3 @@ def ranges(results: Sequence[Found | str]) -> Iterator[tuple[int, int, str]]:
 
 def _same(a: Found | str, b: Found | str) -> bool:
     return isinstance(a, str) == isinstance(b, str) and (not isinstance(a, str) or a == b)
-
-
-def _look(cancel: Cancel, template: Template) -> None:
-    if cancel.is_set():
-        raise EngineError("FAILED", f"preparing {template.id} was cancelled", "ask again", retryable=True)

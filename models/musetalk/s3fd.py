@@ -127,8 +127,3 @@ def suppress(boxes: F32) -> list[int]:
         shared = np.maximum(w, 0) * np.maximum(h, 0)
         order = rest[shared / (area[best] + area[rest] - shared) <= OVERLAP]
     return kept
-
-
-def scale_for(width: int, height: int, longest: int) -> float:
-    """By how much a picture is shrunk before detection, at most 1."""
-    return min(1.0, longest / max(width, height, 1))

@@ -20,10 +20,10 @@ from safetensors.torch import load_file, save_file
 from models.api import EngineError
 from models.musetalk.constants import UNET_REQUIRED, VAE_CONFIG
 from models.musetalk.keys import differences, expected_shapes, normalise
-from models.musetalk.layout import BY_NAME, COMPONENTS, CONVERTED, MANIFEST, Component
+from models.musetalk.layout import BY_NAME, COMPONENTS, Component
+from models.musetalk.manifest import converted_entry, converted_path, read_manifest, write_manifest
 from models.musetalk.pickles import State, check_container, load_checkpoint, load_state
 
-MANIFEST_VERSION = 1
 Step = Callable[[str, int, int], None]
 
 
@@ -109,7 +109,7 @@ def read_official(component: Component, root: Path) -> tuple[dict[str, Any], Sta
 
 def verify(root: Path, step: Step | None = None) -> list[Report]:
     """Look at every component's official file and at what was converted from it."""
-    manifest = _read_manifest(root)
+    manifest = read_manifest(root)
     reports = []
     for index, component in enumerate(COMPONENTS):
         if step is not None:
@@ -150,18 +150,13 @@ def _look_at_converted(report: Report, root: Path, manifest: Mapping[str, Any]) 
         report.parameters, report.dtype = entry["parameters"], entry["dtype"]
 
 
-def converted_path(root: Path, name: str) -> Path:
-    """Where a converted component lies."""
-    return root / CONVERTED / f"{name}.safetensors"
-
-
 def convert(root: Path, *, force: bool = False, step: Step | None = None) -> list[str]:
     """Convert every official file that is there and not converted yet; returns the names converted now.
 
     Raises:
         EngineError: FAILED, with what is wrong with a file; what was converted before it stays.
     """
-    manifest = _read_manifest(root)
+    manifest = read_manifest(root)
     done = []
     for index, component in enumerate(COMPONENTS):
         if step is not None:
@@ -175,7 +170,7 @@ def convert(root: Path, *, force: bool = False, step: Step | None = None) -> lis
         if current and converted_path(root, component.name).is_file() and not force:
             continue
         manifest[component.name] = _convert_one(component, root, source, digest)
-        _write_manifest(root, manifest)
+        write_manifest(root, manifest)
         done.append(component.name)
     return done
 
@@ -212,12 +207,8 @@ def load_converted(root: Path, name: str) -> tuple[dict[str, Any], State]:
     Raises:
         EngineError: FAILED when it is not there, is damaged or does not fit its configuration.
     """
-    entry = _read_manifest(root).get(name)
+    entry = converted_entry(root, name)
     path = converted_path(root, name)
-    if entry is None or not path.is_file():
-        there = BY_NAME[name].find(root)
-        hint = "run `musecast weights convert`" if there else "run `musecast weights pull`, then `... convert`"
-        raise EngineError("FAILED", f"the weights of {name} are not converted below {root}", hint)
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -229,33 +220,6 @@ def load_converted(root: Path, name: str) -> tuple[dict[str, Any], State]:
     if wrong:
         raise EngineError("FAILED", f"{path}: {'; '.join(wrong)}", "run `musecast weights convert --force`")
     return config, state
-
-
-def source_digest(root: Path, name: str) -> str:
-    """SHA-256 of the official file that a converted component came from; "" when it is not converted."""
-    entry = _read_manifest(root).get(name)
-    return "" if entry is None else str(entry["source_sha256"])
-
-
-def _read_manifest(root: Path) -> dict[str, Any]:
-    path = root / CONVERTED / MANIFEST
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise EngineError("FAILED", f"{path} cannot be read: {error}", "delete it and convert again") from error
-    if manifest.get("v") != MANIFEST_VERSION:
-        return {}
-    components: dict[str, Any] = manifest["components"]
-    return components
-
-
-def _write_manifest(root: Path, components: Mapping[str, Any]) -> None:
-    path = root / CONVERTED / MANIFEST
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({"v": MANIFEST_VERSION, "components": components}, indent=1), "utf-8")
-    os.replace(part, path)
 
 
 def _sha256(path: Path) -> str:

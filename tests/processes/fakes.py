@@ -14,11 +14,17 @@ import threading
 from collections.abc import Iterator
 from typing import ClassVar
 
+import numpy as np
+
 from broker.messages import AsrAudio, AsrMark, TtsChunk, TtsItem
 from models.api import Cancel, EngineError, Pcm, Progress, Transcript
 from models.speech.vad import VoiceDetector
 from stages.asr import AsrStage
 from stages.stage import Feed, Result, Stage, Work
+from stages.tensors import Asker
+
+ASKED = np.arange(12, dtype=np.float32).reshape(3, 4)
+"""What the verb ``ask`` sends and wants back."""
 
 
 def pause(seconds: float) -> None:
@@ -75,6 +81,9 @@ class FakeStage(Stage):
             elif verb == "patient":  # as an engine does that looks at its flag
                 while not work.cancel.is_set():
                     pause(0.01)
+            elif verb == "ask":  # wrong arrays fail the item, so what comes after it proves the answer
+                found = Asker(work, "fake", 60.0).tensors("any", [ASKED], lambda *_: work.progress())
+                assert np.array_equal(found[0], ASKED)
             elif verb == "moving":
                 for _ in range(int(float(value) / 0.05)):
                     pause(0.05)

@@ -280,3 +280,51 @@ class Chaos(RuleBasedStateMachine):
 
 Chaos.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestChaos = Chaos.TestCase
+
+
+# --- background ---------------------------------------------------------------------------------------------
+
+
+def background(ledger: Ledger, name: str = "b/1") -> Entry:
+    return ledger.submit(name, "llm", Recorder(), priority=0, background=True)
+
+
+def test_background_work_comes_last_and_takes_no_credit() -> None:
+    ledger = Ledger()
+    worker = ready(ledger, credit=2)
+    background(ledger)
+    for name in ("s/1", "s/2", "s/3"):
+        submit(ledger, name, priority=1 << 50)
+    assert [i for _, i in given_out(ledger)] == ["s/1", "s/2"]
+    ledger.done("llm.0", 1, "s/1", 0)
+    assert [i for _, i in given_out(ledger)] == ["s/3", "b/1"]
+    assert worker.outstanding == 2
+    submit(ledger, "s/4")
+    ledger.done("llm.0", 1, "s/2", 0)
+    assert [i for _, i in given_out(ledger)] == ["s/4"], "what is out in the background holds nothing up"
+
+
+def test_background_work_stays_behind_after_a_death_and_holds_nothing_up() -> None:
+    ledger = Ledger()
+    ready(ledger)
+    background(ledger)
+    given_out(ledger)
+    ledger.started("llm.0", 1, "b/1", 0)
+    fallout = ledger.down("llm.0", 1, commanded=False)
+    assert [entry.id for entry in fallout.requeued] == ["b/1"]
+    submit(ledger, "s/1", priority=1 << 50)
+    ready(ledger, epoch=2)
+    assert [i for _, i in given_out(ledger)] == ["s/1", "b/1"]
+    ledger.started("llm.0", 2, "b/1", 1)
+    assert [entry.id for entry in ledger.down("llm.0", 2, commanded=False).poisoned] == ["b/1"]
+
+
+def test_background_work_may_wait_in_its_worker_but_not_stand_still() -> None:
+    ledger = Ledger()
+    ready(ledger)
+    entry = background(ledger)
+    given_out(ledger)
+    assert ledger.overdue({"llm": 10}, 1000) == []
+    ledger.started("llm.0", 1, "b/1", 0, 1000)
+    assert ledger.overdue({"llm": 10}, 1005) == []
+    assert ledger.overdue({"llm": 10}, 1011) == [entry]

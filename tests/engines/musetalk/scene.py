@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import msgspec
 import numpy as np
+import torch
 
 from configs.schema import Config, Musetalk
-from models.musetalk.bisenet import SIDE
-from models.musetalk.faces import Found
-from models.musetalk.geometry import Box
+from models.api import Progress
+from models.musetalk.constants import PARSED
+from models.musetalk.faces import Found, Part
 from models.musetalk.prepare import MuseTalkPreparer
+from models.musetalk.tensors import PreparationNetworks
 from models.templates.store import Template, open_template
 from models.templates.writer import TemplateWriter
 from tests.engines.doubles import CancelAfter, quiet
 
 
 class Drawn:
-    """Faces where the test's picture has them: the frame's place is in its upper left pixel."""
+    """Faces where the test's picture has them, without looking at it."""
 
     name = "drawn"
 
     def __init__(self, missing: frozenset[int] = frozenset()) -> None:
-        self.missing, self.seen = missing, 0
+        self.missing = missing
 
-    def find(self, frame: np.ndarray) -> Found | str:
-        k, self.seen = self.seen, self.seen + 1
-        if k in self.missing:
-            return "no face"
+    def find(self, frames: Sequence[np.ndarray], progress: Progress) -> list[Found | str]:
+        return ["no face" if k in self.missing else self._face(frames[k], k) for k in range(len(frames))]
+
+    def _face(self, frame: np.ndarray, k: int) -> Found:
         height, width = frame.shape[:2]
         dx = 3 * np.sin(2 * np.pi * k / 24)
         outline = np.array([width * 0.25 + dx, width * 0.75 + dx, height * 0.45, height * 0.75], np.float32)
         return Found(outline, None, None, None)
 
-    def classes(self, frame: np.ndarray, square: Box, found: Found) -> np.ndarray:
-        drawn = np.zeros((SIDE, SIDE), np.uint8)
-        cv2.ellipse(drawn, (SIDE // 2, SIDE // 2), (150, 190), 0, 0, 360, 1, -1)
-        return drawn.astype(np.int64)
+    def classes(self, parts: Sequence[Part], progress: Progress) -> list[np.ndarray]:
+        drawn = np.zeros((PARSED, PARSED), np.uint8)
+        cv2.ellipse(drawn, (PARSED // 2, PARSED // 2), (150, 190), 0, 0, 360, 1, -1)
+        return [drawn for _ in parts]
 
 
 def config(root: Path, **more: Any) -> Config:
@@ -54,7 +57,8 @@ def write(root: Path, config: Config, source: Drawn | None = None, box: int = 25
     texture = cv2.GaussianBlur(random.integers(0, 256, (size, size, 3), np.uint8), (0, 0), 3)
     alpha = np.full((box, box), 255, np.uint8)
     alpha[[0, -1], :] = alpha[:, [0, -1]] = 0
-    preparer = MuseTalkPreparer(config, source or Drawn())
+    networks = PreparationNetworks(Path(config.weights_dir), torch.device("cpu"))
+    preparer = MuseTalkPreparer(config, networks, source=source or Drawn())
     with TemplateWriter(root, f"scene-{box}", "builtin", (size, size), (box, box), alpha, "x" * 64) as writer:
         for k in range(frames):
             writer.add(np.roll(texture, 2 * (k % 4), axis=1), (32, 32))

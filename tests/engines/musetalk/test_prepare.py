@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,12 +12,24 @@ import torch
 from PIL import Image
 
 from models.api import EngineError
-from models.musetalk import geometry, masks, s3fd
-from models.musetalk.faces import LOWER, OVAL, Found, Mesh, Networks, choose_source, several
-from models.musetalk.prepare import encode, ranges, vae_inputs
+from models.musetalk import bisenet, geometry, masks, pose, s3fd
+from models.musetalk.faces import LOWER, OVAL, Found, Mesh, Networks, Part, choose_source, several
+from models.musetalk.prepare import ranges
 from models.musetalk.prepared import compose, to_template_crop
+from models.musetalk.tensors import PreparationNetworks, encode, vae_inputs
 from models.musetalk.weights import convert
+from tests.engines.doubles import quiet
 from tests.engines.musetalk.checkpoints import tiny, write_preparing
+
+
+class Nobody:
+    """Runs no networks."""
+
+    def tensors(self, kind: str, arrays: Any, progress: Any) -> list[np.ndarray]:
+        raise AssertionError(f"nobody was to be asked for {kind}")
+
+
+nobody = Nobody()
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -56,9 +69,7 @@ def test_p4_boxes_of_hand_made_faces() -> None:
 
 
 def test_p4_the_range_of_the_shift() -> None:
-    points = np.repeat(face_points()[None], 3, axis=0).astype(np.int32)
-    points[:, 28, 1], points[:, 29, 1], points[:, 30, 1] = 100, 110, 125
-    assert geometry.shift_range(points) == (-15, 10)
+    assert geometry.shift_range(np.array([[100, 110, 125]] * 3, np.float32)) == (-15, 10)
 
 
 def test_refined_boxes_are_still_where_the_face_is_still() -> None:
@@ -98,7 +109,7 @@ def test_v1_crops_and_network_inputs() -> None:
     frame = picture(240, 320)
     part = geometry.crop(frame, (50, 30, 170, 190))
     assert np.array_equal(part, cv2.resize(frame[30:190, 50:170], (256, 256), interpolation=cv2.INTER_LANCZOS4))
-    whole = vae_inputs(part).numpy()
+    whole = vae_inputs(part[None]).numpy()
     rgb = part[..., ::-1].transpose(2, 0, 1).astype(np.float32) / 255
     assert np.array_equal(whole[1], (rgb - 0.5) / 0.5)
     assert np.array_equal(whole[0, :, :128], whole[1, :, :128])
@@ -122,7 +133,7 @@ def test_a_crop_over_the_edge_repeats_the_edge() -> None:
 @torch.inference_mode()
 def test_v2_latents_are_the_posteriors_mean_and_repeatable() -> None:
     vae = tiny("vae", 1)
-    inputs = vae_inputs(picture(256, 256))
+    inputs = vae_inputs(picture(256, 256)[None])
     moments = vae.quant_conv(vae.encoder(inputs))
     found = encode(vae, inputs)
     assert found.shape == (2, 4, 32, 32)
@@ -234,30 +245,35 @@ def test_a_composite_in_the_templates_crop_is_the_composite_in_the_frame() -> No
 # --- P1, P2, P3, P5: networks -------------------------------------------------------------------------------
 
 
+def seen(frame: np.ndarray) -> torch.Tensor:
+    """A whole frame as DWPose's input."""
+    from models.musetalk import dwpose
+
+    height, width = frame.shape[:2]
+    return dwpose.network_input(pose.picture(frame, (0.0, 0.0, float(width), float(height)))[None])
+
+
 @pytest.fixture(scope="module")
-def pose() -> torch.nn.Module:
+def pose_net() -> torch.nn.Module:
     pytest.importorskip("mmcv")
     module = tiny("dwpose", 6)
     # Plain random weights answer alike to every picture; norms that have seen pictures do not.
-    from models.musetalk import dwpose
-
-    seen = torch.cat([dwpose.network_input(picture(200, 320, k), (0.0, 0.0, 320.0, 200.0)) for k in (5, 6)])
     for norm in module.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             norm.momentum = 1.0
     module.train()
     with torch.no_grad():
-        module(seen)
+        module(torch.cat([seen(picture(200, 320, k)) for k in (5, 6)]))
     return module.eval()
 
 
 def test_p1_the_network_input_is_a_padded_affine_view() -> None:
     dwpose = pytest.importorskip("models.musetalk.dwpose")
     frame = picture(200, 320)
-    x = dwpose.network_input(frame, (0.0, 0.0, 320.0, 200.0))
+    x = seen(frame)
     assert x.shape == (1, 3, 384, 288)
-    assert dwpose.region(320, 200) == (400.0, 400 / 0.75)
-    assert dwpose.region(200, 320) == (300.0, 400.0)
+    assert pose.region(320, 200) == (400.0, 400 / 0.75)
+    assert pose.region(200, 320) == (300.0, 400.0)
     bgr = (x[0].permute(1, 2, 0).numpy() * dwpose._STD + dwpose._MEAN)[..., ::-1]
     k = 288 / 400
     for u, v in ((144, 192), (60, 140), (200, 250)):
@@ -268,21 +284,24 @@ def test_p1_the_network_input_is_a_padded_affine_view() -> None:
 
 
 @torch.inference_mode()
-def test_p2_p3_the_answer_follows_the_picture_and_its_mirror_image(pose: torch.nn.Module) -> None:
+def test_p2_p3_the_answer_follows_the_picture_and_its_mirror_image(pose_net: torch.nn.Module) -> None:
     from models.musetalk import dwpose
 
-    a = dwpose.network_input(picture(200, 320, 1), (0.0, 0.0, 320.0, 200.0))
-    b = dwpose.network_input(picture(200, 320, 2), (0.0, 0.0, 320.0, 200.0))
-    features = pose.backbone(a)
+    a, b = seen(picture(200, 320, 1)), seen(picture(200, 320, 2))
+    features = pose_net.backbone(a)
     assert features.shape == (1, 1024, 12, 9)
-    ax, ay = dwpose.scores(pose, a)
+    ax, ay = dwpose.scores(pose_net, a)
     assert ax.shape == (1, 133, 576)
     assert ay.shape == (1, 133, 768)
-    bx, _ = dwpose.scores(pose, b)
+    bx, _ = dwpose.scores(pose_net, b)
     assert np.corrcoef(ax.numpy().ravel(), bx.numpy().ravel())[0, 1] < 0.95
-    fx, fy = dwpose.scores(pose, a.flip(3))
+    fx, fy = dwpose.scores(pose_net, a.flip(3))
     assert (fx.flip(2)[:, dwpose.FLIP] - ax).abs().max() <= 1e-4 * ax.abs().max()
     assert (fy[:, dwpose.FLIP] - ay).abs().max() <= 1e-4 * ay.abs().max()
+    tx, ty = dwpose.scores(pose_net, torch.cat([a, b]), together=True)
+    assert (tx[0] - ax[0]).abs().max() <= 1e-4 * ax.abs().max()
+    assert (tx[1] - bx[0]).abs().max() <= 1e-4 * ax.abs().max()
+    assert (ty[0] - ay[0]).abs().max() <= 1e-4 * ay.abs().max()
 
 
 def test_p3_flip_order_and_bins() -> None:
@@ -302,7 +321,7 @@ def test_p3_flip_order_and_bins() -> None:
     sx[0, 1, 101], sx[0, 1, 99] = 0.5, 0.0
     fine, _ = dwpose.keypoints(sx, sy, sub_bin=True)
     assert fine[0, 1, 0] == pytest.approx((100 + 1 / 6) / 2, abs=1e-6)
-    corner = dwpose.to_frame(np.array([[0.0, 0.0], [288.0, 384.0], [144.0, 192.0]], np.float32), (0, 0, 320, 200))
+    corner = pose.to_frame(np.array([[0.0, 0.0], [288.0, 384.0], [144.0, 192.0]], np.float32), (0, 0, 320, 200))
     assert corner.tolist() == [
         [-40.0, pytest.approx(100 - 800 / 3, abs=1e-3)],
         [360.0, pytest.approx(100 + 800 / 3, abs=1e-3)],
@@ -361,7 +380,7 @@ def test_p5_detection_maps_and_boxes() -> None:
 @torch.inference_mode()
 def test_face_parsing_scores_have_the_pictures_size() -> None:
     network = tiny("bisenet", 4)
-    x = torch.from_numpy(masks.parser_input(picture(300, 300), (-10, 20, 250, 280)))[None]
+    x = bisenet.network_input(masks.parser_picture(picture(300, 300), (-10, 20, 250, 280))[None])
     assert x.shape == (1, 3, 512, 512)
     assert network(x[..., :128, :160]).shape == (1, 19, 128, 160)
 
@@ -385,14 +404,15 @@ def test_the_mesh_outlines_the_lower_face() -> None:
     points[list(OVAL), 1] = 150 - 80 * np.cos(angle)
     points[5, :2] = (150, 150)
     mesh = Mesh(lambda _: points)
-    found = mesh.find(picture(300, 300))
+    (found,) = mesh.find([picture(300, 300)], quiet)
     assert isinstance(found, Found)
     assert found.outline.tolist() == pytest.approx([90, 210, 150, 230], abs=0.5)
     assert len(LOWER) == 21
-    drawn = mesh.classes(picture(300, 300), (50, 50, 250, 250), found)
+    assert found.nose.tolist() == [0, 150, 0]
+    (drawn,) = mesh.classes([Part(picture(300, 300), (50, 50, 250, 250), found)], quiet)
     assert drawn[int((200 - 50) * 2.56), int((150 - 50) * 2.56)] == 1
     assert drawn[int((80 - 50) * 2.56), int((150 - 50) * 2.56)] == 0
-    assert isinstance(Mesh(lambda _: "no face").find(picture(9, 9)), str)
+    assert Mesh(lambda _: "no face").find([picture(9, 9)], quiet) == ["no face"]
 
 
 # --- the networks together ----------------------------------------------------------------------------------
@@ -416,30 +436,29 @@ def preparing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_networks_find_a_face_and_parse_it(preparing: Path) -> None:
     frame = picture(128, 160)
-    strict = Networks(preparing, torch.device("cpu"), strict=True)
-    found = strict.find(frame)
+    strict = Networks(PreparationNetworks(preparing, torch.device("cpu")), strict=True)
+    found, again = strict.find([frame, frame], quiet)
     assert isinstance(found, Found)
     assert found.points is not None
     assert found.points.shape == (68, 2)
     assert found.face is not None
-    again = strict.find(frame)
     assert isinstance(again, Found)
     assert np.array_equal(found.points, again.points)
-    parsed = strict.classes(frame, (-20, -20, 140, 140), found)
+    (parsed,) = strict.classes([Part(frame, (-20, -20, 140, 140), found)], quiet)
     assert parsed.shape == (512, 512)
     assert 0 <= parsed.min() <= parsed.max() < 19
-    assert isinstance(choose_source(preparing, torch.device("cpu"), "refined"), Networks)
+    assert isinstance(choose_source(preparing, nobody, "refined"), Networks)
 
 
 @pytest.mark.slow
 def test_refined_preparation_refuses_several_faces_and_unsure_landmarks(preparing: Path) -> None:
-    refined = Networks(preparing, torch.device("cpu"), strict=False)
-    reason = refined.find(picture(640, 640))
+    refined = Networks(PreparationNetworks(preparing, torch.device("cpu")), strict=False)
+    (reason,) = refined.find([picture(640, 640)], quiet)
     assert isinstance(reason, str)
     assert "faces" in reason or "unsure" in reason
 
 
 def test_strict_preparation_insists_on_its_networks(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="weights pull"):
-        choose_source(tmp_path, torch.device("cpu"), "strict")
-    assert isinstance(choose_source(tmp_path, torch.device("cpu"), "refined"), Mesh)
+        choose_source(tmp_path, nobody, "strict")
+    assert isinstance(choose_source(tmp_path, nobody, "refined"), Mesh)

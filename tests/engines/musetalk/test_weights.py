@@ -12,13 +12,12 @@ import torch
 from models.api import EngineError
 from models.musetalk import constants, keys
 from models.musetalk.layout import BY_NAME, COMPONENTS
+from models.musetalk.manifest import converted_path, source_digest
 from models.musetalk.pickles import load_checkpoint, load_state
 from models.musetalk.weights import (
     convert,
-    converted_path,
     load_converted,
     read_official,
-    source_digest,
     verify,
 )
 from tests.engines.musetalk import checkpoints as made

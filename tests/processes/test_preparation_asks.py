@@ -1,0 +1,236 @@
+"""A template for MuseTalk is made by two processes: ``prepare`` leads, ``lipsync`` runs the networks."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.contract.client import Message, Stranger, Stream
+from tests.contract.daemon import Daemon, stage_row
+from tests.pictures import WEIGHTS, astronaut, film, wander
+
+if importlib.util.find_spec("torch") is None or importlib.util.find_spec("diffusers") is None:
+    pytest.skip("the extra musetalk is not installed", allow_module_level=True)
+
+PREPARE_S = 90.0
+BATCH = 4
+"""Pictures per ask."""
+LIMIT_S = 60.0
+TEXT = "While I speak somebody else gets a face. Nobody hears or sees anything of it. That is the whole point."
+OVERRIDES = (
+    "engines.lipsync=[musetalk,warp]",
+    "engines.asr=[pocketsphinx]",
+    "musetalk.max_batch=8",
+    "musetalk.encoder_steps=160",
+    "supervisor.beats_missed=20",
+    "supervisor.intensity=30",
+)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small random networks, converted, beside the face mesh's files."""
+    from models.musetalk.weights import convert
+    from tests.engines.musetalk.checkpoints import write_speaking
+
+    root = tmp_path_factory.mktemp("weights")
+    write_speaking(root, smaller=True)
+    convert(root)
+    shutil.copytree(Path(WEIGHTS) / "landmarks", root / "landmarks")
+    return root
+
+
+@pytest.fixture(scope="module")
+def state() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="mc-asks-", dir="/tmp"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def daemon(weights: Path, state: Path) -> Iterator[Daemon]:
+    started = Daemon(state, f"weights_dir={weights}", *OVERRIDES)
+    try:
+        started.wait_healthy(120.0)
+        yield started
+    finally:
+        started.stop()
+        started.remove()
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[Stranger]:
+    stranger = Stranger(daemon.control, daemon.stream)
+    yield stranger
+    stranger.close()
+
+
+@lru_cache(maxsize=1)
+def source() -> bytes:
+    """A film of 45 frames that becomes a loop of 88: twelve asks, for the way back is not looked at again."""
+    return film(wander(np.ascontiguousarray(astronaut()[0:320, 60:380]), 46))
+
+
+class Preparation:
+    """One ``preprocess_template`` on its way, and its progress."""
+
+    def __init__(self, client: Stranger, name: str) -> None:
+        self.stream: Stream = client.subscribe(f"tpl.{name}.", "sys.")
+        self.stream.wait(lambda m: m.topic == "sys.", 5.0, "sys. message")
+        self._control = client.another_control()
+        self._number = self._control.send("preprocess_template", template_id=name, video=source(), force=True)
+
+    def wait_latents(self, share: float = 0.1) -> None:
+        """Until the networks have done this share of their work."""
+
+        def far(message: Message) -> bool:
+            header = message.header
+            return header.get("phase") == "latents" and header["done"] >= share * header["total"]
+
+        self.stream.wait(far, PREPARE_S, "latents")
+
+    def latents(self) -> int:
+        """Pictures that the networks have done."""
+        steps = [m.header["done"] for m in [*self.stream.messages] if m.header.get("phase") == "latents"]
+        return max(steps, default=0)
+
+    def reply(self) -> dict[str, Any]:
+        reply = self._control.take(self._number, PREPARE_S)
+        assert reply["ok"], reply
+        return reply
+
+
+def engines(client: Stranger, name: str) -> list[str]:
+    rows = client.control.ok("list_templates")["templates"]
+    return next(row["engines"] for row in rows if row["template_id"] == name)
+
+
+def files_of(daemon: Daemon, name: str) -> dict[str, str]:
+    """Digests of the template's files, taken anew."""
+    from models.templates.writer import damaged_files
+
+    folder = daemon.state_dir / "templates" / name
+    assert damaged_files(folder) == []
+    found: dict[str, str] = json.loads((folder / "manifest.json").read_text())["files"]
+    return found
+
+
+def process(client: Stranger, stage: str) -> dict[str, Any]:
+    return next(row for row in client.another_control().ok("status")["stages"] if row["stage"] == stage)
+
+
+def mapped(pid: int, library: str) -> bool:
+    return library in Path(f"/proc/{pid}/maps").read_text()
+
+
+def until(there: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> None:
+    deadline = time.monotonic() + limit_s
+    while not there():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(daemon: Daemon) -> dict[str, str]:
+    """What the film becomes when nothing happens."""
+    stranger = Stranger(daemon.control, daemon.stream)
+    Preparation(stranger, "calm").reply()
+    assert engines(stranger, "calm") == ["warp", "musetalk"]
+    stranger.close()
+    return files_of(daemon, "calm")
+
+
+def test_the_default_template_is_made_for_the_network_too(client: Stranger) -> None:
+    assert engines(client, "default") == ["warp", "musetalk"]
+
+
+def test_the_networks_run_in_the_lipsync_process_alone(client: Stranger, undisturbed: dict[str, str]) -> None:
+    making = Preparation(client, "where")
+    making.wait_latents()
+    assert mapped(process(client, "lipsync")["pid"], "libtorch")
+    assert not mapped(process(client, "prepare")["pid"], "libtorch")
+    making.reply()
+
+
+def test_a_session_that_speaks_meanwhile_goes_first(
+    client: Stranger, daemon: Daemon, undisturbed: dict[str, str]
+) -> None:
+    """Unpaced, for these networks are slower than speech: lip-sync always has frames to do until the turn ends."""
+    making = Preparation(client, "meanwhile")
+    making.wait_latents()
+    session = client.session(mode="offline")
+    turn = session.say(TEXT)
+    session.wait_media(1, turn)
+    before = making.latents()
+    session.wait_ended(turn)
+    asked = (making.latents() - before) // BATCH
+    segments = session.of_turn(turn)
+    assert {m.header["degraded"] for m in segments} == {None}
+    assert asked <= len(segments), "at most one batch between two segments"
+    making.reply()
+    assert files_of(daemon, "meanwhile") == undisturbed
+
+
+def test_a_killed_lipsync_process_costs_a_preparation_nothing_but_time(
+    client: Stranger, daemon: Daemon, undisturbed: dict[str, str]
+) -> None:
+    making = Preparation(client, "survivor")
+    making.wait_latents()
+    before = stage_row(client.control.ok("status"), "lipsync.0")
+    os.kill(before["pid"], signal.SIGKILL)
+    making.reply()
+    assert stage_row(client.control.ok("status"), "lipsync.0")["epoch"] > before["epoch"]
+    assert engines(client, "survivor") == ["warp", "musetalk"]
+    assert files_of(daemon, "survivor") == undisturbed
+
+
+def test_a_killed_prepare_process_leaves_nothing_half(
+    client: Stranger, daemon: Daemon, undisturbed: dict[str, str]
+) -> None:
+    making = Preparation(client, "victim")
+    making.wait_latents()
+    before = process(client, "prepare")
+    os.kill(before["pid"], signal.SIGKILL)
+    root = daemon.state_dir / "templates"
+    making.reply()
+    assert process(client, "prepare")["epoch"] > before["epoch"]
+    assert [path.name for path in root.glob(".victim*") if path.is_dir()] == []
+    assert files_of(daemon, "victim") == undisturbed
+    until(lambda: client.control.ok("status")["queues"]["lipsync"]["items"] == 0, "asks are left in the queue")
+
+
+def test_without_its_process_an_engine_is_left_out_and_the_daemon_lives(
+    weights: Path, tmp_path: Path, state: Path
+) -> None:
+    """The weights that preparation needs are there, those of the mouth are not: nobody runs the networks."""
+    broken = tmp_path / "weights"
+    shutil.copytree(weights, broken)
+    (broken / "converted" / "unet-v15.safetensors").unlink()
+    folder = tmp_path / "state"
+    more = ("supervisor.intensity=1", "supervisor.backoff_s=[0]", "log.format=json")
+    daemon = Daemon(folder, f"weights_dir={broken}", *OVERRIDES, *more)
+    stranger = Stranger(daemon.control, daemon.stream)
+    try:
+        stranger.control.ok("initialize", 120.0)
+        assert engines(stranger, "default") == ["warp"]
+        (line,) = [one for one in daemon.log.read_text().splitlines() if "template.unprepared" in one]
+        assert "lipsync was given up" in line
+        assert "unet-v15 are not converted" in line
+        session = stranger.session()
+        session.speak("I speak all the same.")
+    finally:
+        stranger.close()
+        daemon.stop()
+        daemon.remove()
