@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from models.templates.framing import COLUMNS
 from models.templates.make import prepare_source
 from models.templates.store import Template, open_template
 from models.templates.work import Source, Workplace
-from tests.pictures import WEIGHTS, astronaut, film, moved, nobody, wander
+from tests.pictures import WEIGHTS, astronaut, film, moved, nobody, turned, wander
 
 U8 = NDArray[np.uint8]
 
@@ -159,6 +160,57 @@ def test_a_face_that_leaves_is_refused_by_frame(tmp_path: Path) -> None:
     assert error.code == "INVALID_ARGUMENT"
     assert "frames 20-30 (0.80-1.24 s): no face was found" in error.message
     assert "11 of 50" in error.message
+
+
+def placed(picture: U8, x: int, y: int, width: int = 320) -> U8:
+    """The picture on grey, its corner at x, y."""
+    shown = np.full((320, width, 3), 120, np.uint8)
+    low, high = max(x, 0), min(x + picture.shape[1], width)
+    shown[y : y + picture.shape[0], low:high] = picture[: 320 - y, low - x : high - x]
+    return shown
+
+
+def sideways() -> U8:
+    (face,) = face_landmarks(small(), WEIGHTS)
+    return turned(small(), face.points, 60)
+
+
+@pytest.mark.parametrize(
+    ("usual", "fault", "reason"),
+    [
+        (
+            lambda: placed(small(), 0, 0, 640),
+            lambda: np.hstack([small(), small()]),
+            "2 faces of similar size were found",
+        ),
+        (small, sideways, "the face is turned"),
+        (
+            small,
+            lambda: placed(cv2.resize(small(), (160, 160), interpolation=cv2.INTER_AREA), 80, 80),
+            "pixels wide",
+        ),
+        (small, lambda: placed(small(), -140, 0), "the face is cut off"),
+    ],
+    ids=["several", "side", "small", "cut off"],
+)
+def test_frames_with_a_face_that_will_not_do_are_refused_by_range(
+    tmp_path: Path, usual: Callable[[], U8], fault: Callable[[], U8], reason: str
+) -> None:
+    pictures = [usual()] * 30
+    pictures[8:20] = [fault()] * 12
+    error = refusal(tmp_path, film(pictures))
+    assert error.code == "INVALID_ARGUMENT"
+    assert "12 of 30 frames are at fault" in error.message
+    assert re.search(rf"frames 8-19 \(0.32-0.80 s\): .*{reason}", error.message), error.message
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """Grey compresses to almost nothing, whatever its size."""
+    data = film([np.full((2400, 4096, 3), 120, np.uint8)] * 14)
+    assert len(data) < 1 << 20
+    error = refusal(tmp_path, data)
+    assert error.code == "TOO_LARGE"
+    assert "4096x2400; the limit is 4096x2304" in error.message
 
 
 def test_a_short_gap_is_bridged(tmp_path: Path) -> None:

@@ -63,7 +63,9 @@ def state() -> Iterator[Path]:
 def daemon(weights: Path, state: Path) -> Iterator[Daemon]:
     started = Daemon(state, f"weights_dir={weights}", *OVERRIDES)
     try:
-        started.wait_healthy(120.0)
+        stranger = Stranger(started.control, started.stream)
+        stranger.control.ok("initialize", 110.0)
+        stranger.close()
         yield started
     finally:
         started.stop()
