@@ -103,6 +103,7 @@ class LipsyncStage(Stage):
                 (background if isinstance(work.item, TensorItem) else batcher).add(work)
             elif batcher.busy:
                 batcher.step()
+                background.tidy()
             elif not feed.stopping:
                 background.step()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -94,29 +95,40 @@ class Background:
 
     Args:
         engine: of the process.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, engine: LipSync) -> None:
+    def __init__(self, engine: LipSync, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
+        self._clock = clock
         self._waiting: deque[Work] = deque()
-        self._loaded = False
+        self._rest_at: float | None = None
+        """When the networks are released; None: they are."""
 
     @property
     def wait_s(self) -> float | None:
         """How long the process may sleep: not at all, until the networks are released, or for ever."""
-        return 0.0 if self._waiting else REST_S if self._loaded else None
+        if self._waiting:
+            return 0.0
+        return None if self._rest_at is None else max(0.0, self._rest_at - self._clock())
 
     def add(self, work: Work) -> None:
         """Take an ask up."""
         self._waiting.append(work)
 
     def step(self) -> None:
-        """Do the next ask; without one, the time of ``wait_s`` is over."""
+        """Do the next ask, or release the networks when it is time."""
         if self._waiting:
             self._serve(self._waiting.popleft())
-        elif self._loaded and isinstance(self._engine, TensorEngine):
+        else:
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Release the networks when nobody has asked for long; also while frames keep the process busy."""
+        due = self._rest_at is not None and not self._waiting and self._clock() >= self._rest_at
+        if due and isinstance(self._engine, TensorEngine):
             self._engine.rest()
-            self._loaded = False
+            self._rest_at = None
 
     def _serve(self, work: Work) -> None:
         work.started()
@@ -139,7 +151,9 @@ class Background:
         engine = self._engine
         if item.engine != engine.name or not isinstance(engine, TensorEngine):
             raise EngineError("UNSUPPORTED", f"this process runs {engine.name}, not {item.engine}")
-        self._loaded = True
         arrays = arrays_of(item.heads, work.buffers)
-        made = engine.tensors(item.kind, arrays, lambda phase, done, total: work.progress())
+        try:
+            made = engine.tensors(item.kind, arrays, lambda phase, done, total: work.progress())
+        finally:
+            self._rest_at = self._clock() + REST_S
         return [np.ascontiguousarray(array) for array in made]

@@ -23,7 +23,7 @@ from configs.schema import Config
 from models.api import EngineError, FrameJob, Progress, SpeechWindow
 from models.warp.warmup import synthetic_template
 from stages.lipsync import LipsyncStage
-from stages.tensors import REST_S, Asker, arrays_of, heads_of
+from stages.tensors import REST_S, Asker, Background, arrays_of, heads_of
 from tests.engines.doubles import RecordedWork, quiet
 from tests.engines.test_lipsync_stage import audio, item
 
@@ -64,18 +64,17 @@ class Engine:
 
 
 class Feed:
-    """Hands out works one after another; ``None`` stands for a wait that nothing ends in time."""
+    """Hands out works one after another, and says that the process is stopping once it would have to wait."""
 
-    def __init__(self, *works: RecordedWork | None) -> None:
+    def __init__(self, *works: RecordedWork) -> None:
         self.works = deque(works)
         self.stopping = False
-        self.waits: list[float | None] = []
 
     def get(self, timeout_s: float | None = None, *, start: bool = True) -> RecordedWork | None:
-        if timeout_s != 0.0:
-            self.waits.append(timeout_s)
-            self.stopping = not self.works
-        return self.works.popleft() if self.works and (self.works[0] is not None or timeout_s != 0.0) else None
+        if self.works:
+            return self.works.popleft()
+        self.stopping = timeout_s != 0.0
+        return None
 
 
 def ask(kind: str = "plus", engine: str = "double", *buffers: Any) -> RecordedWork:
@@ -90,18 +89,17 @@ def ref(tmp_path_factory: pytest.TempPathFactory) -> TemplateRef:
     return TemplateRef(template.id, str(template.path), template.hash)
 
 
-def run(*works: RecordedWork | None, engine: Any = None) -> tuple[Engine, Feed]:
+def run(*works: RecordedWork) -> Engine:
     stage = LipsyncStage(Config(), "lipsync.0")
-    stage._engine = found = engine or Engine()
-    feed = Feed(*works)
-    stage.run(feed)  # type: ignore[arg-type]
-    return found, feed
+    stage._engine = engine = Engine()
+    stage.run(Feed(*works))  # type: ignore[arg-type]
+    return engine
 
 
 def test_an_ask_is_done_while_no_frame_waits(ref: TemplateRef) -> None:
     first, second = ask("one"), ask("two")
     speech = [RecordedWork(item(name, ref, 16), audio(16)) for name in ("a", "b")]
-    engine, _ = run(first, speech[0], second, speech[1])
+    engine = run(first, speech[0], second, speech[1])
     assert engine.diary[-2:] == ["one", "two"]
     assert engine.diary[:-2] == ["render 8"] * 4
     for work in (first, second):
@@ -115,8 +113,6 @@ def test_an_ask_is_done_while_no_frame_waits(ref: TemplateRef) -> None:
 
 
 def test_frames_that_come_between_two_asks_are_next(ref: TemplateRef) -> None:
-    works: list[RecordedWork | None] = [ask("one"), ask("two"), None]
-
     class Interrupting(Engine):
         def tensors(self, kind: str, arrays: Sequence[np.ndarray], progress: Progress) -> list[np.ndarray]:
             if kind == "one":
@@ -125,7 +121,7 @@ def test_frames_that_come_between_two_asks_are_next(ref: TemplateRef) -> None:
 
     stage = LipsyncStage(Config(), "lipsync.0")
     stage._engine = engine = Interrupting()
-    feed = Feed(*works[:2])
+    feed = Feed(ask("one"), ask("two"))
     stage.run(feed)  # type: ignore[arg-type]
     assert engine.diary == ["one", "render 8", "two"]
 
@@ -162,15 +158,32 @@ def test_an_engine_without_networks_says_so() -> None:
 def test_a_cancelled_ask_is_dropped() -> None:
     work = ask("plus")
     work.cancel.set()
-    engine, _ = run(work)
+    engine = run(work)
     assert engine.diary == []
     assert work.finished
 
 
 def test_the_networks_are_released_when_nobody_has_asked_for_a_while() -> None:
-    engine, feed = run(None, ask("one"), None, ask("two"))
-    assert engine.diary[:3] == ["one", "rest", "two"]
-    assert feed.waits == [None, None, REST_S, None, REST_S], "it waits only for what is loaded"
+    now, engine = 100.0, Engine()
+    background = Background(engine, lambda: now)
+    assert background.wait_s is None, "nothing is loaded: nothing to wait for"
+    background.add(ask("one"))
+    assert background.wait_s == 0
+    background.step()
+    assert background.wait_s == REST_S
+    now += REST_S - 1
+    background.tidy()
+    assert background.wait_s == 1
+    background.add(ask("impossible"))
+    now += 1
+    background.tidy()
+    assert engine.diary == ["one"], "somebody waits for them"
+    background.step()
+    assert background.wait_s == REST_S
+    now += REST_S
+    background.step()
+    assert engine.diary == ["one", "impossible", "rest"]
+    assert background.wait_s is None
 
 
 # --- the side that asks --------------------------------------------------------------------------------------
