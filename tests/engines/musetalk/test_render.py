@@ -8,8 +8,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from models.musetalk.prepare import MuseTalkPreparer
+from models.musetalk.tensors import PreparationNetworks
 from models.templates.builtin import ARTWORK_VERSION, LOOP
 from models.templates.writer import TemplateWriter, content_hash
 from models.warp.preparer import WarpPreparer
@@ -26,7 +28,8 @@ FRAMES = 24
 def write_default(state_dir: Path, weights: Path) -> None:
     """A short loop in the place of the built-in template, so that preparing it does not take a minute."""
     config = scene.config(weights, encoder_steps=1500)
-    drawn = MuseTalkPreparer(config, scene.Drawn())
+    networks = PreparationNetworks(weights, torch.device("cpu"))
+    drawn = MuseTalkPreparer(config, networks, source=scene.Drawn())
     digest = content_hash(f"builtin:default:{ARTWORK_VERSION}", {"loop": LOOP}, [WarpPreparer(), drawn])
     random = np.random.default_rng(5)
     texture = cv2.GaussianBlur(random.integers(0, 256, (320, 320, 3), np.uint8), (0, 0), 3)
