@@ -4,7 +4,7 @@
 is answered at a fixed rate, whoever asked for it: that is the load. It then prints one JSON map, times in seconds
 of CLOCK_MONOTONIC:
 
-- ``relays``: for each segment, when its encode item was received, and the ms since its crops were sent: one relay
+- ``relays``: for each segment, when its encode item was received, and the ms since its crops left: one relay
   by the broker, from a worker to a worker;
 - ``speech``: session to the times at which its pieces of speech were sent;
 - ``starved``: how often the next piece was due and no session had asked for one.
@@ -141,9 +141,9 @@ class StandIns:
             if isinstance(message, EncodeItem):
                 now = time.monotonic()
                 self.relays.append((now, (now - self._crops_sent.pop(segment)) * 1000))
-            self._answer(instance, message)
-            if isinstance(message, LipsyncItem):
+            elif isinstance(message, LipsyncItem):
                 self._crops_sent[segment] = time.monotonic()
+            self._answer(instance, message)
 
     def _greet(self, instance: str, broker: int) -> None:
         self._broker = broker

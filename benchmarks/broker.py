@@ -2,9 +2,9 @@
 
 Relay: the real broker process, with stand-ins that answer every item at once (``_stand_ins.py``). Offline
 sessions say long texts, whose sentences the stand-in for tts answers at a fixed rate; each is one segment by way
-of three items (tts, lipsync, encode). Relay latency is from a stand-in having sent a segment's crops to another
-having received its encode item, both in one process, so its own queue is in it. The whole way, from speech sent to
-segment received, is six messages.
+of three items (tts, lipsync, encode). Relay latency is from a stand-in beginning to send a segment's crops to
+another having received its encode item, both in one process, so its own queue is in it. The whole way, from speech
+sent to segment received, is six messages.
 
 The load and the broker share the machine: with two cores and CPU of everything else near 0, this is as quiet as it
 gets; where that figure is higher, run it again.

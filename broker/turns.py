@@ -105,6 +105,8 @@ class Turn:
         self._segments: list[Segment] = []
         self._planned = 0
         self._count = 0
+        self._announced = 0
+        """Sentences whose event is out."""
         self._axis: Axis | None = None
         self._first_planned_at = 0
         self._moves = 0
@@ -415,12 +417,12 @@ class Turn:
 
     def _announce(self, segment: Segment) -> None:
         """Events that belong before a segment."""
-        for sentence in self.voice.sentences:
-            if sentence.announced or sentence.start is None:
-                continue
-            if sentence.start >= segment.first + segment.samples:
+        sentences = self.voice.sentences
+        while self._announced < len(sentences):
+            sentence = sentences[self._announced]
+            if sentence.start is None or sentence.start >= segment.first + segment.samples:
                 break
-            sentence.announced = True
+            self._announced += 1
             data = {
                 "index": sentence.index,
                 "text": sentence.text,

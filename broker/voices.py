@@ -29,7 +29,6 @@ class Sentence:
     """48 kHz sample of the turn where it begins, once known."""
     length: int = 0
     done: bool = False
-    announced: bool = False
     waiting: list[tuple[TtsChunk, bytes]] = field(default_factory=list)
     """Chunks that came before the sentence's turn in the track."""
 
