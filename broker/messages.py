@@ -513,6 +513,8 @@ class StageRow(msgspec.Struct, kw_only=True, omit_defaults=False):
     gpu_util: float | None = None
     reason: str | None = None
     required: bool = True
+    metrics: dict[str, float] = msgspec.field(default_factory=dict)
+    """Totals since the process started and averages over the recent past, by name (docs/protocol.md)."""
 
 
 class Report(Message, kw_only=True, tag="report"):
@@ -539,5 +541,6 @@ class Beat(FromStage, kw_only=True, tag="beat"):
     """Since the last progress on that item."""
     gpu_mem_mb: float | None = None
     gpu_util: float | None = None
+    metrics: dict[str, float] = msgspec.field(default_factory=dict)
     error: str = ""
     """Why loading failed, with the next step."""

@@ -88,6 +88,7 @@ class _Hearing:
         self._most = max(1, stage.credit) * SPARE_STREAMS
         self._feed = feed
         self._detector = detector
+        self._meter = stage.meter
         self._listeners: OrderedDict[str, _Listener] = OrderedDict()
         self._broker = 0
         self._lock = threading.Lock()
@@ -244,6 +245,7 @@ class _Hearing:
             return
         with self._lock:
             listener.jobs.pop(job.utterance, None)
+        self._meter.count("items")
         # At once: without it a successor would be given this utterance's audio again.
         self._mark(listener)
 

@@ -84,10 +84,16 @@ class EncodeStage(Stage):
         for k in range(item.frames):
             if work.cancel.is_set():
                 return
-            compose(video, template, (item.frame0 + k) % template.frames, crops[k] if crops else None, item.engine)
-            pictures.append(video.encode())
+            pose, crop = (item.frame0 + k) % template.frames, crops[k] if crops else None
+            with self.meter.timed("paste"):
+                compose(video, template, pose, crop, item.engine)
+            with self.meter.timed("x264"):
+                pictures.append(video.encode())
             work.progress()
-        segment = fmp4.media_segment(pictures, aac.encode_span(pcm, self._audio.bits_per_second))
+        with self.meter.timed("aac", item.frames):
+            sound = aac.encode_span(pcm, self._audio.bits_per_second)
+        self.meter.count("frames", item.frames)
+        segment = fmp4.media_segment(pictures, sound)
         output = EncodedSegment(
             src="", ep=0, id="", attempt=0, index=0, frames=item.frames, mfhd_at=segment.mfhd_at,
             video_tfdt_at=segment.video_tfdt_at, audio_tfdt_at=segment.audio_tfdt_at,

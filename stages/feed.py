@@ -14,6 +14,7 @@ from broker import wire
 from broker.messages import Cancelled, Done, Failed, FromStage, Item, Message, Output, Started, TensorAnswer
 from configs import logs
 from models.api import Cancel, EngineError
+from models.meter import Meter
 from stages.faults import Faults
 from stages.outbox import Outbox
 from stages.recorder import Recorder
@@ -89,14 +90,17 @@ class HeldWork:
             self._close(Cancelled(src="", ep=0, id=self.item.id, attempt=self.item.attempt))
             return
         self._feed.faults.passing("before_done")
-        busy_ms = 0.0 if self.begun is None else (time.monotonic() - self.begun) * 1000
-        self._close(Done(src="", ep=0, id=self.item.id, attempt=self.item.attempt, busy_ms=busy_ms))
+        busy_s = 0.0 if self.begun is None else time.monotonic() - self.begun
+        self._feed.meter.count("items")
+        self._feed.meter.took("item", busy_s)
+        self._close(Done(src="", ep=0, id=self.item.id, attempt=self.item.attempt, busy_ms=busy_s * 1000))
 
     def fail(self, code: str, message: str, *, retryable: bool = False) -> None:
         """See ``Work.fail``; logged here, with the stack when an unexpected exception is being handled."""
         if self.cancel.is_set():
             self._close(Cancelled(src="", ep=0, id=self.item.id, attempt=self.item.attempt))
             return
+        self._feed.meter.count("failed")
         held_back = _cooldown.ready("item.failed")
         if held_back is not None:
             error = sys.exc_info()[1]
@@ -153,7 +157,9 @@ class WorkFeed:
         faults: Faults,
         recorder: Recorder,
         changed: Callable[[], None],
+        meter: Meter | None = None,
     ) -> None:
+        self.meter = meter or Meter()
         self.faults = faults
         self.recorder = recorder
         self.moved = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,6 +28,7 @@ from models.api import (
     SpeechWindow,
 )
 from models.lipsync_batch import BatchPolicy, Slice
+from models.meter import GpuUse, Meter
 from models.templates.store import open_template
 from stages.stage import Feed, Stage, Work
 from stages.tensors import Background
@@ -76,6 +77,17 @@ class LipsyncStage(Stage):
         return {"skips": bool(getattr(self._loaded, "skips", False)), "bucket": max(self._loaded.buckets)}
 
     @property
+    def figures(self) -> dict[str, float]:
+        """What stage and engine have counted and timed."""
+        return self.meter.figures() | (getattr(self._engine, "figures", None) or {})
+
+    @property
+    def gpu(self) -> Callable[[], GpuUse] | None:
+        """The engine's own way to read its GPU."""
+        read: Callable[[], GpuUse] | None = getattr(self._engine, "gpu", None)
+        return read
+
+    @property
     def _loaded(self) -> LipSync:
         assert self._engine is not None, "setup comes first"
         return self._engine
@@ -85,6 +97,7 @@ class LipsyncStage(Stage):
         cv2.setNumThreads(self.settings.threads)
         self._engine = registry.load_first("lipsync", self.chain, self.config, progress)
         self.engine = self._engine.name
+        self.device = getattr(self._engine, "device_name", self.device)
 
     def teardown(self) -> None:
         """Close the engine."""
@@ -95,7 +108,7 @@ class LipsyncStage(Stage):
         """Take items as they come, render batch after batch, earliest deadline first; a preparation's asks only
         while no frame waits. What is to be rendered when the process is told to end is finished.
         """
-        batcher, background = Batcher(self._loaded), Background(self._loaded)
+        batcher, background = Batcher(self._loaded, self.meter), Background(self._loaded)
         while batcher.busy or not feed.stopping:
             # Waits for an event only when there is nothing to do.
             work = feed.get(0.0 if batcher.busy else background.wait_s, start=False)
@@ -111,8 +124,9 @@ class LipsyncStage(Stage):
 class Batcher:
     """The items in hand and their batches; used by one thread."""
 
-    def __init__(self, engine: LipSync) -> None:
+    def __init__(self, engine: LipSync, meter: Meter) -> None:
         self._engine = engine
+        self._meter = meter
         self._policy = BatchPolicy(engine.buckets)
         self._open: dict[int, _Open] = {}
         self._next_key = 0
@@ -126,7 +140,8 @@ class Batcher:
         """Plan an item's frames. An item that cannot be planned fails alone."""
         try:
             window, deadline_ns = speech_window(work)
-            jobs = self._engine.plan(window)
+            with self._meter.timed("plan", window.frames - window.start or 1):
+                jobs = self._engine.plan(window)
             start = window.start
         except EngineError as error:
             work.started()
@@ -158,7 +173,8 @@ class Batcher:
                 item.begun = True
                 item.work.started()
         try:
-            crops = self._engine.render([job for piece in batch for job in self._jobs(piece)])
+            with self._meter.timed("render", sum(piece.frames for piece in batch)):
+                crops = self._engine.render([job for piece in batch for job in self._jobs(piece)])
         except Exception:
             self._render_apart(batch)
             return
@@ -193,6 +209,7 @@ class Batcher:
         )  # fmt: skip
         item.work.emit(output, [np.ascontiguousarray(crops)])
         item.rendered += piece.frames
+        self._meter.count("frames", piece.frames)
         if item.rendered == len(item.jobs):
             del self._open[_key(piece)]
             item.work.done()

@@ -26,8 +26,10 @@ from configs import logs
 from configs.load import ConfigError
 from configs.schema import Config
 from models.api import EngineError
+from models.meter import GpuUse
 from stages.faults import Faults
 from stages.feed import WorkFeed
+from stages.gauge import UNKNOWN, Gauge
 from stages.guards import PARENT_GONE
 from stages.outbox import Outbox
 from stages.recorder import Recorder, path_of
@@ -79,7 +81,9 @@ class Runtime:
             Faults(stage.name, identity.instance, identity.epoch),
             Recorder(path_of(stage.config.runtime_dir, identity.instance, identity.epoch)),
             self._wake,
+            stage.meter,
         )
+        self._gauge: Gauge | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._handlers: list[threading.Thread] = []
@@ -222,6 +226,8 @@ class Runtime:
 
     def _leave(self) -> int:
         """Last outputs out, engine released."""
+        if self._gauge is not None:
+            self._gauge.stop()
         deadline = time.monotonic() + FLUSH_S
         while self._outbox and time.monotonic() < deadline and self._parent_gone_at is None:
             self._ingress.poll(int(FLUSH_S * 1000), zmq.POLLOUT)
@@ -268,6 +274,9 @@ class Runtime:
             return
         self._log.info("stage.ready", load_s=round(self._load_s, 2), engine=self._stage.engine)
         self._idle_since = now
+        if self._stage.gpu is not None:
+            self._gauge = Gauge(self._stage.gpu)
+            self._gauge.start()
         if self._broker:
             self._feed.post(self._ready_message())
         for number in range(self._stage.settings.concurrency):
@@ -387,6 +396,7 @@ class Runtime:
         self._beat_at = now
         self._told_phase = self._phase
         oldest = self._feed.oldest(now)
+        gpu = UNKNOWN if self._gauge is None else self._gauge.latest
         beat = Beat(
             src=self._me.instance,
             ep=self._me.epoch,
@@ -398,6 +408,9 @@ class Runtime:
             device=self._stage.device,
             item=oldest[0] if oldest else "",
             busy_ms=int(oldest[1] * 1000) if oldest else 0,
+            gpu_mem_mb=gpu.memory_mb,
+            gpu_util=gpu.utilisation,
+            metrics=self._stage.figures | _of_device(gpu),
             error=self._error,
         )
         try:
@@ -427,6 +440,12 @@ class Runtime:
         held_back = self._cooldown.ready(event)
         if held_back is not None:
             self._log.warning(event, more=held_back, **fields)
+
+
+def _of_device(gpu: GpuUse) -> dict[str, float]:
+    """What is known of the whole GPU, beside what this process holds of it."""
+    found = {"gpu_device_used_mb": gpu.device_used_mb, "gpu_device_mb": gpu.device_mb}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def report_failure(config: Config, identity: Identity, stage: str, reason: str) -> None:

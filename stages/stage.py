@@ -7,7 +7,7 @@ cancel flags, draining. A stage can be driven by a unit test with a list of ``Wo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
@@ -15,6 +15,7 @@ from broker.messages import FromStage, Item, Message, Output, TensorAnswer
 from configs.schema import Config
 from configs.schema import Stage as StageConfig
 from models.api import Cancel, Progress
+from models.meter import GpuUse, Meter
 
 Result = tuple[Output, Sequence[Any]]
 """An output and its buffers; the runtime fills in src, ep, id, attempt and index."""
@@ -101,6 +102,8 @@ class Stage(ABC):
     def __init__(self, config: Config, instance: str) -> None:
         self.config = config
         self.instance = instance
+        self.meter = Meter()
+        """What the stage counts and times; the runtime adds ``items`` and ``ms.item``."""
 
     @property
     def settings(self) -> StageConfig:
@@ -117,6 +120,18 @@ class Stage(ABC):
     def info(self) -> dict[str, str | int | float | bool | list[str]]:
         """What else the broker should know of this process once it is warm; goes into ``Ready``."""
         return {}
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """For ``status``: what the stage has counted and timed. Asked by the I/O thread at each beat."""
+        return self.meter.figures()
+
+    @property
+    def gpu(self) -> Callable[[], GpuUse] | None:
+        """How to read the GPU that is in use, after ``setup``; None without one. May be slow: it is called from a
+        thread of its own.
+        """
+        return None
 
     @abstractmethod
     def setup(self, progress: Progress) -> None:

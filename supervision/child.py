@@ -41,6 +41,8 @@ class Child:
         self.deadline: float | None = None
         """Of the present state, where it has one."""
         self.gpu: tuple[float | None, float | None] = (None, None)
+        self.metrics: dict[str, float] = {}
+        """What the present incarnation says of its work."""
         self.engine: str | None = None
         self.device: str | None = None
         self._clock = clock
@@ -76,6 +78,7 @@ class Child:
         now = self._clock()
         self.vitals = Vitals(spawned=now, beat=now, phase_since=now)
         self.exit_code, self.error, self.commanded, self.wanted = None, "", False, False
+        self.gpu, self.metrics = (None, None), {}
         self.enter(State.STARTING)
         command = [*self.spec.command, "--epoch", str(self.epoch), "--parent", str(os.getpid())]
         self.process = Process(command, {**os.environ, **self.spec.env})
@@ -87,7 +90,7 @@ class Child:
         vitals.heard, vitals.beat = True, now
         vitals.item, vitals.busy_ms = beat.item, beat.busy_ms
         self.engine, self.device = beat.engine or self.engine, beat.device or self.device
-        self.gpu = (beat.gpu_mem_mb, beat.gpu_util)
+        self.gpu, self.metrics = (beat.gpu_mem_mb, beat.gpu_util), beat.metrics
         self.error = beat.error or self.error
         phase = f"{beat.state} {beat.phase}".rstrip()
         if phase != vitals.phase:
@@ -127,4 +130,5 @@ class Child:
             gpu_util=self.gpu[1] if self.running else None,
             reason=self.reason or None,
             required=not self.spec.on_demand,
+            metrics=self.metrics if self.running else {},
         )

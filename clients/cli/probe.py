@@ -21,6 +21,7 @@ from clients.cli.common import (
     print_json,
     table,
 )
+from clients.cli.figures import work
 from clients.cli.session import own_session
 from clients.cli.show import TERMINAL_EVENTS, timings
 from clients.client import Client
@@ -83,6 +84,7 @@ def status(json: JsonOption = False, config: ConfigOption = None, overrides: Set
             cell(row["rss_mb"]),
         )
     out.print(stages)
+    out.print(work(result["stages"]))
     queues = {stage: one for stage, one in result["queues"].items() if one["items"]}
     for stage, one in queues.items():
         out.print(f"waiting for {stage}: {one['items']} items, {one['media_ms']} ms of media")

@@ -42,6 +42,11 @@ class BucketLimit:
         self._most = self._buckets[-1]
         self._retry_at = 0.0
 
+    @property
+    def most(self) -> int:
+        """The largest size in use."""
+        return self._most
+
     def usable(self, now: float) -> Sequence[int]:
         """Sizes to use, ascending; the next larger one is offered again when its time has come."""
         if self._most < self._buckets[-1] and now >= self._retry_at:

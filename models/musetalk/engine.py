@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from torch import Tensor
 
 from configs.schema import Config
 from models.api import FRAME_US, EngineError, FrameJob, Progress, SpeechWindow
+from models.meter import GpuUse, Meter
 from models.musetalk.audio import positional_encoding
 from models.musetalk.constants import AUDIO_DIM
 from models.musetalk.gate import weights
 from models.musetalk.generator import Generator
+from models.musetalk.gpu import device_name, gpu_use
 from models.musetalk.loading import load_networks
 from models.musetalk.manifest import source_digest
 from models.musetalk.prepared import Prepared, compose, load_prepared, own_crop, to_template_crop
@@ -77,11 +79,41 @@ class MuseTalkLipSync:
         self._preparation: PreparationNetworks | None = None
         self.not_finite = 0
         """Faces that came out with NaN or infinity and were replaced by the template's own pixels."""
+        self._uploads = 0
+        self._meter = Meter()
 
     @property
     def generated(self) -> int:
         """Faces generated since ``load``."""
         return 0 if self._generator is None else self._generator.generated
+
+    @property
+    def device_name(self) -> str:
+        """Where it runs, as ``status`` names it. After ``load``."""
+        assert self._generator is not None, "load comes first"
+        return device_name(self._generator.device)
+
+    @property
+    def gpu(self) -> Callable[[], GpuUse] | None:
+        """How to read the GPU in use, None without one. After ``load``."""
+        generator = self._generator
+        if generator is None or generator.device.type != "cuda":
+            return None
+        return lambda: gpu_use(generator.device)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What was counted and timed since ``load``; from any thread.
+
+        ``templates``: how often a template's latents went to the device. ``ms.features`` and ``ms.networks`` are
+        per generated frame, ``ms.compose`` per rendered one; on a GPU the networks' time includes what is left
+        of the features', which are launched and not waited for.
+        """
+        generator = self._generator
+        if generator is None:
+            return {}
+        totals = {"not_finite": self.not_finite, "templates": self._uploads}
+        return {**generator.figures, **totals, **self._meter.figures()}
 
     def load(self, progress: Progress) -> None:
         """Load the weights and run every batch size once.
@@ -101,7 +133,7 @@ class MuseTalkLipSync:
         self._vae = source_digest(Path(self._config.weights_dir), "vae")
         self._generator = Generator(
             networks.unet, networks.decoder, networks.device, networks.dtype, self.buckets,
-            settings.graphs and not precise,
+            settings.graphs and not precise, meter=self._meter,
         )  # fmt: skip
         self._generator.warm(progress)
         self._preparation = PreparationNetworks(Path(self._config.weights_dir), networks.device)
@@ -172,8 +204,11 @@ class MuseTalkLipSync:
     ) -> dict[int, Face]:
         """A face for each of the frames ``needed``."""
         assert self._generator is not None
-        row, features = self._whole_rows(window, needed) if window.passages else self._rows(window, found, needed)
-        audio = (features.float() + self._positions).to(self._generator.dtype)
+        with self._meter.timed("features", len(needed)):
+            row, features = (
+                self._whole_rows(window, needed) if window.passages else self._rows(window, found, needed)
+            )
+            audio = (features.float() + self._positions).to(self._generator.dtype)
         latents = self._device_latents(window.template, prepared)
         return {frame: Face(latents[poses[frame]], audio[row[frame]]) for frame in needed}
 
@@ -209,7 +244,8 @@ class MuseTalkLipSync:
         waiting = {id(face): face for job in jobs for face in job.data.faces if not face.done}
         if waiting:
             faces = list(waiting.values())
-            made = self._generator.generate([f.latent for f in faces], [f.audio for f in faces])
+            with self._meter.timed("networks", len(faces)):
+                made = self._generator.generate([f.latent for f in faces], [f.audio for f in faces])
             for face, crop, finite in zip(faces, made.crops, made.finite, strict=True):
                 face.crop, face.done = (crop if finite else None), True
             self._count_failures(int((~made.finite).sum()))
@@ -218,7 +254,8 @@ class MuseTalkLipSync:
                 "FAILED", f"a generated face is not finite in {str(self._dtype()).removeprefix('torch.')}",
                 "set musetalk.dtype to float32",
             )  # fmt: skip
-        return np.stack([_frame(job) for job in jobs])
+        with self._meter.timed("compose", len(jobs)):
+            return np.stack([_frame(job) for job in jobs])
 
     def _count_failures(self, count: int) -> None:
         if count:
@@ -245,6 +282,7 @@ class MuseTalkLipSync:
         if found is None:
             host = torch.from_numpy(prepared.latents.transpose(0, 2, 3, 1).copy())
             found = self._latents[key] = host.to(self._generator.device, self._generator.dtype)
+            self._uploads += 1
             while len(self._latents) > DEVICE_TEMPLATES:
                 self._latents.popitem(last=False)
         self._latents.move_to_end(key)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.api import CROP, EngineError, Progress
+from models.meter import DIGITS, Meter
 from models.musetalk.batching import BucketLimit, split
 from models.musetalk.constants import AUDIO_DIM, LATENT, TOKENS
 
@@ -68,6 +69,7 @@ class Generator:
         buckets: batch sizes, ascending from 1.
         graphs: capture a CUDA graph per bucket; no effect on a CPU.
         clock: monotonic seconds.
+        meter: is told how full the batches are.
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class Generator:
         buckets: Sequence[int],
         graphs: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter or Meter()
         self.device, self.dtype = device, dtype
         self._unet, self._decoder = unet, decoder
         self._graphs = graphs and device.type == "cuda"
@@ -90,6 +94,15 @@ class Generator:
         self._pool: tuple[int, int] | None = None
         self.generated = self.padded = 0
         """Frames generated, and frames of padding generated for nothing."""
+        self.shortages = 0
+        """Batches that did not fit into the device's memory."""
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Totals since the start; ``batch_max`` is the largest batch that fits into the device's memory now."""
+        run = self.generated + self.padded
+        fill = {"batch_fill": round(self.generated / run, DIGITS)} if run else {}
+        return {"generated": self.generated, "oom": self.shortages, "batch_max": self._limit.most, **fill}
 
     def warm(self, progress: Progress) -> None:
         """Run every batch size once; the largest first, so that the smaller ones share its memory.
@@ -125,6 +138,7 @@ class Generator:
                 continue
             self.generated += taken
             self.padded += size - taken
+            self._meter.average("batch_fill.recent", taken, size)
             at += taken
         return Faces(crops, finite)
 
@@ -184,6 +198,7 @@ class Generator:
         bucket.graph = graph
 
     def _out_of_memory(self, size: int, error: torch.OutOfMemoryError) -> None:
+        self.shortages += 1
         most = self._limit.failed(size, self._clock())
         self._ready = {key: bucket for key, bucket in self._ready.items() if key < size}
         if self.device.type == "cuda":

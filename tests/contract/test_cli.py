@@ -59,7 +59,9 @@ def test_probes(daemon: Daemon, stranger: Stranger) -> None:
     assert "ok" in _run(daemon, "probe", "health")
     status = json.loads(_run(daemon, "probe", "status", "--json"))
     assert {row["instance"] for row in status["stages"]} >= {"tts.0", "encode.1"}
-    assert "encode.1" in _run(daemon, "probe", "status")
+    shown = _run(daemon, "probe", "status")
+    assert "encode.1" in shown
+    assert "ms per frame" in shown
     lines = _run(daemon, "probe", "stream", "--count", "2", "--json").splitlines()
     assert [json.loads(line)["topic"].split(".")[0] for line in lines] == ["sys", "sys"]
     turn = json.loads(_run(daemon, "probe", "turn", "Hello there.", "--json"))

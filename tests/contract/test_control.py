@@ -74,7 +74,7 @@ def test_status_lists_every_process(stranger: Stranger) -> None:
     assert any(row["stage"] == "broker" for row in rows.values())
     keys = {
         "stage", "instance", "epoch", "pid", "state", "engine", "device", "busy_ms", "restarts", "rss_mb",
-        "gpu_mem_mb", "gpu_util",
+        "gpu_mem_mb", "gpu_util", "metrics",
     }  # fmt: skip
     for row in rows.values():
         assert set(row) >= keys
@@ -89,6 +89,32 @@ def test_status_lists_every_process(stranger: Stranger) -> None:
     assert set(status["queues"]) >= {"asr", "llm", "tts", "lipsync", "encode"}
     for queue in status["queues"].values():
         assert set(queue) >= {"items", "media_ms"}
+
+
+def test_status_tells_what_the_processes_have_done(stranger: Stranger) -> None:
+    def total(name: str, stage: str) -> float:
+        rows = [row for row in stranger.control.ok("status")["stages"] if row["stage"] == stage]
+        return sum(row["metrics"].get(name, 0) for row in rows)
+
+    before = {stage: (total("items", stage), total("frames", stage)) for stage in ("tts", "lipsync", "encode")}
+    session = stranger.session(mode="offline")
+    session.speak("What is done is counted.")
+    frames = sum(m.header["frames"] for m in session.media)
+    beats = stranger.subscribe("sys.")
+    for stage, (items, made) in before.items():
+        seen = 0
+        while total("items", stage) == items or (stage != "tts" and total("frames", stage) < made + frames):
+            beats.wait(lambda _: True, 5.0, f"figures of {stage}", start=seen)
+            seen = len(beats.messages)
+            assert seen < 20, f"{stage}: {total('items', stage)} items, {total('frames', stage)} frames"
+    rows = {row["instance"]: row for row in stranger.control.ok("status")["stages"]}
+    assert rows["lipsync.0"]["metrics"]["ms.render"] > 0
+    assert rows["lipsync.0"]["metrics"]["ms.item"] > 0
+    worked = next(row for row in rows.values() if row["stage"] == "encode" and row["metrics"])
+    assert set(worked["metrics"]) >= {"ms.paste", "ms.x264", "ms.aac", "ms.item"}
+    assert all(isinstance(value, int | float) for row in rows.values() for value in row["metrics"].values())
+    assert rows["lipsync.0"]["gpu_mem_mb"] is None
+    assert rows["lipsync.0"]["gpu_util"] is None
 
 
 def test_status_lists_every_session(stranger: Stranger) -> None:

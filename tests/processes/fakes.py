@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import numpy as np
 
 from broker.messages import AsrAudio, AsrMark, TtsChunk, TtsItem
 from models.api import Cancel, EngineError, Pcm, Progress, Transcript
+from models.meter import GpuUse
 from models.speech.vad import VoiceDetector
 from stages.asr import AsrStage
 from stages.stage import Feed, Result, Stage, Work
@@ -65,6 +66,10 @@ class FakeStage(Stage):
         if "broken" in temper:
             raise RuntimeError("a defect")
 
+    @property
+    def gpu(self) -> Callable[[], GpuUse] | None:
+        return read_gpu if "gpu" in tempers() else None
+
     def handle(self, work: Work) -> Iterator[Result]:
         item = work.item
         assert isinstance(item, TtsItem)
@@ -99,6 +104,13 @@ class FakeStage(Stage):
 
     def teardown(self) -> None:
         print("torn down", file=sys.stderr)
+
+
+def read_gpu() -> GpuUse:
+    """``gpu=<percent>``, or ``gpu=hang``: a driver that does not answer."""
+    if tempers()["gpu"] == "hang":
+        pause(600)
+    return GpuUse(100.0, float(tempers()["gpu"]), 300.0, 1000.0)
 
 
 class FakeEncode(FakeStage):

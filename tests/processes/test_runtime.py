@@ -28,7 +28,7 @@ from broker.messages import (
 )
 from stages import recorder
 from tests.hearing import recording, room
-from tests.processes.harness import ROOT, Bench, alive, environment, wait_until
+from tests.processes.harness import LIMIT_S, ROOT, Bench, alive, environment, wait_until
 
 
 @pytest.fixture
@@ -76,6 +76,31 @@ def test_outputs_are_stamped_in_order_and_done_is_last(bench: Bench) -> None:
         assert (output.id, output.attempt, output.index) == ("s/1/tts/7", 2, index)
     done = bench.expect(Done)
     assert (done.id, done.attempt) == ("s/1/tts/7", 2)
+
+
+def test_beats_tell_what_was_done_and_what_could_not_be(bench: Bench) -> None:
+    bench.serve()
+    for text in ("emit=1", "sleep=0.02", "fail=FAILED"):
+        bench.give(text)
+    found = bench.beat(lambda b: b.metrics.get("items") == 2 and b.metrics.get("failed") == 1).metrics
+    assert found["ms.item"] >= 5
+    assert set(found) == {"items", "failed", "ms.item"}
+
+
+def test_beats_tell_how_busy_the_gpu_is(bench: Bench) -> None:
+    bench.serve(FAKE_TEMPER="gpu=75")
+    beat = bench.beat(lambda b: b.gpu_util is not None)
+    assert (beat.gpu_mem_mb, beat.gpu_util) == (100, 75)
+    assert beat.metrics == {"gpu_device_used_mb": 300, "gpu_device_mb": 1000}
+
+
+def test_a_gpu_that_does_not_answer_costs_neither_beat_nor_work(bench: Bench) -> None:
+    process = bench.serve(FAKE_TEMPER="gpu=hang")
+    bench.give("emit=1")
+    beat = bench.beat(lambda b: b.metrics.get("items") == 1)
+    assert (beat.gpu_mem_mb, beat.gpu_util) == (None, None)
+    process.terminate()
+    assert process.wait(LIMIT_S) == 0
 
 
 def test_one_bad_item_fails_and_the_process_serves_the_next(bench: Bench) -> None:

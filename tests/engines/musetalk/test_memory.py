@@ -1,0 +1,139 @@
+"""A device that runs out of memory: smaller batches at once, larger ones later, and all of it is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from structlog.testing import capture_logs
+from torch import Tensor, nn
+
+from models.api import EngineError
+from models.musetalk.batching import RETRY_S
+from models.musetalk.constants import AUDIO_DIM, LATENT, TOKENS
+from models.musetalk.generator import Generator
+from models.musetalk.gpu import device_name, gpu_use
+from tests.engines.doubles import quiet
+
+
+class Scarce(nn.Module):
+    """Stands where the UNet does; its memory ends above a batch of ``most``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 8
+        self.sizes: list[int] = []
+
+    def forward(self, latents: Tensor, audio: Tensor) -> Tensor:
+        self.sizes.append(len(latents))
+        if len(latents) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return latents[:, :4] + audio.mean(dim=(1, 2))[:, None, None, None]
+
+
+class Picture(nn.Module):
+    def forward(self, latents: Tensor) -> Tensor:
+        return torch.tanh(nn.functional.interpolate(latents[:, :3], scale_factor=8))
+
+
+@pytest.fixture
+def now() -> list[float]:
+    return [100.0]
+
+
+@pytest.fixture
+def scarce() -> Scarce:
+    return Scarce()
+
+
+@pytest.fixture
+def generator(scarce: Scarce, now: list[float]) -> Generator:
+    made = Generator(scarce, Picture(), torch.device("cpu"), torch.float32, (1, 2, 4, 8), clock=lambda: now[0])
+    made.warm(quiet)
+    scarce.sizes.clear()
+    return made
+
+
+def inputs(count: int) -> tuple[list[Tensor], list[Tensor]]:
+    drawn = torch.Generator().manual_seed(1)
+    latents = torch.randn(count, LATENT, LATENT, 8, generator=drawn)
+    return list(latents), list(torch.randn(count, TOKENS, AUDIO_DIM, generator=drawn))
+
+
+def test_every_frame_is_made_in_halved_batches_and_it_is_said(generator: Generator, scarce: Scarce) -> None:
+    wanted = generator.generate(*inputs(16)).crops
+    scarce.most = 2
+    scarce.sizes.clear()
+    with capture_logs() as logs:
+        made = generator.generate(*inputs(16))
+    assert scarce.sizes == [8, 4] + [2] * 8
+    assert np.array_equal(made.crops, wanted)
+    assert made.finite.all()
+    said = [(entry["failed_batch"], entry["largest_batch"]) for entry in logs]
+    assert said == [(8, 4), (4, 2)]
+    assert generator.figures == {"generated": 32, "batch_fill": 1, "oom": 2, "batch_max": 2}
+
+
+def test_the_larger_batches_come_back_one_by_one_when_there_is_room(
+    generator: Generator, scarce: Scarce, now: list[float]
+) -> None:
+    scarce.most = 2
+    generator.generate(*inputs(8))
+    scarce.most = 8
+    for waited, largest in ((RETRY_S - 1, 2), (1, 4), (RETRY_S - 1, 4), (1, 8), (1000, 8)):
+        now[0] += waited
+        scarce.sizes.clear()
+        generator.generate(*inputs(8))
+        assert max(scarce.sizes) == largest
+        assert generator.figures["batch_max"] == largest
+    assert generator.figures["oom"] == 2
+
+
+def test_a_try_that_comes_too_early_costs_one_batch_and_the_next_waits_again(
+    generator: Generator, scarce: Scarce, now: list[float]
+) -> None:
+    scarce.most = 4
+    generator.generate(*inputs(8))
+    now[0] += RETRY_S
+    scarce.sizes.clear()
+    assert generator.generate(*inputs(8)).finite.all()
+    assert scarce.sizes == [8, 4, 4]
+    now[0] += RETRY_S - 1
+    scarce.sizes.clear()
+    generator.generate(*inputs(8))
+    assert scarce.sizes == [4, 4]
+    assert generator.figures["oom"] == 2
+
+
+def test_what_does_not_fit_at_the_start_is_never_in_the_way(scarce: Scarce, now: list[float]) -> None:
+    scarce.most = 4
+    made = Generator(scarce, Picture(), torch.device("cpu"), torch.float32, (1, 2, 4, 8), clock=lambda: now[0])
+    made.warm(quiet)
+    scarce.sizes.clear()
+    assert made.generate(*inputs(8)).finite.all()
+    assert scarce.sizes == [4, 4]
+
+
+def test_no_room_for_one_frame_is_an_error_that_may_pass(generator: Generator, scarce: Scarce) -> None:
+    scarce.most = 0
+    with pytest.raises(EngineError, match="not even one frame") as caught:
+        generator.generate(*inputs(1))
+    assert caught.value.retryable
+    scarce.most = 8
+    assert generator.generate(*inputs(1)).finite.all()
+
+
+def test_padding_is_told_apart_from_frames(generator: Generator) -> None:
+    generator.generate(*inputs(7))
+    assert generator.figures["batch_fill"] == pytest.approx(7 / 8, abs=1e-3)
+
+
+def test_a_gpu_that_cannot_be_read_has_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's torch may have no CUDA at all, which is one of the ways to be unreadable."""
+    assert gpu_use(torch.device("cpu")) == (None, None, None, None)
+    if not torch.cuda.is_available():
+        found = gpu_use(torch.device("cuda:0"))
+        assert (found.utilisation, found.device_used_mb, found.device_mb) == (None, None, None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8f")
+    assert device_name(torch.device("cuda:0")) == "cuda:GPU-8f"
+    assert device_name(torch.device("cpu")) == "cpu"
