@@ -14,7 +14,7 @@ from configs import logs
 from configs.load import ConfigError, load, resolve, write_resolved
 from configs.schema import Config
 from supervision.daemon import Supervisor
-from supervision.gpus import place_stages, visible_gpus
+from supervision.gpus import place_stages, visible_gpus, without_gpu
 from supervision.notify import Notifier
 from supervision.place import InUseError, PlaceError, RuntimeDir
 from supervision.specs import Spec, make_specs
@@ -37,13 +37,14 @@ def main(argv: Sequence[str] | None = None, specs: SpecMaker = make_specs) -> in
     faulthandler.enable()  # systemd's watchdog sends SIGABRT
     options = _parse(argv)
     try:
-        config = place_stages(resolve(load(options.config, options.set)), visible_gpus())
+        asked = resolve(load(options.config, options.set))
+        config = place_stages(asked, visible_gpus())
         place = RuntimeDir(config.runtime_dir)
     except (ConfigError, InUseError, PlaceError) as error:
         print(f"musecast: {error}", file=sys.stderr)
         return error.exit_code
     with contextlib.closing(place):
-        return _run(config, specs)
+        return _run(config, specs, without_gpu(asked, config))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -55,7 +56,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _run(config: Config, specs: SpecMaker) -> int:
+def _run(config: Config, specs: SpecMaker, on_cpu: list[str]) -> int:
     logs.setup(config.log, stage="supervisor", pid=os.getpid())
     boot = secrets.token_hex(8)
     try:
@@ -65,6 +66,9 @@ def _run(config: Config, specs: SpecMaker) -> int:
         print(f"musecast: {error}; choose another state_dir or runtime_dir", file=sys.stderr)
         return ConfigError.exit_code
     logs.get().info("daemon.starting", boot=boot, runtime_dir=config.runtime_dir, state_dir=config.state_dir)
+    if on_cpu:
+        hint = "the driver shows no GPU; see nvidia-smi and CUDA_VISIBLE_DEVICES, or set devices: cpu"
+        logs.get().warning("gpu.none", stages=on_cpu, used="cpu", hint=hint)
     notifier = Notifier()
     try:
         return Supervisor(config, specs(config, config_path, boot), notifier).run()

@@ -2,43 +2,81 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from configs.load import ConfigError
 from configs.schema import Config
 
 NVIDIA_PROC = "/proc/driver/nvidia/gpus"
 """One folder per device that the driver has bound."""
+SPREADS = frozenset({"lipsync"})
+"""Stages of which ``auto`` starts one process per GPU; the others take the first."""
 
 
-def visible_gpus(environ: Mapping[str, str] | None = None, proc: str = NVIDIA_PROC) -> list[str]:
-    """What ``CUDA_VISIBLE_DEVICES`` may be set to for one GPU each; none on a machine without.
+def visible_gpus(environ: Mapping[str, str] | None = None, proc: str = NVIDIA_PROC) -> list[str] | None:
+    """What ``CUDA_VISIBLE_DEVICES`` may be set to for one GPU each; None when that cannot be told.
 
-    A ``CUDA_VISIBLE_DEVICES`` of the daemon's own is respected, whatever its names look like.
+    A ``CUDA_VISIBLE_DEVICES`` of the daemon's own is respected, be its names numbers or identifiers of GPUs or of
+    MIG instances. As for CUDA, the first entry that is none of these ends the list.
     """
     environ = os.environ if environ is None else environ
     chosen = environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        return [name for name in chosen.split(",") if name and name != "-1"]
+        return list(itertools.takewhile(_names_gpu, (name.strip() for name in chosen.split(","))))
     try:
         return [str(number) for number in range(len(os.listdir(proc)))]
     except OSError:
-        return []
+        return None
 
 
-def place_stages(config: Config, gpus: list[str]) -> Config:
-    """Turn ``devices`` of every stage into what its processes get: ``auto`` becomes one process per GPU, named
-    ``cuda:<n>``, or ``cpu`` where there is none; a list of devices gets at least as many processes.
+def _names_gpu(name: str) -> bool:
+    return name.isdigit() or name.startswith(("GPU-", "MIG-"))
+
+
+def place_stages(config: Config, gpus: Sequence[str] | None) -> Config:
+    """Turn ``devices`` of every stage into what its processes get: ``cpu``, or one ``cuda:<name>`` per process.
+
+    ``auto`` becomes every GPU (see ``SPREADS``), or ``cpu`` where none is known. ``cuda:<n>`` is the n-th of
+    ``gpus``, as for CUDA itself; while they are unknown it is taken at its word. There are at least as many
+    processes as devices.
+
+    Raises:
+        ConfigError: a device is named that is not there.
     """
     placed = {}
     for name in config.stages.__struct_fields__:
         stage = getattr(config.stages, name)
         devices, instances = stage.devices, stage.instances
         if devices == "auto":
-            devices = ",".join(f"cuda:{gpu}" for gpu in gpus) or "cpu"
+            chosen = (gpus or ())[: None if name in SPREADS else 1]
+            devices = ",".join(f"cuda:{gpu}" for gpu in chosen) or "cpu"
+        elif devices != "cpu" and gpus is not None:
+            devices = ",".join(_nth(name, device, gpus) for device in devices.split(","))
         if devices != "cpu":
             instances = max(instances, devices.count(",") + 1)
         placed[name] = msgspec.structs.replace(stage, devices=devices, instances=instances)
     return msgspec.structs.replace(config, stages=msgspec.structs.replace(config.stages, **placed))
+
+
+def _nth(stage: str, device: str, gpus: Sequence[str]) -> str:
+    number = int(device.removeprefix("cuda:"))
+    if number < len(gpus):
+        return f"cuda:{gpus[number]}"
+    raise ConfigError(
+        f"{device} is not there: {len(gpus)} GPUs are visible" + (f" ({', '.join(gpus)})" if gpus else ""),
+        key=f"stages.{stage}.devices",
+        hint="choose from cuda:0 on, or auto, or cpu; CUDA_VISIBLE_DEVICES limits what the daemon sees",
+    )
+
+
+def without_gpu(asked: Config, placed: Config) -> list[str]:
+    """Stages that asked for whatever GPU there is and got none."""
+    return [
+        name
+        for name in asked.stages.__struct_fields__
+        if getattr(asked.stages, name).devices == "auto" and getattr(placed.stages, name).devices == "cpu"
+    ]

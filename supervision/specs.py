@@ -109,7 +109,11 @@ def _devices(devices: str, number: int) -> dict[str, str]:
     if devices == "cpu":
         return {"CUDA_VISIBLE_DEVICES": ""}
     chosen = devices.split(",")
-    return {"CUDA_VISIBLE_DEVICES": chosen[number % len(chosen)].removeprefix("cuda:")}
+    return {
+        "CUDA_VISIBLE_DEVICES": chosen[number % len(chosen)].removeprefix("cuda:"),
+        # Numbers mean what nvidia-smi and /proc say; CUDA's own order is by speed.
+        "CUDA_DEVICE_ORDER": os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),
+    }
 
 
 def _base_environment() -> dict[str, str]:
