@@ -67,7 +67,7 @@ def answer(item: Item) -> Iterator[tuple[Output, list[bytes]]]:
     """What a stage would send for this item."""
     common = {"src": "", "ep": EPOCH, "id": item.id, "attempt": item.attempt, "index": 0}
     if isinstance(item, TtsItem):
-        yield TtsChunk(**common, at=0, peak=0.5), [bytes(2 * PIECE_SAMPLES)]
+        yield TtsChunk(**common, at=0), [bytes(2 * PIECE_SAMPLES)]
     elif isinstance(item, LipsyncItem):
         yield LipsyncCrops(**common, start=item.start, frames=item.frames - item.start), [CROPS]
     elif isinstance(item, EncodeItem):

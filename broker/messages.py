@@ -206,8 +206,6 @@ class TtsChunk(Output, kw_only=True, tag="tts.chunk"):
     """48 kHz sample, from the start of the sentence, where the buffer begins."""
     words: list[Word] = msgspec.field(default_factory=list)
     phonemes: list[Word] = msgspec.field(default_factory=list)
-    peak: float = 0.0
-    """Largest absolute sample, 0 to 1."""
 
 
 # --- lipsync -----------------------------------------------------------------------------------------------
@@ -228,6 +226,7 @@ class LipsyncItem(Item, kw_only=True, tag="lipsync.item"):
     phonemes: list[Word] = msgspec.field(default_factory=list)
     words: list[Word] = msgspec.field(default_factory=list)
     peak: float = 0.0
+    """The loudest sample of the turn before the segment, 0 to 1."""
     speech_from_us: int = 0
     speech_to_us: int | None = None
     skip: int = 1

@@ -113,7 +113,7 @@ class LipsyncJob:
             start=seg.crop_frames,
             phonemes=_shifted(phonemes, start_us),
             words=_shifted(words, start_us),
-            peak=track.peak,
+            peak=track.peak_before(seg.first),
             speech_from_us=-start_us,
             speech_to_us=to_us(track.end) - start_us if end_known else None,
             skip=seg.skip,

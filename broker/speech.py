@@ -6,7 +6,10 @@ import array
 from bisect import bisect_left
 from collections import deque
 
+import numpy as np
+
 from broker.messages import Word
+from broker.segments import QUANTUM_SAMPLES
 
 SAMPLE_BYTES = 2
 FADE_SAMPLES = 480
@@ -48,15 +51,32 @@ class SpeechTrack:
         """Samples known so far."""
         self.ended = False
         """No more will come."""
-        self.peak = 0.0
+        self._peaks = deque([0.0])
+        """Loudest sample before each start of a quantum, from the one that the oldest sample kept is in."""
         self._words: list[Word] = []
         self._phonemes: list[Word] = []
 
-    def append(self, pcm: bytes, peak: float = 0.0) -> None:
+    def append(self, pcm: bytes) -> None:
         """Add samples at the end."""
         self._pieces.append(pcm)
         self.end += len(pcm) // SAMPLE_BYTES
-        self.peak = max(self.peak, peak)
+        while (start := (self._oldest + len(self._peaks) - 1) * QUANTUM_SAMPLES) + QUANTUM_SAMPLES <= self.end:
+            self._peaks.append(max(self._peaks[-1], self._loudest(start)))
+
+    @property
+    def _oldest(self) -> int:
+        """Number of the quantum that the oldest sample kept is in."""
+        return self._base // QUANTUM_SAMPLES
+
+    def _loudest(self, start: int) -> float:
+        samples = np.frombuffer(self.window(start, start + QUANTUM_SAMPLES), np.int16)
+        return max(int(samples.max()), -int(samples.min())) / 32768
+
+    def peak_before(self, start: int) -> float:
+        """The loudest sample, 0 to 1, before ``start``, the start of a quantum that is still kept: the same
+        whenever it is asked for, and however the audio came.
+        """
+        return self._peaks[start // QUANTUM_SAMPLES - self._oldest]
 
     def annotate(self, offset_us: int, words: list[Word], phonemes: list[Word]) -> None:
         """Add words and phonemes whose times count from ``offset_us`` of the turn."""
@@ -88,12 +108,15 @@ class SpeechTrack:
 
     def trim(self, before: int) -> None:
         """Forget pieces that end before ``before``. Words stay: history needs them until the turn ends."""
+        oldest = self._oldest
         while self._pieces:
             stop = self._base + len(self._pieces[0]) // SAMPLE_BYTES
             if stop > before:
-                return
+                break
             self._pieces.popleft()
             self._base = stop
+        for _ in range(self._oldest - oldest):
+            self._peaks.popleft()
 
 
 def _overlap(spans: list[Word], first_us: int, last_us: int) -> list[Word]:

@@ -84,7 +84,7 @@ class TextVoice:
         if sentence.start is None:
             sentence.start = self._track.end
         self._track.annotate(to_us(sentence.start), chunk.words, chunk.phonemes)
-        self._track.append(pcm, chunk.peak)
+        self._track.append(pcm)
 
     def _settle(self) -> None:
         while self._head < len(self.sentences) and self.sentences[self._head].done:
@@ -214,9 +214,9 @@ class AudioVoice:
             del self._input[: (before - self._base) * self.format.frame_bytes]
             self._base = before
 
-    def converted(self, pcm: bytes, peak: float) -> None:
+    def converted(self, pcm: bytes) -> None:
         """More of the track."""
-        self._track.append(pcm, peak)
+        self._track.append(pcm)
 
     def piece_done(self) -> None:
         """The piece asked for is complete; the next may be asked for."""
@@ -264,7 +264,7 @@ class AudioJob:
         assert isinstance(message, TtsChunk)
         self._turn.mark("tts_first_audio")
         self._from += len(buffers[0]) // SAMPLE_BYTES
-        self._voice.converted(bytes(buffers[0]), message.peak)
+        self._voice.converted(bytes(buffers[0]))
 
     def done(self) -> None:
         """The piece is complete."""

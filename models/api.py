@@ -203,7 +203,7 @@ class SpeechWindow:
     phonemes: Sequence[Span]
     words: Sequence[Span]
     peak: float
-    """The turn's loudest sample so far, 0 to 1."""
+    """The turn's loudest sample before the segment, 0 to 1."""
     speech_from_us: int
     """Where the turn's audio begins; <= 0."""
     speech_to_us: int | None

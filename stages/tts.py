@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from broker.messages import AudioItem, TtsChunk, TtsItem, Word
-from models.api import SAMPLE_RATE, Chunk, EngineError, Pcm, Progress, Span, Synthesizer
+from models.api import SAMPLE_RATE, Chunk, EngineError, Progress, Span, Synthesizer
 from models.registry import load_first
 from models.speech.positions import input_needed
 from models.speech.resample import decode, resample
@@ -72,15 +72,10 @@ class TtsStage(Stage):
 def _result(chunk: Chunk, at: int) -> Result:
     output = TtsChunk(
         src="", ep=0, id="", attempt=0, index=0,
-        at=at, words=_words(chunk.words), phonemes=_words(chunk.phonemes), peak=_peak(chunk.pcm),
+        at=at, words=_words(chunk.words), phonemes=_words(chunk.phonemes),
     )  # fmt: skip
     return output, [np.ascontiguousarray(chunk.pcm, "<i2")]
 
 
 def _words(spans: Sequence[Span]) -> list[Word]:
     return [Word(*span) for span in spans]
-
-
-def _peak(pcm: Pcm) -> float:
-    """Largest absolute sample, 0 to 1."""
-    return max(int(pcm.max()), -int(pcm.min())) / 32768 if len(pcm) else 0.0

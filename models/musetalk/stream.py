@@ -58,7 +58,7 @@ class Quantum:
         past_steps: steps of ``pcm`` before the quantum that belong to the turn.
         position: step of the turn at which those begin.
         end_steps: steps from the start of the quantum to the end of the turn, or None when it is not in sight.
-        peak: the turn's loudest sample so far, 0 to 1.
+        peak: the turn's loudest sample up to the end of ``pcm``, 0 to 1.
     """
 
     pcm: NDArray[np.int16]
@@ -80,6 +80,7 @@ def quanta(window: SpeechWindow, past_steps: int = PAST_STEPS) -> list[Quantum]:
     if len(window.pcm) != expected:
         raise ValueError(f"a window of {window.frames} frames has {expected} samples, not {len(window.pcm)}")
     found = []
+    loud = np.abs(window.pcm.astype(np.int32))
     for first in range(window.start // QUANTUM * QUANTUM, window.frames, QUANTUM):
         at = first * FRAME_SAMPLES
         pcm = window.pcm[at : at + _SPAN]
@@ -93,7 +94,9 @@ def quanta(window: SpeechWindow, past_steps: int = PAST_STEPS) -> list[Quantum]:
             # A last step that is only begun is left out, as for a whole clip.
             end = (window.speech_to_us - begin_us) // STEP_US
             end = end if end < QUANTUM_STEPS + FUTURE_STEPS else None
-        found.append(Quantum(pcm, past, since - past, end, window.peak))
+        # The loudest so far as of this quantum, not of the segment: how the turn is cut must not matter.
+        peak = max(window.peak, float(loud[: at + _SPAN].max()) / 32768)
+        found.append(Quantum(pcm, past, since - past, end, peak))
     return found
 
 

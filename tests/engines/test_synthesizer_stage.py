@@ -44,7 +44,6 @@ def joined(work: RecordedWork) -> tuple[int, np.ndarray]:
         assert output.at == at
         part = np.frombuffer(buffers[0], "<i2")
         assert 0 < len(part) <= 48_000
-        assert output.peak == pytest.approx(np.abs(part.astype(np.int32)).max() / 32768)
         parts.append(part)
         at += len(part)
     return begin, np.concatenate(parts) if parts else np.zeros(0, "<i2")

@@ -161,7 +161,7 @@ class Floor:
         if isinstance(item, TtsItem):
             words = [Word(w, k * 400_000, k * 400_000 + 300_000) for k, w in enumerate(item.text.split())]
             pcm = struct.pack("<h", 1000) * (self.speech_us * 48 // 1000)
-            return [(TtsChunk, {"at": 0, "words": words, "peak": 0.5}, [pcm])]
+            return [(TtsChunk, {"at": 0, "words": words}, [pcm])]
         if isinstance(item, LipsyncItem):
             fields = {"start": item.start, "frames": item.frames - item.start, "engine": "warp"}
             return [(LipsyncCrops, fields, [b"crops"])]

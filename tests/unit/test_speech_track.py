@@ -5,7 +5,8 @@ import itertools
 
 from broker.answer import heard_text, join_sentences
 from broker.messages import Word
-from broker.speech import SpeechTrack, faded, to_samples, to_us
+from broker.segments import QUANTUM_SAMPLES
+from broker.speech import SAMPLE_BYTES, SpeechTrack, faded, to_samples, to_us
 from broker.voices import Sentence
 
 
@@ -37,6 +38,27 @@ def test_a_window_over_many_pieces_is_the_same_before_and_after_trimming() -> No
     assert {key: track.window(*key) for key in before} == before
     track.trim(track.end)
     assert track.window(track.end - 3, track.end + 3) == bytes(12)
+
+
+def test_the_loudest_sample_before_a_place_is_the_same_whenever_and_however_the_audio_came() -> None:
+    quiet, loud = pcm(range(-100, 100)) * 1000, pcm(range(-20_000, -19_000)) * 10
+    whole = quiet + loud + quiet
+    places = [quantum * QUANTUM_SAMPLES for quantum in range(len(whole) // SAMPLE_BYTES // QUANTUM_SAMPLES + 1)]
+    found = []
+    for size in (len(whole), 9_998, 30_720 * 3):
+        track = SpeechTrack()
+        early: dict[int, float] = {}
+        for at in range(0, len(whole), size):
+            track.append(whole[at : at + size])
+            known = [place for place in places if place <= track.end]
+            early.setdefault(known[-1], track.peak_before(known[-1]))
+        track.trim(places[5] + 7)
+        late = {place: track.peak_before(place) for place in places[5:]}
+        assert {place: peak for place, peak in early.items() if place in late}.items() <= late.items()
+        found.append(late)
+    assert found[0] == found[1] == found[2]
+    assert found[0][places[5]] == 100 / 32768
+    assert found[0][places[-1]] == 20_000 / 32768
 
 
 def test_microseconds_and_samples_are_inverse() -> None:
