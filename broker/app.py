@@ -421,6 +421,7 @@ class Broker:
                 src=message.instance,
                 epoch=message.epoch,
                 reason=message.reason,
+                in_hand=message.in_hand,
                 requeued=[e.id for e in fallout.requeued],
                 poisoned=[e.id for e in fallout.poisoned],
             )

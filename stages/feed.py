@@ -60,6 +60,7 @@ class HeldWork:
 
     def progress(self) -> None:
         """See ``Work.progress``."""
+        self._feed.faults.passing("progress", self.item.id)
         self.moved = self._feed.moved = time.monotonic()
 
     def emit(self, output: Output, buffers: Sequence[Any] = ()) -> None:
@@ -73,6 +74,7 @@ class HeldWork:
         self.progress()
         if self.cancel.is_set():
             return
+        self._feed.faults.passing("before_output", self.item.id)
         output.id, output.attempt, output.index = self.item.id, self.item.attempt, self._index
         if self._say(output, buffers):
             self._index += 1
@@ -89,7 +91,7 @@ class HeldWork:
         if self.cancel.is_set():
             self._close(Cancelled(src="", ep=0, id=self.item.id, attempt=self.item.attempt))
             return
-        self._feed.faults.passing("before_done")
+        self._feed.faults.passing("before_done", self.item.id)
         busy_s = 0.0 if self.begun is None else time.monotonic() - self.begun
         self._feed.meter.count("items")
         self._feed.meter.took("item", busy_s)

@@ -167,11 +167,16 @@ class Batcher:
         batch = self._policy.next_batch()
         if not batch:
             return
+        self._meter.count("batches")
+        if len({self._open[_key(piece)].work.item.sid for piece in batch}) > 1:
+            self._meter.count("batches.shared")
         for piece in batch:
             item = self._open[_key(piece)]
             if not item.begun:
                 item.begun = True
                 item.work.started()
+        for piece in batch:
+            self._open[_key(piece)].work.progress()  # all are in hand from here on, none has an output of it yet
         try:
             with self._meter.timed("render", sum(piece.frames for piece in batch)):
                 crops = self._engine.render([job for piece in batch for job in self._jobs(piece)])

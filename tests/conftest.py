@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.contract.client import Stranger
-from tests.contract.daemon import Daemon
+from tests.contract.daemon import START_TIMEOUT_S, Daemon
 
 _daemons: list[Daemon] = []
 
@@ -58,23 +59,38 @@ def own_daemon(state_dir: Path, request: pytest.FixtureRequest) -> Iterator[Daem
     yield from _run(state_dir, *getattr(request.module, "OVERRIDES", ()))
 
 
+@pytest.fixture(scope="module")
+def start_daemon_for_module() -> Iterator[Callable[..., Daemon]]:
+    """The same for a module, each with the state directory that it is given."""
+    with _starter() as start:
+        yield start
+
+
 @pytest.fixture
 def start_daemon(state_dir: Path) -> Iterator[Callable[..., Daemon]]:
     """Start daemons for one test."""
+    with _starter() as start:
+        yield lambda *overrides: start(state_dir, *overrides)
+
+
+@contextmanager
+def _starter() -> Iterator[Callable[..., Daemon]]:
     started: list[Daemon] = []
 
-    def start(*overrides: str) -> Daemon:
-        daemon = Daemon(state_dir, *overrides)
+    def start(state_dir: Path, *overrides: str, fault: str = "", limit_s: float = START_TIMEOUT_S) -> Daemon:
+        daemon = Daemon(state_dir, *overrides, fault=fault)
         started.append(daemon)
         _daemons.append(daemon)
-        daemon.wait_healthy()
+        daemon.wait_healthy(limit_s)
         return daemon
 
-    yield start
-    for daemon in started:
-        daemon.stop()
-        _daemons.remove(daemon)
-        daemon.remove()
+    try:
+        yield start
+    finally:
+        for daemon in started:
+            daemon.stop()
+            _daemons.remove(daemon)
+            daemon.remove()
 
 
 @pytest.fixture

@@ -7,12 +7,24 @@ import threading
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.api import CROP, FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE, FrameJob, Progress, Span, SpeechWindow
 from models.templates.store import Template, open_template
 from models.templates.writer import TemplateWriter
 from models.warp.geometry import COLUMNS
 from models.warp.preparer import WarpPreparer
+
+
+def synthetic_landmarks(box: int) -> NDArray[np.float32]:
+    """A mouth in the middle of a box that begins at (32, 32): f32 ``[4 * COLUMNS + 2, 2]``, frame pixels."""
+    x = np.linspace(-1, 1, COLUMNS, dtype=np.float32)
+    middle, half, seam = box / 2 + 32, 0.15 * box, 32 + 0.68 * box
+    arc = (1 - x * x) * 0.12 * box
+    curves = [seam - 0.4 * arc, seam + 0 * x, seam + 0 * x, seam + 0.6 * arc]
+    points = [np.stack([middle + x * half, y], axis=1) for y in curves]
+    anchors = np.array([[middle, 32 + 0.55 * box], [middle, 32 + 0.88 * box]])
+    return np.vstack([*points, anchors]).astype(np.float32)
 
 
 def synthetic_template(root: Path, frames: int = 8, box: int = CROP) -> Template:
@@ -22,13 +34,6 @@ def synthetic_template(root: Path, frames: int = 8, box: int = CROP) -> Template
     picture = np.stack(
         [ramp[:, None] * 0.7 + 0 * ramp, ramp[:, None] * 0.8 + 0 * ramp, ramp[:, None] + 0 * ramp], axis=-1
     )
-    x = np.linspace(-1, 1, COLUMNS, dtype=np.float32)
-    half, seam = 0.15 * box, 32 + 0.68 * box
-    arc = (1 - x * x) * 0.12 * box
-    curves = [seam - 0.4 * arc, seam + 0 * x, seam + 0 * x, seam + 0.6 * arc]
-    points = [np.stack([size / 2 + x * half, y], axis=1) for y in curves]
-    anchors = np.array([[size / 2, 32 + 0.55 * box], [size / 2, 32 + 0.88 * box]])
-    landmarks = np.vstack([*points, anchors]).astype(np.float32)
     alpha = np.full((box, box), 255, np.uint8)
     alpha[[0, -1], :] = 0
     alpha[:, [0, -1]] = 0
@@ -36,7 +41,7 @@ def synthetic_template(root: Path, frames: int = 8, box: int = CROP) -> Template
     with TemplateWriter(root, name, "builtin", (size, size), (box, box), alpha, f"{name}-{frames}") as writer:
         for index in range(frames):
             writer.add(picture.astype(np.uint8), (32, 32 + 2 * (index % 2)))
-        writer.save("landmarks.npy", np.repeat(landmarks[None], frames, axis=0))
+        writer.save("landmarks.npy", np.repeat(synthetic_landmarks(box)[None], frames, axis=0))
         path = writer.finish([WarpPreparer()], lambda *_: None, threading.Event())
     return open_template(str(path), "")
 

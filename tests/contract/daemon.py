@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -41,7 +42,7 @@ def supervisor_command(*overrides: str) -> list[str]:
 class Daemon:
     """Started in the constructor; ``wait_healthy`` before use, ``stop`` at the end."""
 
-    def __init__(self, state_dir: Path, *overrides: str) -> None:
+    def __init__(self, state_dir: Path, *overrides: str, fault: str = "") -> None:
         # Short, because the path of a local socket is limited to about a hundred bytes.
         self.directory = Path(tempfile.mkdtemp(prefix="mc-", dir="/tmp"))
         self.runtime_dir = self.directory / "run"
@@ -66,6 +67,7 @@ class Daemon:
                 stderr=file,
                 start_new_session=True,
                 cwd=ROOT,
+                env={**os.environ, "MUSECAST_FAULT": fault},
             )
 
     def wait_healthy(self, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -96,6 +98,12 @@ class Daemon:
 
     def tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Lines of the log about this event, as the daemon wrote them."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{") and f'"{event}"' in line]
+        return [entry for entry in found if entry.get("event") == event]
 
     def descendants(self) -> set[int]:
         """Process ids below the supervisor, now."""

@@ -54,6 +54,12 @@ def decode(blob: bytes) -> Decoded:
     return Decoded(len(times), np.array(times), np.concatenate(sound), begins, first)
 
 
+def pictures(blob: bytes) -> NDArray[np.uint8]:
+    """Every decoded picture of ``init`` and a run of media as it was encoded: u8 planes [n, H * 3 / 2, W]."""
+    with av.open(io.BytesIO(blob)) as container:
+        return np.stack([frame.to_ndarray() for frame in container.decode(video=0)])
+
+
 def assert_continuous(decoded: Decoded, start_us: int, frames: int) -> None:
     """All frames there, at their times, and as much sound as picture."""
     assert decoded.frames == frames

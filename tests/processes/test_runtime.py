@@ -407,6 +407,17 @@ def test_an_armed_fault_kills_between_the_outputs_and_done_once(bench: Bench) ->
     assert recorder.read(recorder.path_of(bench.config.runtime_dir, "tts.0", 2)) == []
 
 
+def test_a_fault_of_one_item_spares_the_others_and_comes_before_its_output(bench: Bench) -> None:
+    process = bench.serve(MUSECAST_FAULT="tts.0:before_output@guilty/*/tts/1:2:*")
+    for item_id in ("innocent/1.1/tts/1", "guilty/1.1/tts/0"):
+        bench.give("emit=2", item_id)
+        for kind in (Started, TtsChunk, TtsChunk, Done):
+            bench.expect(kind)
+    bench.give("emit=2", "guilty/2.1/tts/1")
+    assert process.wait(LIMIT_S) == -signal.SIGKILL
+    assert recorder.read(recorder.path_of(bench.config.runtime_dir, "tts.0", 1)) == ["guilty/2.1/tts/1"]
+
+
 def test_what_was_in_hand_survives_the_process(bench: Bench) -> None:
     process = bench.serve()
     bench.give("crash", "poison")

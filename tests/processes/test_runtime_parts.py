@@ -85,7 +85,7 @@ def test_a_malformed_fault_is_refused(text: str) -> None:
 
 
 def test_faults_of_others_and_of_other_incarnations_are_not_armed() -> None:
-    environ = {"MUSECAST_FAULT": "encode:before_done:1, tts.1:before_done:1"}
-    Faults("tts", "tts.0", 1, environ).passing("before_done")
-    Faults("encode", "encode.0", 2, environ).passing("before_done")
-    Faults("encode", "encode.0", 1, environ).passing("elsewhere")
+    environ = {"MUSECAST_FAULT": "encode:before_done:1, tts.1:before_done:1, tts:before_done@s/1/tts/1:1:*"}
+    Faults("tts", "tts.0", 1, environ).passing("before_done", "s/1/tts/0")
+    Faults("encode", "encode.0", 2, environ).passing("before_done", "s/1/tts/0")
+    Faults("encode", "encode.0", 1, environ).passing("elsewhere", "s/1/tts/0")

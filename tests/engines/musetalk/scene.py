@@ -12,13 +12,15 @@ import numpy as np
 import torch
 
 from configs.schema import Config, Musetalk
-from models.api import Progress
+from models.api import Preparer, Progress
 from models.musetalk.constants import PARSED
 from models.musetalk.faces import Found, Part
 from models.musetalk.prepare import MuseTalkPreparer
 from models.musetalk.tensors import PreparationNetworks
 from models.templates.store import Template, open_template
 from models.templates.writer import TemplateWriter
+from models.warp.preparer import WarpPreparer
+from models.warp.warmup import synthetic_landmarks
 from tests.engines.doubles import CancelAfter, quiet
 
 
@@ -50,17 +52,27 @@ def config(root: Path, **more: Any) -> Config:
     return msgspec.structs.replace(Config(), weights_dir=str(root), musetalk=Musetalk(**settings))
 
 
-def write(root: Path, config: Config, source: Drawn | None = None, box: int = 256, frames: int = 24) -> Template:
-    """A gradient with texture that moves, prepared."""
+def write(
+    root: Path,
+    config: Config,
+    source: Drawn | None = None,
+    box: int = 256,
+    frames: int = 24,
+    *,
+    warp: bool = False,
+) -> Template:
+    """A gradient with texture that moves, prepared, if need be for ``warp`` too."""
     size = box + 64
     random = np.random.default_rng(5)
     texture = cv2.GaussianBlur(random.integers(0, 256, (size, size, 3), np.uint8), (0, 0), 3)
     alpha = np.full((box, box), 255, np.uint8)
     alpha[[0, -1], :] = alpha[:, [0, -1]] = 0
     networks = PreparationNetworks(Path(config.weights_dir), torch.device("cpu"))
-    preparer = MuseTalkPreparer(config, networks, source=source or Drawn())
+    preparers: list[Preparer] = [MuseTalkPreparer(config, networks, source=source or Drawn())]
+    preparers += [WarpPreparer()] if warp else []
     with TemplateWriter(root, f"scene-{box}", "builtin", (size, size), (box, box), alpha, "x" * 64) as writer:
         for k in range(frames):
             writer.add(np.roll(texture, 2 * (k % 4), axis=1), (32, 32))
-        path = writer.finish([preparer], quiet, CancelAfter(10_000))
+        writer.save("landmarks.npy", np.repeat(synthetic_landmarks(box)[None], frames, axis=0))
+        path = writer.finish(preparers, quiet, CancelAfter(10_000))
     return open_template(str(path), "")

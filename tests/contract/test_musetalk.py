@@ -1,0 +1,256 @@
+"""Two MuseTalk processes (tiny random weights, CPU) behind a whole daemon: deaths, fallback, shared batches."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.contract.client import Session, Stranger
+from tests.contract.daemon import Daemon, stage_row
+from tests.contract.media import assert_continuous, assert_seamless, decode, pictures, speech_like, wav
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+TEMPLATE = "scene-256"
+LOAD_LIMIT_S = 150.0
+"""Two processes that import torch beside others."""
+TURN_LIMIT_S = 120.0
+INSTANCES = ("lipsync.0", "lipsync.1")
+Start = Callable[..., Daemon]
+
+
+@pytest.fixture(scope="module")
+def places() -> Iterator[tuple[Path, Path]]:
+    """Weights in the official layout, converted, and a state directory with a template prepared by them."""
+    from models.musetalk.weights import convert
+    from tests.engines.musetalk import scene
+    from tests.engines.musetalk.checkpoints import write_speaking
+
+    root = Path(tempfile.mkdtemp(prefix="mc-musetalk-", dir="/tmp"))
+    weights, state = root / "weights", root / "state"
+    write_speaking(weights, smaller=True)
+    convert(weights)
+    scene.write(state / "templates", scene.config(weights), warp=True)
+    yield weights, state
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def start(places: tuple[Path, Path], start_daemon_for_module: Start) -> Start:
+    """Start a daemon with two MuseTalk processes."""
+    weights, state = places
+
+    def begin(*overrides: str, chain: str = "musetalk,warp", fault: str = "") -> Daemon:
+        return start_daemon_for_module(
+            state,
+            f"engines.lipsync=[{chain}]",
+            "stages.lipsync.instances=2",
+            f"weights_dir={weights}",
+            "musetalk.max_batch=16",
+            "musetalk.encoder_steps=160",
+            "musetalk.preparation=strict",  # built-in templates are prepared for warp alone, at once
+            "log.format=json",
+            *overrides,
+            fault=fault,
+            limit_s=LOAD_LIMIT_S,
+        )
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def pair(start: Start) -> Daemon:
+    """Two processes that stay away for a moment after a death."""
+    return start("supervisor.backoff_s=[2]", "supervisor.intensity=30")
+
+
+@contextmanager
+def connected(daemon: Daemon) -> Iterator[Stranger]:
+    stranger = Stranger(daemon.control, daemon.stream)
+    try:
+        yield stranger
+    finally:
+        stranger.close()
+
+
+@pytest.fixture
+def stranger(pair: Daemon) -> Iterator[Stranger]:
+    with connected(pair) as one:
+        yield one
+
+
+def open_session(stranger: Stranger, **arguments: Any) -> Session:
+    return stranger.session(**{"template_id": TEMPLATE, "mode": "offline", "quality": "lossless", **arguments})
+
+
+def begin(session: Session, sound: NDArray[np.int16]) -> int:
+    return int(session.ok("process_segment", audio=wav(sound, 48_000), last=True)["turn"])
+
+
+def check_whole(session: Session, turn: int, sound: NDArray[np.int16]) -> NDArray[np.uint8]:
+    """All that the contract promises about a turn of a client's own audio; returns its pictures."""
+    session.wait_ended(turn, TURN_LIMIT_S)
+    headers = [m.header for m in session.media]
+    assert_seamless(headers)
+    frames = sum(h["frames"] for h in headers)
+    assert frames == -(-len(sound) // 15_360) * 8
+    decoded = decode(session.blob())
+    assert_continuous(decoded, headers[0]["pts"], frames)
+    heard = decoded.sound[: len(sound)].astype(np.float64)
+    assert np.corrcoef(heard, sound)[0, 1] > 0.95, "not the same speech"
+    assert [e["event"] for e in session.events(turn=turn)].count("turn.ended") == 1
+    return pictures(session.blob())
+
+
+def wait_status(stranger: Stranger, wanted: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+    """The first ``status`` of which ``wanted`` is true; ``sys.`` once a second is the event to look again at."""
+    beats, seen = stranger.subscribe("sys."), 0
+    deadline = time.monotonic() + LOAD_LIMIT_S
+    while not wanted(status := stranger.control.ok("status")):
+        assert time.monotonic() < deadline, f"{what}: {status['stages']}"
+        beats.wait(lambda _: True, 5.0, "sys. message", start=seen)
+        seen = len(beats.messages)
+    return status
+
+
+def warm(status: dict[str, Any], instance: str, epoch: int = 0) -> bool:
+    row = stage_row(status, instance)
+    return row["epoch"] > epoch and row["state"] in ("idle", "busy")
+
+
+def undegraded(session: Session) -> bool:
+    return all(m.header["degraded"] is None for m in session.media) and not session.events("degraded")
+
+
+def apart(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
+    assert a.shape == b.shape
+    return int(np.abs(a.astype(np.int16) - b).max())
+
+
+def test_one_process_killed_in_mid_turn_and_the_other_finishes_its_work(start: Start) -> None:
+    """The same audio gives the same pictures afterwards: in other processes and other batches."""
+    daemon = start(fault="lipsync.0:before_output:4")
+    sound = speech_like(5.0)
+    with connected(daemon) as stranger:
+        session = open_session(stranger)
+        shown = check_whole(session, begin(session, sound), sound)
+        died = [entry for entry in daemon.logged("stage.fenced") if entry["src"] == "lipsync.0"]
+        assert [entry["reason"] for entry in died] == ["SIGKILL"]
+        assert died[0]["requeued"], "it had nothing in hand"
+        assert undegraded(session)
+        wait_status(stranger, lambda status: warm(status, "lipsync.0", 1), "lipsync.0 did not come back")
+        calm = open_session(stranger)
+        undisturbed = check_whole(calm, begin(calm, sound), sound)
+    daemon.stop()
+    assert apart(shown, undisturbed) <= 1
+    assert apart(shown[1:], shown[:-1]) > 1, "a picture that stands: the comparison proves nothing"
+
+
+def test_sessions_share_processes_and_batches_and_nobodys_pixels_change(stranger: Stranger) -> None:
+    def figures() -> dict[str, dict[str, float]]:
+        return {row["instance"]: row["metrics"] for row in stranger.control.ok("status")["stages"]}
+
+    before = figures()
+    sounds = [speech_like(2.2, seed=seed) for seed in range(4)]
+    together = [open_session(stranger) for _ in sounds]
+    turns = [begin(session, sound) for session, sound in zip(together, sounds, strict=True)]
+    shown = [check_whole(*three) for three in zip(together, turns, sounds, strict=True)]
+    total = sum(len(one) for one in shown)
+
+    def since(name: str) -> list[float]:
+        after = figures()
+        return [after[i].get(name, 0) - before[i].get(name, 0) for i in INSTANCES]
+
+    wait_status(stranger, lambda _: sum(since("frames")) >= total, "frames are missing in status")
+    assert sum(since("frames")) == total
+    assert min(since("frames")) >= total / 4, "one process did nearly all of it"
+    assert sum(since("batches.shared")) > 0
+    assert all(undegraded(session) for session in together)
+    alone = open_session(stranger)
+    assert apart(check_whole(alone, begin(alone, sounds[3]), sounds[3]), shown[3]) <= 1
+    assert apart(shown[0], shown[3]) > 1, "two voices, one face: the comparison proves nothing"
+    found = figures()
+    for instance in INSTANCES:
+        assert found[instance]["templates"] == 1, "a template went to a device more than once"
+        assert found[instance]["oom"] == found[instance]["not_finite"] == 0
+        assert 0.5 < found[instance]["batch_fill"] <= 1
+
+
+def test_both_processes_dead_and_the_fallback_speaks_until_they_are_back(stranger: Stranger) -> None:
+    """Unpaced, so that nothing is late on a slow machine; fed as time goes by, so that the turn sees it all."""
+    status = wait_status(stranger, lambda s: all(warm(s, i) for i in INSTANCES), "not warm")
+    session = open_session(stranger)
+    piece = 30_720
+    sound = speech_like(LOAD_LIMIT_S)
+    sound[np.arange(len(sound)) % (3 * piece) > piece // 2] = 0  # pauses cost the networks nothing
+    beats, seen, sent = stranger.subscribe("sys."), 0, 0
+    killed = degraded = False
+
+    def levels() -> list[str | None]:
+        return [m.header["degraded"] for m in session.media]
+
+    def healed() -> bool:
+        return "fallback" in levels() and None in levels()[levels().index("fallback") :]
+
+    while not healed():
+        assert sent + 2 * piece <= len(sound), levels()
+        turn = session.ok("process_segment", audio=wav(sound[sent : sent + piece], 48_000))["turn"]
+        sent += piece
+        if not killed and len(session.media) >= 2:
+            killed = True
+            for instance in INSTANCES:
+                os.kill(stage_row(status, instance)["pid"], signal.SIGKILL)
+        degraded |= killed and stranger.control.ok("health")["status"] == "degraded"
+        beats.wait(lambda _: True, 5.0, "sys. message", start=seen)
+        seen = len(beats.messages)
+    session.ok("process_segment", audio=wav(sound[sent : sent + piece], 48_000), last=True)
+    check_whole(session, turn, sound[: sent + piece])
+    assert degraded
+    assert levels()[0] is None
+    assert set(levels()) == {None, "fallback"}
+    told = [
+        (e["event"], e["data"].get("level")) for e in session.events() if e["event"] in ("degraded", "recovered")
+    ]
+    assert told == [("degraded", "fallback"), ("recovered", None)]
+    wait_status(stranger, lambda s: all(warm(s, i, 1) for i in INSTANCES), "they did not come back")
+    beats.wait(lambda m: m.header["status"] == "ok", 20.0, "status ok", start=len(beats.messages))
+
+
+def test_an_item_that_kills_its_worker_harms_nobody_beside_it(start: Start) -> None:
+    daemon = start(chain="musetalk", fault="lipsync:progress@guilty/*/lipsync/1:1:*")
+    sounds = {"guilty": speech_like(1.5, seed=7), "innocent": speech_like(1.5, seed=8), "busy": speech_like(6.0)}
+    with connected(daemon) as stranger:
+        sessions = {name: open_session(stranger, session_id=name) for name in sounds}
+        turns = {"busy": begin(sessions["busy"], sounds["busy"])}
+        sessions["busy"].wait_media(1, turns["busy"], TURN_LIMIT_S)
+        turns |= {name: begin(sessions[name], sounds[name]) for name in ("guilty", "innocent")}
+        shown = {name: check_whole(sessions[name], turns[name], sound) for name, sound in sounds.items()}
+        wait_status(stranger, lambda s: all(warm(s, i) for i in INSTANCES), "they did not come back")
+        calm = open_session(stranger)
+        undisturbed = check_whole(calm, begin(calm, sounds["innocent"]), sounds["innocent"])
+    daemon.stop()
+    levels = [m.header["degraded"] for m in sessions["guilty"].media]
+    assert levels == [None, "audio_only", *[None] * (len(levels) - 2)]
+    assert undegraded(sessions["innocent"])
+    assert undegraded(sessions["busy"])
+    assert apart(shown["innocent"], undisturbed) <= 1
+    first, *alone = [entry for entry in daemon.logged("stage.fenced") if entry["poisoned"] or entry["requeued"]]
+    (item,) = alone[-1]["poisoned"]
+    assert item.startswith("guilty/")
+    assert item in first["in_hand"]
+    assert len(first["in_hand"]) > 1, "nobody was beside it"
+    assert [entry["in_hand"] for entry in alone] == [[item], [item]]
