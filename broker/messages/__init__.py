@@ -1,8 +1,8 @@
 """Every message between the daemon's own processes, declared once; declaring registers it.
 
-A message is one msgpack map (the struct below, tagged by ``t``) followed by raw buffers, whose sizes the
-header lists in ``bufs``. The direction is in the module's or section's title. Public messages (contract 2 and 3) are not
-here: they are plain maps, built in ``broker/control.py`` and ``broker/publisher.py``.
+A message is one msgpack map (the struct, tagged by ``t``) followed by raw buffers, whose sizes the header lists
+in ``bufs``. The module's or section's title tells the direction. Public messages (contract 2 and 3) are not here:
+they are plain maps, built in ``broker/control.py`` and ``broker/publisher.py``.
 
 Names: ``src`` is an instance ("encode.0"), ``ep`` the epoch of its incarnation, ``broker`` the epoch of the
 broker that dispatched an item, ``id`` the deterministic name of an item ("<sid>/<turn>/<stage>/<index>").
