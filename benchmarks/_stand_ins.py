@@ -40,7 +40,7 @@ from broker.messages import (
     TtsChunk,
     TtsItem,
 )
-from broker.sockets import Endpoints, SocketFactory
+from broker.sockets import Endpoints, SocketFactory, receive_now
 from broker.wire import pack, unpack
 
 INSTANCES = {
@@ -117,7 +117,7 @@ class StandIns:
             for socket, _ in self._poller.poll(wait):
                 if socket not in self._owners:
                     return
-                self._take(self._owners[socket], socket.recv_multipart())
+                self._take(self._owners[socket], receive_now(socket) or [])
             self._speak()
 
     def _speak(self) -> None:
@@ -130,8 +130,10 @@ class StandIns:
             self.starved += self._due < now - 10 * self._period and not self._asked
             self._due = max(self._due, now - 10 * self._period) + self._period
 
-    def _take(self, instance: str, frames: list[bytes]) -> None:
-        message, _buffers = unpack(frames)
+    def _take(self, instance: str, frames: list[zmq.Frame]) -> None:
+        if not frames:
+            return
+        message, _buffers = unpack([frames[0].bytes, *(frame.buffer for frame in frames[1:])])
         if isinstance(message, Greeting):
             self._greet(instance, message.broker)
         elif isinstance(message, TtsItem):

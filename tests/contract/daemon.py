@@ -75,12 +75,16 @@ class Daemon:
         with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
             dealer.setsockopt(zmq.LINGER, 0)
             dealer.connect(self.control)
+            # Answered when everything is warm: asking for the health meanwhile would keep a core busy.
+            dealer.send(msgpack.packb({"v": 1, "id": 0, "op": "initialize"}))
             while True:
                 assert self.process.poll() is None, f"exit {self.process.returncode}\n{self.tail()}"
                 assert time.monotonic() < deadline, f"not healthy within {timeout_s} s\n{self.tail()}"
-                dealer.send(msgpack.packb({"v": 1, "id": 1, "op": "health"}))
-                if dealer.poll(100) and msgpack.unpackb(dealer.recv()).get("status") == "ok":
+                if not dealer.poll(100):
+                    continue
+                if msgpack.unpackb(dealer.recv()).get("status") == "ok":
                     return
+                dealer.send(msgpack.packb({"v": 1, "id": 1, "op": "health"}))
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
