@@ -224,8 +224,8 @@ def sm_clock() -> float:
 
 
 def counts(sm_mhz_first: float, sm_mhz_last: float) -> bool:
-    """Whether a round counts: its clock moved by at most 3 %."""
-    return abs(sm_mhz_last - sm_mhz_first) <= CLOCK_MOVES * max(sm_mhz_first, 1.0)
+    """Whether a round counts: its clock is known and moved by at most 3 %."""
+    return sm_mhz_first > 0 and abs(sm_mhz_last - sm_mhz_first) <= CLOCK_MOVES * sm_mhz_first
 
 
 @torch.inference_mode()

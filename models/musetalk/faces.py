@@ -23,6 +23,7 @@ from models.musetalk.manifest import converted_entry
 from models.musetalk.masks import MOUTH, SKIN, parser_picture
 
 F32 = NDArray[np.float32]
+Points = NDArray[np.floating]
 U8 = NDArray[np.uint8]
 Classes = NDArray[np.integer]
 
@@ -40,14 +41,14 @@ class Found(NamedTuple):
 
     Attributes:
         outline: f32 ``[4]``: left, right, nose bridge, chin.
-        points: f32 ``[68, 2]`` in frame pixels, or None where the source has no 68 points.
+        points: f64 ``[68, 2]`` in frame pixels, or None where the source has no 68 points.
         face: the detector's box.
         lower: f32 ``[n, 2]``, the polygon of the lower face, where there is no parser.
         nose: f32 ``[3]``, heights (y) of points 28, 29 and 30 down the nose; for the range of ``bbox_shift``.
     """
 
     outline: F32
-    points: F32 | None
+    points: Points | None
     face: Box | None
     lower: F32 | None
     nose: F32 = np.zeros(3, np.float32)
@@ -115,7 +116,7 @@ class Networks:
         self._detect(frames, track.unclear(looks, count), looks, progress)
         boxes = track.tracked(looks, count)
         faces = [k for k in range(count) if not isinstance(boxes[k], str)]
-        points: dict[int, F32] = {}
+        points: dict[int, Points] = {}
         scores: dict[int, float] = {}
         for numbers in _batches(faces, self._batch):
             pictures = [frames[k] for k in numbers]
@@ -154,11 +155,11 @@ class Networks:
 
     def _points(
         self, pictures: Sequence[U8], regions: Sequence[pose.Region], kind: str, progress: Progress
-    ) -> tuple[list[F32], list[float]]:
-        """The 68 points of each frame, f32 ``[68, 2]``, and how sure they are."""
+    ) -> tuple[list[Points], list[float]]:
+        """The 68 points of each frame, f64 ``[68, 2]``, and how sure they are."""
         views = np.stack([pose.picture(one, box) for one, box in zip(pictures, regions, strict=True)])
         found, score = self._tensors.tensors(kind, [views], progress)
-        points = [pose.to_frame(one[pose.FACE], box) for one, box in zip(found, regions, strict=True)]
+        points: list[Points] = [pose.to_frame(one[pose.FACE], box) for one, box in zip(found, regions, strict=True)]
         return points, [float(one[pose.FACE].mean()) for one in score]
 
     def classes(self, parts: Sequence[Part], progress: Progress) -> list[Classes]:
@@ -168,7 +169,7 @@ class Networks:
         return list(found)
 
 
-def _judged(look: track.Look, points: F32 | None, score: float) -> Found | str:
+def _judged(look: track.Look, points: Points | None, score: float) -> Found | str:
     if isinstance(look, str):
         return look
     assert points is not None
@@ -177,9 +178,9 @@ def _judged(look: track.Look, points: F32 | None, score: float) -> Found | str:
     return _found(points, look)
 
 
-def _found(points: F32, box: F32) -> Found:
+def _found(points: Points, box: F32) -> Found:
     face: Box = tuple(int(value) for value in np.clip(box, 0, None))  # type: ignore[assignment]
-    return Found(outline(points[None])[0], points, face, None, points[28:31, 1])
+    return Found(outline(points[None])[0], points, face, None, points[28:31, 1].astype(np.float32))
 
 
 def _batches(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
@@ -198,7 +199,7 @@ def several(boxes: F32) -> str:
     return f"{rivals} faces" if rivals > 1 else ""
 
 
-def _around(points: F32) -> tuple[float, float, float, float]:
+def _around(points: Points) -> tuple[float, float, float, float]:
     low, high = points.min(axis=0), points.max(axis=0)
     pad = np.maximum((high - low) * SECOND_PASS_MARGIN, 1)  # where no face is, all points may be one
     x0, y0 = (float(value) for value in low - pad)

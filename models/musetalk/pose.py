@@ -32,9 +32,12 @@ def picture(frame: U8, box: Region) -> U8:
     return np.asarray(cv2.warpAffine(frame, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def to_frame(points: F32, box: Region) -> F32:
-    """Network coordinates ``[..., 2]`` to frame pixels for the person in ``box``."""
-    size = np.array(region(box[2] - box[0], box[3] - box[1]))
-    centre = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
-    found: F32 = (points / (WIDTH, HEIGHT) * size + centre - size / 2).astype(np.float32)
-    return found
+def to_frame(points: F32, box: Region) -> NDArray[np.float64]:
+    """Network coordinates ``[..., 2]`` to frame pixels for the person in ``box``.
+
+    As published: the region's size in float32, the rest in float64. Whole pixels are cut off the result, and
+    many bins lie so close to one that any other rounding moves the landmark by a pixel.
+    """
+    size = np.array(region(box[2] - box[0], box[3] - box[1]), np.float32)
+    centre = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], np.float32)
+    return np.asarray(points / (WIDTH, HEIGHT) * size + centre - 0.5 * size, np.float64)

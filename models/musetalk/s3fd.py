@@ -114,8 +114,11 @@ def decode(levels: list[tuple[Tensor, Tensor]], index: int) -> F32:
 
 
 def suppress(boxes: F32) -> list[int]:
-    """Greedy non-maximum suppression with areas in whole pixels; indices in order of score."""
-    order = np.argsort(-boxes[:, 4], kind="stable")
+    """Greedy non-maximum suppression with areas in whole pixels; indices in order of score.
+
+    Of equal scores (float32 saturates at 1) the later one is first, as published.
+    """
+    order = np.argsort(boxes[:, 4], kind="stable")[::-1]
     x0, y0, x1, y1 = boxes[:, 0], boxes[:, 1], boxes[:, 2], boxes[:, 3]
     area = (x1 - x0 + 1) * (y1 - y0 + 1)
     kept = []

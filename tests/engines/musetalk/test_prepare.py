@@ -329,6 +329,22 @@ def test_p3_flip_order_and_bins() -> None:
     ]
 
 
+@pytest.mark.parametrize("size", [(1280, 720), (512, 512), (640, 480), (720, 1280)])
+def test_p4_whole_pixels_of_every_bin_are_those_of_the_published_arithmetic(size: tuple[int, int]) -> None:
+    dwpose = pytest.importorskip("models.musetalk.dwpose")
+    bins = np.stack([np.arange(768) % 576, np.arange(768)], axis=1).astype(np.float32) / 2
+    found = pose.to_frame(bins, (0.0, 0.0, float(size[0]), float(size[1]))).astype(np.int32)
+    width, height = (np.float32(side) * np.float32(1.25) for side in size)
+    if width > np.float32(0.75) * height:
+        height = width / np.float32(0.75)
+    else:
+        width = height * np.float32(0.75)
+    for (x, y), (u, v) in zip(bins, found, strict=True):
+        # Python's floats are float64.
+        assert int(float(x) / 288 * float(width) + size[0] / 2 - 0.5 * float(width)) == u
+        assert int(float(y) / 384 * float(height) + size[1] / 2 - 0.5 * float(height)) == v
+
+
 def slow_decode(levels: list[tuple[torch.Tensor, torch.Tensor]]) -> np.ndarray:
     boxes = []
     for level, (probability, offsets) in enumerate(levels):
@@ -375,6 +391,11 @@ def test_p5_detection_maps_and_boxes() -> None:
     assert np.abs(found - wanted).max() <= 5e-4
     empty = [(p * 0, o) for p, o in made]
     assert s3fd.decode(empty, 0).shape == (0, 5)
+
+
+def test_p5_of_equal_scores_the_later_face_is_first() -> None:
+    boxes = np.array([[0, 0, 10, 10, 1.0], [50, 0, 60, 10, 0.9], [20, 0, 30, 10, 1.0]], np.float32)
+    assert s3fd.suppress(boxes) == [2, 0, 1]
 
 
 @torch.inference_mode()

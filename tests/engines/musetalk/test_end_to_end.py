@@ -1,0 +1,139 @@
+"""E1: audio and prepared latents to whole frames, against the published recipe on oracles; joints; readiness."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.api import FUTURE_US, PAST_US, SAMPLE_RATE, SpeechWindow
+from models.musetalk import masks
+from models.musetalk.constants import SCALING
+from models.musetalk.engine import MuseTalkLipSync
+from models.musetalk.loading import load_module
+from models.musetalk.prepare import frame_of
+from models.musetalk.prepared import load_prepared
+from models.musetalk.stream import PEAK_TO_MEL, to_16k
+from models.templates.store import Template
+from tests.engines.doubles import quiet
+from tests.engines.musetalk import scene
+from tests.engines.musetalk.checkpoints import TINY_WHISPER
+from tests.engines.musetalk.test_audio import turn
+from tests.engines.test_lipsync import window
+
+FRAMES = 8
+WHOLE_TURN = FRAMES * 40_000
+
+
+@pytest.fixture(scope="module")
+def template(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    return scene.write(tmp_path_factory.mktemp("templates"), scene.config(small))
+
+
+@torch.inference_mode()
+def published(root: Path, pcm: np.ndarray, latents: torch.Tensor) -> tuple[np.ndarray, float]:
+    """Faces u8 BGR of a whole clip as upstream makes them, and the largest log10 mel power."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.WhisperConfig(**TINY_WHISPER, decoder_layers=1, vocab_size=16, pad_token_id=0)
+    whisper = transformers.models.whisper.modeling_whisper.WhisperEncoder(config).eval()
+    whisper.load_state_dict(load_module(root, "whisper").state_dict())
+    mel = transformers.WhisperFeatureExtractor()(
+        to_16k(pcm), sampling_rate=16_000, return_tensors="pt"
+    ).input_features
+    states = torch.stack(whisper(mel, output_hidden_states=True).hidden_states, dim=2)[0, : 2 * FRAMES]
+    padded = torch.cat([torch.zeros(4, 5, 384), states, torch.zeros(12, 5, 384)])
+    audio = torch.stack([padded[2 * f : 2 * f + 10].reshape(50, 384) for f in range(FRAMES)])
+    angle = torch.arange(50)[:, None] * torch.exp(torch.arange(0, 384, 2) * (-math.log(10000.0) / 384))
+    audio = audio + torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
+    unet, vae = load_module(root, "unet-v15"), load_module(root, "vae")
+    made = unet(latents, torch.zeros(1, dtype=torch.long), encoder_hidden_states=audio).sample
+    pictures = (vae.decode(made / SCALING).sample / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    return (pictures * 255).round().astype(np.uint8)[..., ::-1], float(mel.max()) * 4 - 4
+
+
+def one_quantum(template: Template, pcm: np.ndarray, peak: float) -> SpeechWindow:
+    """A turn that is one quantum long."""
+    at = PAST_US * SAMPLE_RATE // 1_000_000
+    padded = np.zeros((PAST_US + WHOLE_TURN + FUTURE_US) * SAMPLE_RATE // 1_000_000, np.int16)
+    padded[at : at + len(pcm)] = pcm
+    return SpeechWindow(template, 0, FRAMES, 0, padded, [], [], peak, 0, WHOLE_TURN)
+
+
+def test_e1_a_turn_is_what_the_published_recipe_makes_of_it(small: Path, template: Template) -> None:
+    pcm = turn(WHOLE_TURN / 1_000_000)
+    # At its ends a whole clip is reflected and cut off, a stream has silence around it.
+    pcm[:900] = pcm[-900:] = 0
+    prepared = load_prepared(template)
+    wanted, top = published(small, pcm, torch.from_numpy(prepared.latents[:FRAMES].copy()))
+    engine = MuseTalkLipSync(scene.config(small, encoder_steps=1500))
+    engine.load(quiet)
+    # The floor that a stream freezes is put where the whole clip has it.
+    jobs = engine.plan(one_quantum(template, pcm, 10 ** ((top - PEAK_TO_MEL) / 2)))
+    engine.render(jobs)
+    engine.close()
+    spoken = [k for k, job in enumerate(jobs) if job.data.faces]
+    assert len(spoken) >= FRAMES - 1
+    faces = np.stack([jobs[k].data.faces[0].crop for k in spoken])
+    assert np.ptp(wanted.astype(int), axis=0).max() > 5  # the audio matters
+    assert np.abs(faces.astype(int) - wanted[spoken]).max() <= 1
+    for k, face in zip(spoken, faces, strict=True):
+        assert np.abs(whole_frame(template, k, face) - pasted(template, k, wanted[k])).max() <= 1
+
+
+def parts(template: Template, k: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    x0, y0, x1, y1 = (round(float(value)) for value in load_prepared(template).boxes[k])
+    return frame_of(template, k), (x0, y0, x1, y1)
+
+
+def soft(box: tuple[int, int, int, int]) -> np.ndarray:
+    drawn = np.zeros((512, 512), np.uint8)
+    cv2.ellipse(drawn, (256, 256), (150, 190), 0, 0, 360, 255, -1)
+    return masks.soft_mask(drawn, box, masks.expanded(box), masks.BLUR["realtime"])
+
+
+def whole_frame(template: Template, k: int, face: np.ndarray) -> np.ndarray:
+    frame, box = parts(template, k)
+    return masks.composite(frame, face, box, soft(box), masks.expanded(box)).astype(int)
+
+
+def pasted(template: Template, k: int, face: np.ndarray) -> np.ndarray:
+    """By Pillow, as upstream does it."""
+    frame, box = parts(template, k)
+    square = masks.expanded(box)
+    whole = Image.fromarray(frame[..., ::-1])
+    part = whole.crop(square)
+    resized = cv2.resize(face, (box[2] - box[0], box[3] - box[1]))
+    part.paste(Image.fromarray(resized[..., ::-1]), (box[0] - square[0], box[1] - square[1]))
+    whole.paste(part, square[:2], Image.fromarray(soft(box)))
+    return np.asarray(whole)[..., ::-1].astype(int)
+
+
+def test_crops_change_no_more_at_a_joint_than_inside_a_segment(small: Path, template: Template) -> None:
+    engine = MuseTalkLipSync(scene.config(small, encoder_steps=320))
+    engine.load(quiet)
+    n = 72 * SAMPLE_RATE // 25
+    random = np.random.default_rng(2)
+    pcm = (np.sin(np.arange(n) * 0.02) * 7000 + random.normal(0, 2000, n)).astype(np.int16)
+    jobs = [job for first in range(0, 64, 8) for job in engine.plan(window(template, pcm, [], first, 8))]
+    for job in jobs:  # one pose for all, so that only the audio changes
+        job.data.faces[0].latent = jobs[0].data.faces[0].latent
+    engine.render(jobs)
+    engine.close()
+    faces = np.stack([job.data.faces[0].crop for job in jobs]).astype(int)
+    change = np.abs(np.diff(faces, axis=0)).mean(axis=(1, 2, 3))
+    assert change.min() > 0.1
+    joint = np.arange(1, len(faces)) % 8 == 0
+    assert change[joint].mean() <= 1.1 * change[~joint].mean()
+
+
+def test_every_batch_size_has_run_before_the_engine_is_ready(small: Path) -> None:
+    engine = MuseTalkLipSync(scene.config(small, max_batch=32))
+    engine.load(quiet)
+    assert engine._generator is not None
+    assert sorted(engine._generator._ready) == list(engine.buckets) == [1, 2, 4, 8, 16, 32]
+    engine.close()
