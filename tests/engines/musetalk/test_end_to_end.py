@@ -113,22 +113,25 @@ def pasted(template: Template, k: int, face: np.ndarray) -> np.ndarray:
     return np.asarray(whole)[..., ::-1].astype(int)
 
 
+@torch.inference_mode()
 def test_crops_change_no_more_at_a_joint_than_inside_a_segment(small: Path, template: Template) -> None:
-    engine = MuseTalkLipSync(scene.config(small, encoder_steps=320))
+    engine = MuseTalkLipSync(scene.config(small, encoder_steps=1500))
     engine.load(quiet)
-    n = 72 * SAMPLE_RATE // 25
-    random = np.random.default_rng(2)
-    pcm = (np.sin(np.arange(n) * 0.02) * 7000 + random.normal(0, 2000, n)).astype(np.int16)
-    jobs = [job for first in range(0, 64, 8) for job in engine.plan(window(template, pcm, [], first, 8))]
-    for job in jobs:  # one pose for all, so that only the audio changes
-        job.data.faces[0].latent = jobs[0].data.faces[0].latent
+    segments = 24
+    pcm = turn((segments + 1) * 0.32)
+    jobs = [job for k in range(segments) for job in engine.plan(window(template, pcm, [], 8 * k, 8))]
+    spoken = {k: job.data.faces[0] for k, job in enumerate(jobs) if job.data.faces}
+    still = next(iter(spoken.values())).latent
+    for face in spoken.values():  # one pose for all, so that only the audio changes
+        face.latent = still
     engine.render(jobs)
     engine.close()
-    faces = np.stack([job.data.faces[0].crop for job in jobs]).astype(int)
-    change = np.abs(np.diff(faces, axis=0)).mean(axis=(1, 2, 3))
-    assert change.min() > 0.1
-    joint = np.arange(1, len(faces)) % 8 == 0
-    assert change[joint].mean() <= 1.1 * change[~joint].mean()
+    crops = {k: face.crop.astype(int) for k, face in spoken.items()}
+    change = {k: float(np.abs(crops[k] - crops[k - 1]).mean()) for k in crops if k - 1 in crops}
+    joints, inside = ([v for k, v in change.items() if (k % 8 == 0) is joint] for joint in (True, False))
+    assert len(joints) > 15
+    assert min(inside) > 0.1
+    assert np.mean(joints) <= 1.1 * np.mean(inside)
 
 
 def test_every_batch_size_has_run_before_the_engine_is_ready(small: Path) -> None:
