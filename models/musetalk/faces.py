@@ -159,7 +159,9 @@ class Networks:
         """The 68 points of each frame, f64 ``[68, 2]``, and how sure they are."""
         views = np.stack([pose.picture(one, box) for one, box in zip(pictures, regions, strict=True)])
         found, score = self._tensors.tensors(kind, [views], progress)
-        points: list[Points] = [pose.to_frame(one[pose.FACE], box) for one, box in zip(found, regions, strict=True)]
+        points: list[Points] = [
+            pose.to_frame(one[pose.FACE], box) for one, box in zip(found, regions, strict=True)
+        ]
         return points, [float(one[pose.FACE].mean()) for one in score]
 
     def classes(self, parts: Sequence[Part], progress: Progress) -> list[Classes]:

@@ -331,7 +331,6 @@ def test_p3_flip_order_and_bins() -> None:
 
 @pytest.mark.parametrize("size", [(1280, 720), (512, 512), (640, 480), (720, 1280)])
 def test_p4_whole_pixels_of_every_bin_are_those_of_the_published_arithmetic(size: tuple[int, int]) -> None:
-    dwpose = pytest.importorskip("models.musetalk.dwpose")
     bins = np.stack([np.arange(768) % 576, np.arange(768)], axis=1).astype(np.float32) / 2
     found = pose.to_frame(bins, (0.0, 0.0, float(size[0]), float(size[1]))).astype(np.int32)
     width, height = (np.float32(side) * np.float32(1.25) for side in size)
