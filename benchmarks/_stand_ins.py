@@ -13,7 +13,6 @@ of CLOCK_MONOTONIC:
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections import defaultdict, deque
@@ -53,8 +52,6 @@ INSTANCES = {
     "prepare.0": ("prepare", 1),
 }
 EPOCH = 1
-NICE = 10
-"""As the stages that make segments have in the daemon (design 2)."""
 PIECE_SAMPLES = 15_360
 """Each sentence is one quantum of silence."""
 CROPS = bytes(4096)
@@ -165,7 +162,6 @@ class StandIns:
 
 def main() -> None:
     """Serve, then print what was noted."""
-    os.nice(NICE)
     stand_ins = StandIns(sys.argv[1], float(sys.argv[2]))
     stand_ins.serve()
     print(json.dumps({"relays": stand_ins.relays, "speech": stand_ins.speech, "starved": stand_ins.starved}))

@@ -45,6 +45,8 @@ WARM_UP_S = 2.0
 RELAY_P99_MS = 2.0
 STEP_US = 5.0
 STEPS_PER_ITEM = 4
+NICE = 10
+"""Of all but the broker, as the stages that make segments have in the daemon (design 2)."""
 START_TIMEOUT_S = 20.0
 LAST_S = 0.5
 """For the last segments to arrive."""
@@ -115,6 +117,7 @@ def broker_alone(segments_per_s: float) -> Iterator[tuple[Client, int, subproces
         )
         stack.callback(broker.wait)
         stack.callback(broker.terminate)
+        os.nice(NICE)  # inherited by the stand-ins
         for instance, (stage, _) in INSTANCES.items():
             members.send_multipart(pack(Up(instance=instance, epoch=EPOCH, stage=stage)))
         stand_ins = subprocess.Popen(
