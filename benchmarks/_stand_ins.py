@@ -4,8 +4,9 @@
 is answered at a fixed rate, whoever asked for it: that is the load. It then prints one JSON map, times in seconds
 of CLOCK_MONOTONIC:
 
-- ``relays``: for each segment, when its encode item was received, and the ms since its crops left: one relay
-  by the broker, from a worker to a worker;
+- ``relays``: for each segment, when its encode item was received, the ms since its crops left (one relay by the
+  broker, from a worker to a worker), and the ms that a message took which left at the same moment and came back
+  through a socket of the stand-ins' own: what the way costs without a broker;
 - ``speech``: session to the times at which its pieces of speech were sent;
 - ``starved``: how often the next piece was due and no session had asked for one.
 """
@@ -92,6 +93,10 @@ class StandIns:
         self._ingress = factory.push_connect(ends.ingress, hwm=1000)
         self._poller = zmq.Poller()
         self._poller.register(sys.stdin.fileno(), zmq.POLLIN)
+        own = f"ipc://{runtime_dir}/hop"
+        self._hop_in = factory.pull_bind(own, hwm=1000)
+        self._hop_out = factory.push_connect(own, hwm=1000)
+        self._poller.register(self._hop_in, zmq.POLLIN)  # looked at first: in doubt against the broker
         self._owners = {}
         for instance in INSTANCES:
             for endpoint in (ends.work(instance, EPOCH), ends.orders(instance, EPOCH)):
@@ -103,7 +108,8 @@ class StandIns:
         self._due = 0.0
         self._asked: deque[tuple[str, TtsItem]] = deque()
         self._crops_sent: dict[tuple[str, str], float] = {}
-        self.relays: list[tuple[float, float]] = []
+        self._hops: dict[tuple[str, str], float] = {}
+        self._relays: dict[tuple[str, str], tuple[float, float]] = {}
         self.speech: dict[str, list[float]] = defaultdict(list)
         self.starved = 0
 
@@ -112,6 +118,9 @@ class StandIns:
         while True:
             wait = max(0.0, self._due - time.monotonic()) * 1000 if self._asked else None
             for socket, _ in self._poller.poll(wait):
+                if socket is self._hop_in:
+                    self._hopped()
+                    continue
                 if socket not in self._owners:
                     return
                 self._take(self._owners[socket], receive_now(socket) or [])
@@ -127,6 +136,10 @@ class StandIns:
             self.starved += self._due < now - 10 * self._period and not self._asked
             self._due = max(self._due, now - 10 * self._period) + self._period
 
+    def _hopped(self) -> None:
+        sid, index = self._hop_in.recv().decode().split("/")
+        self._hops[sid, index] = (time.monotonic() - self._crops_sent[sid, index]) * 1000
+
     def _take(self, instance: str, frames: list[zmq.Frame]) -> None:
         if not frames:
             return
@@ -139,10 +152,16 @@ class StandIns:
             segment = (message.sid, message.id.rsplit("/", 1)[1])
             if isinstance(message, EncodeItem):
                 now = time.monotonic()
-                self.relays.append((now, (now - self._crops_sent.pop(segment)) * 1000))
+                self._relays[segment] = (now, (now - self._crops_sent[segment]) * 1000)
             elif isinstance(message, LipsyncItem):
                 self._crops_sent[segment] = time.monotonic()
+                self._hop_out.send("/".join(segment).encode())
             self._answer(instance, message)
+
+    @property
+    def relays(self) -> list[tuple[float, float, float]]:
+        """When, ms through the broker, ms without it."""
+        return [(*self._relays[segment], hop) for segment, hop in self._hops.items() if segment in self._relays]
 
     def _greet(self, instance: str, broker: int) -> None:
         self._broker = broker

@@ -3,8 +3,10 @@
 Relay: the real broker process, with stand-ins that answer every item at once (``_stand_ins.py``). Offline
 sessions say long texts, whose sentences the stand-in for tts answers at a fixed rate; each is one segment by way
 of three items (tts, lipsync, encode). Relay latency is from a stand-in beginning to send a segment's crops to
-another having received its encode item, both in one process, so its own queue is in it. The whole way, from speech
-sent to segment received, is six messages.
+another having received its encode item. Both are in one process, whose own queue is in it; so is the time until
+that process gets a processor. What the broker adds is the difference to a message that leaves at the same moment
+and comes back to that process without a broker. The whole way, from speech sent to segment received, is six
+messages.
 
 The load and the broker share the machine: with two cores and CPU of everything else near 0, this is as quiet as it
 gets; where that figure is higher, run it again.
@@ -42,7 +44,7 @@ SESSIONS = 16
 SEGMENT_MS = 320
 SENTENCE = "This is one short sentence. "
 WARM_UP_S = 2.0
-RELAY_P99_MS = 2.0
+ADDED_P99_MS = 2.0
 STEP_US = 5.0
 STEPS_PER_ITEM = 4
 NICE = 10
@@ -154,7 +156,9 @@ def relay(items_per_s: int, seconds: float) -> dict[str, float]:
             with contextlib.suppress(RequestError):
                 client.request("end_session", session_id=name, drain=False)
         noted = json.loads(stand_ins.communicate()[0])
-    relays = [ms for at, ms in noted["relays"] if begin <= at < begin + seconds]
+    taken = [(relay, hop) for at, relay, hop in noted["relays"] if begin <= at < begin + seconds]
+    relays, hops = [relay for relay, _ in taken], [hop for _, hop in taken]
+    added = [relay - hop for relay, hop in taken]
     # The look-ahead: a segment is complete with the piece after it.
     spoken = {(sid, n - 1): at for sid, times in noted["speech"].items() for n, at in enumerate(times)}
     asked = [key for key, at in spoken.items() if begin <= at < begin + seconds]
@@ -168,6 +172,10 @@ def relay(items_per_s: int, seconds: float) -> dict[str, float]:
         "chain_p99_ms": percentile(trips, 0.99),
         "relay_p50_ms": percentile(relays, 0.5),
         "relay_p99_ms": percentile(relays, 0.99),
+        "hop_p50_ms": percentile(hops, 0.5),
+        "hop_p99_ms": percentile(hops, 0.99),
+        "added_p50_ms": percentile(added, 0.5),
+        "added_p99_ms": percentile(added, 0.99),
         "broker_cpu_percent": 100 * used / seconds,
         "broker_us_per_item": 1e6 * used / (seconds * items_per_s),
         "own_cpu_percent": 100 * own / seconds,
@@ -197,7 +205,11 @@ def main() -> int:
     found = relay(options.rate, options.seconds)
     rows = [
         (f"relay at {found['items_per_s']:.0f} items/s, p50", f"{found['relay_p50_ms']:.2f} ms", ""),
-        ("... p99", f"{found['relay_p99_ms']:.2f} ms", f"{RELAY_P99_MS:.0f} ms on a quiet machine"),
+        ("... p99", f"{found['relay_p99_ms']:.2f} ms", ""),
+        ("the same way without a broker, p50", f"{found['hop_p50_ms']:.2f} ms", ""),
+        ("... p99", f"{found['hop_p99_ms']:.2f} ms", ""),
+        ("what the broker adds, p50", f"{found['added_p50_ms']:.2f} ms", ""),
+        ("... p99", f"{found['added_p99_ms']:.2f} ms", f"{ADDED_P99_MS:.0f} ms on a quiet machine"),
         ("speech in to segment out, p50", f"{found['chain_p50_ms']:.2f} ms", ""),
         ("... p99", f"{found['chain_p99_ms']:.2f} ms", ""),
         ("dropped: this client's queue was full", f"{found['dropped']} of {found['segments']}", ""),
@@ -208,7 +220,7 @@ def main() -> int:
         ("one step of the ledger, CPU", f"{step:.2f} us", f"{STEP_US:.0f} us"),
     ]
     report({key: round(value, 3) for key, value in (found | {"ledger_step_us": step}).items()}, rows, options.json)
-    return 0 if found["relay_p99_ms"] <= RELAY_P99_MS and step <= STEP_US else 1
+    return 0 if found["added_p99_ms"] <= ADDED_P99_MS and step <= STEP_US else 1
 
 
 if __name__ == "__main__":
