@@ -313,6 +313,8 @@ class Turn:
         if self._orphaned:
             segment.via = segment.degraded = "fallback"
             segment.reason = NO_LIPSYNC
+        elif self.hub.lipsync_skips and self.session.timeline.paced and self.hub.config.timeline.skip_frames > 1:
+            segment.skip = self.hub.config.timeline.skip_frames
         elif self.session.strain.skip and self.hub.lipsync_skips:
             segment.skip, segment.degraded = 2, "skip"
             segment.reason = "lip-sync comes close to its deadlines; every other frame is interpolated"

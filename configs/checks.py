@@ -59,6 +59,7 @@ _RANGES: dict[str, Range] = {
     "timeline.lead_ms": Range(40, 60_000, " ms"),
     "timeline.idle_lead_ms": Range(QUANTUM_MS, 60_000, " ms"),
     "timeline.max_segment_ms": Range(QUANTUM_MS, 5120, " ms"),
+    "timeline.skip_frames": Range(1, 2),
     "limits.sessions": Range(1, 10_000),
     "limits.turns_waiting": Range(0, 1000),
     "limits.text_chars": Range(1, 1_000_000),

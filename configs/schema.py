@@ -65,6 +65,8 @@ class Timeline(Section, frozen=True):
     lead_ms: int = 1000
     idle_lead_ms: int = 640
     max_segment_ms: int = 1280
+    skip_frames: int = 1
+    """2: live sessions have every other frame generated and the rest interpolated, where the engine can."""
 
 
 class Limits(Section, frozen=True):

@@ -66,6 +66,8 @@ class MuseTalkLipSync:
     """MuseTalk behind the seam ``models.api.LipSync``."""
 
     name = "musetalk"
+    skips = True
+    """``SpeechWindow.skip`` is honoured: the broker may ask for every other frame."""
 
     def __init__(self, config: Config) -> None:
         self._config = config

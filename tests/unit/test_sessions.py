@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
+import msgspec
 import pytest
 import zmq
 
@@ -31,7 +32,7 @@ from broker.publisher import Publisher
 from broker.sessions import Session
 from broker.shelf import IdleSegment
 from broker.timers import Timers
-from configs.schema import Config
+from configs.schema import Config, Timeline
 
 QUANTUM = 320_000
 PAYLOAD = bytes(256)
@@ -324,6 +325,21 @@ def test_offline_sessions_do_not_wait_for_a_clock(floor: Floor) -> None:
     assert contiguous(floor.media)
     assert sum(h["dur"] for _, h in floor.media) == 63 * QUANTUM
     assert floor.media[-1][0] < 4_000_000
+
+
+@pytest.mark.parametrize(
+    ("mode", "skips", "wanted"), [("realtime", True, 2), ("realtime", False, 1), ("offline", True, 1)]
+)
+def test_skipping_by_configuration_is_for_live_sessions_and_engines_that_can(
+    floor: Floor, mode: str, skips: bool, wanted: int
+) -> None:
+    floor.config = msgspec.structs.replace(floor.config, timeline=Timeline(skip_frames=2))
+    floor.lipsync_skips = skips
+    session = floor.watch(floor.session(mode=mode))
+    session.new_turn("say", floor.time, "Short.")
+    floor.run(9_000_000)
+    assert {item.skip for item, _ in floor.lipsync} == {wanted}
+    assert {h["degraded"] for _, h in floor.media} == {None}
 
 
 def test_lipsync_that_barely_keeps_up_skips_frames_until_it_is_easy_again(floor: Floor) -> None:

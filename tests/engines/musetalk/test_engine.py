@@ -6,15 +6,18 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
+from configs.schema import Engines
 from models import registry
 from models.api import FRAME_SAMPLES, EngineError, SpeechWindow
 from models.musetalk.engine import MuseTalkLipSync
 from models.musetalk.prepared import load_prepared, own_crop
 from models.templates.store import Template, open_template
+from stages.lipsync import LipsyncStage
 from tests.engines.doubles import quiet
 from tests.engines.musetalk import scene
 from tests.engines.test_lipsync import rendered, speech, window
@@ -112,6 +115,14 @@ def test_a_turn_fades_in_and_out(engine: MuseTalkLipSync, template: Template) ->
     assert change[0] < change[1] < change[2] < change[3]
     assert change[15] < 0.7 * change[14] < 0.6 * change[13]
     assert not change[16:].any()
+
+
+def test_the_broker_learns_that_this_engine_can_skip(small: Path) -> None:
+    config = msgspec.structs.replace(scene.config(small), engines=Engines(lipsync=["musetalk"]))
+    stage = LipsyncStage(config, "lipsync.0")
+    stage.setup(quiet)
+    assert stage.info == {"skips": True, "bucket": 8}
+    stage.teardown()
 
 
 def test_skipping_generates_half_and_interpolates_the_rest(engine: MuseTalkLipSync, template: Template) -> None:
