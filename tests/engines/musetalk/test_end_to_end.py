@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,19 +11,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from models.api import FUTURE_US, PAST_US, SAMPLE_RATE, SpeechWindow
 from models.musetalk import masks
 from models.musetalk.constants import SCALING
 from models.musetalk.engine import MuseTalkLipSync
+from models.musetalk.keys import build
 from models.musetalk.loading import load_module
 from models.musetalk.prepare import frame_of
 from models.musetalk.prepared import load_prepared
 from models.musetalk.stream import PEAK_TO_MEL, to_16k
+from models.musetalk.weights import convert
 from models.templates.store import Template
 from tests.engines.doubles import quiet
 from tests.engines.musetalk import scene
-from tests.engines.musetalk.checkpoints import TINY_WHISPER
+from tests.engines.musetalk.checkpoints import TINY_WHISPER, randomise, write_json
 from tests.engines.musetalk.test_audio import turn
 from tests.engines.test_lipsync import window
 
@@ -132,6 +136,29 @@ def test_crops_change_no_more_at_a_joint_than_inside_a_segment(small: Path, temp
     assert len(joints) > 15
     assert min(inside) > 0.1
     assert np.mean(joints) <= 1.1 * np.mean(inside)
+
+
+def test_the_fast_tier_decodes_with_the_small_decoder(small: Path, template: Template, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(small, tmp_path / "weights"))
+    config = {"decoder_block_out_channels": [8] * 4, "encoder_block_out_channels": [8] * 4}
+    source = randomise(build("taesd", config), 9)
+    write_json(root / "taesd" / "config.json", config, "AutoencoderTiny")
+    save_file(source.state_dict(), root / "taesd" / "diffusion_pytorch_model.safetensors")
+    assert convert(root) == ["taesd"]
+    engine = MuseTalkLipSync(scene.config(root, tier="fast", max_batch=4))
+    engine.load(quiet)
+    assert engine._generator is not None
+    seen: list[torch.Tensor] = []
+    engine._generator._unet.register_forward_hook(lambda _, __, out: seen.append(out))
+    jobs = engine.plan(window(template, turn(1.28), [], 8, 8))[:4]
+    engine.render(jobs)
+    engine.close()
+    with torch.inference_mode():
+        wanted = (source.decode(seen[-1]).sample / 2 + 0.5).clamp(0, 1)  # type: ignore[operator]
+    faces = np.stack([job.data.faces[0].crop for job in jobs])
+    found = torch.from_numpy(faces[..., ::-1].copy()).permute(0, 3, 1, 2)
+    assert (found - wanted * 255).abs().max() <= 1
+    assert wanted.std() > 0.01
 
 
 def test_every_batch_size_has_run_before_the_engine_is_ready(small: Path) -> None:
