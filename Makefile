@@ -10,7 +10,6 @@ TEST_STAMP := $(VENV)/.installed-test
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 python,$(shell \
 	$(p) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
-GPU_TESTS := tests/gpu
 
 .PHONY: help demo test lint bench test-gpu clean
 .DELETE_ON_ERROR:
@@ -39,7 +38,7 @@ bench: $(STAMP)
 	done
 
 test-gpu: $(TEST_STAMP)
-	@$(BIN)/pytest -m gpu $(wildcard $(GPU_TESTS))
+	@$(BIN)/pytest -m gpu tests/gpu
 
 clean:
 	@rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache
