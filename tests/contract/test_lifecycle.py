@@ -44,6 +44,7 @@ def test_end_session_without_drain_interrupts_first(stranger: Stranger) -> None:
     began = time.monotonic()
     result = session.end(drain=False)
     assert time.monotonic() - began < 5.0
+    session.wait_event("session.ended", timeout_s=1.0)  # the reply comes on another socket
     names = [e["event"] for e in session.events()]
     assert names.index("turn.interrupted") < names.index("session.ended")
     assert result["turns"] == 1
