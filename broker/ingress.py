@@ -31,9 +31,7 @@ log = structlog.get_logger()
 
 Touch = Callable[[str], None]
 WHOLE = frozenset({"lipsync", "fallback", "encode"})
-"""Stages of whose items only DONE lets a turn go on: looking at the session after each output is a third of the
-work of a relay.
-"""
+"""Stages of whose items only DONE lets a turn go on: their session is not looked at after each output."""
 
 
 class Ingress:

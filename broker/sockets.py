@@ -41,7 +41,7 @@ _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 def send_now(socket: zmq.Socket[bytes], frames: Sequence[Any], *, copy: bool = True) -> None:
-    """``send_multipart`` without blocking, without its type checks and its sums of enums: half its time.
+    """``send_multipart`` without blocking, without its type checks and its sums of enums.
 
     Raises:
         zmq.Again: the socket takes nothing at the moment; no frame was sent.
