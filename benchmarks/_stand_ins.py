@@ -52,6 +52,8 @@ INSTANCES = {
     "encode.1": ("encode", 32),
     "prepare.0": ("prepare", 1),
 }
+IDLE = ("asr", "llm")
+"""Only there because the daemon is not ready without them."""
 EPOCH = 1
 PIECE_SAMPLES = 15_360
 """Each sentence is one quantum of silence."""
@@ -98,8 +100,11 @@ class StandIns:
         self._hop_out = factory.push_connect(own, hwm=1000)
         self._poller.register(self._hop_in, zmq.POLLIN)  # looked at first: in doubt against the broker
         self._owners = {}
-        for instance in INSTANCES:
-            for endpoint in (ends.work(instance, EPOCH), ends.orders(instance, EPOCH)):
+        for instance, (stage, _) in INSTANCES.items():
+            ends_of = [ends.orders(instance, EPOCH)]
+            if stage not in IDLE:
+                ends_of.append(ends.work(instance, EPOCH))
+            for endpoint in ends_of:
                 socket = factory.pull_connect(endpoint)
                 self._owners[socket] = instance
                 self._poller.register(socket, zmq.POLLIN)
@@ -123,7 +128,7 @@ class StandIns:
                     continue
                 if socket not in self._owners:
                     return
-                self._take(self._owners[socket], receive_now(socket) or [])
+                self._take(socket, receive_now(socket) or [])
             self._speak()
 
     def _speak(self) -> None:
@@ -140,11 +145,13 @@ class StandIns:
         sid, index = self._hop_in.recv().decode().split("/")
         self._hops[sid, index] = (time.monotonic() - self._crops_sent[sid, index]) * 1000
 
-    def _take(self, instance: str, frames: list[zmq.Frame]) -> None:
+    def _take(self, socket: zmq.Socket[bytes], frames: list[zmq.Frame]) -> None:
         if not frames:
             return
+        instance = self._owners[socket]
         message, _buffers = unpack([frames[0].bytes, *(frame.buffer for frame in frames[1:])])
         if isinstance(message, Greeting):
+            self._poller.unregister(socket)  # each one polled costs the load generator more than a message does
             self._greet(instance, message.broker)
         elif isinstance(message, TtsItem):
             self._asked.append((instance, message))

@@ -371,8 +371,10 @@ class Broker:
             found = receive_now(self._pull)
             if found is None:
                 return
-            frames = [found[0].bytes, *(frame.buffer for frame in found[1:])]
-            self._safely("ingress", lambda: self._ingress.receive(frames))  # noqa: B023 - called at once
+            try:
+                self._ingress.receive([found[0].bytes, *[frame.buffer for frame in found[1:]]])
+            except Exception:
+                log.exception("broker.defect", where="ingress")
 
     def _read_subscriptions(self) -> None:
         for _ in range(BATCH):

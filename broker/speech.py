@@ -53,24 +53,27 @@ class SpeechTrack:
         """No more will come."""
         self._peaks = deque([0.0])
         """Loudest sample before each start of a quantum, from the one that the oldest sample kept is in."""
+        self._peak = 0
+        """Loudest sample so far."""
         self._words: list[Word] = []
         self._phonemes: list[Word] = []
 
     def append(self, pcm: bytes) -> None:
         """Add samples at the end."""
+        samples = np.frombuffer(pcm, np.int16)
         self._pieces.append(pcm)
-        self.end += len(pcm) // SAMPLE_BYTES
-        while (start := (self._oldest + len(self._peaks) - 1) * QUANTUM_SAMPLES) + QUANTUM_SAMPLES <= self.end:
-            self._peaks.append(max(self._peaks[-1], self._loudest(start)))
+        while len(samples):
+            part = samples[: QUANTUM_SAMPLES - self.end % QUANTUM_SAMPLES]
+            samples = samples[len(part) :]
+            self.end += len(part)
+            self._peak = max(self._peak, int(part.max()), -int(part.min()))
+            if self.end % QUANTUM_SAMPLES == 0:
+                self._peaks.append(self._peak / 32768)
 
     @property
     def _oldest(self) -> int:
         """Number of the quantum that the oldest sample kept is in."""
         return self._base // QUANTUM_SAMPLES
-
-    def _loudest(self, start: int) -> float:
-        samples = np.frombuffer(self.window(start, start + QUANTUM_SAMPLES), np.int16)
-        return max(int(samples.max()), -int(samples.min())) / 32768
 
     def peak_before(self, start: int) -> float:
         """The loudest sample, 0 to 1, before ``start``, the start of a quantum that is still kept: the same

@@ -85,6 +85,8 @@ class Worker:
     """0 until READY."""
     leased: dict[str, Entry] = field(default_factory=dict)
     outstanding: int = 0
+    alone: bool = False
+    """What it holds is an item that is tried by itself."""
     blocked: bool = False
     """Its socket takes nothing at the moment."""
 
@@ -92,7 +94,7 @@ class Worker:
         """Whether ``entry`` may be sent here; an item larger than the whole credit goes to an empty worker."""
         if self.blocked or not self.credit:
             return False
-        if self.leased and (entry.alone or any(e.alone for e in self.leased.values())):
+        if self.leased and (entry.alone or self.alone):
             return False
         return not self.leased or self.outstanding + entry.cost <= self.credit
 
@@ -170,6 +172,7 @@ class Ledger:
         entry.started = False
         worker.leased[entry.id] = entry
         worker.outstanding += entry.cost
+        worker.alone = entry.alone
 
     def _release(self, entry: Entry) -> None:
         worker = entry.worker
