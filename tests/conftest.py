@@ -107,3 +107,17 @@ def module_stranger(daemon: Daemon) -> Iterator[Stranger]:
     client = Stranger(daemon.control, daemon.stream)
     yield client
     client.close()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[Daemon], Stranger]]:
+    """Clients of any daemon, also when the test fails; their sessions end where the daemon still runs."""
+    made: list[tuple[Daemon, Stranger]] = []
+
+    def client(daemon: Daemon) -> Stranger:
+        made.append((daemon, Stranger(daemon.control, daemon.stream)))
+        return made[-1][1]
+
+    yield client
+    for daemon, one in reversed(made):
+        one.close(end=daemon.process.poll() is None)

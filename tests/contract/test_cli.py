@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -130,10 +131,12 @@ def test_render_turns_audio_into_a_video(daemon: Daemon, tmp_path: Path) -> None
     assert not (tmp_path / "no.mp4").exists()
 
 
-def test_an_aborted_render_leaves_nothing(daemon: Daemon, tmp_path: Path) -> None:
+def test_an_aborted_render_leaves_nothing(
+    daemon: Daemon, connect: Callable[[Daemon], Stranger], tmp_path: Path
+) -> None:
     source, target = tmp_path / "long.wav", tmp_path / "long.mp4"
     source.write_bytes(wav(np.tile(speech_like(10.0, 16_000), 30), 16_000))
-    stranger = Stranger(daemon.control, daemon.stream)
+    stranger = connect(daemon)
     seen = stranger.subscribe("seg.", "sys.")
     seen.wait(lambda m: m.topic == "sys.", 5.0, "sys. message")
     process = subprocess.Popen(
@@ -148,7 +151,6 @@ def test_an_aborted_render_leaves_nothing(daemon: Daemon, tmp_path: Path) -> Non
     assert process.returncode != 0
     assert [p.name for p in tmp_path.iterdir()] == ["long.wav"]
     seen.wait(lambda m: m.header.get("sessions") == 0, 10.0, "end of its session", start=len(seen.messages))
-    stranger.close()
 
 
 def test_listen_hears_a_recording(daemon: Daemon) -> None:

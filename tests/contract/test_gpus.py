@@ -21,12 +21,12 @@ def started_with(pid: int) -> dict[str, str]:
 
 
 def test_each_lipsync_process_is_started_with_a_gpu_of_its_own_and_nobody_else_with_any(
-    start_daemon: Callable[..., Daemon], monkeypatch: pytest.MonkeyPatch
+    start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine is ``warp``, which has no use for a GPU: what counts is what the process could have seen."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8f, MIG-9a,-1,3")
     daemon = start_daemon(AUTO)
-    stranger = Stranger(daemon.control, daemon.stream)
+    stranger = connect(daemon)
     status = stranger.control.ok("status")
     for instance, gpu in (("lipsync.0", "GPU-8f"), ("lipsync.1", "MIG-9a")):
         environment = started_with(stage_row(status, instance)["pid"])
@@ -37,20 +37,18 @@ def test_each_lipsync_process_is_started_with_a_gpu_of_its_own_and_nobody_else_w
     for row in others:
         assert started_with(row["pid"])["CUDA_VISIBLE_DEVICES"] == ""
     assert sum(row["stage"] == "lipsync" for row in status["stages"]) == 2
-    stranger.close()
 
 
 def test_auto_without_a_gpu_is_one_process_on_the_cpu_with_a_warning(
-    start_daemon: Callable[..., Daemon], monkeypatch: pytest.MonkeyPatch
+    start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     daemon = start_daemon(AUTO)
-    stranger = Stranger(daemon.control, daemon.stream)
+    stranger = connect(daemon)
     status = stranger.control.ok("status")
     assert [row["instance"] for row in status["stages"] if row["stage"] == "lipsync"] == ["lipsync.0"]
     assert stage_row(status, "lipsync.0")["device"] == "cpu"
     assert "gpu.none" in daemon.log.read_text()
-    stranger.close()
 
 
 def test_a_gpu_that_is_not_there_is_refused_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,9 +50,11 @@ def test_end_session_without_drain_interrupts_first(stranger: Stranger) -> None:
     assert result["turns"] == 1
 
 
-def test_sessions_expire_and_are_forgotten(start_daemon: Callable[..., Daemon]) -> None:
+def test_sessions_expire_and_are_forgotten(
+    start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger]
+) -> None:
     daemon = start_daemon("limits.session_idle_s=2", "ring.keep_s=1")
-    stranger = Stranger(daemon.control, daemon.stream)
+    stranger = connect(daemon)
     session = stranger.session(mode="offline")
     session.speak("Hello.")
     ended = session.wait_event("session.ended", timeout_s=10.0)
@@ -66,12 +68,13 @@ def test_sessions_expire_and_are_forgotten(start_daemon: Callable[..., Daemon]) 
         sys_stream.wait(lambda _: True, 5.0, "sys. message", start=seen)
         seen = len(sys_stream.messages)
     assert session.refused("events", from_n=0)["code"] == "NOT_FOUND"
-    stranger.context.destroy(linger=0)
 
 
-def test_sigterm_ends_sessions_and_leaves_nothing_behind(start_daemon: Callable[..., Daemon]) -> None:
+def test_sigterm_ends_sessions_and_leaves_nothing_behind(
+    start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger]
+) -> None:
     daemon = start_daemon()
-    stranger = Stranger(daemon.control, daemon.stream)
+    stranger = connect(daemon)
     session = stranger.session()
     turn = session.say("The lights go out while I am still speaking, which is a pity. " * 4)
     session.wait_media(1, turn)
@@ -86,7 +89,6 @@ def test_sigterm_ends_sessions_and_leaves_nothing_behind(start_daemon: Callable[
         "turn.failed",
     )
     assert not [pid for pid in children if alive(pid)]
-    stranger.context.destroy(linger=0)
 
 
 def test_sigkill_of_the_supervisor_takes_every_child_along(start_daemon: Callable[..., Daemon]) -> None:

@@ -188,12 +188,14 @@ def test_cut_off_while_writing_leaves_nothing(daemon: Daemon, tmp_path: Path, se
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
 
 
-def test_a_long_recording_is_rendered_with_little_of_it_under_way(daemon: Daemon, tmp_path: Path) -> None:
+def test_a_long_recording_is_rendered_with_little_of_it_under_way(
+    daemon: Daemon, connect: Callable[[Daemon], Stranger], tmp_path: Path
+) -> None:
     """Across the border of 30 s."""
     source, target = tmp_path / "in.wav", tmp_path / "out.mp4"
     sound = np.tile(speech_like(7.0, 16_000), 5)
     source.write_bytes(wav(sound, 16_000))
-    stranger = Stranger(daemon.control, daemon.stream)
+    stranger = connect(daemon)
     process = subprocess.Popen(
         [MUSECAST, "render", "--audio", str(source), "--out", str(target), "--connect", "--quality", "max"],
         env=where(daemon), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -204,7 +206,6 @@ def test_a_long_recording_is_rendered_with_little_of_it_under_way(daemon: Daemon
         assert time.monotonic() < deadline
         queues = stranger.control.ok("status")["queues"]
         most = max(most, sum(queue["media_ms"] for queue in queues.values()))
-    stranger.close()
     said, _ = process.communicate()
     assert process.returncode == 0, said
     assert most <= 2 * 8_000, "lip-sync and encode hold a few seconds each"
