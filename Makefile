@@ -26,7 +26,7 @@ demo: $(STAMP)
 	@$(BIN)/musecast demo
 
 test: lint $(TEST_STAMP)
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -72,11 +72,11 @@ def main() -> int:
         status = client.request("status")
         names = {row["pid"]: row["instance"] for row in status["stages"] if row["pid"]}
         before = tree_s(status["supervisor_pid"])
-        pids = list(before)
         began = time.monotonic()
         time.sleep(options.seconds)
-        elapsed = time.monotonic() - began
-        percent = {pid: 100 * (cpu_s(pid) - before[pid]) / elapsed for pid in pids}
+        after, elapsed = tree_s(status["supervisor_pid"]), time.monotonic() - began
+        pids = [pid for pid in before if pid in after]  # prepare ends when nobody has asked for it in a while
+        percent = {pid: 100 * (after[pid] - before[pid]) / elapsed for pid in pids}
         memory = {pid: memory_mb(pid) for pid in pids}
         looping, segments = loop_percent(client, options.seconds)
     total = sum(percent.values())
