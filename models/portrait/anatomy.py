@@ -10,18 +10,18 @@ import numpy as np
 
 from models.portrait.paint import F32, spline
 
-EYE = (43.0, 0.0)
+EYE = (44.5, 0.0)
 """Middle of the eye on the viewer's right; the other one mirrors it."""
-IRIS = 13.2
+IRIS = 14.0
 CHIN = (0.0, 153.0)
 NOSE_TIP = (0.0, 58.0)
 NOSE_BASE = (0.0, 73.0)
-MOUTH_HALF = 38.0
+MOUTH_HALF = 39.0
 
 FACE_HALF = np.array(
     [
-        *((0, -122), (46, -114), (80, -86), (94, -46), (97, -4), (93, 40)),
-        *((83, 78), (66, 111), (43, 137), (20, 151), (0, 154)),
+        *((0, -122), (46, -114), (80, -86), (94, -46), (97, -4), (93.5, 40)),
+        *((84, 78), (68, 110), (47, 135), (24, 150), (0, 154)),
     ],
     np.float32,
 )
@@ -39,10 +39,10 @@ def mouth_curves(count: int = 33) -> F32:
     seam, lower outline. The two seams coincide: the mouth is closed.
     """
     h = MOUTH_HALF
-    c = 97.4
-    upper = spline([(-h, c), (-25, 95.6), (-8, 91.6), (0, 93.6), (8, 91.6), (25, 95.6), (h, c)], 129)
-    seam = spline([(-h, c), (-25, 101.8), (-9, 103.6), (0, 104.8), (9, 103.6), (25, 101.8), (h, c)], 129)
-    lower = spline([(-h, c), (-28, 108.6), (-13, 116.6), (0, 118.6), (13, 116.6), (28, 108.6), (h, c)], 129)
+    c = 94.4
+    upper = spline([(-h, c), (-26, 94.4), (-8, 91.0), (0, 93.0), (8, 91.0), (26, 94.4), (h, c)], 129)
+    seam = spline([(-h, c), (-27, 100.2), (-10, 103.4), (0, 104.4), (10, 103.4), (27, 100.2), (h, c)], 129)
+    lower = spline([(-h, c), (-29, 107.0), (-14, 116.0), (0, 118.4), (14, 116.0), (29, 107.0), (h, c)], 129)
     x = np.linspace(-h, h, count, dtype=np.float32)
     curves = [np.stack([x, np.interp(x, c[:, 0], c[:, 1])], axis=1) for c in (upper, seam, seam, lower)]
     return np.asarray(curves, np.float32)

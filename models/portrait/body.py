@@ -1,4 +1,4 @@
-"""Neck, shoulders and clothes: a blazer over a light top, and a fine necklace."""
+"""Clothes: a blazer over a light top. Cloth is a relief with folds under the same lights as the skin."""
 
 from __future__ import annotations
 
@@ -10,109 +10,101 @@ import numpy as np
 from models.portrait.paint import (
     F32,
     Canvas,
-    Colour,
     Window,
-    bump,
     mirrored,
     moved,
     noise,
     ramp,
     rgb,
+    ribbon,
     smoothstep,
     spline,
-    tone,
 )
-from models.portrait.skin import DEEP, SHADOW, SKIN, lights
+from models.portrait.skin import SHADOW, lights
 
 Points = Sequence[tuple[float, float]]
-WOOL = (rgb(0x0B141C), rgb(0x1B2C3A), rgb(0x31495B), rgb(0x5C7A8C))
+WOOL = (rgb(0x0A121A), rgb(0x1A2B39), rgb(0x32495B), rgb(0x66859A))
 SILK = (rgb(0x8C7A6E), rgb(0xC9B8A8), rgb(0xEFE5DA), rgb(0xFFFAF3))
 STOPS = (0.0, 0.35, 0.70, 1.05)
-GOLD = rgb(0xE3BC74)
 
-_JACKET: Points = (
-    *((60, 204), (84, 216), (122, 230), (164, 244), (194, 262), (211, 296), (217, 352)),
-    *((222, 440), (230, 540), (244, 660), (254, 780), (258, 900)),
+_TORSO: Points = (
+    *((56, 200), (84, 213), (124, 226), (162, 238), (192, 252), (202, 290), (194, 340), (184, 390)),
+    *((176, 450), (167, 530), (160, 600), (160, 660), (170, 740), (184, 820), (196, 910)),
 )
-_SLEEVE: Points = ((176, 300), (166, 350), (160, 420), (158, 500), (166, 620), (184, 760), (196, 900))
-_OPENING: Points = ((56, 208), (62, 248), (52, 318), (32, 396), (6, 478), (-2, 540), (-2, 900))
+_ARM: Points = (
+    *((140, 232), (172, 241), (200, 253), (220, 273), (232, 306), (238, 360), (244, 440), (252, 540)),
+    *((260, 620), (264, 700), (260, 770), (246, 830), (226, 910), (150, 910), (170, 830), (190, 760)),
+    *((196, 680), (194, 590), (188, 500), (178, 420), (164, 370), (148, 310)),
+)
+_FOREARM: Points = (
+    *((196, 690), (198, 650), (226, 640), (258, 660), (266, 700), (264, 750), (250, 800), (216, 860)),
+    *((170, 930), (96, 930), (132, 880), (164, 820), (186, 760)),
+)
+_ARMHOLE: Points = ((172, 241), (181, 270), (181, 304), (174, 340), (166, 374))
+_OPENING: Points = ((50, 190), (56, 210), (62, 248), (52, 318), (32, 396), (6, 478), (-3, 540), (-2, 760), (14, 910))
 _LAPEL: Points = (
-    (56, 206),
-    (78, 222),
-    (104, 258),
-    (122, 296),
-    (96, 307),
-    (112, 326),
-    (86, 392),
-    (46, 456),
-    (6, 508),
+    *((54, 202), (78, 220), (108, 256), (128, 296), (100, 306), (118, 328), (90, 396), (48, 458), (4, 512)),
 )
 _NECKLINE: Points = ((58, 212), (46, 244), (24, 266), (0, 273))
+# Folds on the viewer's right: curve, width and height in scene units; valleys have negative heights.
+_FOLDS: tuple[tuple[Points, float, float], ...] = (
+    (((12, 532), (50, 508), (96, 494), (146, 452)), 15, 3.6),
+    (((8, 548), (52, 540), (104, 546), (156, 530)), 17, 3.6),
+    (((10, 562), (52, 580), (100, 606), (150, 604)), 16, 3.2),
+    (((16, 590), (48, 640), (70, 700), (86, 800)), 20, 3.0),
+    (((176, 392), (150, 402), (118, 430), (100, 452)), 17, 4.2),
+    (((182, 430), (158, 446), (136, 474)), 15, 3.2),
+    (((150, 640), (140, 700), (138, 790), (146, 900)), 24, 3.4),
+    (((104, 700), (108, 780), (118, 900)), 22, 2.6),
+    (((186, 336), (210, 354), (234, 352)), 13, -2.8),
+    (((182, 392), (204, 414), (232, 420)), 16, 3.8),
+    (((190, 470), (212, 494), (242, 496)), 17, 3.2),
+    (((196, 560), (216, 590), (250, 596)), 15, 4.2),
+    (((198, 604), (220, 630), (256, 628)), 14, 4.6),
+    (((214, 270), (222, 330), (226, 420), (234, 520)), 17, 2.0),
+)
+_ELBOW: tuple[tuple[Points, float, float], ...] = (
+    (((190, 700), (214, 716), (262, 700)), 14, 4.4),
+    (((188, 736), (216, 744), (262, 742)), 13, -4.4),
+    (((178, 762), (210, 770), (254, 784)), 15, 4.4),
+    (((160, 800), (190, 806), (236, 824)), 16, 3.2),
+    (((132, 850), (164, 852), (208, 866)), 16, 2.8),
+)
 
 
-def _outline(right: Points | F32, count: int = 120) -> F32:
-    """A symmetrical shape open at the bottom, from its right side, top to bottom."""
+_WAIST = 620.0
+"""A picture that ends above it shows neither hips nor elbows."""
+
+
+def paint_clothes(canvas: Canvas) -> None:
+    """Top, jacket, seams and lapels, in that order."""
+    _top(canvas)
+    _jacket(canvas)
+    low = canvas.origin[1] + len(canvas.pixels) / canvas.scale
+    for side in (-1.0, 1.0):
+        _seams(canvas, side)
+    if low > _WAIST:
+        _breast_pocket(canvas)
+        for side in (-1.0, 1.0):
+            _pocket(canvas, side)
+        _front(canvas)
+        for side in (-1.0, 1.0):
+            _forearm(canvas, side)
+    for side in (1.0, -1.0):
+        _lapel(canvas, side)
+    _button(canvas, (-10, 534))
+    _button(canvas, (-9, 622))
+
+
+def _symmetrical(right: Points | F32, count: int = 120) -> F32:
+    """A shape open at the bottom, from its right side, top to bottom."""
     side = spline(right, count)
     return np.vstack([mirrored(side), side[::-1]])
 
 
-def paint_neck(canvas: Canvas) -> None:
-    """Neck and the skin above the collar."""
-    neck = _outline([(54, 80), (51, 140), (51, 176), (62, 206), (100, 226), (150, 250), (160, 330)])
-    window = canvas.around(neck, 6)
-    x, y = window.grid()
-    mask = window.mask(neck, 0.8)
-    # Its colour first, its edge last: shaded through the mask, the edge would stay light against the hair.
-    skin = np.broadcast_to(np.asarray(SKIN, np.float32), (*window.shape, 3))
-    for tint, amount in (
-        (0xB87F6C, 0.80 * smoothstep(4, 56, np.abs(x + 12) + 0 * y)),
-        (0xA8705E, 0.90 * smoothstep(226, 140, y - 0.0022 * x * x)),
-    ):
-        skin = skin * (1 + (tone(tint) - 1) * amount[..., None])
-    deep = (bump(x, y, (4, 146), (60, 17)) * 0.60)[..., None]
-    window.blend(skin * (1 - deep) + np.asarray(DEEP, np.float32) * deep, mask)
-    for side in (-1.0, 1.0):
-        tendon = spline([(side * 44, 172), (side * 28, 208), (side * 10, 238)], 40)
-        canvas.stroke(tendon, [1, 7, 2], SHADOW, 0.20, 3.5)
-        bone = spline([(side * 12, 246), (side * 42, 234), (side * 86, 232)], 40)
-        canvas.stroke(bone, [2, 5, 1], rgb(0xFFE3CC), 0.30, 2.5)
-        canvas.stroke(moved(bone, 0, 6), [2, 5, 1], SHADOW, 0.22, 3.0)
-    canvas.glow((0, 243), (6, 7), SHADOW, 0.28)
-    _necklace(canvas)
-
-
-def _necklace(canvas: Canvas) -> None:
-    chain = spline([(-50, 200), (-32, 226), (0, 247), (32, 226), (50, 200)], 120)
-    canvas.stroke(moved(chain, 0.6, 1.6), 1.5, rgb(0x7A4A3A), 0.40, 0.9)
-    canvas.stroke(chain, 1.0, GOLD, 0.85, 0.2)
-    for link in chain[::4]:
-        canvas.glow((float(link[0]) - 0.2, float(link[1]) - 0.3), (0.5, 0.5), rgb(0xFFF3CF), 0.7)
-    canvas.glow((0.8, 253.5), (3.2, 3.2), rgb(0x7A4A3A), 0.40)
-    canvas.fill(spline([(0, 247), (3.6, 251), (0, 255.5), (-3.6, 251)], 40, closed=True), GOLD, 1.0, 0.2)
-    canvas.glow((-1.0, 250), (1.0, 1.0), (1, 1, 0.92), 0.9)
-
-
-def paint_clothes(canvas: Canvas) -> None:
-    """Top, jacket, sleeves and lapels, in that order."""
-    _top(canvas)
-    jacket = _outline(_JACKET)
-    opening = spline(_OPENING, 100)
-    left, right = mirrored(opening), opening
-    for front, side in ((left, -1.0), (right, 1.0)):
-        edge = spline(np.asarray(_JACKET) * (side, 1), 120)
-        _cloth(canvas, np.vstack([edge, front[::-1]]), jacket, WOOL, 0.0)
-        _sleeve(canvas, side)
-    canvas.stroke(moved(left[50:], 3, 4), [1, 8, 10], WOOL[0], 0.5, 4.0)
-    for side in (1.0, -1.0):
-        _lapel(canvas, side)
-    canvas.glow((-9, 537), (7, 7), rgb(0x05090D), 0.5)
-    canvas.fill(spline([(-16, 532), (-9, 525), (-2, 532), (-9, 539)], 40, closed=True), rgb(0x1A2530), 1.0, 0.5)
-    canvas.glow((-11, 529.5), (2.2, 1.6), WOOL[3], 0.7)
-
-
-def _relief(window: Window, shape: F32, width: float, height: float) -> F32:
+def _relief(window: Window, mask: F32, width: float, height: float) -> F32:
     """A rounded body under a shape: rises over ``width`` scene units to ``height``."""
-    solid = (window.mask(shape) > 0.5).astype(np.uint8)
+    solid = (mask > 0.5).astype(np.uint8)
     scale = window.canvas.scale
     # The picture's lower edge cuts the body; it is no edge of it.
     padded = cv2.copyMakeBorder(solid, 0, round(width * scale), 0, 0, cv2.BORDER_REPLICATE)
@@ -121,68 +113,170 @@ def _relief(window: Window, shape: F32, width: float, height: float) -> F32:
     return np.asarray(height * np.sqrt(np.clip(1 - (1 - turn) ** 2, 0, 1)), np.float32)
 
 
-def _cloth(canvas: Canvas, shape: F32, body: F32, tones: Sequence[Colour], lift: float) -> None:
-    window = canvas.around(shape, 4)
-    x, y = window.grid()
-    z = _relief(window, body, 95, 62)
-    z = z + 1.1 * noise(window.shape, 46 * canvas.scale, 21) + 0.25 * noise(window.shape, 13 * canvas.scale, 22)
+def _fold(window: Window, z: F32, curve: F32, width: float, height: float) -> None:
+    """Add a fold to a relief of the window."""
+    shape = ribbon(curve, [0.15 * width, 0.8 * width, width, 0.5 * width])
+    part = window.canvas.around(shape, width)
+    x0, x1 = max(part.x0, window.x0), min(part.x1, window.x1)
+    y0, y1 = max(part.y0, window.y0), min(part.y1, window.y1)
+    if x0 < x1 and y0 < y1:
+        part = Window(window.canvas, x0, y0, x1, y1)
+        z[y0 - window.y0 : y1 - window.y0, x0 - window.x0 : x1 - window.x0] += height * part.mask(shape, 0.34 * width)
+
+
+def _jacket(canvas: Canvas) -> None:
+    torso = _symmetrical(_TORSO)
+    arm = spline(_ARM, 200, closed=True)
+    window = canvas.around(np.vstack([torso, arm, mirrored(arm)]), 4)
+    masks = [window.mask(shape, 0.6) for shape in (torso, arm, mirrored(arm))]
+    z = _relief(window, masks[0], 105, 60)
+    for mask in masks[1:]:
+        z = np.maximum(z, _relief(window, mask, 38, 46))
+    z = window.blurred(z, 3.0)
+    random = np.random.default_rng(33)
+    for side in (1.0, -1.0):
+        for points, width, height in _FOLDS:
+            bent = np.asarray(points) + random.normal(0, 3.5, (len(points), 2))
+            _fold(window, z, spline(bent * (side, 1), 40), width, height * random.uniform(0.75, 1.15))
+    z += 0.9 * noise(window.shape, 44 * canvas.scale, 21) + 0.22 * noise(window.shape, 13 * canvas.scale, 22)
     key, fill, _ = lights(window, z)
-    weave = 0.012 * noise(window.shape, 0.8 * canvas.scale, 23)
-    level = 0.04 + 0.66 * key + 0.16 * fill + weave + lift - 0.00025 * (y - 250) + 0 * x
-    window.blend(ramp(level, STOPS, tones), window.mask(shape, 0.6))
+    x, y = window.grid()
+    weave = 0.013 * noise(window.shape, 0.8 * canvas.scale, 23)
+    level = 0.02 + 0.72 * key + 0.14 * fill + weave - 0.00022 * (y - 250) + 0 * x
+    front = spline(_OPENING, 100)
+    front = front[: int(np.argmax(front[:, 0] < 0))]
+    opening = window.mask(np.vstack([mirrored(front), front[::-1]]), 0.6)
+    mask = np.maximum.reduce(masks) * (1 - opening)
+    window.blend(ramp(np.asarray(level), STOPS, WOOL), mask)
+
+
+def _forearm(canvas: Canvas, side: float) -> None:
+    """The lower sleeve, bent inwards in front of the body: the hands meet below the picture."""
+    shape = np.asarray(spline(_FOREARM, 160, closed=True) * (side, 1), np.float32)
+    window = canvas.around(shape, 22)
+    x, y = window.grid()
+    below = smoothstep(664, 724, y)
+    window.shade(WOOL[1], window.mask(moved(shape, 6 - 10 * side, 10), 8.0) * below * 0.62)
+    mask = window.mask(shape, 0.6)
+    z = _relief(window, mask, 40, 44)
+    for points, width, height in _ELBOW:
+        _fold(window, z, spline(np.asarray(points) * (side, 1), 40), width, height)
+    z += 0.8 * noise(window.shape, 40 * canvas.scale, 37)
+    key, fill, _ = lights(window, z)
+    level = 0.02 + 0.70 * key + 0.14 * fill + 0.013 * noise(window.shape, 0.8 * canvas.scale, 38)
+    level = level - 0.00022 * (y - 250) + 0 * x
+    window.blend(ramp(np.asarray(level), STOPS, WOOL), mask * below)
 
 
 def _top(canvas: Canvas) -> None:
     neckline = spline(_NECKLINE, 60)
-    shape = np.vstack([mirrored(neckline), neckline[::-1], [(96, 250), (96, 900), (-96, 900), (-96, 250)]])
-    window = canvas.around(np.asarray(shape, np.float32), 4)
+    shape = np.vstack([mirrored(neckline), neckline[::-1], [(80, 250), (60, 560), (-60, 560), (-80, 250)]])
+    shape = np.asarray(shape, np.float32)
+    window = canvas.around(shape, 4)
     x, y = window.grid()
-    folds = 0.9 * np.sin(x * 0.085 + 0.004 * y) * smoothstep(300, 420, y)
-    folds = folds + 1.0 * noise(window.shape, 40 * canvas.scale, 25)
-    key, fill, _ = lights(window, 26 * np.sqrt(np.clip(1 - (x / 150) ** 2, 0.05, 1)) + 0 * y + folds)
-    level = 0.06 + 0.72 * key + 0.16 * fill
-    level = level - 0.45 * smoothstep(28, 66, np.abs(x) + 0.10 * (y - 250))
-    window.blend(ramp(level, STOPS, SILK), window.mask(np.asarray(shape, np.float32), 0.5))
+    z = np.asarray(26 * np.sqrt(np.clip(1 - (x / 150) ** 2, 0.05, 1)) + 0 * y, np.float32)
+    z += 0.9 * noise(window.shape, 40 * canvas.scale, 25)
+    for points, width, height in (
+        (((-44, 300), (-22, 326), (4, 338), (36, 326)), 12, 2.0),
+        (((-40, 350), (-14, 378), (14, 384), (34, 366)), 13, 2.2),
+        (((-30, 402), (-8, 426), (22, 420)), 12, 1.8),
+        (((-22, 290), (-16, 380), (-4, 480)), 14, 1.6),
+        (((26, 300), (22, 380), (6, 470)), 14, 1.4),
+    ):
+        _fold(window, z, spline(points, 40), width, height)
+    key, fill, _ = lights(window, z)
+    level = 0.08 + 0.74 * key + 0.16 * fill
+    # The jacket's fronts throw their shadow on it, mostly the one on the window's side.
+    for side, reach in ((-1.0, 17.0), (1.0, 8.0)):
+        fold = spline(np.asarray(_OPENING[:7]) * (side, 1), 80)
+        band = np.vstack([moved(fold, side * 30, 0), moved(fold[::-1], -side * reach, 6)])
+        level = level - 0.34 * window.mask(np.asarray(band, np.float32), 6.0)
+    window.blend(ramp(np.asarray(level), STOPS, SILK), window.mask(shape, 0.5))
     edge = np.vstack([mirrored(neckline), neckline[::-1]])
     canvas.stroke(moved(edge, 0.5, -1.6), [1, 2.6, 1], SHADOW, 0.45, 1.4)
     canvas.stroke(moved(edge, 0, 1.0), [0.6, 1.6, 0.6], SILK[3], 0.7, 0.4)
     canvas.stroke(moved(edge, 0, 5.0), [0.4, 0.9, 0.4], SILK[1], 0.6, 0.5)
 
 
-def _sleeve(canvas: Canvas, side: float) -> None:
-    inner = spline(np.asarray(_SLEEVE) * (side, 1), 100)
-    outer = spline(np.asarray(_JACKET[4:]) * (side, 1), 100)
-    arm = np.vstack([inner, outer[::-1]])
-    window = canvas.around(arm, 4)
+def _line(canvas: Canvas, points: Points | F32, side: float, strength: float) -> None:
+    """A seam: a dark groove with a lit edge below it."""
+    seam = spline(np.asarray(points) * (side, 1), 60)
+    canvas.stroke(seam, [0.5, 1.5, 1.5, 0.5], WOOL[0], strength, 0.7)
+    canvas.stroke(moved(seam, 1.4, 1.2), [0.4, 1.2, 1.2, 0.4], WOOL[3], 0.30 * strength, 0.6)
+
+
+def _seams(canvas: Canvas, side: float) -> None:
+    armhole = spline(np.asarray(_ARMHOLE) * (side, 1), 60)
+    canvas.stroke(moved(armhole, -side * 2, 2), [2, 7, 9, 6], WOOL[0], 0.34, 4.0)
+    canvas.stroke(moved(armhole, side * 5, 0), [5, 7, 3], WOOL[3], 0.10, 3.0)
+    _line(canvas, _ARMHOLE, side, 0.6)
+    _line(canvas, ((92, 216), (130, 227), (170, 240)), side, 0.30)
+    _line(canvas, ((108, 446), (112, 520), (106, 600), (108, 680)), side, 0.42)
+    _line(canvas, ((218, 300), (220, 400), (220, 520), (230, 640), (236, 720)), side, 0.22)
+
+
+def _pocket(canvas: Canvas, side: float) -> None:
+    """A flap on the hip."""
+    flap = np.asarray([(64, 684), (142, 676), (147, 700), (142, 708), (70, 716), (65, 708)], np.float32) * (side, 1)
+    canvas.fill(moved(np.asarray(flap, np.float32), 2, 5), WOOL[0], 0.50, 3.5)
+    window = canvas.around(np.asarray(flap, np.float32), 3)
     _, y = window.grid()
-    z = _relief(window, arm, 38, 34) + 0.8 * noise(window.shape, 26 * canvas.scale, 27)
-    key, fill, _ = lights(window, z)
-    level = 0.02 + 0.64 * key + 0.16 * fill + 0.012 * noise(window.shape, 0.8 * canvas.scale, 28)
-    level = level - 0.00025 * (y - 250)
-    mask = window.mask(arm, 1.0) * smoothstep(286, 372, y)
-    window.blend(ramp(np.asarray(level), STOPS, WOOL), mask)
-    seam = spline([(side * 186, 262), (side * 178, 300), (side * 166, 352)], 40)
-    canvas.stroke(seam, [0.5, 1.6, 2.2], WOOL[0], 0.55, 0.9)
-    canvas.stroke(inner[8:], [1, 7, 9, 9], WOOL[0], 0.50, 4.0)
+    level = 0.44 - 0.05 * side - 0.0014 * (y - 690) + 0.013 * noise(window.shape, 0.8 * canvas.scale, 35)
+    window.blend(ramp(np.asarray(level), STOPS, WOOL), window.mask(np.asarray(flap, np.float32), 0.6))
+    _line(canvas, ((64, 684), (142, 676)), side, 0.7)
+
+
+def _breast_pocket(canvas: Canvas) -> None:
+    welt = np.asarray([(122, 384), (160, 375), (162, 388), (124, 397)], np.float32)
+    canvas.fill(moved(welt, 1, 3), WOOL[0], 0.45, 2.5)
+    canvas.fill(welt, WOOL[2], 0.45, 0.7)
+    _line(canvas, welt[:2], 1.0, 0.7)
+
+
+def _front(canvas: Canvas) -> None:
+    """The edge of the front that lies on top."""
+    edge = mirrored(spline(_OPENING, 120))[73:]
+    canvas.stroke(moved(edge, 5, 3), [2, 11, 12, 12], WOOL[0], 0.55, 4.5)
+    canvas.stroke(edge, [0.6, 1.4, 1.4], WOOL[0], 0.7, 0.5)
+    canvas.stroke(moved(edge, -1.6, 0), [0.5, 1.5, 1.5], WOOL[3], 0.26, 0.6)
+    canvas.stroke(moved(edge, -6.0, 0), [0.3, 0.8, 0.8], WOOL[0], 0.40, 0.5)
+
+
+def _button(canvas: Canvas, at: tuple[float, float]) -> None:
+    canvas.glow((at[0] + 2, at[1] + 3.5), (7, 7), WOOL[0], 0.6)
+    disc = spline([(-8, 0), (0, -8), (8, 0), (0, 8)], 40, closed=True)
+    canvas.fill(moved(disc, *at), rgb(0x1A2530), 1.0, 0.5)
+    canvas.fill(moved(disc * np.float32(0.66), *at), rgb(0x25323E), 1.0, 0.7)
+    for dx, dy in ((-1.6, -1.6), (1.6, -1.6), (-1.6, 1.6), (1.6, 1.6)):
+        canvas.glow((at[0] + dx, at[1] + dy), (0.7, 0.7), WOOL[0], 0.9)
+    canvas.glow((at[0] - 4.0, at[1] - 4.6), (2.4, 1.4), WOOL[3], 0.7, -0.7)
 
 
 def _lapel(canvas: Canvas, side: float) -> None:
     line = np.asarray(_LAPEL) * (side, 1)
     outer = np.vstack([spline(line[:4], 40), line[4:5], spline(line[5:], 60)]).astype(np.float32)
-    fold = spline(np.asarray(_OPENING[:5]) * (side, 1), 80)
+    fold = spline(np.asarray(_OPENING[1:6]) * (side, 1), 80)
     shape = np.vstack([outer, fold[::-1]])
-    canvas.fill(moved(shape, side * 2.0, 4.0), WOOL[0], 0.60, 4.0)
+    canvas.fill(moved(shape, side * 1.0 + 2.5, 6.0), WOOL[0], 0.46, 6.0)
+    canvas.fill(moved(shape, side * 0.6 + 1.0, 2.2), WOOL[0], 0.50, 1.6)
     window = canvas.around(shape, 4)
     x, y = window.grid()
-    z = _relief(window, shape, 12, 4.5) - side * 0.10 * x + 0.5 * noise(window.shape, 22 * canvas.scale, 31)
-    key, fill, _ = lights(window, np.asarray(z))
-    level = 0.10 + 0.62 * key + 0.14 * fill + 0.012 * noise(window.shape, 0.8 * canvas.scale, 32)
-    level = level - 0.05 - 0.0003 * (y - 250) - 0.10 * (side > 0)
-    window.blend(ramp(np.asarray(level), STOPS, WOOL), window.mask(shape, 0.5))
-    canvas.stroke(
-        np.asarray([line[4], moved(line[4], -side * 34, -22)], np.float32), [1.6, 0.6], WOOL[0], 0.8, 0.5
-    )
+    mask = window.mask(shape, 0.5)
+    z = _relief(window, mask, 13, 5.0) - side * 0.10 * x + 0.6 * noise(window.shape, 22 * canvas.scale, 31)
+    z = np.asarray(z, np.float32)
+    _fold(window, z, spline(np.asarray(((60, 260), (70, 330), (52, 400), (24, 466))) * (side, 1), 40), 16, 1.6)
+    key, fill, _ = lights(window, z)
+    level = 0.07 + 0.64 * key + 0.14 * fill + 0.013 * noise(window.shape, 0.8 * canvas.scale, 32)
+    level = level - 0.0003 * (y - 250) - 0.08 * (side > 0)
+    window.blend(ramp(np.asarray(level), STOPS, WOOL), mask)
+    notch = np.asarray([line[4], moved(line[4], -side * 36, -24)], np.float32)
+    canvas.stroke(notch, [1.6, 0.6], WOOL[0], 0.8, 0.5)
+    canvas.stroke(moved(notch, 0.8, 1.6), [1.2, 0.4], WOOL[3], 0.22, 0.5)
     stitch = moved(outer[:-6], -side * 3.2, 1.6)
     canvas.stroke(stitch[4:36], 0.7, WOOL[3], 0.22, 0.4)
     canvas.stroke(stitch[46:], 0.7, WOOL[3], 0.22, 0.4)
-    canvas.stroke(fold[2:], [0.8, 1.4, 1.0], WOOL[3], 0.35, 0.5)
+    canvas.stroke(moved(fold[2:], side * 2.5, 0), [0.8, 4.0, 1.0], WOOL[3], 0.20, 1.6)
+    canvas.stroke(fold[2:], [0.8, 1.3, 1.0], WOOL[3], 0.34, 0.5)
+
+
+_ = smoothstep

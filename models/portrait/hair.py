@@ -1,4 +1,4 @@
-"""Hair: locks of single strands that run between guide curves from the parting, lit by soft bands."""
+"""Hair: wavy locks of single hairs between guide curves from the parting, lit from the window's side."""
 
 from __future__ import annotations
 
@@ -8,228 +8,291 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from models.portrait.paint import F32, Canvas, Window, bump, ramp, rgb, smoothstep, spline
-
-TONES = (rgb(0x170C0A), rgb(0x35201A), rgb(0x60402F), rgb(0x9C6E4E), rgb(0xD9AC80))
-STOPS = (0.0, 0.25, 0.52, 0.78, 1.0)
-STEPS = 72
-"""Places along a strand."""
-PIECES = 30
-"""Pieces of one colour that a strand is drawn in."""
+from models.portrait.paint import F32, Canvas, bump, noise, ramp, rgb, smoothstep, spline, tone
+from models.portrait.strands import STEPS, STOPS, TONES, Layer, draw
 
 Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Side:
-    """The hair on one side of the parting: guide curves from the face outwards, root to tip."""
+class Mass:
+    """Locks that run between the same guide curves, from the face outwards, root to tip.
+
+    Attributes:
+        guides: curves of scene points.
+        locks: how many.
+        hairs: in a lock.
+        lit: +1 where outwards is towards the window, -1 where it is away from it.
+        light: strength of the light on it.
+        wave: sideways swing of a lock in shares of the mass' width.
+        swing: sideways swing of the whole mass, scene units.
+        reach: shares of the length at which locks end, shortest and longest.
+        seed: of all that is irregular.
+    """
 
     guides: tuple[Points, ...]
     locks: int
-    strands: int
+    hairs: int
+    lit: float
     light: float
+    wave: float
+    swing: float
+    reach: tuple[float, float]
     seed: int
 
 
-LEFT = Side(
+LEFT = Mass(
     (
-        (
-            (18, -104), (-8, -97), (-40, -76), (-70, -46), (-89, -10), (-96, 32),
-            (-93, 76), (-99, 120), (-112, 160), (-106, 204), (-86, 240),
-        ),
-        (
-            (18, -126), (-14, -128), (-58, -116), (-98, -78), (-116, -28), (-121, 24),
-            (-117, 74), (-125, 122), (-142, 166), (-138, 212), (-112, 256),
-        ),
-        (
-            (18, -151), (-18, -153), (-70, -144), (-116, -104), (-138, -46), (-144, 18),
-            (-142, 74), (-151, 124), (-171, 172), (-168, 222), (-138, 270),
-        ),
+        ((16, -110), (-6, -107), (-38, -90), (-68, -58), (-88, -18), (-97, 26),
+         (-97, 70), (-101, 116), (-114, 162), (-110, 212), (-88, 258)),
+        ((16, -134), (-14, -137), (-56, -122), (-96, -82), (-115, -30), (-122, 24),
+         (-118, 76), (-122, 124), (-138, 172), (-138, 228), (-112, 284)),
+        ((12, -161), (-18, -167), (-66, -157), (-110, -119), (-134, -62), (-143, 6),
+         (-141, 70), (-146, 126), (-162, 180), (-164, 238), (-140, 304)),
     ),
-    40, 52, 1.0, 1,
+    44, 44, 1.0, 1.0, 0.14, 5.0, (0.86, 1.0), 1,
 )  # fmt: skip
-RIGHT = Side(
+RIGHT = Mass(
     (
-        (
-            (18, -104), (39, -100), (66, -82), (86, -46), (95, -6), (96, 38),
-            (91, 82), (97, 126), (110, 166), (104, 208), (84, 242),
-        ),
-        (
-            (18, -126), (46, -123), (80, -104), (107, -66), (118, -16), (121, 34),
-            (116, 82), (124, 128), (141, 172), (137, 216), (112, 258),
-        ),
-        (
-            (18, -151), (50, -148), (94, -130), (126, -86), (141, -28), (145, 28),
-            (142, 80), (151, 130), (170, 178), (167, 226), (138, 272),
-        ),
+        ((16, -110), (40, -105), (67, -84), (86, -48), (96, -8), (98, 36),
+         (94, 80), (98, 124), (111, 168), (108, 212), (88, 250)),
+        ((16, -134), (46, -133), (82, -114), (108, -72), (119, -20), (122, 34),
+         (117, 82), (121, 128), (138, 174), (138, 222), (116, 268)),
+        ((12, -161), (48, -160), (92, -142), (124, -98), (140, -38), (145, 24),
+         (142, 80), (147, 130), (163, 180), (164, 230), (142, 282)),
     ),
-    40, 52, 0.74, 2,
+    44, 44, -1.0, 0.72, 0.14, 5.0, (0.86, 1.0), 2,
 )  # fmt: skip
-FILLED = 0.94
-"""Share of the guides' length that is a closed mass; beyond it there are only tips."""
+FRINGE_LEFT = Mass(
+    (
+        ((15, -111), (-6, -104), (-38, -83), (-66, -51), (-85, -14), (-94, 20), (-103, 50), (-121, 76)),
+        ((15, -130), (-12, -130), (-50, -112), (-82, -76), (-100, -34), (-108, 10), (-114, 52), (-132, 92)),
+    ),
+    11, 34, 1.0, 1.0, 0.10, 0.0, (0.62, 1.0), 3,
+)  # fmt: skip
+FRINGE_RIGHT = Mass(
+    (
+        ((16, -111), (36, -104), (61, -82), (80, -48), (91, -12), (97, 22), (105, 52), (120, 74)),
+        ((16, -130), (44, -126), (76, -106), (99, -68), (109, -22), (113, 20), (117, 58), (132, 92)),
+    ),
+    10, 34, -1.0, 0.78, 0.10, 0.0, (0.62, 1.0), 4,
+)  # fmt: skip
+WISPS: tuple[tuple[Points, int], ...] = (
+    (((12, -114), (-12, -103), (-42, -74), (-62, -40), (-74, -6), (-86, 22)), 15),
+    (((10, -118), (-20, -104), (-56, -68), (-76, -30), (-88, 10), (-93, 48), (-104, 72)), 18),
+    (((13, -112), (-2, -100), (-28, -80), (-52, -52), (-70, -26)), 9),
+    (((-60, -104), (-82, -66), (-93, -20), (-95, 28), (-90, 66), (-95, 96)), 12),
+    (((18, -114), (38, -102), (60, -74), (76, -38), (86, -2), (97, 28)), 15),
+    (((20, -118), (44, -106), (70, -70), (86, -30), (95, 12), (97, 50), (108, 70)), 18),
+    (((70, -98), (88, -62), (97, -16), (98, 30), (92, 72), (98, 100)), 12),
+)
+"""Thin locks over forehead and temples: a curve, root to tip, and how many hairs."""
+SIDES = (RIGHT, LEFT)
+FILLED = 0.85
+"""Share of the guides' length that is a closed mass; beyond it there are only locks."""
 
 
 def paint_back(canvas: Canvas) -> None:
-    """The hair behind neck and face, in shadow."""
+    """The hair behind neck and face, in deep shadow."""
     shape = spline(
-        [(16, -142), (92, -120), (130, -60), (138, 40), (146, 120), (156, 200), (120, 262), (60, 250),
-         (0, 240), (-60, 250), (-120, 262), (-156, 200), (-146, 120), (-138, 40), (-130, -60), (-88, -126)],
+        [(16, -148), (92, -124), (128, -60), (134, 40), (134, 120), (140, 190), (122, 246), (70, 256),
+         (0, 240), (-70, 256), (-122, 246), (-140, 190), (-134, 120), (-134, 40), (-128, -60), (-88, -130)],
         160, closed=True,
     )  # fmt: skip
     window = canvas.around(shape, 8)
     x, y = window.grid()
     bend = x + 9 * np.sin(y * 0.021) * np.sign(x)
-    streaks = 0.022 * np.sin(bend * 0.83) + 0.016 * np.sin(bend * 1.9 + 1.0)
-    edge = 0.20 * smoothstep(60, 150, np.abs(x)) + 0 * y
-    window.blend(ramp(np.asarray(0.12 + edge + streaks), STOPS, TONES), window.mask(shape, 2.0))
+    streaks = 0.014 * np.sin(bend * 0.83) + 0.012 * np.sin(bend * 1.9 + 1.0)
+    edge = 0.20 * smoothstep(70, 150, np.abs(x)) + 0 * y
+    window.blend(ramp(np.asarray(0.05 + edge + streaks), STOPS, TONES), window.mask(shape, 2.0))
 
 
 def shade_face(canvas: Canvas) -> None:
     """The soft shadow that the hair throws on forehead, cheeks and neck."""
-    for side in (LEFT, RIGHT):
-        body = _body(side) + np.asarray([5.0 if side is LEFT else -1.5, 7.0], np.float32)
+    for mass in (LEFT, RIGHT):
+        body = _body(mass, 1.0) + np.asarray([5.0 if mass is LEFT else -1.0, 7.0], np.float32)
         window = canvas.around(body, 20)
-        mask = np.maximum(window.mask(body, 3.0) * 0.75, window.mask(body, 9.0) * 0.55)
-        window.shade(rgb(0x9A5E50), mask)
+        mask = np.maximum(window.mask(body, 3.5) * 0.62, window.mask(body, 10.0) * 0.55)
+        window.shade(rgb(0xA5685A), mask)
 
 
 def paint_front(canvas: Canvas) -> None:
     """The hair that frames the face."""
-    low = np.asarray([(-180, -190), (180, 300)], np.float32)
-    window = canvas.around(low, 0)
-    layer = np.asarray(np.clip(window.pixels * 255, 0, 255), np.uint8).copy()
-    cover = np.zeros(window.shape, np.uint8)
-    for side in (RIGHT, LEFT):
-        _paint_side(window, layer, cover, side)
-    parting = _pixels(window, spline([(18.5, -101), (17.8, -110), (18, -122)], 20))
-    cv2.polylines(layer, [parting], False, [255 * c for c in rgb(0x4A3026)], 2, cv2.LINE_AA, 4)
-    _flyaways(window, layer, cover)
-    _hairline(window, layer, cover)
-    soft = cv2.GaussianBlur(cover, (0, 0), 0.7).astype(np.float32) / 255
-    colour = cv2.GaussianBlur(layer, (0, 0), 0.55).astype(np.float32) / 255
+    window = canvas.around(np.asarray([(-200, -200), (200, 320)], np.float32), 0)
+    layer = Layer.over(window)
+    for mass in SIDES:
+        layer.fill(_body(mass, FILLED), TONES[1])
+        _locks(layer, mass)
+    _parting(layer)
+    for mass in (FRINGE_RIGHT, FRINGE_LEFT):
+        _locks(layer, mass)
+    _hairline(layer)
+    _wisps(layer)
+    _loose(layer)
+    soft = layer.soft_cover()
+    colour = cv2.GaussianBlur(layer.colour, (0, 0), 0.55).astype(np.float32) / 255
+    window.blend(_lit(layer, np.asarray(colour)), soft)
+
+
+def _lit(layer: Layer, colour: F32) -> F32:
+    """Light from behind along the outline, strong on the window's side, and shade towards the neck."""
+    window = layer.window
     x, y = window.grid()
-    # A cool light from behind on the right, and the crown's own roundness.
-    colour += (1 - colour) * (bump(x, y, (142, -30), (9, 90)) * 0.10)[..., None] * np.asarray([0.7, 0.85, 1.0])
-    colour *= 1 - 0.20 * smoothstep(120, 280, y)[..., None]
-    window.blend(np.asarray(colour, np.float32), soft)
+    scale = window.canvas.scale
+    # Face and neck are closed in: only the outer outline has light behind it.
+    between = np.vstack([_guides(LEFT)[1, :], _guides(RIGHT)[1, ::-1]])
+    whole = np.maximum(layer.cover / np.float32(255), window.mask(np.asarray(between)))
+    inside = cv2.GaussianBlur(whole, (0, 0), 5.0 * scale)
+    rim = smoothstep(0.97, 0.52, inside)
+    sheen = colour.mean(axis=2)
+    for glow, side, strength in (
+        (tone(0xFFE9C8), smoothstep(-40, -120, x) * smoothstep(-190, -90, y) * smoothstep(260, 170, y), 0.46),
+        (tone(0xC9DCEE), smoothstep(60, 125, x) * smoothstep(-190, -60, y), 0.16),
+    ):
+        amount = rim * side * strength * (0.35 + 2.2 * sheen)
+        colour = colour + (1 - colour) * glow * np.clip(amount, 0, 0.75)[..., None]
+    depth = smoothstep(60, 150, y) * smoothstep(132, 92, np.abs(x)) * 0.42
+    return np.asarray(colour * (1 - depth - 0.10 * smoothstep(170, 290, y))[..., None], np.float32)
 
 
-def _guides(side: Side) -> F32:
-    return np.stack([spline(guide, STEPS) for guide in side.guides])
+def _guides(mass: Mass) -> F32:
+    """The guide curves ``[k, STEPS, 2]`` with a swing that all locks share."""
+    guides = np.stack([spline(guide, STEPS) for guide in mass.guides])
+    s = np.linspace(0, 1, STEPS)
+    guides[:, :, 0] += mass.swing * smoothstep(0.35, 0.65, s) * np.sin(2 * np.pi * (2.3 * s + 0.05 * mass.seed))
+    return guides
 
 
-def _body(side: Side) -> F32:
-    guides = _guides(side)[:, : int(FILLED * STEPS)]
-    return np.vstack([guides[0], guides[-1][::-1]])
+def _body(mass: Mass, share: float) -> F32:
+    """The closed part: a little inside of the outermost guide, so that locks make the outline."""
+    guides = _guides(mass)[:, : int(share * STEPS)]
+    outer = guides[-1] * 0.93 + guides[-2] * 0.07
+    return np.vstack([guides[0], outer[::-1]])
 
 
 def _along(guides: F32, across: F32) -> F32:
     """Paths for ``across`` ``[n, STEPS]`` in 0..1 between the guides: ``[n, STEPS, 2]``."""
-    place = np.clip(across, -0.06, 1.06) * (len(guides) - 1)
+    place = np.clip(across, -0.3, 1.3) * (len(guides) - 1)
     low = np.clip(np.floor(place).astype(int), 0, len(guides) - 2)
     t = (place - low)[..., None]
     step = np.arange(STEPS)[None, :]
     return np.asarray(guides[low, step] * (1 - t) + guides[low + 1, step] * t, np.float32)
 
 
-def _paint_side(window: Window, layer: np.ndarray, cover: np.ndarray, side: Side) -> None:
-    guides = _guides(side)
-    random = np.random.default_rng(side.seed)
-    body = _pixels(window, _body(side))
-    cv2.fillPoly(layer, [body], [255 * c for c in TONES[1]], cv2.LINE_AA, 4)
-    cv2.fillPoly(cover, [body], 255, cv2.LINE_AA, 4)
-    s, n = np.linspace(0, 1, STEPS), side.strands
-    centres = (np.arange(side.locks) + 0.5) / side.locks
+def _locks(layer: Layer, mass: Mass) -> None:
+    guides = _guides(mass)
+    random = np.random.default_rng(mass.seed)
+    s, n = np.linspace(0, 1, STEPS), mass.hairs
+    centres = (np.arange(mass.locks) + 0.5) / mass.locks
     # From the back of the head to the face and from the face to the back, so that locks overlap both ways.
-    order = np.argsort(np.abs(centres - 0.42) + random.normal(0, 0.10, side.locks))[::-1]
+    order = np.argsort(np.abs(centres - 0.45) + random.normal(0, 0.14, mass.locks))[::-1]
     for lock in order:
-        half = random.uniform(0.026, 0.046)
-        wave = random.uniform(0.012, 0.034) * s**1.4 * np.sin(2 * np.pi * (1.5 * s + random.random()))
-        spread = np.sort(np.abs(random.normal(0, 1.0, n)))[::-1] * random.choice((-1.0, 1.0), n)
-        taper = half * (1.15 - 0.25 * smoothstep(0.6, 1.0, s))
-        across = centres[lock] + wave + spread[:, None] * taper * 0.62
-        paths = _along(guides, across) + random.normal(0, 0.5, (n, 1, 2))
+        half = random.uniform(0.7, 1.5) * 1.5 / mass.locks
+        swing = 2 * np.pi * (random.uniform(2.2, 2.7) * s + 0.16 * np.sin(5 * centres[lock]) + random.normal(0, 0.11))
+        far = smoothstep(0.22, 0.75, s)
+        wave = mass.wave * random.uniform(0.55, 1.3) * far * np.sin(swing)
+        wave = wave + random.normal(0, 0.05) * smoothstep(0.7, 1.0, s) + random.normal(0, 0.02)
+        side = np.clip(random.normal(0, 1.0, n), -2, 2)
+        side = side[np.argsort(np.abs(side))[::-1]][:, None]
+        taper = half * (1.1 - 0.62 * smoothstep(0.75, 1.0, s) + 0.25 * np.sin(swing + 1.0) * far)
+        across = centres[lock] + wave + side * taper * 0.62
+        paths = _along(guides, across) + random.normal(0, 0.45, (n, 1, 2))
         paths[:, :, 0] += random.normal(0, 2.2, (n, 1)) * np.exp(-s / 0.10)
-        # A lock ends in a point: its outer strands are shorter.
-        reach = random.uniform(0.96, 1.02) - 0.020 * np.abs(spread) - random.uniform(0, 0.05, n)
-        reach = np.clip(reach, 0.6, 1.0)
+        reach = random.uniform(*mass.reach) - 0.025 * np.abs(side[:, 0]) - random.uniform(0, 0.05, n)
         start = np.where(random.random(n) < 0.7, 0.0, random.uniform(0, 0.5, n))
-        tone = random.normal(0, 0.03) + random.normal(0, 0.055, (n, 1))
-        level = _light(s + random.normal(0, 0.022, (n, 1)), across, spread[:, None], side, tone)
-        _draw(window, layer, cover, paths, level, (start, reach), random)
+        tint = random.normal(0, 0.035) + random.normal(0, 0.05, (n, 1))
+        place = s + random.normal(0, 0.035) + random.normal(0, 0.016, (n, 1))
+        round_off = 0.075 * mass.lit * side - 0.045 * side**2 + 0.10 * far * np.sin(swing + 0.5)
+        level = _light(np.asarray(place), across, mass) + round_off + tint
+        draw(layer, paths, np.asarray(level), (start, np.clip(reach, 0.6, 1.0)), random)
 
 
-def _light(s: F32, across: F32, spread: F32, side: Side, tone: F32) -> F32:
-    """Brightness along strands: bands of light where the head's round turns to the lamp."""
-    band = np.exp(-(((s - 0.235 - 0.05 * (across - 0.5)) / 0.085) ** 2))
-    second = 0.55 * np.exp(-(((s - 0.60) / 0.10) ** 2)) + 0.30 * np.exp(-(((s - 0.86) / 0.07) ** 2))
-    turned = np.clip(1 - (2 * across - 0.95) ** 2, 0, 1)
-    root = 0.16 * np.exp(-np.clip(s, 0, 1) / 0.05)
-    lock = 0.07 * (1 - np.minimum(np.abs(spread), 2.0))
-    level = 0.27 + side.light * (0.50 * band + 0.24 * second) * (0.35 + 0.65 * turned) + lock - root + tone
-    return np.asarray(level - 0.14 * smoothstep(0.3, 0.0, across), np.float32)
+def _light(s: F32, across: F32, mass: Mass) -> F32:
+    """Brightness along hairs: bands of light where the head's round turns to the lamp."""
+    band = np.exp(-(((s - 0.225 - 0.06 * (across - 0.5)) / 0.075) ** 2))
+    second = 0.45 * np.exp(-(((s - 0.60) / 0.12) ** 2)) + 0.45 * np.exp(-(((s - 0.86) / 0.09) ** 2))
+    turned = np.clip(1 - (1.8 * across - 0.90) ** 2, 0, 1)
+    root = 0.17 * np.exp(-np.clip(s, 0, 1) / 0.045)
+    level = 0.29 + mass.light * (0.42 * band + 0.22 * second) * (0.30 + 0.70 * turned) - root
+    return np.asarray(level - 0.15 * smoothstep(0.25, 0.0, across) * smoothstep(0.3, 0.5, s), np.float32)
 
 
-def _draw(
-    window: Window,
-    layer: np.ndarray,
-    cover: np.ndarray,
-    paths: F32,
-    level: F32,
-    span: tuple[F32, F32],
-    random: np.random.Generator,
-) -> None:
-    """Strands ``[n, STEPS, 2]`` with brightness ``[n, STEPS]``, each from and to its share of the length."""
-    n = len(paths)
-    points = _pixels(window, paths)
-    first = (span[0] * (STEPS - 1)).astype(int)[:, None]
-    last = np.maximum((span[1] * (STEPS - 1)).astype(int)[:, None], first + 6)
-    last = np.minimum(last, STEPS - 1)
-    cuts = first + (last - first) * np.linspace(0, 1, PIECES + 1)
-    cuts[:, 1:-1] += random.uniform(-1.5, 1.5, (n, 1))
-    cuts = np.clip(np.rint(cuts), first, last).astype(int)
-    colours = (ramp(np.take_along_axis(level, cuts[:, :-1], 1), STOPS, TONES) * 255).tolist()
-    thick = np.where(random.random(n) < 0.2, 2, 1).tolist()
-    for k, strand in enumerate(points):
-        at = cuts[k].tolist()
-        cv2.polylines(cover, [strand[at[0] : at[-1] + 1]], False, 255, 1, cv2.LINE_AA, 4)
-        for piece in range(PIECES):
-            width = thick[k] if piece < PIECES - 7 else 1
-            line = strand[at[piece] : at[piece + 1] + 1]
-            cv2.polylines(layer, [line], False, colours[k][piece], width, cv2.LINE_AA, 4)
+def _wisps(layer: Layer) -> None:
+    random = np.random.default_rng(14)
+    s = np.linspace(0, 1, STEPS)
+    for points, n in WISPS:
+        path = spline(points, STEPS)
+        normal = np.gradient(path, axis=0)[:, ::-1] * (1, -1)
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+        off = random.normal(0, 1.0, (n, 1)) * (2.6 - 1.2 * s) + random.normal(0, 3.0, (n, 1)) * s**2
+        paths = path + off[..., None] * normal
+        side = 1.0 if points[-1][0] < 0 else -1.0
+        band = 0.24 * np.exp(-(((s - 0.36) / 0.17) ** 2))
+        level = 0.34 + band * (1.0 if side > 0 else 0.7) + random.normal(0, 0.06, (n, 1)) - 0.10 * np.exp(-s / 0.08)
+        span = (random.uniform(0, 0.08, n), random.uniform(0.72, 1.0, n))
+        draw(layer, paths, level, span, random, pieces=12, opacity=0.74, thick=0.1)
 
 
-def _flyaways(window: Window, layer: np.ndarray, cover: np.ndarray) -> None:
-    """Single hairs that left the mass."""
+def _parting(layer: Layer) -> None:
+    """A trace of skin where the hair divides; short hairs cross it."""
+    line = spline([(16, -109), (15.2, -117), (16.4, -126), (14.8, -136)], 20)
+    cv2.polylines(layer.colour, [layer.pixels(line)], False, [255 * c for c in rgb(0x6E4A3A)], 1, cv2.LINE_AA, 4)
+    random = np.random.default_rng(12)
+    n, s = 70, np.linspace(0, 1, STEPS)
+    root = np.stack([random.normal(15.5, 1.5, n), random.uniform(-158, -108, n)], axis=1)
+    way = np.where(random.random(n) < 0.5, -1.0, 1.0)
+    long = random.uniform(16, 34, n)
+    x = root[:, :1] + (way * long)[:, None] * s
+    y = root[:, 1:] - (random.uniform(1, 4, n))[:, None] * np.sin(np.pi * s) + (0.12 * long)[:, None] * s**2
+    level = np.repeat(random.uniform(0.12, 0.34, (n, 1)), STEPS, axis=1) + 0.12 * s
+    draw(layer, np.stack([x, y], axis=2), level, (np.zeros(n), np.ones(n)), random, pieces=6)
+
+
+def _loose(layer: Layer) -> None:
+    """Single hairs that left the mass: along the outline, at the crown, over the cheeks and at the tips."""
     random = np.random.default_rng(7)
-    s, n = np.linspace(0, 1, STEPS), 44
-    for side in (LEFT, RIGHT):
-        edge = np.where(random.random((n, 1)) < 0.8, 1.0, 0.0)
-        out = random.uniform(0.01, 0.07, (n, 1)) * np.where(edge > 0, 1, -0.7)
-        begin, long = random.uniform(0, 0.5, (n, 1)), random.uniform(0.3, 0.7, (n, 1))
-        bend = out * np.sin(np.pi * np.clip((s - begin) / long, 0, 1))
-        paths = _along(_guides(side), edge + bend) + random.normal(0, 1.2, (n, 1, 2))
-        level = np.repeat(random.uniform(0.25, 0.5, (n, 1)), STEPS, axis=1)
-        start = random.uniform(0.0, 0.6, n)
-        _draw(window, layer, cover, paths, level, (start, np.minimum(1.0, start + 0.4)), random)
+    s = np.linspace(0, 1, STEPS)
+    for mass, n in ((LEFT, 130), (RIGHT, 130)):
+        guides = _guides(mass)
+        outer = random.random((n, 1)) < 0.82
+        edge = np.where(outer, random.uniform(0.92, 1.04, (n, 1)), random.uniform(0.0, 0.06, (n, 1)))
+        out = np.minimum(random.gamma(1.6, 0.035, (n, 1)), 0.13) * np.where(outer, 1, -0.8)
+        begin, long = random.uniform(-0.05, 0.80, (n, 1)), random.uniform(0.14, 0.42, (n, 1))
+        t = np.clip((s - begin) / long, 0, 1)
+        # Some come back to the mass, some end in the air.
+        bend = out * np.where(random.random((n, 1)) < 0.6, np.sin(np.pi * t), t**1.5)
+        wave = 0.02 * np.sin(2 * np.pi * (random.uniform(1.5, 3.5, (n, 1)) * s + random.random((n, 1))))
+        paths = _along(guides, edge + bend + wave) + random.normal(0, 1.0, (n, 1, 2))
+        lit = random.uniform(0.30, 0.55, (n, 1)) + (0.16 if mass.lit > 0 else 0.04) * outer * (begin < 0.5)
+        start = np.clip(begin[:, 0], 0, 0.9)
+        span = (start, np.clip(begin[:, 0] + long[:, 0], start + 0.05, 1.0))
+        half = n // 2
+        for part, opacity in ((slice(0, half), 0.62), (slice(half, n), 0.36)):
+            draw(
+                layer,
+                np.asarray(paths[part]),
+                np.repeat(lit[part], STEPS, axis=1),
+                (span[0][part], span[1][part]),
+                random,
+                pieces=3,
+                opacity=opacity,
+                thick=0.0,
+            )
 
 
-def _hairline(window: Window, layer: np.ndarray, cover: np.ndarray) -> None:
+def _hairline(layer: Layer) -> None:
     """Fine short hairs where forehead and temples begin, so that the mass has no hard edge."""
     random = np.random.default_rng(11)
-    s, n = np.linspace(0, 1, STEPS), 120
-    for side in (LEFT, RIGHT):
-        start = random.uniform(0.02, 0.42, n)
-        inside = 0.05 + random.uniform(0, 0.05, (n, 1))
+    s, n = np.linspace(0, 1, STEPS), 110
+    for mass in (FRINGE_LEFT, FRINGE_RIGHT):
+        start = random.uniform(0.0, 0.62, n)
+        inside = 0.10 + random.uniform(0, 0.10, (n, 1))
         # Each leaves the mass, bends over the skin and comes back towards it.
-        arc = np.sin(np.pi * np.clip((s - start[:, None]) / 0.16, 0, 1))
-        paths = _along(_guides(side), inside - (inside + random.uniform(0.0, 0.055, (n, 1))) * arc)
-        level = np.repeat(random.uniform(0.22, 0.42, (n, 1)), STEPS, axis=1)
-        _draw(window, layer, cover, paths, level, (start, start + random.uniform(0.08, 0.15, n)), random)
+        arc = np.sin(np.pi * np.clip((s - start[:, None]) / 0.26, 0, 1))
+        paths = _along(_guides(mass), inside - (inside + random.uniform(0.0, 0.26, (n, 1))) * arc)
+        level = np.repeat(random.uniform(0.26, 0.46, (n, 1)), STEPS, axis=1)
+        span = (start, start + random.uniform(0.14, 0.26, n))
+        draw(layer, paths, level, span, random, pieces=2, opacity=0.36, thick=0.0)
 
 
-def _pixels(window: Window, points: F32) -> np.ndarray:
-    """Scene points to OpenCV's fixed-point pixels of the window."""
-    c = window.canvas
-    flat = (points - np.asarray(c.origin)) * c.scale - np.asarray([window.x0 + 0.5, window.y0 + 0.5])
-    return np.asarray(np.rint(flat * 16), np.int32)
+_ = (bump, noise)

@@ -15,17 +15,18 @@ from models.portrait.anatomy import EYE
 from models.portrait.paint import F32, smoothstep
 from models.portrait.scene import SCALE, Painting
 
-GRID = 8
+GRID = 4
 """The warp is computed on a grid of this many pixels and interpolated."""
 NECK = (0.0, 190.0)
 """What the head turns about."""
-BLINKS = (31, 92, 151, 163, 218)
+BLINKS = (36, 92, 149, 161, 214)
 """First frames of the blinks in a loop of 248 frames; the fourth follows the third at once, as people do."""
 GAZE = (
-    *((0, 0.0, 0.0), (47, 1.3, 0.2), (66, -0.3, 0.0), (118, -1.4, 0.3)),
-    *((139, 0.2, 0.0), (193, 0.9, -0.5), (212, 0.0, 0.0)),
+    *((0, 0.0, 0.0), (17, -0.5, 0.2), (38, 2.3, 0.5), (63, 1.9, 0.2), (81, -0.3, -0.1)),
+    *((111, -2.5, 0.7), (136, -0.2, 0.0), (163, 0.3, 0.2), (188, 1.7, -1.3), (216, 0.0, 0.0)),
 )
-"""Where the eyes look from a frame on, scene units; the last entry leads into the first."""
+"""Where the eyes look from a frame on, scene units; the last entry leads into the first. Most of the time at the
+viewer, as who listens does; aside for about a second. Larger jumps come with a blink."""
 LID_STEPS = (2, 4, 4, 3, 2, 1)
 """Indices into ``LIDS``: down within 80 ms, up again within 160 ms."""
 
@@ -60,7 +61,8 @@ def sway(n: int, loop: int) -> Sway:
         yaw=yaw,
         pitch=2.6 * wave(2, 0.9) + 1.0 * wave(3, 0.55),
         breath=1.5 * wave(3, 0.0),
-        brow=1.1 * max(0.0, wave(2, 0.45)) ** 2,
+        # Brows rise a little with the eyes.
+        brow=1.1 * max(0.0, wave(2, 0.45)) ** 2 - 0.4 * gaze[1],
         # The eyes stay on whoever looks at them while the head turns.
         gaze_x=gaze[0] - 0.16 * (x + yaw),
         gaze_y=gaze[1],
@@ -109,7 +111,10 @@ class Animator:
         self._depth = np.asarray(depth, np.float32) * self._head
         self._chest = smoothstep(150, 330, self._y) * smoothstep(300, 180, np.abs(self._x))
         self._brow = np.exp(-0.5 * ((np.abs(self._x) - 46) / 24) ** 2 - 0.5 * ((self._y + 36) / 11) ** 2)
-        self._iris = np.exp(-0.5 * (((np.abs(self._x) - EYE[0]) / 8.5) ** 2 + ((self._y + 1) / 8.5) ** 2))
+        # The iris moves as a whole and the white beside it gives way; up and down the lids go along.
+        aside, above = np.abs(np.abs(self._x) - EYE[0]), np.abs(self._y + 1.5)
+        self._iris = smoothstep(24, 11, aside) * smoothstep(17, 8, above)
+        self._lids = smoothstep(26, 10, aside) * smoothstep(24, 10, above)
         rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
         self._still = [np.asarray((base + 0.5) * SCALE - 0.5, np.float32) for base in (columns, rows)]
         self._source = painting.picture.copy()
@@ -120,7 +125,7 @@ class Animator:
         s = sway(n, self.loop)
         dx = self._head * (s.x - s.roll * (self._y - NECK[1])) + s.yaw * self._depth + s.gaze_x * self._iris
         dy = self._head * (s.y + s.roll * (self._x - NECK[0])) + s.pitch * self._depth
-        dy = dy - s.breath * (self._chest + 0.45 * self._head) - s.brow * self._brow + s.gaze_y * self._iris
+        dy = dy - s.breath * (self._chest + 0.45 * self._head) - s.brow * self._brow + s.gaze_y * self._lids
         return -dx, -dy
 
     def frame(self, n: int) -> NDArray[np.uint8]:

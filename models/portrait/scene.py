@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.portrait import body, eyes, hair, room, skin
+from models.portrait import body, eyes, hair, neck, room, skin
 from models.portrait.anatomy import EYE
 from models.portrait.paint import Canvas, rgb
 
@@ -41,11 +41,11 @@ def paint(size: tuple[int, int], origin: tuple[float, float]) -> Painting:
     canvas = Canvas.blank(size, origin, SCALE)
     room.paint_room(canvas)
     hair.paint_back(canvas)
-    body.paint_neck(canvas)
+    neck.paint_neck(canvas)
     body.paint_clothes(canvas)
     skin.paint_ears(canvas)
     skin.paint_face(canvas)
-    eyes.paint_brows(canvas, rgb(0x4B2F24))
+    eyes.paint_brows(canvas, rgb(0x55372A))
     hair.shade_face(canvas)
     hair.paint_front(canvas)
     window = canvas.window((-EYE[0] - eyes.PATCH[0], -eyes.PATCH[1]), (EYE[0] + eyes.PATCH[0], eyes.PATCH[1]))
