@@ -28,51 +28,51 @@ SILK = (rgb(0x8C7A6E), rgb(0xC9B8A8), rgb(0xEFE5DA), rgb(0xFFFAF3))
 STOPS = (0.0, 0.35, 0.70, 1.05)
 
 _TORSO: Points = (
-    *((56, 200), (84, 213), (124, 226), (162, 238), (192, 252), (202, 290), (194, 340), (184, 390)),
-    *((176, 450), (167, 530), (160, 600), (160, 660), (170, 740), (184, 820), (196, 910)),
+    *((56, 200), (84, 213), (130, 226), (170, 238), (202, 252), (212, 285), (204, 329), (193, 373)),
+    *((185, 426), (175, 496), (168, 558), (168, 611), (178, 681), (193, 752), (206, 910)),
 )
 _ARM: Points = (
-    *((140, 232), (172, 241), (200, 253), (220, 273), (232, 306), (238, 360), (244, 440), (252, 540)),
-    *((260, 620), (264, 700), (260, 770), (246, 830), (226, 910), (150, 910), (170, 830), (190, 760)),
-    *((196, 680), (194, 590), (188, 500), (178, 420), (164, 370), (148, 310)),
+    *((147, 232), (181, 241), (210, 253), (231, 270), (244, 299), (250, 347), (256, 417), (265, 505)),
+    *((273, 576), (275, 640), (262, 690), (232, 700), (208, 670), (205, 610), (203, 549), (197, 470)),
+    *((187, 400), (172, 356), (155, 303)),
 )
 _FOREARM: Points = (
-    *((196, 690), (198, 650), (226, 640), (258, 660), (266, 700), (264, 750), (250, 800), (216, 860)),
-    *((170, 930), (96, 930), (132, 880), (164, 820), (186, 760)),
+    *((206, 637), (208, 602), (237, 593), (271, 611), (279, 646), (277, 690), (262, 734), (227, 787)),
+    *((178, 930), (96, 930), (139, 804), (172, 752), (195, 699)),
 )
-_ARMHOLE: Points = ((172, 241), (181, 270), (181, 304), (174, 340), (166, 374))
-_OPENING: Points = ((50, 190), (56, 210), (62, 248), (52, 318), (32, 396), (6, 478), (-3, 540), (-2, 760), (14, 910))
+_ARMHOLE: Points = ((181, 241), (190, 268), (190, 298), (183, 329), (174, 359))
+_OPENING: Points = ((50, 190), (56, 210), (62, 248), (52, 310), (32, 378), (6, 451), (-3, 505), (-2, 699), (14, 910))
 _LAPEL: Points = (
-    *((54, 202), (78, 220), (108, 256), (128, 296), (100, 306), (118, 328), (90, 396), (48, 458), (4, 512)),
+    *((54, 202), (78, 220), (113, 255), (134, 290), (100, 299), (124, 319), (90, 378), (48, 433), (4, 481)),
 )
 _NECKLINE: Points = ((58, 212), (46, 244), (24, 266), (0, 273))
 # Folds on the viewer's right: curve, width and height in scene units; valleys have negative heights.
 _FOLDS: tuple[tuple[Points, float, float], ...] = (
-    (((12, 532), (50, 508), (96, 494), (146, 452)), 15, 3.6),
-    (((8, 548), (52, 540), (104, 546), (156, 530)), 17, 3.6),
-    (((10, 562), (52, 580), (100, 606), (150, 604)), 16, 3.2),
-    (((16, 590), (48, 640), (70, 700), (86, 800)), 20, 3.0),
-    (((176, 392), (150, 402), (118, 430), (100, 452)), 17, 4.2),
-    (((182, 430), (158, 446), (136, 474)), 15, 3.2),
-    (((150, 640), (140, 700), (138, 790), (146, 900)), 24, 3.4),
-    (((104, 700), (108, 780), (118, 900)), 22, 2.6),
-    (((186, 336), (210, 354), (234, 352)), 13, -2.8),
-    (((182, 392), (204, 414), (232, 420)), 16, 3.8),
-    (((190, 470), (212, 494), (242, 496)), 17, 3.2),
-    (((196, 560), (216, 590), (250, 596)), 15, 4.2),
-    (((198, 604), (220, 630), (256, 628)), 14, 4.6),
-    (((214, 270), (222, 330), (226, 420), (234, 520)), 17, 2.0),
+    (((12, 498), (50, 477), (96, 465), (153, 428)), 15, 3.6),
+    (((8, 512), (52, 505), (109, 510), (164, 496)), 17, 3.6),
+    (((10, 525), (52, 540), (100, 563), (158, 562)), 16, 3.2),
+    (((16, 549), (48, 593), (70, 646), (86, 734)), 20, 3.0),
+    (((185, 375), (158, 384), (124, 408), (100, 428)), 17, 4.2),
+    (((191, 408), (166, 422), (143, 447)), 15, 3.2),
+    (((158, 593), (147, 646), (145, 725), (153, 822)), 24, 3.4),
+    (((109, 646), (113, 716), (124, 822)), 22, 2.6),
+    (((195, 326), (220, 342), (246, 340)), 13, -2.8),
+    (((191, 375), (214, 394), (244, 400)), 16, 3.8),
+    (((200, 444), (223, 465), (254, 466)), 17, 3.2),
+    (((206, 523), (227, 549), (262, 554)), 15, 4.2),
+    (((208, 562), (231, 584), (269, 583)), 14, 4.6),
+    (((225, 268), (233, 320), (237, 400), (246, 488)), 17, 2.0),
 )
 _ELBOW: tuple[tuple[Points, float, float], ...] = (
-    (((190, 700), (214, 716), (262, 700)), 14, 4.4),
-    (((188, 736), (216, 744), (262, 742)), 13, -4.4),
-    (((178, 762), (210, 770), (254, 784)), 15, 4.4),
-    (((160, 800), (190, 806), (236, 824)), 16, 3.2),
-    (((132, 850), (164, 852), (208, 866)), 16, 2.8),
+    (((200, 646), (225, 660), (275, 646)), 14, 4.4),
+    (((197, 678), (227, 685), (275, 683)), 13, -4.4),
+    (((187, 701), (220, 708), (267, 720)), 15, 4.4),
+    (((168, 734), (200, 739), (248, 755)), 16, 3.2),
+    (((139, 778), (172, 780), (218, 792)), 16, 2.8),
 )
 
 
-_WAIST = 620.0
+_WAIST = 560.0
 """A picture that ends above it shows neither hips nor elbows."""
 
 
@@ -92,8 +92,8 @@ def paint_clothes(canvas: Canvas) -> None:
             _forearm(canvas, side)
     for side in (1.0, -1.0):
         _lapel(canvas, side)
-    _button(canvas, (-10, 534))
-    _button(canvas, (-9, 622))
+    _button(canvas, (-10, 500))
+    _button(canvas, (-9, 576))
 
 
 def _symmetrical(right: Points | F32, count: int = 120) -> F32:
@@ -137,12 +137,12 @@ def _jacket(canvas: Canvas) -> None:
     for side in (1.0, -1.0):
         for points, width, height in _FOLDS:
             bent = np.asarray(points) + random.normal(0, 3.5, (len(points), 2))
-            _fold(window, z, spline(bent * (side, 1), 40), width, height * random.uniform(0.75, 1.15))
-    z += 0.9 * noise(window.shape, 44 * canvas.scale, 21) + 0.22 * noise(window.shape, 13 * canvas.scale, 22)
+            _fold(window, z, spline(bent * (side, 1), 40), width, 1.5 * height * random.uniform(0.75, 1.15))
+    z += 1.3 * noise(window.shape, 44 * canvas.scale, 21) + 0.22 * noise(window.shape, 13 * canvas.scale, 22)
     key, fill, _ = lights(window, z)
     x, y = window.grid()
     weave = 0.013 * noise(window.shape, 0.8 * canvas.scale, 23)
-    level = 0.02 + 0.72 * key + 0.14 * fill + weave - 0.00022 * (y - 250) + 0 * x
+    level = -0.06 + 0.84 * key + 0.12 * fill + weave - 0.00025 * (y - 250) - 0.07 * smoothstep(-40, 230, x)
     front = spline(_OPENING, 100)
     front = front[: int(np.argmax(front[:, 0] < 0))]
     opening = window.mask(np.vstack([mirrored(front), front[::-1]]), 0.6)
@@ -155,33 +155,33 @@ def _forearm(canvas: Canvas, side: float) -> None:
     shape = np.asarray(spline(_FOREARM, 160, closed=True) * (side, 1), np.float32)
     window = canvas.around(shape, 22)
     x, y = window.grid()
-    below = smoothstep(664, 724, y)
-    window.shade(WOOL[1], window.mask(moved(shape, 6 - 10 * side, 10), 8.0) * below * 0.62)
+    below = smoothstep(612, 668, y)
+    window.shade(WOOL[1], window.mask(moved(shape, 6 - 10 * side, 10), 8.0) * below * window.mask(_symmetrical(_TORSO)) * 0.62)
     mask = window.mask(shape, 0.6)
     z = _relief(window, mask, 40, 44)
     for points, width, height in _ELBOW:
-        _fold(window, z, spline(np.asarray(points) * (side, 1), 40), width, height)
+        _fold(window, z, spline(np.asarray(points) * (side, 1), 40), width, 1.4 * height)
     z += 0.8 * noise(window.shape, 40 * canvas.scale, 37)
     key, fill, _ = lights(window, z)
-    level = 0.02 + 0.70 * key + 0.14 * fill + 0.013 * noise(window.shape, 0.8 * canvas.scale, 38)
-    level = level - 0.00022 * (y - 250) + 0 * x
+    level = -0.06 + 0.84 * key + 0.12 * fill + 0.013 * noise(window.shape, 0.8 * canvas.scale, 38)
+    level = level - 0.00025 * (y - 250) - 0.07 * smoothstep(-40, 230, x)
     window.blend(ramp(np.asarray(level), STOPS, WOOL), mask * below)
 
 
 def _top(canvas: Canvas) -> None:
     neckline = spline(_NECKLINE, 60)
-    shape = np.vstack([mirrored(neckline), neckline[::-1], [(80, 250), (60, 560), (-60, 560), (-80, 250)]])
+    shape = np.vstack([mirrored(neckline), neckline[::-1], [(80, 250), (50, 530), (-50, 530), (-80, 250)]])
     shape = np.asarray(shape, np.float32)
     window = canvas.around(shape, 4)
     x, y = window.grid()
     z = np.asarray(26 * np.sqrt(np.clip(1 - (x / 150) ** 2, 0.05, 1)) + 0 * y, np.float32)
     z += 0.9 * noise(window.shape, 40 * canvas.scale, 25)
     for points, width, height in (
-        (((-44, 300), (-22, 326), (4, 338), (36, 326)), 12, 2.0),
-        (((-40, 350), (-14, 378), (14, 384), (34, 366)), 13, 2.2),
-        (((-30, 402), (-8, 426), (22, 420)), 12, 1.8),
-        (((-22, 290), (-16, 380), (-4, 480)), 14, 1.6),
-        (((26, 300), (22, 380), (6, 470)), 14, 1.4),
+        (((-44, 294), (-22, 317), (4, 327), (36, 317)), 12, 2.0),
+        (((-40, 338), (-14, 363), (14, 368), (34, 352)), 13, 2.2),
+        (((-30, 384), (-8, 405), (22, 400)), 12, 1.8),
+        (((-22, 285), (-16, 364), (-4, 452)), 14, 1.6),
+        (((26, 294), (22, 364), (6, 444)), 14, 1.4),
     ):
         _fold(window, z, spline(points, 40), width, height)
     key, fill, _ = lights(window, z)
@@ -210,24 +210,24 @@ def _seams(canvas: Canvas, side: float) -> None:
     canvas.stroke(moved(armhole, -side * 2, 2), [2, 7, 9, 6], WOOL[0], 0.34, 4.0)
     canvas.stroke(moved(armhole, side * 5, 0), [5, 7, 3], WOOL[3], 0.10, 3.0)
     _line(canvas, _ARMHOLE, side, 0.6)
-    _line(canvas, ((92, 216), (130, 227), (170, 240)), side, 0.30)
-    _line(canvas, ((108, 446), (112, 520), (106, 600), (108, 680)), side, 0.42)
-    _line(canvas, ((218, 300), (220, 400), (220, 520), (230, 640), (236, 720)), side, 0.22)
+    _line(canvas, ((92, 216), (136, 227), (178, 240)), side, 0.30)
+    _line(canvas, ((113, 422), (118, 488), (111, 558), (113, 628)), side, 0.42)
+    _line(canvas, ((229, 294), (231, 382), (231, 488), (242, 593), (248, 664)), side, 0.22)
 
 
 def _pocket(canvas: Canvas, side: float) -> None:
     """A flap on the hip."""
-    flap = np.asarray([(64, 684), (142, 676), (147, 700), (142, 708), (70, 716), (65, 708)], np.float32) * (side, 1)
+    flap = np.asarray([(64, 632), (149, 625), (154, 646), (149, 653), (70, 660), (65, 653)], np.float32) * (side, 1)
     canvas.fill(moved(np.asarray(flap, np.float32), 2, 5), WOOL[0], 0.50, 3.5)
     window = canvas.around(np.asarray(flap, np.float32), 3)
     _, y = window.grid()
-    level = 0.44 - 0.05 * side - 0.0014 * (y - 690) + 0.013 * noise(window.shape, 0.8 * canvas.scale, 35)
+    level = 0.44 - 0.05 * side - 0.0014 * (y - 637) + 0.013 * noise(window.shape, 0.8 * canvas.scale, 35)
     window.blend(ramp(np.asarray(level), STOPS, WOOL), window.mask(np.asarray(flap, np.float32), 0.6))
-    _line(canvas, ((64, 684), (142, 676)), side, 0.7)
+    _line(canvas, ((64, 632), (149, 625)), side, 0.7)
 
 
 def _breast_pocket(canvas: Canvas) -> None:
-    welt = np.asarray([(122, 384), (160, 375), (162, 388), (124, 397)], np.float32)
+    welt = np.asarray([(128, 368), (168, 360), (170, 371), (130, 379)], np.float32)
     canvas.fill(moved(welt, 1, 3), WOOL[0], 0.45, 2.5)
     canvas.fill(welt, WOOL[2], 0.45, 0.7)
     _line(canvas, welt[:2], 1.0, 0.7)
@@ -264,9 +264,9 @@ def _lapel(canvas: Canvas, side: float) -> None:
     mask = window.mask(shape, 0.5)
     z = _relief(window, mask, 13, 5.0) - side * 0.10 * x + 0.6 * noise(window.shape, 22 * canvas.scale, 31)
     z = np.asarray(z, np.float32)
-    _fold(window, z, spline(np.asarray(((60, 260), (70, 330), (52, 400), (24, 466))) * (side, 1), 40), 16, 1.6)
+    _fold(window, z, spline(np.asarray(((60, 258), (70, 320), (52, 382), (24, 440))) * (side, 1), 40), 16, 1.6)
     key, fill, _ = lights(window, z)
-    level = 0.07 + 0.64 * key + 0.14 * fill + 0.013 * noise(window.shape, 0.8 * canvas.scale, 32)
+    level = 0.02 + 0.76 * key + 0.12 * fill + 0.013 * noise(window.shape, 0.8 * canvas.scale, 32)
     level = level - 0.0003 * (y - 250) - 0.08 * (side > 0)
     window.blend(ramp(np.asarray(level), STOPS, WOOL), mask)
     notch = np.asarray([line[4], moved(line[4], -side * 36, -24)], np.float32)
@@ -278,5 +278,3 @@ def _lapel(canvas: Canvas, side: float) -> None:
     canvas.stroke(moved(fold[2:], side * 2.5, 0), [0.8, 4.0, 1.0], WOOL[3], 0.20, 1.6)
     canvas.stroke(fold[2:], [0.8, 1.3, 1.0], WOOL[3], 0.34, 0.5)
 
-
-_ = smoothstep

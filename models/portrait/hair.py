@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from models.portrait.paint import F32, Canvas, bump, noise, ramp, rgb, smoothstep, spline, tone
+from models.portrait.paint import F32, Canvas, ramp, rgb, smoothstep, spline, tone
 from models.portrait.strands import STEPS, STOPS, TONES, Layer, draw
 
 Points = Sequence[tuple[float, float]]
@@ -43,25 +43,25 @@ class Mass:
 
 LEFT = Mass(
     (
-        ((16, -110), (-6, -107), (-38, -90), (-68, -58), (-88, -18), (-97, 26),
-         (-97, 70), (-101, 116), (-114, 162), (-110, 212), (-88, 258)),
-        ((16, -134), (-14, -137), (-56, -122), (-96, -82), (-115, -30), (-122, 24),
-         (-118, 76), (-122, 124), (-138, 172), (-138, 228), (-112, 284)),
-        ((12, -161), (-18, -167), (-66, -157), (-110, -119), (-134, -62), (-143, 6),
-         (-141, 70), (-146, 126), (-162, 180), (-164, 238), (-140, 304)),
+        ((16, -111), (-6, -107), (-38, -90), (-68, -58), (-88, -18), (-97, 26),
+         (-96, 70), (-97, 114), (-106, 160), (-104, 212), (-88, 262)),
+        ((16, -134), (-14, -137), (-56, -122), (-95, -82), (-113, -30), (-119, 24),
+         (-114, 76), (-117, 124), (-130, 172), (-131, 228), (-112, 284)),
+        ((12, -160), (-18, -167), (-64, -157), (-107, -119), (-130, -62), (-138, 6),
+         (-134, 68), (-137, 122), (-153, 176), (-158, 236), (-136, 302)),
     ),
-    44, 44, 1.0, 1.0, 0.14, 5.0, (0.86, 1.0), 1,
+    40, 46, 1.0, 1.0, 0.16, 6.5, (0.84, 1.0), 1,
 )  # fmt: skip
 RIGHT = Mass(
     (
-        ((16, -110), (40, -105), (67, -84), (86, -48), (96, -8), (98, 36),
-         (94, 80), (98, 124), (111, 168), (108, 212), (88, 250)),
-        ((16, -134), (46, -133), (82, -114), (108, -72), (119, -20), (122, 34),
-         (117, 82), (121, 128), (138, 174), (138, 222), (116, 268)),
-        ((12, -161), (48, -160), (92, -142), (124, -98), (140, -38), (145, 24),
-         (142, 80), (147, 130), (163, 180), (164, 230), (142, 282)),
+        ((16, -111), (40, -105), (67, -84), (86, -48), (96, -8), (98, 36),
+         (93, 80), (95, 122), (106, 166), (107, 212), (92, 256)),
+        ((16, -134), (46, -133), (82, -114), (107, -72), (117, -20), (119, 34),
+         (114, 82), (117, 126), (132, 172), (135, 222), (116, 272)),
+        ((12, -160), (46, -160), (88, -144), (120, -100), (136, -40), (140, 22),
+         (136, 76), (139, 126), (154, 176), (160, 230), (142, 288)),
     ),
-    44, 44, -1.0, 0.72, 0.14, 5.0, (0.86, 1.0), 2,
+    40, 46, -1.0, 0.74, 0.16, 6.5, (0.84, 1.0), 2,
 )  # fmt: skip
 FRINGE_LEFT = Mass(
     (
@@ -78,17 +78,17 @@ FRINGE_RIGHT = Mass(
     10, 34, -1.0, 0.78, 0.10, 0.0, (0.62, 1.0), 4,
 )  # fmt: skip
 WISPS: tuple[tuple[Points, int], ...] = (
-    (((12, -114), (-12, -103), (-42, -74), (-62, -40), (-74, -6), (-86, 22)), 15),
-    (((10, -118), (-20, -104), (-56, -68), (-76, -30), (-88, 10), (-93, 48), (-104, 72)), 18),
-    (((13, -112), (-2, -100), (-28, -80), (-52, -52), (-70, -26)), 9),
-    (((-60, -104), (-82, -66), (-93, -20), (-95, 28), (-90, 66), (-95, 96)), 12),
-    (((18, -114), (38, -102), (60, -74), (76, -38), (86, -2), (97, 28)), 15),
-    (((20, -118), (44, -106), (70, -70), (86, -30), (95, 12), (97, 50), (108, 70)), 18),
-    (((70, -98), (88, -62), (97, -16), (98, 30), (92, 72), (98, 100)), 12),
+    (((12, -114), (-12, -103), (-42, -74), (-62, -40), (-74, -6), (-86, 22)), 26),
+    (((10, -118), (-20, -104), (-56, -68), (-76, -30), (-88, 10), (-93, 48), (-104, 72)), 30),
+    (((13, -112), (-2, -100), (-28, -80), (-52, -52), (-70, -26)), 12),
+    (((-60, -104), (-82, -66), (-93, -20), (-95, 28), (-90, 66), (-95, 96)), 18),
+    (((18, -114), (38, -102), (60, -74), (76, -38), (86, -2), (97, 28)), 26),
+    (((20, -118), (44, -106), (70, -70), (86, -30), (95, 12), (97, 50), (108, 70)), 30),
+    (((70, -98), (88, -62), (97, -16), (98, 30), (92, 72), (98, 100)), 18),
 )
 """Thin locks over forehead and temples: a curve, root to tip, and how many hairs."""
 SIDES = (RIGHT, LEFT)
-FILLED = 0.85
+FILLED = 0.89
 """Share of the guides' length that is a closed mass; beyond it there are only locks."""
 
 
@@ -110,9 +110,10 @@ def paint_back(canvas: Canvas) -> None:
 def shade_face(canvas: Canvas) -> None:
     """The soft shadow that the hair throws on forehead, cheeks and neck."""
     for mass in (LEFT, RIGHT):
-        body = _body(mass, 1.0) + np.asarray([5.0 if mass is LEFT else -1.0, 7.0], np.float32)
+        body = _body(mass, 0.93) + np.asarray([5.0 if mass is LEFT else -1.0, 7.0], np.float32)
         window = canvas.around(body, 20)
-        mask = np.maximum(window.mask(body, 3.5) * 0.62, window.mask(body, 10.0) * 0.55)
+        _, y = window.grid()
+        mask = np.maximum(window.mask(body, 3.5) * 0.62 * smoothstep(250, 200, y), window.mask(body, 10.0) * 0.55)
         window.shade(rgb(0xA5685A), mask)
 
 
@@ -143,10 +144,10 @@ def _lit(layer: Layer, colour: F32) -> F32:
     between = np.vstack([_guides(LEFT)[1, :], _guides(RIGHT)[1, ::-1]])
     whole = np.maximum(layer.cover / np.float32(255), window.mask(np.asarray(between)))
     inside = cv2.GaussianBlur(whole, (0, 0), 5.0 * scale)
-    rim = smoothstep(0.97, 0.52, inside)
+    rim = smoothstep(0.985, 0.55, inside)
     sheen = colour.mean(axis=2)
     for glow, side, strength in (
-        (tone(0xFFE9C8), smoothstep(-40, -120, x) * smoothstep(-190, -90, y) * smoothstep(260, 170, y), 0.46),
+        (tone(0xFFE9C8), smoothstep(-40, -120, x) * smoothstep(-190, -90, y) * smoothstep(220, 110, y), 0.58),
         (tone(0xC9DCEE), smoothstep(60, 125, x) * smoothstep(-190, -60, y), 0.16),
     ):
         amount = rim * side * strength * (0.35 + 2.2 * sheen)
@@ -194,15 +195,15 @@ def _locks(layer: Layer, mass: Mass) -> None:
         wave = wave + random.normal(0, 0.05) * smoothstep(0.7, 1.0, s) + random.normal(0, 0.02)
         side = np.clip(random.normal(0, 1.0, n), -2, 2)
         side = side[np.argsort(np.abs(side))[::-1]][:, None]
-        taper = half * (1.1 - 0.62 * smoothstep(0.75, 1.0, s) + 0.25 * np.sin(swing + 1.0) * far)
+        taper = half * (1.1 - 0.45 * smoothstep(0.80, 1.0, s) + 0.15 * np.sin(swing + 1.0) * far)
         across = centres[lock] + wave + side * taper * 0.62
         paths = _along(guides, across) + random.normal(0, 0.45, (n, 1, 2))
         paths[:, :, 0] += random.normal(0, 2.2, (n, 1)) * np.exp(-s / 0.10)
         reach = random.uniform(*mass.reach) - 0.025 * np.abs(side[:, 0]) - random.uniform(0, 0.05, n)
         start = np.where(random.random(n) < 0.7, 0.0, random.uniform(0, 0.5, n))
-        tint = random.normal(0, 0.035) + random.normal(0, 0.05, (n, 1))
+        tint = random.normal(0, 0.03) + random.normal(0, 0.042, (n, 1))
         place = s + random.normal(0, 0.035) + random.normal(0, 0.016, (n, 1))
-        round_off = 0.075 * mass.lit * side - 0.045 * side**2 + 0.10 * far * np.sin(swing + 0.5)
+        round_off = 0.075 * mass.lit * side - 0.045 * side**2 + 0.13 * far * np.sin(swing + 0.5)
         level = _light(np.asarray(place), across, mass) + round_off + tint
         draw(layer, paths, np.asarray(level), (start, np.clip(reach, 0.6, 1.0)), random)
 
@@ -210,9 +211,9 @@ def _locks(layer: Layer, mass: Mass) -> None:
 def _light(s: F32, across: F32, mass: Mass) -> F32:
     """Brightness along hairs: bands of light where the head's round turns to the lamp."""
     band = np.exp(-(((s - 0.225 - 0.06 * (across - 0.5)) / 0.075) ** 2))
-    second = 0.45 * np.exp(-(((s - 0.60) / 0.12) ** 2)) + 0.45 * np.exp(-(((s - 0.86) / 0.09) ** 2))
+    second = 0.80 * np.exp(-(((s - 0.60) / 0.12) ** 2)) + 0.60 * np.exp(-(((s - 0.86) / 0.09) ** 2))
     turned = np.clip(1 - (1.8 * across - 0.90) ** 2, 0, 1)
-    root = 0.17 * np.exp(-np.clip(s, 0, 1) / 0.045)
+    root = 0.13 * np.exp(-np.clip(s, 0, 1) / 0.045)
     level = 0.29 + mass.light * (0.42 * band + 0.22 * second) * (0.30 + 0.70 * turned) - root
     return np.asarray(level - 0.15 * smoothstep(0.25, 0.0, across) * smoothstep(0.3, 0.5, s), np.float32)
 
@@ -224,13 +225,13 @@ def _wisps(layer: Layer) -> None:
         path = spline(points, STEPS)
         normal = np.gradient(path, axis=0)[:, ::-1] * (1, -1)
         normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-        off = random.normal(0, 1.0, (n, 1)) * (2.6 - 1.2 * s) + random.normal(0, 3.0, (n, 1)) * s**2
+        off = random.normal(0, 1.0, (n, 1)) * (2.4 - 1.4 * s) + random.normal(0, 1.6, (n, 1)) * s**2
         paths = path + off[..., None] * normal
         side = 1.0 if points[-1][0] < 0 else -1.0
         band = 0.24 * np.exp(-(((s - 0.36) / 0.17) ** 2))
-        level = 0.34 + band * (1.0 if side > 0 else 0.7) + random.normal(0, 0.06, (n, 1)) - 0.10 * np.exp(-s / 0.08)
-        span = (random.uniform(0, 0.08, n), random.uniform(0.72, 1.0, n))
-        draw(layer, paths, level, span, random, pieces=12, opacity=0.74, thick=0.1)
+        level = 0.45 + band * (1.0 if side > 0 else 0.7) + random.normal(0, 0.06, (n, 1)) - 0.10 * np.exp(-s / 0.08)
+        span = (random.uniform(0, 0.08, n), random.uniform(0.80, 1.0, n))
+        draw(layer, paths, level, span, random, pieces=12, opacity=0.80, thick=0.1)
 
 
 def _parting(layer: Layer) -> None:
@@ -294,5 +295,3 @@ def _hairline(layer: Layer) -> None:
         span = (start, start + random.uniform(0.14, 0.26, n))
         draw(layer, paths, level, span, random, pieces=2, opacity=0.36, thick=0.0)
 
-
-_ = (bump, noise)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from models.portrait.anatomy import face_outline
-from models.portrait.paint import F32, Canvas, bump, mirrored, moved, noise, rgb, smoothstep, spline
-from models.portrait.skin import SHADOW, lights, shaded
+from models.portrait.paint import F32, Canvas, Window, bump, mirrored, moved, noise, rgb, smoothstep, spline
+from models.portrait.skin import lights, shaded
 
 GOLD = rgb(0xE3BC74)
 _SIDE = ((52, 80), (50, 140), (51, 176), (60, 204), (96, 224), (150, 250), (160, 330))
@@ -29,7 +29,7 @@ def paint_neck(canvas: Canvas) -> None:
     grain = 0.008 * noise(window.shape, 1.6 * canvas.scale, 5)
     # Its colour first, its edge last: shaded through the mask, the edge would stay light against the hair.
     skin = shaded(key, fill) * (1 + grain)[..., None]
-    skin = skin * (1 - (1 - np.asarray(rgb(0xAD7260))) * _shadow_of_the_chin(canvas, window.mask)[..., None])
+    skin = skin * (1 - (1 - np.asarray(rgb(0xAD7260))) * _shadow_of_the_chin(window)[..., None])
     window.blend(np.asarray(skin, np.float32), window.mask(neck, 0.8))
     _necklace(canvas)
 
@@ -40,11 +40,11 @@ def _ridge(x: F32, y: F32, x0: float, y0: float, x1: float, y1: float, width: fl
     return np.asarray(np.exp(-0.5 * ((x - middle) / width) ** 2), np.float32)
 
 
-def _shadow_of_the_chin(canvas: Canvas, mask: object) -> F32:
+def _shadow_of_the_chin(window: Window) -> F32:
     """Soft where it falls far, darker right under the jaw; away from the window."""
     face = face_outline()
-    near = mask(moved(face, 3, 11), 4.5)  # type: ignore[operator]
-    far = mask(moved(face * np.asarray([0.86, 1.0], np.float32), 8, 30), 10.0)  # type: ignore[operator]
+    near = window.mask(moved(face, 3, 11), 4.5)
+    far = window.mask(moved(face * np.asarray([0.86, 1.0], np.float32), 8, 30), 10.0)
     return np.asarray(np.clip(0.80 * near + 0.55 * far, 0, 1), np.float32)
 
 
@@ -58,5 +58,3 @@ def _necklace(canvas: Canvas) -> None:
     canvas.fill(spline([(0, 247), (3.6, 251), (0, 255.5), (-3.6, 251)], 40, closed=True), GOLD, 1.0, 0.2)
     canvas.glow((-1.0, 250), (1.0, 1.0), (1, 1, 0.92), 0.9)
 
-
-_ = SHADOW

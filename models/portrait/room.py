@@ -87,9 +87,7 @@ def _with_lights(sketch: Canvas, picture: F32) -> F32:
         (262, -34, 24, 0xFFE0AE, 0.50),
         (226, 96, 15, 0xFFCF96, 0.26),
         (300, 120, 18, 0xFFD9A8, 0.22),
-        (212, -168, 13, 0xDDE8F0, 0.18),
-        (-150, -170, 17, 0xFFFFFF, 0.20),
-        (-176, 40, 12, 0xFFFFFF, 0.16),
+        (232, -168, 13, 0xFFE2BC, 0.14),
         (318, -210, 20, 0xFFE6C8, 0.16),
     ):
         distance = np.sqrt((x - cx) ** 2 + (y - cy) ** 2)

@@ -67,7 +67,7 @@ def lights(window: Window, z: F32) -> tuple[F32, F32, F32]:
 
     key = np.clip((towards(_KEY) + 0.34) / 1.34, 0, 1)
     fill = np.clip(towards(_FILL), 0, 1)
-    gloss = np.clip(towards(_KEY / np.linalg.norm(_KEY) + np.array([0, 0, 1.0])), 0, 1) ** 30
+    gloss = np.clip(towards(_KEY / np.linalg.norm(_KEY) + np.array([0, 0, 1.0])), 0, 1) ** 24
     return np.asarray(key, np.float32), np.asarray(fill, np.float32), np.asarray(gloss, np.float32)
 
 
@@ -95,7 +95,7 @@ def paint_face(canvas: Canvas) -> None:
     window.blend(np.clip(colour, 0, 1), mask)
     _colours(window, x, y, mask)
     low = 1 - 0.55 * smoothstep(100, 130, y)
-    window.screen(rgb(0xFFF2E8), mask * gloss * low * 0.17)
+    window.screen(rgb(0xFFF2E8), mask * gloss * low * 0.10)
     _nose(canvas)
     _cheeks(canvas)
     _lips(canvas)
@@ -104,7 +104,7 @@ def paint_face(canvas: Canvas) -> None:
 def _colours(window: Window, x: F32, y: F32, mask: F32) -> None:
     """Where blood is near the skin, and where the face lies in soft shade."""
     for side in (-1.0, 1.0):
-        window.blend(BLUSH, mask * bump(x, y, (side * 57, 47), (21, 14), side * -0.4) * 0.27)
+        window.blend(BLUSH, mask * bump(x, y, (side * 57, 47), (21, 14), side * -0.4) * (0.24 - 0.05 * side))
         window.shade(rgb(0xD09A8C), mask * bump(x, y, (side * 42, -10), (25, 11)) * 0.40)
         window.shade(rgb(0xC89488), mask * bump(x, y, (side * 21, -5), (8, 13)) * 0.45)
         window.shade(rgb(0xDDB3A6), mask * bump(x, y, (side * 43, 16), (22, 5)) * 0.36)
@@ -112,7 +112,7 @@ def _colours(window: Window, x: F32, y: F32, mask: F32) -> None:
     window.blend(BLUSH, mask * bump(x, y, (0, 60), (13, 9)) * 0.20)
     window.blend(BLUSH, mask * bump(x, y, (0, 142), (16, 8)) * 0.10)
     # The side away from the window.
-    window.shade(rgb(0xC28E7E), mask * smoothstep(30, 104, x) * 0.24)
+    window.shade(rgb(0xC29A8A), mask * smoothstep(30, 104, x) * 0.26)
     window.screen(rgb(0xFFEBD8), mask * bump(x, y, (-26, -64), (30, 22)) * 0.15)
 
 

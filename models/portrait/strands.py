@@ -86,9 +86,7 @@ def draw(
     first = (span[0] * (STEPS - 1)).astype(int)[:, None]
     last = np.maximum((span[1] * (STEPS - 1)).astype(int)[:, None], first + 6)
     last = np.minimum(last, STEPS - 1)
-    cuts = first + (last - first) * np.linspace(0, 1, pieces + 1)
-    cuts[:, 1:-1] += random.uniform(-1.5, 1.5, (n, 1))
-    cuts = np.clip(np.rint(cuts), first, last).astype(int)
+    cuts = _cuts(level, first, last, pieces, random)
     colours = (ramp(np.take_along_axis(level, cuts[:, :-1], 1), STOPS, TONES) * 255).tolist()
     widths = np.where(random.random(n) < thick, 2, 1).tolist()
     cover, value = (layer.cover, 255.0) if opacity >= 1 else (layer.thin, 255 * opacity)
@@ -96,6 +94,20 @@ def draw(
         at = cuts[k].tolist()
         cv2.polylines(cover, [hair[at[0] : at[-1] + 1]], False, value, 1, cv2.LINE_AA, 4)
         _pieces(layer.colour, hair, at, colours[k], widths[k])
+
+
+def _cuts(
+    level: F32, first: NDArray[np.int_], last: NDArray[np.int_], pieces: int, random: np.random.Generator
+) -> NDArray[np.int_]:
+    """Where the pieces of hairs begin and end ``[n, pieces + 1]``: short ones where the brightness changes."""
+    change = np.abs(np.diff(level, axis=1, prepend=level[:, :1])) + 0.3 / STEPS
+    way = np.cumsum(change, axis=1)
+    begin, end = np.take_along_axis(way, first, 1), np.take_along_axis(way, last, 1)
+    share = np.linspace(0, 1, pieces + 1) + random.uniform(-0.5, 0.5, (len(level), 1)) / pieces
+    wanted = begin + (end - begin) * np.clip(share, 0, 1)
+    found = np.stack([np.searchsorted(row, values) for row, values in zip(way, wanted, strict=True)])
+    found[:, 0], found[:, -1] = first[:, 0], last[:, 0]
+    return np.clip(found, first, last)
 
 
 def _pieces(colour: U8, hair: NDArray[np.int32], at: Sequence[int], tones: Sequence[list[float]], width: int) -> None:
