@@ -115,6 +115,10 @@ def shade_face(canvas: Canvas) -> None:
         _, y = window.grid()
         mask = np.maximum(window.mask(body, 3.5) * 0.62 * smoothstep(250, 200, y), window.mask(body, 10.0) * 0.55)
         window.shade(rgb(0xA5685A), mask)
+    for mass in (FRINGE_LEFT, FRINGE_RIGHT):
+        body = _body(mass, 0.75) + np.asarray([3.5 if mass is FRINGE_LEFT else -0.5, 5.0], np.float32)
+        window = canvas.around(body, 20)
+        window.shade(rgb(0xB57C6A), np.maximum(window.mask(body, 3.0) * 0.5, window.mask(body, 7.0) * 0.45))
 
 
 def paint_front(canvas: Canvas) -> None:
@@ -143,11 +147,11 @@ def _lit(layer: Layer, colour: F32) -> F32:
     # Face and neck are closed in: only the outer outline has light behind it.
     between = np.vstack([_guides(LEFT)[1, :], _guides(RIGHT)[1, ::-1]])
     whole = np.maximum(layer.cover / np.float32(255), window.mask(np.asarray(between)))
-    inside = cv2.GaussianBlur(whole, (0, 0), 5.0 * scale)
+    inside = cv2.GaussianBlur(whole, (0, 0), 6.5 * scale)
     rim = smoothstep(0.985, 0.55, inside)
     sheen = colour.mean(axis=2)
     for glow, side, strength in (
-        (tone(0xFFE9C8), smoothstep(-40, -120, x) * smoothstep(-190, -90, y) * smoothstep(220, 110, y), 0.58),
+        (tone(0xFFE9C8), smoothstep(-40, -120, x) * smoothstep(-190, -90, y) * smoothstep(220, 110, y), 0.46),
         (tone(0xC9DCEE), smoothstep(60, 125, x) * smoothstep(-190, -60, y), 0.16),
     ):
         amount = rim * side * strength * (0.35 + 2.2 * sheen)
@@ -192,14 +196,15 @@ def _locks(layer: Layer, mass: Mass) -> None:
         swing = 2 * np.pi * (random.uniform(2.2, 2.7) * s + 0.16 * np.sin(5 * centres[lock]) + random.normal(0, 0.11))
         far = smoothstep(0.22, 0.75, s)
         wave = mass.wave * random.uniform(0.55, 1.3) * far * np.sin(swing)
-        wave = wave + random.normal(0, 0.05) * smoothstep(0.7, 1.0, s) + random.normal(0, 0.02)
+        lift = 0.05 * smoothstep(0.05, 0.15, s) * (1 - far) * np.sin(2 * np.pi * (random.uniform(2.0, 3.5) * s + random.random()))
+        wave = wave + lift + random.normal(0, 0.05) * smoothstep(0.7, 1.0, s) + random.normal(0, 0.02)
         side = np.clip(random.normal(0, 1.0, n), -2, 2)
         side = side[np.argsort(np.abs(side))[::-1]][:, None]
-        taper = half * (1.1 - 0.45 * smoothstep(0.80, 1.0, s) + 0.15 * np.sin(swing + 1.0) * far)
+        taper = half * (1.1 - 0.25 * smoothstep(0.85, 1.0, s) + 0.15 * np.sin(swing + 1.0) * far)
         across = centres[lock] + wave + side * taper * 0.62
         paths = _along(guides, across) + random.normal(0, 0.45, (n, 1, 2))
         paths[:, :, 0] += random.normal(0, 2.2, (n, 1)) * np.exp(-s / 0.10)
-        reach = random.uniform(*mass.reach) - 0.025 * np.abs(side[:, 0]) - random.uniform(0, 0.05, n)
+        reach = random.uniform(*mass.reach) - 0.018 * np.abs(side[:, 0]) - random.gamma(1.5, 0.022, n)
         start = np.where(random.random(n) < 0.7, 0.0, random.uniform(0, 0.5, n))
         tint = random.normal(0, 0.03) + random.normal(0, 0.042, (n, 1))
         place = s + random.normal(0, 0.035) + random.normal(0, 0.016, (n, 1))
@@ -225,7 +230,8 @@ def _wisps(layer: Layer) -> None:
         path = spline(points, STEPS)
         normal = np.gradient(path, axis=0)[:, ::-1] * (1, -1)
         normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-        off = random.normal(0, 1.0, (n, 1)) * (2.4 - 1.4 * s) + random.normal(0, 1.6, (n, 1)) * s**2
+        # A loose bundle: together at the root, each hair on its own way towards the tip.
+        off = random.normal(0, 2.6, (n, 1)) + random.normal(0, 5.0, (n, 1)) * s**1.6 * np.sin(2.2 * s + 0.4)
         paths = path + off[..., None] * normal
         side = 1.0 if points[-1][0] < 0 else -1.0
         band = 0.24 * np.exp(-(((s - 0.36) / 0.17) ** 2))
@@ -253,11 +259,11 @@ def _loose(layer: Layer) -> None:
     """Single hairs that left the mass: along the outline, at the crown, over the cheeks and at the tips."""
     random = np.random.default_rng(7)
     s = np.linspace(0, 1, STEPS)
-    for mass, n in ((LEFT, 130), (RIGHT, 130)):
+    for mass, n in ((LEFT, 150), (RIGHT, 150)):
         guides = _guides(mass)
         outer = random.random((n, 1)) < 0.82
         edge = np.where(outer, random.uniform(0.92, 1.04, (n, 1)), random.uniform(0.0, 0.06, (n, 1)))
-        out = np.minimum(random.gamma(1.6, 0.035, (n, 1)), 0.13) * np.where(outer, 1, -0.8)
+        out = np.minimum(random.gamma(1.6, 0.045, (n, 1)), 0.17) * np.where(outer, 1, -0.8)
         begin, long = random.uniform(-0.05, 0.80, (n, 1)), random.uniform(0.14, 0.42, (n, 1))
         t = np.clip((s - begin) / long, 0, 1)
         # Some come back to the mass, some end in the air.
@@ -268,7 +274,7 @@ def _loose(layer: Layer) -> None:
         start = np.clip(begin[:, 0], 0, 0.9)
         span = (start, np.clip(begin[:, 0] + long[:, 0], start + 0.05, 1.0))
         half = n // 2
-        for part, opacity in ((slice(0, half), 0.62), (slice(half, n), 0.36)):
+        for part, opacity in ((slice(0, half), 0.66), (slice(half, n), 0.40)):
             draw(
                 layer,
                 np.asarray(paths[part]),

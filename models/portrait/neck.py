@@ -26,7 +26,7 @@ def paint_neck(canvas: Canvas) -> None:
         z = z + 3.2 * bump(x, y, (way * 58, 239), (32, 4.5), way * -0.13)
     z = z - 4.0 * bump(x, y, (0, 244), (8, 8))
     key, fill, _ = lights(window, np.asarray(z))
-    grain = 0.008 * noise(window.shape, 1.6 * canvas.scale, 5)
+    grain = 0.006 * noise(window.shape, 2.0 * canvas.scale, 5)
     # Its colour first, its edge last: shaded through the mask, the edge would stay light against the hair.
     skin = shaded(key, fill) * (1 + grain)[..., None]
     skin = skin * (1 - (1 - np.asarray(rgb(0xAD7260))) * _shadow_of_the_chin(window)[..., None])

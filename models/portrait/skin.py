@@ -88,7 +88,7 @@ def paint_face(canvas: Canvas) -> None:
     inside = cv2.distanceTransform(solid, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / canvas.scale
     inside = cv2.GaussianBlur(np.asarray(inside, np.float32), (0, 0), 2.2 * canvas.scale)
     key, fill, gloss = lights(window, relief(x, y, np.asarray(inside)))
-    grain = 0.008 * noise(window.shape, 1.6 * canvas.scale, 1) + 0.010 * noise(window.shape, 16 * canvas.scale, 2)
+    grain = 0.006 * noise(window.shape, 2.0 * canvas.scale, 1) + 0.010 * noise(window.shape, 16 * canvas.scale, 2)
     # Light from the blouse comes back to jaw and chin.
     back = 0.22 * smoothstep(92, 150, y) * smoothstep(0.95, 0.45, key)
     colour = shaded(key, np.asarray(fill + back / 0.17)) * (1 + grain)[..., None]
