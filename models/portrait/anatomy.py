@@ -39,10 +39,10 @@ def mouth_curves(count: int = 33) -> F32:
     seam, lower outline. The two seams coincide: the mouth is closed.
     """
     h = MOUTH_HALF
-    c = 94.4
-    upper = spline([(-h, c), (-26, 94.6), (-8.5, 90.2), (0, 92.6), (8.5, 90.2), (26, 94.6), (h, c)], 129)
-    seam = spline([(-h, c), (-27, 100.2), (-10, 103.4), (0, 104.4), (10, 103.4), (27, 100.2), (h, c)], 129)
-    lower = spline([(-h, c), (-29, 107.0), (-14, 116.0), (0, 118.4), (14, 116.0), (29, 107.0), (h, c)], 129)
+    c = 95.6
+    upper = spline([(-h, c), (-26, 95.0), (-8.5, 91.0), (0, 93.1), (8.5, 91.0), (26, 95.0), (h, c)], 129)
+    seam = spline([(-h, c), (-26, 101.0), (-9.5, 103.5), (0, 104.6), (9.5, 103.5), (26, 101.0), (h, c)], 129)
+    lower = spline([(-h, c), (-28, 107.8), (-13.5, 116.3), (0, 118.5), (13.5, 116.3), (28, 107.8), (h, c)], 129)
     x = np.linspace(-h, h, count, dtype=np.float32)
     curves = [np.stack([x, np.interp(x, c[:, 0], c[:, 1])], axis=1) for c in (upper, seam, seam, lower)]
     return np.asarray(curves, np.float32)
