@@ -41,7 +41,17 @@ _FOREARM: Points = (
     *((178, 930), (96, 930), (139, 804), (172, 752), (195, 699)),
 )
 _ARMHOLE: Points = ((181, 241), (190, 268), (190, 298), (183, 329), (174, 359))
-_OPENING: Points = ((50, 190), (56, 210), (62, 248), (52, 310), (32, 378), (6, 451), (-3, 505), (-2, 699), (14, 910))
+_OPENING: Points = (
+    (50, 190),
+    (56, 210),
+    (62, 248),
+    (52, 310),
+    (32, 378),
+    (6, 451),
+    (-3, 505),
+    (-2, 699),
+    (14, 910),
+)
 _LAPEL: Points = (
     *((54, 202), (78, 220), (113, 255), (134, 290), (100, 299), (124, 319), (90, 378), (48, 433), (4, 481)),
 )
@@ -121,7 +131,9 @@ def _fold(window: Window, z: F32, curve: F32, width: float, height: float) -> No
     y0, y1 = max(part.y0, window.y0), min(part.y1, window.y1)
     if x0 < x1 and y0 < y1:
         part = Window(window.canvas, x0, y0, x1, y1)
-        z[y0 - window.y0 : y1 - window.y0, x0 - window.x0 : x1 - window.x0] += height * part.mask(shape, 0.34 * width)
+        z[y0 - window.y0 : y1 - window.y0, x0 - window.x0 : x1 - window.x0] += height * part.mask(
+            shape, 0.34 * width
+        )
 
 
 def _jacket(canvas: Canvas) -> None:
@@ -156,7 +168,10 @@ def _forearm(canvas: Canvas, side: float) -> None:
     window = canvas.around(shape, 22)
     x, y = window.grid()
     below = smoothstep(612, 668, y)
-    window.shade(WOOL[1], window.mask(moved(shape, 6 - 10 * side, 10), 8.0) * below * window.mask(_symmetrical(_TORSO)) * 0.62)
+    window.shade(
+        WOOL[1],
+        window.mask(moved(shape, 6 - 10 * side, 10), 8.0) * below * window.mask(_symmetrical(_TORSO)) * 0.62,
+    )
     mask = window.mask(shape, 0.6)
     z = _relief(window, mask, 40, 44)
     for points, width, height in _ELBOW:
@@ -217,7 +232,10 @@ def _seams(canvas: Canvas, side: float) -> None:
 
 def _pocket(canvas: Canvas, side: float) -> None:
     """A flap on the hip."""
-    flap = np.asarray([(64, 632), (149, 625), (154, 646), (149, 653), (70, 660), (65, 653)], np.float32) * (side, 1)
+    flap = np.asarray([(64, 632), (149, 625), (154, 646), (149, 653), (70, 660), (65, 653)], np.float32) * (
+        side,
+        1,
+    )
     canvas.fill(moved(np.asarray(flap, np.float32), 2, 5), WOOL[0], 0.50, 3.5)
     window = canvas.around(np.asarray(flap, np.float32), 3)
     _, y = window.grid()
@@ -277,4 +295,3 @@ def _lapel(canvas: Canvas, side: float) -> None:
     canvas.stroke(stitch[46:], 0.7, WOOL[3], 0.22, 0.4)
     canvas.stroke(moved(fold[2:], side * 2.5, 0), [0.8, 4.0, 1.0], WOOL[3], 0.20, 1.6)
     canvas.stroke(fold[2:], [0.8, 1.3, 1.0], WOOL[3], 0.34, 0.5)
-

@@ -91,13 +91,14 @@ def _lid(canvas: Canvas, side: float, upper: F32, lower: F32, opening: float) ->
         lid = np.vstack([moved(open_upper, 0, -2.5), upper[::-1]])
         window = canvas.around(lid, 4)
         x, y = window.grid()
-        light = bump(x, y, (side * EYE[0] - 4, 0.5 - 8 * opening), (16, 8))[..., None]
-        window.blend(tone(0xCF9A82) * (1 - light) + tone(0xE6BBA2) * light, window.mask(lid, 0.9))
+        # The ball under the lid: lit from the window's side, red where the lid turns under the brow.
+        light = bump(x, y, (side * EYE[0] - 5, 1.0 - 8 * opening), (15, 5.5))[..., None]
+        window.blend(tone(0xC98E78) * (1 - light) + tone(0xEEC4AC) * light, window.mask(lid, 1.3))
         canvas.fill(np.vstack([moved(upper, 0, -2.6), upper[::-1]]), SHADOW, 0.40 * (1 - opening), 1.0)
         if opening < 0.05:
             canvas.stroke(lower, [0.5, 1.4, 0.5], SHADOW, 0.35, 1.0)
     canvas.stroke(moved(crease, 0, -1.2), [0.3, 4.0, 5.0, 4.0, 0.4], rgb(0xA86E5B), 0.24, 2.0)
-    canvas.stroke(crease, [0.3, 1.1, 1.7, 1.6, 0.4], rgb(0x85503F), 0.58, 0.8)
+    canvas.stroke(crease, [0.3, 1.1, 1.7, 1.6, 0.4], rgb(0x85503F), 0.36 + 0.22 * opening, 0.8)
     canvas.stroke(moved(crease, 0, 2.6), [0.3, 3.0, 0.3], rgb(0xFFE9DA), 0.26 * opening, 1.4)
 
 

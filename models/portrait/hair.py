@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from models.portrait.paint import F32, Canvas, ramp, rgb, smoothstep, spline, tone
+from models.portrait.paint import F32, Canvas, moved, ramp, rgb, smoothstep, spline, tone
 from models.portrait.strands import STEPS, STOPS, TONES, Layer, draw
 
 Points = Sequence[tuple[float, float]]
@@ -108,13 +108,15 @@ def paint_back(canvas: Canvas) -> None:
 
 
 def shade_face(canvas: Canvas) -> None:
-    """The soft shadow that the hair throws on forehead, cheeks and neck."""
+    """The soft shadow that the hair throws on forehead, cheeks, neck and collar."""
     for mass in (LEFT, RIGHT):
-        body = _body(mass, 0.93) + np.asarray([5.0 if mass is LEFT else -1.0, 7.0], np.float32)
-        window = canvas.around(body, 20)
-        _, y = window.grid()
-        mask = np.maximum(window.mask(body, 3.5) * 0.62 * smoothstep(250, 200, y), window.mask(body, 10.0) * 0.55)
-        window.shade(rgb(0xA5685A), mask)
+        body = _body(mass, 0.97) + np.asarray([5.0 if mass is LEFT else -1.0, 7.0], np.float32)
+        window = canvas.around(body, 30)
+        x, y = window.grid()
+        near = window.mask(body, 3.5)
+        skin = smoothstep(225, 195, y) + 0 * x
+        window.shade(rgb(0xA5685A), np.maximum(near * 0.62, window.mask(body, 10.0) * 0.55) * skin)
+        window.shade(rgb(0x56565E), np.maximum(near * 0.5, window.mask(moved(body, 3, 7), 8.0) * 0.7) * (1 - skin))
     for mass in (FRINGE_LEFT, FRINGE_RIGHT):
         body = _body(mass, 0.75) + np.asarray([3.5 if mass is FRINGE_LEFT else -0.5, 5.0], np.float32)
         window = canvas.around(body, 20)
@@ -193,10 +195,17 @@ def _locks(layer: Layer, mass: Mass) -> None:
     order = np.argsort(np.abs(centres - 0.45) + random.normal(0, 0.14, mass.locks))[::-1]
     for lock in order:
         half = random.uniform(0.7, 1.5) * 1.5 / mass.locks
-        swing = 2 * np.pi * (random.uniform(2.2, 2.7) * s + 0.16 * np.sin(5 * centres[lock]) + random.normal(0, 0.11))
+        swing = (
+            2 * np.pi * (random.uniform(2.2, 2.7) * s + 0.16 * np.sin(5 * centres[lock]) + random.normal(0, 0.11))
+        )
         far = smoothstep(0.22, 0.75, s)
         wave = mass.wave * random.uniform(0.55, 1.3) * far * np.sin(swing)
-        lift = 0.05 * smoothstep(0.05, 0.15, s) * (1 - far) * np.sin(2 * np.pi * (random.uniform(2.0, 3.5) * s + random.random()))
+        lift = (
+            0.05
+            * smoothstep(0.05, 0.15, s)
+            * (1 - far)
+            * np.sin(2 * np.pi * (random.uniform(2.0, 3.5) * s + random.random()))
+        )
         wave = wave + lift + random.normal(0, 0.05) * smoothstep(0.7, 1.0, s) + random.normal(0, 0.02)
         side = np.clip(random.normal(0, 1.0, n), -2, 2)
         side = side[np.argsort(np.abs(side))[::-1]][:, None]
@@ -210,7 +219,7 @@ def _locks(layer: Layer, mass: Mass) -> None:
         place = s + random.normal(0, 0.035) + random.normal(0, 0.016, (n, 1))
         round_off = 0.075 * mass.lit * side - 0.045 * side**2 + 0.13 * far * np.sin(swing + 0.5)
         level = _light(np.asarray(place), across, mass) + round_off + tint
-        draw(layer, paths, np.asarray(level), (start, np.clip(reach, 0.6, 1.0)), random)
+        draw(layer, paths, np.maximum(level, 0.10), (start, np.clip(reach, 0.6, 1.0)), random)
 
 
 def _light(s: F32, across: F32, mass: Mass) -> F32:
@@ -220,7 +229,8 @@ def _light(s: F32, across: F32, mass: Mass) -> F32:
     turned = np.clip(1 - (1.8 * across - 0.90) ** 2, 0, 1)
     root = 0.13 * np.exp(-np.clip(s, 0, 1) / 0.045)
     level = 0.29 + mass.light * (0.42 * band + 0.22 * second) * (0.30 + 0.70 * turned) - root
-    return np.asarray(level - 0.15 * smoothstep(0.25, 0.0, across) * smoothstep(0.3, 0.5, s), np.float32)
+    shade = 0.15 * smoothstep(0.25, 0.0, across) * smoothstep(0.3, 0.5, s) * smoothstep(1.0, 0.85, s)
+    return np.asarray(level - shade + 0.05 * smoothstep(0.8, 1.0, s), np.float32)
 
 
 def _wisps(layer: Layer) -> None:
@@ -235,7 +245,9 @@ def _wisps(layer: Layer) -> None:
         paths = path + off[..., None] * normal
         side = 1.0 if points[-1][0] < 0 else -1.0
         band = 0.24 * np.exp(-(((s - 0.36) / 0.17) ** 2))
-        level = 0.45 + band * (1.0 if side > 0 else 0.7) + random.normal(0, 0.06, (n, 1)) - 0.10 * np.exp(-s / 0.08)
+        level = (
+            0.45 + band * (1.0 if side > 0 else 0.7) + random.normal(0, 0.06, (n, 1)) - 0.10 * np.exp(-s / 0.08)
+        )
         span = (random.uniform(0, 0.08, n), random.uniform(0.80, 1.0, n))
         draw(layer, paths, level, span, random, pieces=12, opacity=0.80, thick=0.1)
 
@@ -300,4 +312,3 @@ def _hairline(layer: Layer) -> None:
         level = np.repeat(random.uniform(0.26, 0.46, (n, 1)), STEPS, axis=1)
         span = (start, start + random.uniform(0.14, 0.26, n))
         draw(layer, paths, level, span, random, pieces=2, opacity=0.36, thick=0.0)
-

@@ -57,4 +57,3 @@ def _necklace(canvas: Canvas) -> None:
     canvas.glow((0.8, 253.5), (3.2, 3.2), rgb(0x7A4A3A), 0.40)
     canvas.fill(spline([(0, 247), (3.6, 251), (0, 255.5), (-3.6, 251)], 40, closed=True), GOLD, 1.0, 0.2)
     canvas.glow((-1.0, 250), (1.0, 1.0), (1, 1, 0.92), 0.9)
-

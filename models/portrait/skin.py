@@ -123,7 +123,9 @@ def _nose(canvas: Canvas) -> None:
     near = spline([(-14, -10), (-11.5, 8), (-12.5, 32), (-16, 50)], 40)
     canvas.stroke(near, [2, 5, 4, 3], SHADOW, 0.12, 3.0)
     for side in (-1.0, 1.0):
-        wing = spline(np.array([(11.5, 71.5), (17.6, 69.6), (20.2, 64.5), (18.2, 58.4), (15.2, 55.5)]) * (side, 1), 40)
+        wing = spline(
+            np.array([(11.5, 71.5), (17.6, 69.6), (20.2, 64.5), (18.2, 58.4), (15.2, 55.5)]) * (side, 1), 40
+        )
         canvas.stroke(wing, [0.6, 2.4, 2.2, 1.4, 0.2], SHADOW, 0.50 if side > 0 else 0.38, 1.3)
         tip = spline(np.array([(12.4, 53.5), (10.2, 60), (8.8, 66.5)]) * (side, 1), 30)
         canvas.stroke(tip, [0.4, 3.2, 0.6], SHADOW, 0.20 if side > 0 else 0.10, 1.8)

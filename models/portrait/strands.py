@@ -110,7 +110,9 @@ def _cuts(
     return np.clip(found, first, last)
 
 
-def _pieces(colour: U8, hair: NDArray[np.int32], at: Sequence[int], tones: Sequence[list[float]], width: int) -> None:
+def _pieces(
+    colour: U8, hair: NDArray[np.int32], at: Sequence[int], tones: Sequence[list[float]], width: int
+) -> None:
     thin_from = len(tones) * 3 // 4
     for piece, tone in enumerate(tones):
         if at[piece] < at[piece + 1]:
