@@ -232,15 +232,13 @@ def _seams(canvas: Canvas, side: float) -> None:
 
 def _pocket(canvas: Canvas, side: float) -> None:
     """A flap on the hip."""
-    flap = np.asarray([(64, 632), (149, 625), (154, 646), (149, 653), (70, 660), (65, 653)], np.float32) * (
-        side,
-        1,
-    )
-    canvas.fill(moved(np.asarray(flap, np.float32), 2, 5), WOOL[0], 0.50, 3.5)
-    window = canvas.around(np.asarray(flap, np.float32), 3)
+    flap = np.asarray([(64, 632), (149, 625), (154, 646), (149, 653), (70, 660), (65, 653)], np.float32)
+    flap = np.asarray(flap * (side, 1), np.float32)
+    canvas.fill(moved(flap, 2, 5), WOOL[0], 0.50, 3.5)
+    window = canvas.around(flap, 3)
     _, y = window.grid()
     level = 0.44 - 0.05 * side - 0.0014 * (y - 637) + 0.013 * noise(window.shape, 0.8 * canvas.scale, 35)
-    window.blend(ramp(np.asarray(level), STOPS, WOOL), window.mask(np.asarray(flap, np.float32), 0.6))
+    window.blend(ramp(np.asarray(level), STOPS, WOOL), window.mask(flap, 0.6))
     _line(canvas, ((64, 632), (149, 625)), side, 0.7)
 
 

@@ -2,94 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
+from models.portrait.hairstyle import (
+    FILLED,
+    FRINGE,
+    FRINGE_LEFT,
+    FRINGE_RIGHT,
+    LEFT,
+    RIGHT,
+    SIDES,
+    WISPS,
+    Mass,
+    along,
+    body_of,
+    guides_of,
+)
 from models.portrait.paint import F32, Canvas, moved, ramp, rgb, smoothstep, spline, tone
 from models.portrait.strands import STEPS, STOPS, TONES, Layer, draw
-
-Points = Sequence[tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Mass:
-    """Locks that run between the same guide curves, from the face outwards, root to tip.
-
-    Attributes:
-        guides: curves of scene points.
-        locks: how many.
-        hairs: in a lock.
-        lit: +1 where outwards is towards the window, -1 where it is away from it.
-        light: strength of the light on it.
-        wave: sideways swing of a lock in shares of the mass' width.
-        swing: sideways swing of the whole mass, scene units.
-        reach: shares of the length at which locks end, shortest and longest.
-        seed: of all that is irregular.
-    """
-
-    guides: tuple[Points, ...]
-    locks: int
-    hairs: int
-    lit: float
-    light: float
-    wave: float
-    swing: float
-    reach: tuple[float, float]
-    seed: int
-
-
-LEFT = Mass(
-    (
-        ((16, -111), (-6, -107), (-38, -90), (-68, -58), (-88, -18), (-97, 26),
-         (-96, 70), (-97, 114), (-106, 160), (-104, 212), (-88, 262)),
-        ((16, -134), (-14, -137), (-56, -122), (-95, -82), (-113, -30), (-119, 24),
-         (-114, 76), (-117, 124), (-130, 172), (-131, 228), (-112, 284)),
-        ((12, -160), (-18, -167), (-64, -157), (-107, -119), (-130, -62), (-138, 6),
-         (-134, 68), (-137, 122), (-153, 176), (-158, 236), (-136, 302)),
-    ),
-    40, 46, 1.0, 1.0, 0.16, 6.5, (0.84, 1.0), 1,
-)  # fmt: skip
-RIGHT = Mass(
-    (
-        ((16, -111), (40, -105), (67, -84), (86, -48), (96, -8), (98, 36),
-         (93, 80), (95, 122), (106, 166), (107, 212), (92, 256)),
-        ((16, -134), (46, -133), (82, -114), (107, -72), (117, -20), (119, 34),
-         (114, 82), (117, 126), (132, 172), (135, 222), (116, 272)),
-        ((12, -160), (46, -160), (88, -144), (120, -100), (136, -40), (140, 22),
-         (136, 76), (139, 126), (154, 176), (160, 230), (142, 288)),
-    ),
-    40, 46, -1.0, 0.74, 0.16, 6.5, (0.84, 1.0), 2,
-)  # fmt: skip
-FRINGE_LEFT = Mass(
-    (
-        ((15, -111), (-6, -104), (-38, -83), (-66, -51), (-85, -14), (-94, 22), (-101, 62), (-104, 108)),
-        ((15, -130), (-12, -130), (-50, -112), (-82, -76), (-100, -34), (-108, 12), (-113, 62), (-118, 124)),
-    ),
-    11, 34, 1.0, 1.0, 0.10, 0.0, (0.62, 1.0), 3,
-)  # fmt: skip
-FRINGE_RIGHT = Mass(
-    (
-        ((16, -111), (36, -104), (61, -82), (80, -48), (91, -12), (97, 24), (102, 62), (105, 106)),
-        ((16, -130), (44, -126), (76, -106), (99, -68), (109, -22), (113, 22), (114, 64), (119, 122)),
-    ),
-    10, 34, -1.0, 0.78, 0.10, 0.0, (0.62, 1.0), 4,
-)  # fmt: skip
-WISPS: tuple[tuple[Points, int], ...] = (
-    (((12, -114), (-12, -103), (-42, -74), (-62, -40), (-74, -6), (-86, 22)), 26),
-    (((10, -118), (-20, -104), (-56, -68), (-76, -30), (-88, 10), (-93, 48), (-104, 72)), 30),
-    (((13, -112), (-2, -100), (-28, -80), (-52, -52), (-70, -26)), 12),
-    (((-60, -104), (-82, -66), (-93, -20), (-95, 28), (-90, 66), (-95, 96)), 18),
-    (((18, -114), (38, -102), (60, -74), (76, -38), (86, -2), (97, 28)), 26),
-    (((20, -118), (44, -106), (70, -70), (86, -30), (95, 12), (97, 50), (108, 70)), 30),
-    (((70, -98), (88, -62), (97, -16), (98, 30), (92, 72), (98, 100)), 18),
-)
-"""Thin locks over forehead and temples: a curve, root to tip, and how many hairs."""
-SIDES = (RIGHT, LEFT)
-FILLED = 0.89
-"""Share of the guides' length that is a closed mass; beyond it there are only locks."""
 
 
 def paint_back(canvas: Canvas) -> None:
@@ -109,16 +40,16 @@ def paint_back(canvas: Canvas) -> None:
 
 def shade_face(canvas: Canvas) -> None:
     """The soft shadow that the hair throws on forehead, cheeks, neck and collar."""
-    for mass in (LEFT, RIGHT):
-        body = _body(mass, 0.97) + np.asarray([5.0 if mass is LEFT else -1.0, 7.0], np.float32)
+    for mass in SIDES:
+        body = body_of(mass, 0.97) + np.asarray([5.0 if mass is LEFT else -1.0, 7.0], np.float32)
         window = canvas.around(body, 30)
         x, y = window.grid()
         near = window.mask(body, 3.5)
         skin = smoothstep(225, 195, y) + 0 * x
         window.shade(rgb(0xA5685A), np.maximum(near * 0.62, window.mask(body, 10.0) * 0.55) * skin)
         window.shade(rgb(0x56565E), np.maximum(near * 0.5, window.mask(moved(body, 3, 7), 8.0) * 0.7) * (1 - skin))
-    for mass in (FRINGE_LEFT, FRINGE_RIGHT):
-        body = _body(mass, 0.75) + np.asarray([3.5 if mass is FRINGE_LEFT else -0.5, 5.0], np.float32)
+    for mass in FRINGE:
+        body = body_of(mass, 0.75) + np.asarray([3.5 if mass is FRINGE_LEFT else -0.5, 5.0], np.float32)
         window = canvas.around(body, 20)
         window.shade(rgb(0xB57C6A), np.maximum(window.mask(body, 3.0) * 0.5, window.mask(body, 7.0) * 0.45))
 
@@ -128,10 +59,10 @@ def paint_front(canvas: Canvas) -> None:
     window = canvas.around(np.asarray([(-200, -200), (200, 320)], np.float32), 0)
     layer = Layer.over(window)
     for mass in SIDES:
-        layer.fill(_body(mass, FILLED), TONES[1])
+        layer.fill(body_of(mass, FILLED), TONES[1])
         _locks(layer, mass)
     _parting(layer)
-    for mass in (FRINGE_RIGHT, FRINGE_LEFT):
+    for mass in FRINGE:
         _locks(layer, mass)
     _hairline(layer)
     _wisps(layer)
@@ -145,11 +76,10 @@ def _lit(layer: Layer, colour: F32) -> F32:
     """Light from behind along the outline, strong on the window's side, and shade towards the neck."""
     window = layer.window
     x, y = window.grid()
-    scale = window.canvas.scale
     # Face and neck are closed in: only the outer outline has light behind it.
-    between = np.vstack([_guides(LEFT)[1, :], _guides(RIGHT)[1, ::-1]])
+    between = np.vstack([guides_of(LEFT)[1, :], guides_of(RIGHT)[1, ::-1]])
     whole = np.maximum(layer.cover / np.float32(255), window.mask(np.asarray(between)))
-    inside = cv2.GaussianBlur(whole, (0, 0), 6.5 * scale)
+    inside = window.blurred(np.asarray(whole), 6.5)
     rim = smoothstep(0.985, 0.55, inside)
     sheen = colour.mean(axis=2)
     for glow, side, strength in (
@@ -162,64 +92,42 @@ def _lit(layer: Layer, colour: F32) -> F32:
     return np.asarray(colour * (1 - depth - 0.10 * smoothstep(170, 290, y))[..., None], np.float32)
 
 
-def _guides(mass: Mass) -> F32:
-    """The guide curves ``[k, STEPS, 2]`` with a swing that all locks share."""
-    guides = np.stack([spline(guide, STEPS) for guide in mass.guides])
-    s = np.linspace(0, 1, STEPS)
-    guides[:, :, 0] += mass.swing * smoothstep(0.35, 0.65, s) * np.sin(2 * np.pi * (2.3 * s + 0.05 * mass.seed))
-    return guides
-
-
-def _body(mass: Mass, share: float) -> F32:
-    """The closed part: a little inside of the outermost guide, so that locks make the outline."""
-    guides = _guides(mass)[:, : int(share * STEPS)]
-    outer = guides[-1] * 0.93 + guides[-2] * 0.07
-    return np.vstack([guides[0], outer[::-1]])
-
-
-def _along(guides: F32, across: F32) -> F32:
-    """Paths for ``across`` ``[n, STEPS]`` in 0..1 between the guides: ``[n, STEPS, 2]``."""
-    place = np.clip(across, -0.3, 1.3) * (len(guides) - 1)
-    low = np.clip(np.floor(place).astype(int), 0, len(guides) - 2)
-    t = (place - low)[..., None]
-    step = np.arange(STEPS)[None, :]
-    return np.asarray(guides[low, step] * (1 - t) + guides[low + 1, step] * t, np.float32)
-
-
 def _locks(layer: Layer, mass: Mass) -> None:
-    guides = _guides(mass)
+    guides = guides_of(mass)
     random = np.random.default_rng(mass.seed)
     s, n = np.linspace(0, 1, STEPS), mass.hairs
+    far = smoothstep(0.22, 0.75, s)
     centres = (np.arange(mass.locks) + 0.5) / mass.locks
     # From the back of the head to the face and from the face to the back, so that locks overlap both ways.
     order = np.argsort(np.abs(centres - 0.45) + random.normal(0, 0.14, mass.locks))[::-1]
     for lock in order:
         half = random.uniform(0.7, 1.5) * 1.5 / mass.locks
-        swing = (
-            2 * np.pi * (random.uniform(2.2, 2.7) * s + 0.16 * np.sin(5 * centres[lock]) + random.normal(0, 0.11))
-        )
-        far = smoothstep(0.22, 0.75, s)
-        wave = mass.wave * random.uniform(0.55, 1.3) * far * np.sin(swing)
-        lift = (
-            0.05
-            * smoothstep(0.05, 0.15, s)
-            * (1 - far)
-            * np.sin(2 * np.pi * (random.uniform(2.0, 3.5) * s + random.random()))
-        )
-        wave = wave + lift + random.normal(0, 0.05) * smoothstep(0.7, 1.0, s) + random.normal(0, 0.02)
+        phase, wave = _wave(mass, float(centres[lock]), random)
         side = np.clip(random.normal(0, 1.0, n), -2, 2)
         side = side[np.argsort(np.abs(side))[::-1]][:, None]
-        taper = half * (1.1 - 0.25 * smoothstep(0.85, 1.0, s) + 0.15 * np.sin(swing + 1.0) * far)
+        taper = half * (1.1 - 0.25 * smoothstep(0.85, 1.0, s) + 0.15 * np.sin(phase + 1.0) * far)
         across = centres[lock] + wave + side * taper * 0.62
-        paths = _along(guides, across) + random.normal(0, 0.45, (n, 1, 2))
+        paths = along(guides, across) + random.normal(0, 0.45, (n, 1, 2))
         paths[:, :, 0] += random.normal(0, 2.2, (n, 1)) * np.exp(-s / 0.10)
         reach = random.uniform(*mass.reach) - 0.018 * np.abs(side[:, 0]) - random.gamma(1.5, 0.022, n)
         start = np.where(random.random(n) < 0.7, 0.0, random.uniform(0, 0.5, n))
         tint = random.normal(0, 0.03) + random.normal(0, 0.042, (n, 1))
         place = s + random.normal(0, 0.035) + random.normal(0, 0.016, (n, 1))
-        round_off = 0.075 * mass.lit * side - 0.045 * side**2 + 0.13 * far * np.sin(swing + 0.5)
+        round_off = 0.075 * mass.lit * side - 0.045 * side**2 + 0.13 * far * np.sin(phase + 0.5)
         level = _light(np.asarray(place), across, mass) + round_off + tint
         draw(layer, paths, np.maximum(level, 0.10), (start, np.clip(reach, 0.6, 1.0)), random)
+
+
+def _wave(mass: Mass, centre: float, random: np.random.Generator) -> tuple[F32, F32]:
+    """How a lock swings sideways: the phase of its wave, and its place in shares of the mass' width."""
+    s = np.linspace(0, 1, STEPS)
+    far = smoothstep(0.22, 0.75, s)
+    phase = 2 * np.pi * (random.uniform(2.2, 2.7) * s + 0.16 * np.sin(5 * centre) + random.normal(0, 0.11))
+    wave = mass.wave * random.uniform(0.55, 1.3) * far * np.sin(phase)
+    # Near the crown locks lie almost, but not quite, side by side.
+    turns = random.uniform(2.0, 3.5) * s + random.random()
+    wave = wave + 0.05 * smoothstep(0.05, 0.15, s) * (1 - far) * np.sin(2 * np.pi * turns)
+    return phase, wave + random.normal(0, 0.05) * smoothstep(0.7, 1.0, s) + random.normal(0, 0.02)
 
 
 def _light(s: F32, across: F32, mass: Mass) -> F32:
@@ -234,6 +142,7 @@ def _light(s: F32, across: F32, mass: Mass) -> F32:
 
 
 def _wisps(layer: Layer) -> None:
+    """Loose bundles over forehead and temples."""
     random = np.random.default_rng(14)
     s = np.linspace(0, 1, STEPS)
     for points, n in WISPS:
@@ -272,7 +181,7 @@ def _loose(layer: Layer) -> None:
     random = np.random.default_rng(7)
     s = np.linspace(0, 1, STEPS)
     for mass, n in ((LEFT, 150), (RIGHT, 150)):
-        guides = _guides(mass)
+        guides = guides_of(mass)
         outer = random.random((n, 1)) < 0.82
         edge = np.where(outer, random.uniform(0.92, 1.04, (n, 1)), random.uniform(0.0, 0.06, (n, 1)))
         out = np.minimum(random.gamma(1.6, 0.045, (n, 1)), 0.17) * np.where(outer, 1, -0.8)
@@ -281,7 +190,7 @@ def _loose(layer: Layer) -> None:
         # Some come back to the mass, some end in the air.
         bend = out * np.where(random.random((n, 1)) < 0.6, np.sin(np.pi * t), t**1.5)
         wave = 0.02 * np.sin(2 * np.pi * (random.uniform(1.5, 3.5, (n, 1)) * s + random.random((n, 1))))
-        paths = _along(guides, edge + bend + wave) + random.normal(0, 1.0, (n, 1, 2))
+        paths = along(guides, edge + bend + wave) + random.normal(0, 1.0, (n, 1, 2))
         lit = random.uniform(0.30, 0.55, (n, 1)) + (0.16 if mass.lit > 0 else 0.04) * outer * (begin < 0.5)
         start = np.clip(begin[:, 0], 0, 0.9)
         span = (start, np.clip(begin[:, 0] + long[:, 0], start + 0.05, 1.0))
@@ -308,7 +217,7 @@ def _hairline(layer: Layer) -> None:
         inside = 0.10 + random.uniform(0, 0.10, (n, 1))
         # Each leaves the mass, bends over the skin and comes back towards it.
         arc = np.sin(np.pi * np.clip((s - start[:, None]) / 0.26, 0, 1))
-        paths = _along(_guides(mass), inside - (inside + random.uniform(0.0, 0.26, (n, 1))) * arc)
+        paths = along(guides_of(mass), inside - (inside + random.uniform(0.0, 0.26, (n, 1))) * arc)
         level = np.repeat(random.uniform(0.26, 0.46, (n, 1)), STEPS, axis=1)
         span = (start, start + random.uniform(0.14, 0.26, n))
         draw(layer, paths, level, span, random, pieces=2, opacity=0.36, thick=0.0)

@@ -107,7 +107,7 @@ def _cuts(
     wanted = begin + (end - begin) * np.clip(share, 0, 1)
     found = np.stack([np.searchsorted(row, values) for row, values in zip(way, wanted, strict=True)])
     found[:, 0], found[:, -1] = first[:, 0], last[:, 0]
-    return np.clip(found, first, last)
+    return np.asarray(np.clip(found, first, last), np.int_)
 
 
 def _pieces(
