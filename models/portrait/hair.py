@@ -9,7 +9,7 @@ from models.portrait.hairstyle import (
     FILLED,
     FRINGE,
     FRINGE_LEFT,
-    FRINGE_RIGHT,
+    LAYERS,
     LEFT,
     RIGHT,
     SIDES,
@@ -60,6 +60,8 @@ def paint_front(canvas: Canvas) -> None:
     layer = Layer.over(window)
     for mass in SIDES:
         layer.fill(body_of(mass, FILLED), TONES[1])
+        _locks(layer, mass)
+    for mass in LAYERS:
         _locks(layer, mass)
     _parting(layer)
     for mass in FRINGE:
@@ -212,7 +214,7 @@ def _hairline(layer: Layer) -> None:
     """Fine short hairs where forehead and temples begin, so that the mass has no hard edge."""
     random = np.random.default_rng(11)
     s, n = np.linspace(0, 1, STEPS), 110
-    for mass in (FRINGE_LEFT, FRINGE_RIGHT):
+    for mass in FRINGE:
         start = random.uniform(0.0, 0.62, n)
         inside = 0.10 + random.uniform(0, 0.10, (n, 1))
         # Each leaves the mass, bends over the skin and comes back towards it.

@@ -62,6 +62,24 @@ RIGHT = Mass(
     ),
     40, 46, -1.0, 0.74, 0.16, 6.5, (0.84, 1.0), 2,
 )  # fmt: skip
+LAYER_LEFT = Mass(
+    (
+        ((14, -148), (-16, -153), (-60, -140), (-100, -100), (-121, -44), (-127, 14), (-122, 66),
+         (-126, 112), (-139, 158), (-142, 200)),
+        ((13, -161), (-18, -168), (-66, -158), (-109, -119), (-131, -60), (-139, 8), (-134, 62),
+         (-141, 108), (-158, 150), (-169, 186)),
+    ),
+    9, 30, 1.0, 1.0, 0.42, 3.0, (0.66, 1.0), 5,
+)  # fmt: skip
+LAYER_RIGHT = Mass(
+    (
+        ((16, -148), (46, -148), (85, -130), (114, -88), (128, -30), (131, 28), (126, 78),
+         (129, 118), (140, 160), (145, 202)),
+        ((15, -160), (48, -161), (90, -145), (121, -100), (137, -40), (141, 22), (136, 72),
+         (143, 112), (160, 152), (172, 188)),
+    ),
+    9, 30, -1.0, 0.74, 0.42, 3.0, (0.66, 1.0), 6,
+)  # fmt: skip
 FRINGE_LEFT = Mass(
     (
         ((15, -111), (-6, -104), (-38, -83), (-66, -51), (-85, -14), (-94, 22), (-101, 62), (-104, 108)),
@@ -87,6 +105,8 @@ WISPS: tuple[tuple[Points, int], ...] = (
 )
 """Thin locks over forehead and temples: a curve, root to tip, and how many hairs."""
 SIDES = (RIGHT, LEFT)
+LAYERS = (LAYER_RIGHT, LAYER_LEFT)
+"""Shorter locks on top of the sides, whose tips leave the outline."""
 FRINGE = (FRINGE_RIGHT, FRINGE_LEFT)
 FILLED = 0.89
 """Share of the guides' length that is a closed mass; beyond it there are only locks."""

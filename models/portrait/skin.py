@@ -112,7 +112,7 @@ def _colours(window: Window, x: F32, y: F32, mask: F32) -> None:
     window.blend(BLUSH, mask * bump(x, y, (0, 60), (13, 9)) * 0.20)
     window.blend(BLUSH, mask * bump(x, y, (0, 142), (16, 8)) * 0.10)
     # The side away from the window.
-    window.shade(rgb(0xC29A8A), mask * smoothstep(30, 104, x) * 0.26)
+    window.shade(rgb(0xC6A292), mask * smoothstep(30, 100, x) * 0.22)
     window.screen(rgb(0xFFEBD8), mask * bump(x, y, (-26, -64), (30, 22)) * 0.15)
 
 
