@@ -243,12 +243,7 @@ def _pocket(canvas: Canvas, side: float) -> None:
 
 
 def _breast_pocket(canvas: Canvas) -> None:
-    """With a silk handkerchief."""
     welt = np.asarray([(128, 368), (168, 360), (170, 371), (130, 379)], np.float32)
-    square = np.asarray([(132, 371), (132, 362), (164, 355), (166, 364)], np.float32)
-    canvas.fill(moved(square, 2, -1), WOOL[0], 0.4, 2.0)
-    canvas.fill(square, SILK[2], 0.92, 0.5)
-    canvas.stroke(np.asarray([(133, 366), (165, 359)], np.float32), 0.9, SILK[0], 0.6, 0.5)
     canvas.fill(moved(welt, 1, 3), WOOL[0], 0.45, 2.5)
     canvas.fill(welt, WOOL[2], 0.45, 0.7)
     _line(canvas, welt[:2], 1.0, 0.7)

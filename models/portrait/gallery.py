@@ -161,7 +161,7 @@ def draw(folder: Path, state_dir: str, photo: Path | None, weights_dir: str) -> 
     frames = speaking(lipsync, default, hello, awake)
     save(folder, "sentence", sheet([scaled(close_up(f), 150) for f in frames[6:54:2]], 8))
     save(folder, "speaking", sheet([scaled(frames[k], 360) for k in moments], 4))
-    save(folder, "idle", sheet([scaled(whole(default, k), 240) for k in range(12, LOOP, 27)[:8]], 4))
+    save(folder, "idle", sheet([scaled(whole(default, k), 240) for k in range(17, LOOP, 27)[:8]], 4))
     tall = speaking(lipsync, portrait, hello, awake)
     save(folder, "portrait", sheet([scaled(tall[k], 360) for k in (0, moments[1])], 2))
 

@@ -114,7 +114,7 @@ def _locks(layer: Layer, mass: Mass) -> None:
         reach = random.uniform(*mass.reach) - 0.018 * np.abs(side[:, 0]) - random.gamma(1.5, 0.022, n)
         start = np.where(random.random(n) < 0.7, 0.0, random.uniform(0, 0.5, n))
         tint = random.normal(0, 0.03) + random.normal(0, 0.042, (n, 1))
-        place = s + random.normal(0, 0.035) + random.normal(0, 0.016, (n, 1))
+        place = s + random.normal(0, 0.026) + random.normal(0, 0.016, (n, 1))
         round_off = 0.075 * mass.lit * side - 0.045 * side**2 + 0.13 * far * np.sin(phase + 0.5)
         level = _light(np.asarray(place), across, mass) + round_off + tint
         draw(layer, paths, np.maximum(level, 0.10), (start, np.clip(reach, 0.6, 1.0)), random)
@@ -138,7 +138,7 @@ def _light(s: F32, across: F32, mass: Mass) -> F32:
     second = 0.80 * np.exp(-(((s - 0.60) / 0.12) ** 2)) + 0.60 * np.exp(-(((s - 0.86) / 0.09) ** 2))
     turned = np.clip(1 - (1.8 * across - 0.90) ** 2, 0, 1)
     root = 0.13 * np.exp(-np.clip(s, 0, 1) / 0.045)
-    level = 0.29 + mass.light * (0.42 * band + 0.22 * second) * (0.30 + 0.70 * turned) - root
+    level = 0.29 + mass.light * (0.58 * band + 0.24 * second) * (0.30 + 0.70 * turned) - root
     shade = 0.15 * smoothstep(0.25, 0.0, across) * smoothstep(0.3, 0.5, s) * smoothstep(1.0, 0.85, s)
     return np.asarray(level - shade + 0.05 * smoothstep(0.8, 1.0, s), np.float32)
 

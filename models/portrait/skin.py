@@ -142,7 +142,7 @@ def _cheeks(canvas: Canvas) -> None:
     """The folds of a faint smile, and a few freckles."""
     for side in (-1.0, 1.0):
         fold = spline(np.array([(22.5, 67), (31, 76), (38.5, 86), (43, 95)]) * (side, 1), 40)
-        canvas.stroke(fold, [0.5, 4.0, 3.2, 0.4], SHADOW, 0.21, 2.4)
+        canvas.stroke(fold, [0.5, 4.0, 3.2, 0.4], SHADOW, 0.15, 2.4)
         canvas.stroke(moved(fold, side * 5, -3), [0.5, 6.0, 0.5], LIGHT, 0.13, 3.0)
     random = np.random.default_rng(41)
     for _ in range(40):
@@ -164,7 +164,7 @@ def _lips(canvas: Canvas) -> None:
     window.shade(rgb(0xB88886), np.maximum(top, bottom) * ends * 0.5)
     window.shade(rgb(0xAC7072), bottom * bump(x, y, (0, 104), (40, 2.4)) * 0.55)
     window.shade(rgb(0xB88480), bottom * bump(x, y, (2, 118.5), (34, 2.8)) * 0.40)
-    window.shade(rgb(0xC79692), np.maximum(top, bottom) * smoothstep(0, 34, x) * 0.35)
+    window.shade(rgb(0xC79692), np.maximum(top, bottom) * smoothstep(0, 34, x) * 0.18)
     wrinkles = 0.5 + 0.5 * np.sin(x * 1.9 + 0.8 * np.sin(x * 0.7)) + 0 * y
     window.shade(rgb(0xD9A9A8), np.maximum(top, bottom) * wrinkles * 0.08)
     window.screen(rgb(0xFFE6E2), bottom * bump(x, y, (-6, 110), (11, 2.0)) * 0.40)
