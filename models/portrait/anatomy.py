@@ -42,7 +42,7 @@ def mouth_curves(count: int = 33) -> F32:
     c = 95.6
     upper = spline([(-h, c), (-26, 95.0), (-8.5, 91.0), (0, 93.1), (8.5, 91.0), (26, 95.0), (h, c)], 129)
     seam = spline([(-h, c), (-26, 101.0), (-9.5, 103.5), (0, 104.6), (9.5, 103.5), (26, 101.0), (h, c)], 129)
-    lower = spline([(-h, c), (-28, 107.8), (-13.5, 116.3), (0, 118.5), (13.5, 116.3), (28, 107.8), (h, c)], 129)
+    lower = spline([(-h, c), (-28, 108.6), (-13.5, 117.0), (0, 119.2), (13.5, 117.0), (28, 108.6), (h, c)], 129)
     x = np.linspace(-h, h, count, dtype=np.float32)
     curves = [np.stack([x, np.interp(x, c[:, 0], c[:, 1])], axis=1) for c in (upper, seam, seam, lower)]
     return np.asarray(curves, np.float32)

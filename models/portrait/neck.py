@@ -43,9 +43,9 @@ def _ridge(x: F32, y: F32, x0: float, y0: float, x1: float, y1: float, width: fl
 def _shadow_of_the_chin(window: Window) -> F32:
     """Soft where it falls far, darker right under the jaw; away from the window."""
     face = face_outline()
-    near = window.mask(moved(face, 3, 11), 4.5)
+    near = window.mask(moved(face, 3, 11), 6.0)
     far = window.mask(moved(face * np.asarray([0.86, 1.0], np.float32), 8, 30), 10.0)
-    return np.asarray(np.clip(0.80 * near + 0.55 * far, 0, 1), np.float32)
+    return np.asarray(np.clip(0.66 * near + 0.55 * far, 0, 1), np.float32)
 
 
 def _necklace(canvas: Canvas) -> None:
