@@ -22,11 +22,11 @@ NECK = (0.0, 190.0)
 BLINKS = (36, 92, 149, 161, 214)
 """First frames of the blinks in a loop of 248 frames; the fourth follows the third at once, as people do."""
 GAZE = (
-    *((0, 0.0, 0.0), (17, -0.5, 0.2), (38, 2.3, 0.5), (63, 1.9, 0.2), (81, -0.3, -0.1)),
-    *((111, -2.5, 0.7), (136, -0.2, 0.0), (163, 0.3, 0.2), (188, 1.7, -1.3), (216, 0.0, 0.0)),
+    *((0, 0.0, 0.0), (38, 2.0, 0.4), (74, -0.3, -0.1), (111, -2.1, 0.6)),
+    *((138, -0.2, 0.1), (188, 1.5, -1.1), (216, 0.0, 0.0)),
 )
-"""Where the eyes look from a frame on, scene units; the last entry leads into the first. Most of the time at the
-viewer, as who listens does; aside for about a second. Larger jumps come with a blink."""
+"""Where the eyes look from a frame on, scene units; the last entry leads into the first. At the viewer for one to
+three seconds, aside for little more than one."""
 LID_STEPS = (2, 4, 4, 3, 2, 1)
 """Indices into ``LIDS``: down within 80 ms, up again within 160 ms."""
 
