@@ -12,14 +12,16 @@ from configs.schema import Config
 from models.api import CROP, EngineError, FrameJob, Progress, SpeechWindow
 from models.templates.store import Template
 from models.warp.geometry import Field, field
+from models.warp.look import Look
 from models.warp.mouth import inside
+from models.warp.corners import mended
 from models.warp.preparer import load_prepared
 from models.warp.track import REST, MouthState, contexts, mouth_state
 
 U8 = NDArray[np.uint8]
 
 CORNER = 0.16
-"""How far from its corners the mouth's inside comes to be seen, in half widths."""
+"""How far from the opening's corners the mouth's inside comes to be seen, in half widths of the opening."""
 
 
 class WarpLipSync:
@@ -81,10 +83,10 @@ def render_into(out: U8, template: Template, index: int, state: MouthState) -> N
         return
     prepared = load_prepared(template)
     pose = prepared.pose(index)
-    move = field(pose, state)
+    move = field(pose, state, prepared.look.soft)
     height, width = move.upper_x.shape
     window = out[move.y0 : move.y0 + height, move.x0 : move.x0 + width]
-    moved = _moved(out, move, state, pose.half, prepared.light)
+    moved = _moved(mended(out, pose, state), move, state, pose.half, prepared.look)
     if state.weight >= 1:
         window[...] = moved
     else:
@@ -92,7 +94,7 @@ def render_into(out: U8, template: Template, index: int, state: MouthState) -> N
         window[...] = moved
 
 
-def _moved(crop: U8, move: Field, state: MouthState, half: float, light: NDArray[np.float32]) -> U8:
+def _moved(crop: U8, move: Field, state: MouthState, half: float, look: Look) -> U8:
     """The moved rectangle: upper half, lower half, and what shows between the lips."""
     upper = cv2.remap(crop, move.upper_x, move.upper_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     lower = cv2.remap(crop, move.upper_x, move.lower_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -103,16 +105,16 @@ def _moved(crop: U8, move: Field, state: MouthState, half: float, light: NDArray
     chosen = y < move.upper_edge
     first = max(int(np.floor(mouth.upper_edge.min())) - 1 - move.y0, 0)
     y = y[first:]
-    above = np.clip((mouth.upper_edge - y) * _steepness(mouth.upper_edge) + 0.5, 0, 1)
-    below = np.clip((y - mouth.lower_edge) * _steepness(mouth.lower_edge) + 0.5, 0, 1)
+    above = np.clip((mouth.upper_edge - y) * _steepness(mouth.upper_edge) / look.edge + 0.5, 0, 1)
+    below = np.clip((y - mouth.lower_edge) * _steepness(mouth.lower_edge) / look.edge + 0.5, 0, 1)
     gap = np.clip(1 - above - below, 0, 1)
     # In the corners lip meets lip: nothing dark shows between them.
-    hidden = gap * np.clip(1 - (1 - np.abs(mouth.u)) / CORNER, 0, 1)
+    hidden = gap * np.clip(1 - (1 - np.abs(mouth.u / mouth.inner)) / CORNER, 0, 1)
     above, below, gap = above + hidden / 2, below + hidden / 2, gap - hidden
     part = (slice(first, last), slice(first_column, first_column + len(mouth.u)))
     band = upper[part] * above[..., None] + lower[part] * below[..., None]
     if float(gap.max()) > 0:
-        band += inside(mouth, state, part[0], half, light) * gap[..., None]
+        band += inside(mouth, state, part[0], half, look) * gap[..., None]
     np.copyto(lower[:last], upper[:last], where=chosen[..., None])
     lower[part] = np.clip(band + 0.5, 0, 255).astype(np.uint8)
     return np.asarray(lower, np.uint8)

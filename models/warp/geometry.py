@@ -20,10 +20,24 @@ COLUMNS = 33
 """Samples along each lip curve."""
 NOSE, JAW = 0, 1
 """Indices of the anchors: base of the nose, tip of the chin."""
-UPPER_SHARE, UPPER_SHARE_ROUND = 0.20, 0.50
-"""How much of the gap the upper lip makes by rising, spread and rounded; the jaw makes the rest."""
-STRAIGHT = 0.75
-"""How much of the smile in the resting mouth's line rounded lips lose."""
+UPPER_SHARE = 0.38
+"""How much of the gap opens above the corners of the mouth; the jaw makes the rest."""
+CORNER_SHARE = 0.34
+"""How far the corners come down with the jaw, in gaps: the hole is an oval, not a half-moon."""
+STRAIGHT_ROUND, STRAIGHT_TALL = 1.0, 0.85
+"""How much of the smile in the resting mouth's line rounded and wide open lips lose."""
+TALL = (0.18, 0.60)
+"""Gaps, in half widths, between which a mouth becomes a wide open one."""
+NARROW_ROUND, NARROW_TALL, WIDEN = 0.37, 0.15, 0.14
+"""How much of their width rounded and wide open lips lose, and spread ones gain."""
+RELAXED = 0.148
+"""Half width of an unsmiling mouth, as a share of the crop; what a smile adds goes where lips round or open."""
+SMILE_MAX = 0.30
+GATHER, GATHER_MAX = 0.45, 0.10
+"""How much of the width that rounded lips lose comes back as their thickness, and the most of it in half widths:
+they push forward."""
+EVEN = 0.45
+"""How much of its narrowing a mouth does in its middle: the corners fold, the red of the lips keeps its shape."""
 SEAM = 0.055
 """Of the lips' edges this much, in half widths, is the dark line between closed lips: not seen when they part."""
 REACH = 3.3
@@ -71,6 +85,8 @@ class Field:
     """Height of the closed mouth's seam at its middle: the upper jaw's mark."""
     drop: float
     """How far the lower lip's inner edge went down at the middle."""
+    inner: float
+    """Half width of the opening, as a share of the mouth's."""
 
     def between_corners(self) -> tuple[Field, int]:
         """The same field over the columns of the mouth only, and the first of them."""
@@ -86,51 +102,58 @@ def _smooth(value: F32) -> F32:
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
-def field(pose: Pose, state: MouthState) -> Field:
-    """The displacement for ``state`` on ``pose``."""
+def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
+    """The displacement for ``state`` on ``pose``; ``soft`` is the blur of the picture's edges, sigma in pixels."""
     (cx, cy), half = pose.centre, pose.half
     x0, x1 = max(int(cx - REACH * half), 1), min(int(cx + REACH * half) + 1, CROP - 1)
     y0, y1 = max(int(pose.nose[1]) - 2, 1), CROP - 1
     x = np.arange(x0, x1, dtype=np.float32)
     y = np.arange(y0, y1, dtype=np.float32)[:, None]
 
-    stretch = 1 + 0.14 * state.wide - 0.31 * state.round - 0.15 * state.open
+    tall = _tall(state)
+    stretch = _stretch(half, state, tall)
     moved = half * stretch
     u = np.asarray((x - cx) / moved, np.float32)
-    inside = np.clip(1 - u * u, 0, 1)
+    within = np.abs(u) < 1
     fall = _smooth((2.4 - np.abs(u) * stretch) / (2.4 - stretch))
 
     # Where each column comes from at the mouth's own height.
-    shift = moved - half
-    push = np.where(np.abs(u) < 1, u * shift, np.sign(u) * shift * fall).astype(np.float32)
+    even = min(1.0, stretch / (1 - EVEN * (1 - stretch)))
+    inner = u * (moved - half * (even + (1 - even) * u * u))
+    push = np.where(within, inner, np.sign(u) * (moved - half) * fall).astype(np.float32)
     upper_out, upper_in, lower_in, lower_out = (
         np.interp(x - push, pose.curves[k, :, 0], pose.curves[k, :, 1]).astype(np.float32) for k in range(4)
     )
 
     gap = state.open * half
     # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
-    inner = np.clip(1 - (u / (0.95 - 0.40 * state.round)) ** 2, 0, 1)
-    arch = inner ** np.float32(0.74 - 0.26 * state.round)
-    outline = _softened(inside ** np.float32(0.50))
-    share = UPPER_SHARE + (UPPER_SHARE_ROUND - UPPER_SHARE) * state.round
-    lift, drop = share * gap, (1 - share) * gap
-    lift += half * (0.07 * state.teeth * (1 - state.round) + 0.11 * state.bite)
-    bitten = 0.17 * half * state.bite
-    corner = (0.20 * gap - 0.02 * half * state.wide) * fall
-    corner = corner - STRAIGHT * state.round * (upper_in - upper_in.mean(where=np.abs(u) < 1)) * fall
-    pout = 0.06 * half * state.round
+    share = 0.95 - 0.45 * state.round - 0.17 * state.bite
+    arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(0.74 - 0.26 * state.round - 0.12 * tall)
+    outline = _softened(np.clip(1 - u * u, 0, 1) ** np.float32(0.50))
+    lift, drop = UPPER_SHARE * gap, (1 - UPPER_SHARE) * gap
+    lift += half * (0.07 * state.teeth * (1 - state.round) + 0.12 * state.bite)
+    drop += 0.05 * half * state.bite
+    sunk = CORNER_SHARE * gap * (1 - 0.6 * state.round) - 0.02 * half * state.wide
+    straight = max(STRAIGHT_ROUND * state.round, STRAIGHT_TALL * tall)
+    corner = (sunk - straight * (upper_in - upper_in.mean(where=within))) * fall
     rolled = 0.05 * half * state.closed
+    gather = GATHER * state.round * max(1 / stretch - 1, 0)
+    most = np.float32(GATHER_MAX * half)
+    pout = 0.03 * half * state.round
 
     d_upper_in = corner - lift * arch
-    d_lower_in = corner + (drop - bitten * 0.3) * arch
+    d_lower_in = corner + drop * arch
     d_upper_in, d_lower_in = _apart(upper_in, lower_in, d_upper_in, d_lower_in)
-    d_upper_out = corner - (0.72 * lift + pout - rolled) * outline
-    d_lower_out = corner + (0.86 * drop + pout - rolled - bitten) * outline
+    above, below = upper_in - upper_out, lower_out - lower_in
+    tucked = np.minimum(0.19 * half, 0.55 * below) * state.bite
+    d_upper_out = corner - (0.80 * lift + pout - rolled) * outline - np.minimum(gather * above, most)
+    d_lower_out = corner + (drop + pout - rolled) * outline + np.minimum(gather * below, most) - tucked
     jaw = _smooth((3.3 - np.abs(x - cx) / half) / 2.9)
-    d_chin = 0.66 * drop * jaw
+    d_chin = 0.60 * (sunk + drop) * jaw
 
     # What parted lips show begins beside the line that they were when closed.
-    seam = np.minimum(SEAM * half, 0.5 * np.maximum(lower_in + d_lower_in - upper_in - d_upper_in, 0))
+    line = SEAM * half + 0.35 * soft
+    seam = np.minimum(line, 0.5 * np.maximum(lower_in + d_lower_in - upper_in - d_upper_in, 0))
 
     rise = _piece(y, np.float32(pose.nose[1]) * np.ones_like(x), upper_out + d_upper_out)
     thin = _piece(y, upper_out + d_upper_out, upper_in + d_upper_in, straight=True)
@@ -144,9 +167,10 @@ def field(pose: Pose, state: MouthState) -> Field:
     d_edge = d_lower_in - seam
     lower = d_edge + (d_lower_out - d_edge) * thin + (d_chin - d_lower_out) * down - d_chin * fade
 
-    level = np.exp(-0.5 * ((y - np.float32(cy)) / np.float32(0.62 * half)) ** 2) * _smooth(
-        (y - y0) / (0.72 * half)
-    )
+    # Sideways it is the lips that move, and what is near their height.
+    away = (y - np.float32(cy + sunk)) / np.float32(half)
+    away = away / np.where(away < 0, np.float32(0.60), np.float32(0.68 + 0.6 * drop / half))
+    level = np.exp(-0.5 * away**2) * _smooth((y - y0) / (0.72 * half))
     map_x = np.asarray(x - push * level * _smooth((CROP - 2 - y) / 24), np.float32)
     return Field(
         x0,
@@ -159,8 +183,22 @@ def field(pose: Pose, state: MouthState) -> Field:
         u,
         moved,
         float(np.interp(cx, pose.curves[1, :, 0], pose.curves[1, :, 1])),
-        drop,
+        sunk + drop,
+        share,
     )
+
+
+def _tall(state: MouthState) -> float:
+    """How far the mouth is that of an open vowel: 0 to 1."""
+    t = min(max((state.open - TALL[0]) / (TALL[1] - TALL[0]), 0.0), 1.0)
+    return t * t * (3 - 2 * t) * (1 - 0.6 * state.wide)
+
+
+def _stretch(half: float, state: MouthState, tall: float) -> float:
+    """Width of the moved mouth over its width at rest."""
+    smile = min(max(half / (RELAXED * CROP) - 1, 0.0), SMILE_MAX)
+    narrowed = max((NARROW_ROUND + 0.4 * smile) * state.round, (NARROW_TALL + 0.6 * smile) * tall)
+    return 1 + WIDEN * state.wide * (1 - smile) - narrowed - 0.08 * state.open
 
 
 def _softened(profile: F32) -> F32:

@@ -2,107 +2,172 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.warp.geometry import Field
+from models.warp.look import Look
 from models.warp.track import MouthState
 
 F32 = NDArray[np.floating[Any]]
 
-CAVITY = np.array([46, 34, 92], np.float32)
-CAVITY_DEEP = np.array([24, 14, 48], np.float32)
+CAVITY = np.array([52, 42, 98], np.float32)
+CAVITY_DEEP = np.array([34, 24, 60], np.float32)
 TONGUE = np.array([122, 112, 208], np.float32)
-TOOTH = np.array([230, 240, 247], np.float32)
+TOOTH = np.array([222, 236, 247], np.float32)
 GUM = np.array([112, 104, 190], np.float32)
 """BGR, for a face of middle exposure."""
 WARM = np.array([1.16, 1.05, 0.90], np.float32)
 """Exponents of shade, BGR: inside a mouth shadows are red, since light comes through the lips."""
 TOOTH_EDGES = np.array([0.0, 0.285, 0.50, 0.69, 0.82], np.float32)
 """Gaps between the upper teeth from the middle outwards, in half widths of the mouth at rest."""
+BITE_ARC = 0.105
+"""How much higher than in the middle the upper teeth end one half width to the side, in half widths."""
+FADE = 0.42
+"""Where the inside begins to grow dark towards the corners of the opening, in its half widths."""
 
 
-def _cover(value: F32) -> F32:
-    """Anti-aliased inside of an edge at 0, one pixel wide."""
-    return np.asarray(np.clip(value + 0.5, 0, 1))
+class _Place(NamedTuple):
+    """Where the pixels to draw are."""
+
+    y: F32
+    """Rows, crop pixels: ``[h, 1]``."""
+    x: F32
+    """Columns in half widths of the mouth at rest, 0 in the middle: ``[w]``."""
+    u: F32
+    """Columns, -1 and 1 at the corners of the opening: ``[w]``."""
+    unit: float
+    """Half width of the mouth at rest, crop pixels."""
+    soft: float
+    """Width of an edge, crop pixels."""
+
+    def cover(self, value: F32) -> F32:
+        """What lies inside of an edge at 0, as soft as the picture's."""
+        return np.asarray(np.clip(value / self.soft + 0.5, 0, 1))
 
 
-def inside(field: Field, state: MouthState, rows: slice, rest_half: float, light: NDArray[np.float32]) -> F32:
+def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look: Look) -> F32:
     """Colours of ``rows`` of the field: f32 BGR ``[h, w, 3]``.
 
     Args:
-        field: the displaced mouth.
+        field: the displaced mouth, between its corners.
         state: the mouth's state.
         rows: rows of the field to draw, those that hold the gap.
         rest_half: half width of the mouth at rest; teeth do not stretch with the lips.
-        light: colour of something white in this picture's light, BGR.
+        look: light, colour, sharpness and grain of the picture.
     """
-    height, width = rows.stop - rows.start, len(field.u)
     y = (np.arange(rows.start, rows.stop, dtype=np.float32) + field.y0)[:, None]
-    x = field.u * (field.half / rest_half)  # in half widths at rest
-    u2 = (field.u * field.u)[None, :]
+    u = np.asarray(field.u / field.inner)
+    place = _Place(y, field.u * (field.half / rest_half), u, rest_half, look.edge)
     top, bottom = field.upper_edge[None, :], field.lower_edge[None, :]
-    gap = np.maximum(bottom - top, 0.5)
+    depth = np.clip((y - top) / np.maximum(bottom - top, 0.5), 0, 1)
+    colour = np.asarray(CAVITY_DEEP + (CAVITY - CAVITY_DEEP) * (depth[..., None] ** 1.5), np.float32)
 
-    depth = np.clip((y - top) / gap, 0, 1)
-    colour = CAVITY_DEEP + (CAVITY - CAVITY_DEEP) * (depth[..., None] ** 1.5)
-    colour = np.broadcast_to(colour, (height, width, 3)).astype(np.float32)
-
-    _tongue(colour, y, u2, field, state, rest_half)
-    # The upper teeth belong to the skull: they do not move, the lip uncovers them; pursed lips hide them.
-    visible = 0.100 + 0.02 * state.teeth - 0.20 * state.round * (1 - state.teeth)
-    upper_end = np.float32(field.seam + visible * rest_half) - 0.064 * rest_half * np.clip(x * x, 0, 1.2)
-    lower_start = _lower_teeth_top(field, state, rest_half, upper_end)
-    _teeth(colour, y, x, np.asarray(lower_start, np.float32), field, rest_half, lower=True)
-    _teeth(colour, y, x, np.asarray(upper_end, np.float32), field, rest_half, lower=False)
+    upper_end = _upper_teeth_end(field, state, place)
+    raised = state.tongue * (1 - state.between)
+    if raised < 1:
+        _tongue(colour, field, place)
+    _teeth(colour, place, _lower_teeth_top(field, state, place, upper_end), lower=True)
+    if raised > 0:
+        _raised_tongue(colour, field, place, upper_end, raised)
+    _teeth(colour, place, upper_end, lower=False)
+    if state.between > 0:
+        _tip(colour, field, place, upper_end, state.between)
 
     # The lips shade what lies behind them; the corners are dark.
-    shade = 0.76 + 0.24 * np.clip((y - top) / (0.13 * rest_half), 0, 1)
-    shade = shade * (0.72 + 0.28 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
-    shade = shade * (1 - 0.50 * u2**2.0) * (1 - 0.34 * state.round * (1 - state.teeth))
-    return np.asarray(colour * shade[..., None] ** WARM * light, np.float32)
+    shade = 0.80 + 0.20 * np.clip((y - top) / (0.13 * rest_half), 0, 1)
+    shade = shade * (0.74 + 0.26 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
+    side = np.clip((np.abs(u) - FADE) / (1 - FADE), 0, 1)
+    shade = shade * (1 - 0.62 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
+    return look.seen(np.asarray(colour * shade[..., None] ** WARM, np.float32), rows.start)
 
 
-def _lower_teeth_top(field: Field, state: MouthState, rest_half: float, upper_end: F32) -> F32:
-    hanging = field.seam + 0.17 * rest_half + 0.90 * field.drop
-    meeting = upper_end - 0.035 * rest_half  # behind the upper ones, so that no hole shows between
+def _upper_teeth_end(field: Field, state: MouthState, place: _Place) -> F32:
+    """The biting edge per column. The upper teeth belong to the skull: the lip uncovers them, rounded lips hide
+    them.
+    """
+    visible = 0.095 + 0.02 * state.teeth + 0.02 * state.bite - 0.26 * state.round * (1 - state.teeth)
+    return np.asarray(field.seam + place.unit * (visible - BITE_ARC * np.clip(place.x**2, 0, 1.2)), np.float32)
+
+
+def _lower_teeth_top(field: Field, state: MouthState, place: _Place, upper_end: F32) -> F32:
+    hanging = field.seam + place.unit * (0.17 - 0.05 * place.x**2) + 0.90 * field.drop
+    meeting = upper_end - 0.035 * place.unit  # behind the upper ones, so that no hole shows between
     return np.asarray(hanging + (meeting - hanging) * min(1.0, 1.1 * state.teeth), np.float32)
 
 
-def _tongue(colour: F32, y: F32, u2: F32, field: Field, state: MouthState, rest_half: float) -> None:
-    middle = len(field.u) // 2
-    depth = float(field.lower_edge[middle] - field.upper_edge[middle])
-    low = float(field.lower_edge[middle]) + 0.06 * rest_half
-    lift = (0.07 + 0.16 * state.tongue) * rest_half + (0.38 + 0.20 * state.tongue) * depth
-    arc = np.sqrt(np.clip(1 - u2 / 0.50, 0, 1))
+def _middle(field: Field) -> tuple[float, float]:
+    """Upper and lower end of the opening at its middle, crop pixels."""
+    middle = int(np.abs(field.u).argmin())
+    return float(field.upper_edge[middle]), float(field.lower_edge[middle])
+
+
+def _paint(colour: F32, tone: F32, cover: F32) -> None:
+    colour += (tone - colour) * cover[..., None]
+
+
+def _tongue(colour: F32, field: Field, place: _Place) -> None:
+    """At rest on the floor of the mouth: its back is seen."""
+    top, bottom = _middle(field)
+    low = bottom + 0.06 * place.unit
+    lift = 0.07 * place.unit + 0.36 * (bottom - top)
+    u2 = np.minimum(place.u**2, 0.62)
+    arc = np.sqrt(1 - u2 / 0.62)
     surface = low - lift * arc
-    cover = _cover((y - surface) * np.minimum(arc * 3, 1)) * (arc > 0)
-    roundness = np.clip((y - surface) / (0.9 * lift + 1), 0, 1)
-    tone = TONGUE * ((0.50 + 0.42 * np.exp(-(((roundness - 0.42) / 0.30) ** 2))) * (1 - 0.5 * u2 / 0.5))[..., None]
-    groove = np.exp(-u2 / 0.006) * 0.16 * roundness
-    tone = tone * (1 - groove)[..., None]
-    colour += (tone - colour) * (0.92 * cover)[..., None]
+    cover = place.cover((place.y - surface) * np.minimum(arc * 3, 1)) * (arc > 0)
+    round_ = np.clip((place.y - surface) / (0.9 * lift + 1), 0, 1)
+    tone = (0.50 + 0.40 * np.exp(-(((round_ - 0.45) / 0.32) ** 2))) * (1 - 0.5 * u2 / 0.62)
+    tone = tone * (1 - 0.16 * np.exp(-u2 / 0.006) * round_)
+    _paint(colour, TONGUE * tone[..., None] ** WARM, 0.92 * cover)
 
 
-def _teeth(colour: F32, y: F32, x: F32, edge: F32, field: Field, rest_half: float, *, lower: bool) -> None:
+def _raised_tongue(colour: F32, field: Field, place: _Place, upper_end: F32, amount: float) -> None:
+    """Its tip behind the upper teeth: its underside is seen, narrow above and broad below, dark beside it."""
+    top, bottom = _middle(field)
+    tip = float(upper_end[len(upper_end) // 2]) - 0.05 * place.unit
+    height = max(bottom + 0.05 * place.unit - tip, 1.0)
+    surface = bottom + 0.05 * place.unit - amount * height * np.clip(1 - (np.abs(place.u) / 0.54) ** 2.4, 0, 1)
+    cover = place.cover(place.y - surface) * (np.abs(place.u) < 0.54)
+    down = np.clip((place.y - tip) / height, 0, 1)
+    across = np.minimum(np.abs(place.u) / 0.54, 1)
+    tone = (0.98 - 0.34 * down) * (1 - 0.40 * across**2) * (1 - 0.26 * np.exp(-((across / 0.10) ** 2)) * down)
+    _paint(colour, TONGUE * tone[..., None] ** WARM, 0.95 * cover)
+
+
+def _tip(colour: F32, field: Field, place: _Place, upper_end: F32, amount: float) -> None:
+    """Its tip between the rows of teeth, over the lower ones and under the edge of the upper ones."""
+    _, bottom = _middle(field)
+    half = 0.46 * place.unit
+    arc = np.sqrt(np.clip(1 - (place.x * (place.unit / half)) ** 2, 0, 1))
+    middle = float(upper_end[len(upper_end) // 2])
+    surface = bottom - amount * arc * (bottom - middle + 0.055 * place.unit)
+    cover = place.cover((place.y - surface) * np.minimum(arc * 3, 1)) * (arc > 0)
+    down = np.clip((place.y - surface) / max(bottom - middle + 0.055 * place.unit, 1.0), 0, 1)
+    tone = (0.84 + 0.24 * np.exp(-(((down - 0.55) / 0.28) ** 2))) * (0.72 + 0.28 * arc)
+    _paint(colour, TONGUE * tone[..., None] ** WARM, cover)
+
+
+def _teeth(colour: F32, place: _Place, edge: F32, *, lower: bool) -> None:
     """One row. ``edge`` is the biting edge per column."""
+    y, unit = place.y, place.unit
     edges = TOOTH_EDGES * (0.62 if lower else 1.0)
-    ax = np.abs(x)
-    nearest = np.abs(ax[:, None] - edges[None, :]).min(axis=1) * rest_half
-    scallop = (0.008 if lower else 0.012) * rest_half * np.exp(-((nearest / (0.030 * rest_half + 0.4)) ** 2))
+    ax = np.abs(place.x)
+    nearest = np.abs(ax[:, None] - edges[None, :]).min(axis=1) * unit
+    scallop = (0.008 if lower else 0.012) * unit * np.exp(-((nearest / (0.030 * unit + 0.4)) ** 2))
     reach = edges[-1] + 0.08
     # Towards the cheeks the row recedes into the dark.
-    span = np.clip((reach - ax) / 0.20, 0, 1)
-    cover = _cover((y - (edge + scallop)) if lower else ((edge - scallop) - y)) * span
-    seam = 1 - 0.13 * np.exp(-((nearest / 0.75) ** 2))
-    turn = 1 - 0.55 * np.clip(ax / reach, 0, 1) ** 2.0
-    inward = np.clip(((y - edge) if lower else (edge - y)) / (0.22 * rest_half), 0, 1)
-    bright = (0.80 if lower else 1.0) * (1 - 0.16 * inward)
+    span = np.clip((reach - ax) / 0.26, 0, 1)
+    cover = place.cover((y - (edge + scallop)) if lower else ((edge - scallop) - y)) * span
+    seam = 1 - 0.11 * np.exp(-((nearest / 0.75) ** 2))
+    turn = 1 - 0.50 * np.clip(ax / reach, 0, 1) ** 2.0
+    inward = np.clip(((y - edge) if lower else (edge - y)) / (0.22 * unit), 0, 1)
+    bright = (0.80 if lower else 1.0) * (1 - 0.14 * inward)
     if lower:  # in the shadow of the upper row where the two meet
-        bright = bright * (0.66 + 0.34 * np.clip((y - edge) / (0.10 * rest_half), 0, 1))
+        bright = bright * (0.66 + 0.34 * np.clip((y - edge) / (0.10 * unit), 0, 1))
     tone = TOOTH * (seam * turn * bright)[..., None] ** WARM
-    root = np.clip((((y - edge) if lower else (edge - y)) / rest_half - 0.30) / 0.08, 0, 1)
+    root = np.clip((((y - edge) if lower else (edge - y)) / unit - 0.30) / 0.08, 0, 1)
     tone = tone + (GUM * 0.8 - tone) * root[..., None]
-    colour += (tone - colour) * (cover * 0.97)[..., None]
+    _paint(colour, tone, cover * 0.97)

@@ -1,4 +1,4 @@
-"""What ``warp`` needs of a template: the mouth of every pose in crop coordinates, and the light it is seen in."""
+"""What ``warp`` needs of a template: the mouth of every pose in crop coordinates, and how its picture looks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from models.api import CROP, Cancel, EngineError, Progress
 from models.templates.store import Template
 from models.warp.geometry import COLUMNS, Pose
+from models.warp.look import Look, look, measure
 
 ENGINE = "warp"
-REFERENCE_SKIN = np.array([186.0, 207.0, 240.0])
-"""BGR of the built-in face's lit skin."""
 
 
 class WarpPreparer:
@@ -26,10 +25,11 @@ class WarpPreparer:
     """
 
     engine = ENGINE
-    version = "2"
+    version = "3"
 
     def prepare(self, template: Template, out: str, progress: Progress, cancel: Cancel) -> None:
-        """Write ``poses.npy`` (f32 ``[L, 4 * COLUMNS + 2, 2]``, crop pixels) and ``light.npy`` (f32 [3]).
+        """Write ``poses.npy`` (f32 ``[L, 4 * COLUMNS + 2, 2]``, crop pixels) and ``look.npy`` (f32 ``[6]``, see
+        ``look.measure``).
 
         Raises:
             EngineError: FAILED when the template has no landmarks.
@@ -43,29 +43,15 @@ class WarpPreparer:
         crop = (points - template.boxes[:, None, :2] + 0.5) * scale[:, None, :] - 0.5
         folder = Path(out)
         np.save(folder / "poses.npy", crop.astype(np.float32))
-        np.save(folder / "light.npy", _light(template.roi[0]))
+        np.save(folder / "look.npy", measure(template.roi[0]))
         progress("warp", 1, 1)
-
-
-def _light(roi: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """How the light of this picture would colour something white, BGR, 1 in the light of the built-in face.
-
-    Judged by the skin between eyes and mouth; damped, since skin differs more between people than teeth do.
-    """
-    height, width = roi.shape[:2]
-    patch = roi[height // 4 : height // 2, width // 4 : 3 * width // 4].reshape(-1, 3).astype(np.float64)
-    skin = np.maximum(np.percentile(patch, 70, axis=0), 1.0)
-    level = np.clip((skin.max() / REFERENCE_SKIN.max()) ** 0.6, 0.4, 1.1)
-    tint = (skin / skin.max()) / (REFERENCE_SKIN / REFERENCE_SKIN.max())
-    return np.asarray(level * np.clip(tint**0.6, 0.75, 1.05), np.float32)
 
 
 class Prepared(NamedTuple):
     """A template's poses, mapped."""
 
     points: NDArray[np.float32]
-    light: NDArray[np.float32]
-    """Colour of something white in this picture's light, BGR."""
+    look: Look
 
     def pose(self, index: int) -> Pose:
         """One pose of the loop."""
@@ -77,12 +63,12 @@ class Prepared(NamedTuple):
 def _load(path: str, content_hash: str) -> Prepared:
     folder = Path(path)
     try:
-        points, light = np.load(folder / "poses.npy"), np.load(folder / "light.npy")
+        points, measured = np.load(folder / "poses.npy"), np.load(folder / "look.npy")
     except (OSError, ValueError) as error:
         raise EngineError(
             "FAILED", f"template {folder.parent.parent.name} is not prepared for warp: {error}", "prepare it again"
         ) from error
-    return Prepared(points, light)
+    return Prepared(points, look(measured))
 
 
 def load_prepared(template: Template) -> Prepared:

@@ -38,6 +38,8 @@ LEAD_US, LAG_US = 95_000, 125_000
 WIDEST = 0.25
 PRESSED_FLAT = 0.4
 """How much of their rounding lips lose while they are pressed together."""
+SOFT_TONGUE = 0.8
+"""A tongue between the teeth parts the lips as if the sound were at least this loud."""
 REST_PULL = 0.6
 COVER_US = 900_000
 """Phonemes this recent mean that the turn has phonemes, and that a gap between them is a pause."""
@@ -66,6 +68,8 @@ class MouthState(NamedTuple):
     tongue: float = 0.0
     closed: float = 0.0
     bite: float = 0.0
+    between: float = 0.0
+    """Tip of the tongue between the rows of teeth."""
     weight: float = 0.0
     """Share of the generated mouth against the template's own."""
 
@@ -141,6 +145,7 @@ def mouth_state(context: Context) -> MouthState:
     if activity <= 0:
         return REST
     free = (1 - shape.closed) * (1 - 0.75 * shape.bite)
+    loudness = max(loudness, SOFT_TONGUE * shape.between)
     gap = shape.open * free * (0.16 + 1.10 * loudness) * scale
     return MouthState(
         gap / (1 + WIDEST * gap),  # a jaw resists the more, the further it drops
@@ -150,6 +155,7 @@ def mouth_state(context: Context) -> MouthState:
         shape.tongue * scale,
         shape.closed * scale,
         shape.bite * scale,
+        shape.between * scale,
         weight * min(1.0, activity * 4),
     )
 
@@ -200,7 +206,7 @@ def _from_phonemes(phonemes: Sequence[Span]) -> tuple[Sound, float]:
     """The dominance-weighted mouth at mid-frame, and how much of a sound there is (0 in a pause, 1 in a sound)."""
     total_open = total_shape = 0.0
     sums = [0.0] * 5
-    closed = bite = 0.0
+    closed = bite = between = 0.0
     for span in phonemes:
         parts = sounds(span.text)
         length = max(span.t1_us - span.t0_us, 1)
@@ -217,12 +223,14 @@ def _from_phonemes(phonemes: Sequence[Span]) -> tuple[Sound, float]:
                 sums[2] += shape * sound.round
                 sums[3] += firm * sound.teeth
                 sums[4] += firm * sound.tongue
-            if sound.closed or sound.bite:
+            if sound.closed or sound.bite or sound.between:
                 held = _hold(CENTRE_US, t0 - (BURST_LEAD_US if sound.burst else 0), t1)
                 closed, bite = max(closed, sound.closed * held), max(bite, sound.bite * held)
+                between = max(between, sound.between * held)
     # Towards a pause the sounds' pull fades and the rest position takes over.
     gap, near = total_open + max(0.0, REST_PULL - total_open), total_shape + max(0.0, REST_PULL - total_shape)
-    mean = Sound(sums[0] / gap, sums[1] / near, sums[2] / near, sums[3] / gap, sums[4] / gap, closed, bite)
+    opened, teeth, tongue = (sums[k] / gap for k in (0, 3, 4))
+    mean = Sound(opened, sums[1] / near, sums[2] / near, teeth, tongue, closed, bite, between)
     return mean, float(np.clip(total_open / REST_PULL, 0, 1))
 
 

@@ -31,6 +31,8 @@ class Sound(NamedTuple):
     """Lips pressed together."""
     bite: float = 0.0
     """Lower lip under the upper teeth."""
+    between: float = 0.0
+    """Tip of the tongue between the rows of teeth."""
     firm: float = 1.0
     """Weight of the gap against the neighbours' gaps."""
     shape: float = 1.0
@@ -40,21 +42,21 @@ class Sound(NamedTuple):
 
 
 _VOWELS = {
-    "a": Sound(0.68),
-    "A": Sound(0.70),
-    "0": Sound(0.56, 0.0, 0.12),
+    "a": Sound(0.80),
+    "A": Sound(0.82),
+    "0": Sound(0.62, 0.0, 0.25),
     "V": Sound(0.50, 0.05),
     "@": Sound(0.32, 0.05, firm=0.8, shape=0.5),
     "3": Sound(0.32, 0.0, 0.35),
-    "E": Sound(0.40, 0.40),
+    "E": Sound(0.44, 0.40),
     "e": Sound(0.36, 0.50),
     "I": Sound(0.27, 0.50),
     "i": Sound(0.23, 0.85),
     "y": Sound(0.12, 0.0, 0.90),
     "Y": Sound(0.17, 0.0, 0.75),
-    "u": Sound(0.09, 0.0, 1.00),
+    "u": Sound(0.17, 0.0, 1.00),
     "U": Sound(0.18, 0.0, 0.70),
-    "o": Sound(0.29, 0.0, 0.85),
+    "o": Sound(0.34, 0.0, 0.88),
     "O": Sound(0.40, 0.0, 0.62),
     "W": Sound(0.40, 0.0, 0.60),
     "&": Sound(0.56, 0.35),
@@ -65,8 +67,8 @@ _CONSONANTS = {
     "m": Sound(0.0, closed=1.0, firm=4.0, shape=0.3),
     "f": Sound(0.12, 0.10, bite=1.0, firm=3.0, shape=0.8),
     "v": Sound(0.12, 0.10, bite=1.0, firm=3.0, shape=0.8),
-    "T": Sound(0.20, 0.10, tongue=1.0, firm=2.0, shape=0.5),
-    "D": Sound(0.20, 0.10, tongue=0.9, firm=1.6, shape=0.5),
+    "T": Sound(0.32, 0.10, tongue=1.0, between=1.0, firm=2.4, shape=0.5),
+    "D": Sound(0.24, 0.10, tongue=0.9, between=0.9, firm=1.8, shape=0.5),
     "s": Sound(0.15, 0.40, teeth=1.0, firm=2.2, shape=0.8),
     "z": Sound(0.15, 0.40, teeth=1.0, firm=2.0, shape=0.8),
     "S": Sound(0.20, 0.0, 0.60, teeth=1.0, firm=2.2, shape=1.0),
@@ -77,9 +79,9 @@ _CONSONANTS = {
     "t": Sound(0.18, 0.10, tongue=0.7, teeth=0.3, firm=1.4, shape=0.25),
     "d": Sound(0.18, 0.10, tongue=0.7, teeth=0.3, firm=1.3, shape=0.25),
     "n": Sound(0.20, 0.10, tongue=0.7, firm=1.1, shape=0.25),
-    "l": Sound(0.26, 0.05, tongue=1.0, firm=1.1, shape=0.25),
+    "l": Sound(0.42, 0.05, tongue=1.0, firm=1.8, shape=0.25),
     "r": Sound(0.22, 0.0, 0.45, firm=1.1, shape=0.9),
-    "w": Sound(0.09, 0.0, 1.00, firm=2.0, shape=1.4),
+    "w": Sound(0.14, 0.0, 1.00, firm=2.0, shape=1.4),
     "j": Sound(0.21, 0.60, firm=1.0, shape=0.8),
     "k": Sound(0.26, firm=0.5, shape=0.1),
     "g": Sound(0.26, firm=0.5, shape=0.1),
@@ -98,8 +100,8 @@ _SPECIAL = {
     "i.": Sound(0.20, 0.15, teeth=0.8, firm=1.4),
     "i[": Sound(0.17, 0.55, teeth=0.9, firm=1.4),
     "o-": Sound(0.38, 0.25),  # Mandarin e, as in "he": back but not rounded
-    "aa": Sound(0.66, 0.15),
-    "A:": Sound(0.70),
+    "aa": Sound(0.76, 0.15),
+    "A:": Sound(0.82),
     "@L": Sound(0.26, 0.0, 0.15, tongue=0.7, shape=0.4),
 }
 SOUNDS: dict[str, Sound] = {**_VOWELS, **_CONSONANTS, **_SPECIAL}

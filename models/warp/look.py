@@ -1,0 +1,128 @@
+"""How a picture looks, so that what is drawn into it looks alike: light, colour, sharpness, grain."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.api import CROP
+
+F32 = NDArray[np.floating[Any]]
+U8 = NDArray[np.uint8]
+REFERENCE_SKIN = np.array([186.0, 207.0, 240.0])
+"""BGR of the built-in face's lit skin."""
+SHARP = 0.6
+"""Blur of what is drawn without any, sigma in pixels."""
+SOFT_MAX = 6.0
+REBLUR = 1.0
+"""Sigma by which a picture is blurred to find how blurred it was."""
+STEEPEST = 98.0
+"""Percentile of the gradients that are taken for edges."""
+LUMA = np.array([0.0722, 0.7152, 0.2126], np.float32)
+"""Of BGR, BT.709."""
+
+
+class Look(NamedTuple):
+    """Of one template, crop pixels."""
+
+    light: F32
+    """Colour of something white in this picture's light, BGR; 1 in the light of the built-in face: ``[3]``."""
+    colour: float
+    """How colourful things are, 1 as in the built-in face."""
+    soft: float
+    """Blur of the picture's edges, sigma in pixels."""
+    grain: F32
+    """Noise of the picture, levels: ``[CROP, CROP]``."""
+
+    @property
+    def edge(self) -> float:
+        """Width over which an edge drawn without blur is to change, pixels."""
+        return max(1.0, 1.4 * self.soft)
+
+    def seen(self, painted: F32, row: int) -> F32:
+        """``painted`` as this picture would show it: f32 BGR ``[h, w, 3]``.
+
+        Args:
+            painted: f32 BGR ``[h, w, 3]``, as in the built-in face's light.
+            row: which rows of the grain to lay over it.
+        """
+        grey = (painted @ LUMA)[..., None]
+        shown = np.asarray((grey + (painted - grey) * self.colour) * self.light, np.float32)
+        blur = float(np.sqrt(max(self.soft**2 - SHARP**2, 0.0)))
+        if blur > 0.5:
+            shown = np.asarray(cv2.GaussianBlur(shown, (0, 0), blur, borderType=cv2.BORDER_REPLICATE), np.float32)
+        height, width = shown.shape[:2]
+        row = min(row, CROP - height)
+        return shown + self.grain[row : row + height, :width, None]
+
+
+def measure(roi: U8) -> NDArray[np.float32]:
+    """What ``look`` needs to know of a picture: f32 ``[6]``: light, colour, softness, strength of the grain.
+
+    Args:
+        roi: the template's box, u8 BGR ``[h, w, 3]``.
+    """
+    skin = _skin(roi)
+    light, colour = _light(skin), _colourful(skin)
+    crop = cv2.resize(roi, (CROP, CROP), interpolation=cv2.INTER_AREA if len(roi) > CROP else cv2.INTER_LINEAR)
+    grey = np.asarray(crop @ LUMA, np.float32)
+    return np.asarray([*light, colour, _softness(grey), _grain(grey)], np.float32)
+
+
+def look(measured: NDArray[np.float32]) -> Look:
+    """From what ``measure`` found."""
+    soft, strength = float(measured[4]), float(measured[5])
+    noise = np.random.default_rng(0).normal(0, 1, (CROP, CROP)).astype(np.float32)
+    noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), max(0.5, 0.6 * soft)), np.float32)
+    return Look(measured[:3], float(measured[3]), soft, noise * np.float32(strength / noise.std()))
+
+
+def _skin(roi: U8) -> NDArray[np.float64]:
+    """The lit skin between eyes and mouth, BGR."""
+    height, width = roi.shape[:2]
+    patch = roi[height // 4 : height // 2, width // 4 : 3 * width // 4].reshape(-1, 3).astype(np.float64)
+    return np.asarray(np.maximum(np.percentile(patch, 70, axis=0), 1.0))
+
+
+def _light(skin: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Damped, since skin differs more between people than teeth do."""
+    level = np.clip((skin.max() / REFERENCE_SKIN.max()) ** 0.6, 0.4, 1.1)
+    tint = (skin / skin.max()) / (REFERENCE_SKIN / REFERENCE_SKIN.max())
+    return np.asarray(level * np.clip(tint**0.6, 0.75, 1.05))
+
+
+def _colourful(skin: NDArray[np.float64]) -> float:
+    """A bleached or grey picture has a pale tongue, too."""
+    ratio = (1 - skin.min() / skin.max()) / (1 - REFERENCE_SKIN.min() / REFERENCE_SKIN.max())
+    return float(np.clip(ratio, 0.0, 1.0))
+
+
+def _softness(grey: F32) -> float:
+    """Sigma of the blur of the picture's edges.
+
+    Blurring once more lowers the gradient at an edge by sqrt(s^2 + REBLUR^2) / s (Zhuo and Sim, "Defocus map
+    estimation from a single image", 2011).
+    """
+    part = grey[CROP // 4 : 7 * CROP // 8, CROP // 8 : 7 * CROP // 8]
+    own = _steepness(part)
+    again = _steepness(np.asarray(cv2.GaussianBlur(part, (0, 0), REBLUR), np.float32))
+    edges = own >= max(float(np.percentile(own, STEEPEST)), 4.0)
+    if not edges.any():
+        return SHARP
+    ratio = float(np.median(own[edges] / np.maximum(again[edges], 1e-3)))
+    return float(np.clip(REBLUR / np.sqrt(max(ratio * ratio - 1, 1e-3)), SHARP, SOFT_MAX))
+
+
+def _steepness(picture: F32) -> F32:
+    return np.hypot(cv2.Sobel(picture, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(picture, cv2.CV_32F, 0, 1, scale=0.125))
+
+
+def _grain(grey: F32) -> float:
+    """Standard deviation of what a small blur takes away where nothing else is: the median of many places."""
+    part = grey[CROP // 4 : 7 * CROP // 8, CROP // 8 : 7 * CROP // 8]
+    fine = part - cv2.GaussianBlur(part, (0, 0), 2.5)
+    power = cv2.blur(fine * fine, (9, 9))
+    return float(np.clip(np.sqrt(np.percentile(power, 30)), 0.0, 4.0))
