@@ -20,8 +20,9 @@ from models.warp.track import REST, MouthState, contexts, mouth_state
 
 U8 = NDArray[np.uint8]
 
-CORNER = 0.16
-"""How far from the opening's corners the mouth's inside comes to be seen, in half widths of the opening."""
+CORNER, THIN = 0.24, 0.12
+"""How far from the opening's corners the mouth's inside comes to be seen where it is thin, in half widths of the
+opening, and what is thin, in half widths of the mouth."""
 
 
 class WarpLipSync:
@@ -86,7 +87,7 @@ def render_into(out: U8, template: Template, index: int, state: MouthState) -> N
     move = field(pose, state, prepared.look.soft)
     height, width = move.upper_x.shape
     window = out[move.y0 : move.y0 + height, move.x0 : move.x0 + width]
-    moved = _moved(mended(out, pose, state), move, state, pose.half, prepared.look)
+    moved = _moved(mended(out, pose, state, prepared.look.lip), move, state, pose.half, prepared.look)
     if state.weight >= 1:
         window[...] = moved
     else:
@@ -109,7 +110,8 @@ def _moved(crop: U8, move: Field, state: MouthState, half: float, look: Look) ->
     below = np.clip((y - mouth.lower_edge) * _steepness(mouth.lower_edge) / look.edge + 0.5, 0, 1)
     gap = np.clip(1 - above - below, 0, 1)
     # In the corners lip meets lip: nothing dark shows between them.
-    hidden = gap * np.clip(1 - (1 - np.abs(mouth.u / mouth.inner)) / CORNER, 0, 1)
+    thin = np.clip(2 - (mouth.lower_edge - mouth.upper_edge) / (THIN * half), 0, 1)
+    hidden = gap * thin * np.clip(1 - (1 - np.abs(mouth.u / mouth.inner)) / CORNER, 0, 1)
     above, below, gap = above + hidden / 2, below + hidden / 2, gap - hidden
     part = (slice(first, last), slice(first_column, first_column + len(mouth.u)))
     band = upper[part] * above[..., None] + lower[part] * below[..., None]

@@ -28,18 +28,20 @@ STRAIGHT_ROUND, STRAIGHT_TALL = 1.0, 0.85
 """How much of the smile in the resting mouth's line rounded and wide open lips lose."""
 TALL = (0.18, 0.60)
 """Gaps, in half widths, between which a mouth becomes a wide open one."""
-NARROW_ROUND, NARROW_TALL, WIDEN = 0.37, 0.15, 0.14
+NARROW_ROUND, NARROW_TALL, WIDEN = 0.37, 0.19, 0.14
 """How much of their width rounded and wide open lips lose, and spread ones gain."""
 RELAXED = 0.148
 """Half width of an unsmiling mouth, as a share of the crop; what a smile adds goes where lips round or open."""
 SMILE_MAX = 0.30
-GATHER, GATHER_MAX = 0.45, 0.10
+GATHER, GATHER_MAX = 0.40, 0.08
 """How much of the width that rounded lips lose comes back as their thickness, and the most of it in half widths:
 they push forward."""
-EVEN = 0.45
+EVEN = 0.25
 """How much of its narrowing a mouth does in its middle: the corners fold, the red of the lips keeps its shape."""
 SEAM = 0.055
 """Of the lips' edges this much, in half widths, is the dark line between closed lips: not seen when they part."""
+LIPS = 0.20
+"""So far above and below the corners everything moves sideways as they do, in half widths."""
 REACH = 3.3
 """Half width of the moved region, in half widths of the mouth."""
 
@@ -119,7 +121,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
 
     # Where each column comes from at the mouth's own height.
     even = min(1.0, stretch / (1 - EVEN * (1 - stretch)))
-    inner = u * (moved - half * (even + (1 - even) * u * u))
+    inner = u * (moved - half * (even + (1 - even) * np.abs(u) ** 3))
     push = np.where(within, inner, np.sign(u) * (moved - half) * fall).astype(np.float32)
     upper_out, upper_in, lower_in, lower_out = (
         np.interp(x - push, pose.curves[k, :, 0], pose.curves[k, :, 1]).astype(np.float32) for k in range(4)
@@ -127,14 +129,14 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
 
     gap = state.open * half
     # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
-    share = 0.95 - 0.45 * state.round - 0.17 * state.bite
-    arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(0.74 - 0.26 * state.round - 0.12 * tall)
+    share = 0.95 - 0.47 * state.round - 0.20 * state.bite - 0.05 * tall
+    arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(0.74 - 0.26 * state.round - 0.08 * tall)
     outline = _softened(np.clip(1 - u * u, 0, 1) ** np.float32(0.50))
     lift, drop = UPPER_SHARE * gap, (1 - UPPER_SHARE) * gap
-    lift += half * (0.07 * state.teeth * (1 - state.round) + 0.12 * state.bite)
+    lift += half * (0.07 * state.teeth * (1 - state.round) + 0.10 * state.bite)
     drop += 0.05 * half * state.bite
     sunk = CORNER_SHARE * gap * (1 - 0.6 * state.round) - 0.02 * half * state.wide
-    straight = max(STRAIGHT_ROUND * state.round, STRAIGHT_TALL * tall)
+    straight = max(STRAIGHT_ROUND * state.round, STRAIGHT_TALL * tall, 0.8 * state.bite)
     corner = (sunk - straight * (upper_in - upper_in.mean(where=within))) * fall
     rolled = 0.05 * half * state.closed
     gather = GATHER * state.round * max(1 / stretch - 1, 0)
@@ -168,8 +170,10 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     lower = d_edge + (d_lower_out - d_edge) * thin + (d_chin - d_lower_out) * down - d_chin * fade
 
     # Sideways it is the lips that move, and what is near their height.
-    away = (y - np.float32(cy + sunk)) / np.float32(half)
-    away = away / np.where(away < 0, np.float32(0.60), np.float32(0.68 + 0.6 * drop / half))
+    height = float(cy + sunk + straight * (upper_in.mean(where=within) - cy))
+    away = (y - np.float32(height)) / np.float32(half)
+    away = np.sign(away) * np.maximum(np.abs(away) - LIPS, 0)
+    away = away / np.where(away < 0, np.float32(0.48), np.float32(0.50 + 0.7 * drop / half))
     level = np.exp(-0.5 * away**2) * _smooth((y - y0) / (0.72 * half))
     map_x = np.asarray(x - push * level * _smooth((CROP - 2 - y) / 24), np.float32)
     return Field(
@@ -197,8 +201,8 @@ def _tall(state: MouthState) -> float:
 def _stretch(half: float, state: MouthState, tall: float) -> float:
     """Width of the moved mouth over its width at rest."""
     smile = min(max(half / (RELAXED * CROP) - 1, 0.0), SMILE_MAX)
-    narrowed = max((NARROW_ROUND + 0.4 * smile) * state.round, (NARROW_TALL + 0.6 * smile) * tall)
-    return 1 + WIDEN * state.wide * (1 - smile) - narrowed - 0.08 * state.open
+    narrowed = max((NARROW_ROUND + 0.3 * smile) * state.round, (NARROW_TALL + 0.6 * smile) * tall)
+    return 1 + WIDEN * state.wide * (1 - smile) - narrowed - 0.08 * (state.open + state.bite)
 
 
 def _softened(profile: F32) -> F32:

@@ -14,6 +14,8 @@ F32 = NDArray[np.floating[Any]]
 U8 = NDArray[np.uint8]
 REFERENCE_SKIN = np.array([186.0, 207.0, 240.0])
 """BGR of the built-in face's lit skin."""
+REFERENCE_LIP = np.array([126.0, 118.0, 206.0])
+"""BGR of its lower lip."""
 SHARP = 0.6
 """Blur of what is drawn without any, sigma in pixels."""
 SOFT_MAX = 6.0
@@ -34,6 +36,8 @@ class Look(NamedTuple):
     """How colourful things are, 1 as in the built-in face."""
     soft: float
     """Blur of the picture's edges, sigma in pixels."""
+    lip: F32
+    """Colour of the lips, BGR: ``[3]``."""
     grain: F32
     """Noise of the picture, levels: ``[CROP, CROP]``."""
 
@@ -59,17 +63,20 @@ class Look(NamedTuple):
         return shown + self.grain[row : row + height, :width, None]
 
 
-def measure(roi: U8) -> NDArray[np.float32]:
-    """What ``look`` needs to know of a picture: f32 ``[6]``: light, colour, softness, strength of the grain.
+def measure(roi: U8, lips: F32) -> NDArray[np.float32]:
+    """What ``look`` needs to know of a picture: f32 ``[9]``: light, colour, softness, strength of the grain,
+    the lips' colour.
 
     Args:
         roi: the template's box, u8 BGR ``[h, w, 3]``.
+        lips: the four lip curves, see ``geometry.Pose``, crop pixels: ``[4, n, 2]``.
     """
-    skin = _skin(roi)
-    light, colour = _light(skin), _colourful(skin)
     crop = cv2.resize(roi, (CROP, CROP), interpolation=cv2.INTER_AREA if len(roi) > CROP else cv2.INTER_LINEAR)
     grey = np.asarray(crop @ LUMA, np.float32)
-    return np.asarray([*light, colour, _softness(grey), _grain(grey)], np.float32)
+    lip = _lip(np.asarray(crop, np.uint8), lips)
+    return np.asarray(
+        [*_light(_skin(roi)), _colourful(lip), _softness(grey), _grain(grey), *lip], np.float32
+    )
 
 
 def look(measured: NDArray[np.float32]) -> Look:
@@ -77,7 +84,7 @@ def look(measured: NDArray[np.float32]) -> Look:
     soft, strength = float(measured[4]), float(measured[5])
     noise = np.random.default_rng(0).normal(0, 1, (CROP, CROP)).astype(np.float32)
     noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), max(0.5, 0.6 * soft)), np.float32)
-    return Look(measured[:3], float(measured[3]), soft, noise * np.float32(strength / noise.std()))
+    return Look(measured[:3], float(measured[3]), soft, measured[6:9], noise * np.float32(strength / noise.std()))
 
 
 def _skin(roi: U8) -> NDArray[np.float64]:
@@ -94,10 +101,18 @@ def _light(skin: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(level * np.clip(tint**0.6, 0.75, 1.05))
 
 
-def _colourful(skin: NDArray[np.float64]) -> float:
-    """A bleached or grey picture has a pale tongue, too."""
-    ratio = (1 - skin.min() / skin.max()) / (1 - REFERENCE_SKIN.min() / REFERENCE_SKIN.max())
-    return float(np.clip(ratio, 0.0, 1.0))
+def _lip(crop: U8, lips: F32) -> NDArray[np.float64]:
+    """Colour of the lower lip's middle, BGR."""
+    third = lips.shape[1] // 3
+    (x0, y0), (x1, y1) = lips[2, third], lips[3, -third - 1]
+    patch = crop[round(y0 + 1) : max(round(y1), round(y0) + 2), round(x0) : round(x1) + 1]
+    return np.asarray(np.median(patch.reshape(-1, 3), axis=0) if patch.size else REFERENCE_LIP, np.float64)
+
+
+def _colourful(lip: NDArray[np.float64]) -> float:
+    """A pale or grey picture has a pale tongue, too; damped."""
+    ratio = (1 - lip[:2].mean() / max(lip[2], 1)) / (1 - REFERENCE_LIP[:2].mean() / REFERENCE_LIP[2])
+    return float(np.clip(ratio, 0.0, 1.0)) ** 0.5
 
 
 def _softness(grey: F32) -> float:

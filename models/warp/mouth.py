@@ -14,10 +14,10 @@ from models.warp.track import MouthState
 
 F32 = NDArray[np.floating[Any]]
 
-CAVITY = np.array([52, 42, 98], np.float32)
-CAVITY_DEEP = np.array([34, 24, 60], np.float32)
-TONGUE = np.array([122, 112, 208], np.float32)
-TOOTH = np.array([222, 236, 247], np.float32)
+CAVITY = np.array([44, 40, 92], np.float32)
+CAVITY_DEEP = np.array([27, 24, 56], np.float32)
+TONGUE = np.array([116, 114, 200], np.float32)
+TOOTH = np.array([220, 238, 251], np.float32)
 GUM = np.array([112, 104, 190], np.float32)
 """BGR, for a face of middle exposure."""
 WARM = np.array([1.16, 1.05, 0.90], np.float32)
@@ -78,10 +78,10 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look:
         _tip(colour, field, place, upper_end, state.between)
 
     # The lips shade what lies behind them; the corners are dark.
-    shade = 0.80 + 0.20 * np.clip((y - top) / (0.13 * rest_half), 0, 1)
+    shade = 0.85 + 0.15 * np.clip((y - top) / (0.13 * rest_half), 0, 1)
     shade = shade * (0.74 + 0.26 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
     side = np.clip((np.abs(u) - FADE) / (1 - FADE), 0, 1)
-    shade = shade * (1 - 0.62 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
+    shade = shade * (1 - 0.50 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
     return look.seen(np.asarray(colour * shade[..., None] ** WARM, np.float32), rows.start)
 
 
@@ -157,7 +157,7 @@ def _teeth(colour: F32, place: _Place, edge: F32, *, lower: bool) -> None:
     ax = np.abs(place.x)
     nearest = np.abs(ax[:, None] - edges[None, :]).min(axis=1) * unit
     scallop = (0.008 if lower else 0.012) * unit * np.exp(-((nearest / (0.030 * unit + 0.4)) ** 2))
-    reach = edges[-1] + 0.08
+    reach = edges[-1] + 0.14
     # Towards the cheeks the row recedes into the dark.
     span = np.clip((reach - ax) / 0.26, 0, 1)
     cover = place.cover((y - (edge + scallop)) if lower else ((edge - scallop) - y)) * span

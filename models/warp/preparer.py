@@ -28,7 +28,7 @@ class WarpPreparer:
     version = "3"
 
     def prepare(self, template: Template, out: str, progress: Progress, cancel: Cancel) -> None:
-        """Write ``poses.npy`` (f32 ``[L, 4 * COLUMNS + 2, 2]``, crop pixels) and ``look.npy`` (f32 ``[6]``, see
+        """Write ``poses.npy`` (f32 ``[L, 4 * COLUMNS + 2, 2]``, crop pixels) and ``look.npy`` (f32 ``[9]``, see
         ``look.measure``).
 
         Raises:
@@ -43,7 +43,7 @@ class WarpPreparer:
         crop = (points - template.boxes[:, None, :2] + 0.5) * scale[:, None, :] - 0.5
         folder = Path(out)
         np.save(folder / "poses.npy", crop.astype(np.float32))
-        np.save(folder / "look.npy", measure(template.roi[0]))
+        np.save(folder / "look.npy", measure(template.roi[0], crop[0, : 4 * COLUMNS].reshape(4, COLUMNS, 2)))
         progress("warp", 1, 1)
 
 
