@@ -87,7 +87,7 @@ def render_into(out: U8, template: Template, index: int, state: MouthState) -> N
     move = field(pose, state, prepared.look.soft)
     height, width = move.upper_x.shape
     window = out[move.y0 : move.y0 + height, move.x0 : move.x0 + width]
-    moved = _moved(mended(out, pose, state, prepared.look.lip), move, state, pose.half, prepared.look)
+    moved = _moved(mended(out, pose, state, prepared.look), move, state, pose.half, prepared.look)
     if state.weight >= 1:
         window[...] = moved
     else:

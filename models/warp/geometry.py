@@ -129,7 +129,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
 
     gap = state.open * half
     # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
-    share = 0.95 - 0.47 * state.round - 0.20 * state.bite - 0.05 * tall
+    share = 0.95 - 0.55 * state.round - 0.20 * state.bite - 0.05 * tall
     arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(0.74 - 0.26 * state.round - 0.08 * tall)
     outline = _softened(np.clip(1 - u * u, 0, 1) ** np.float32(0.50))
     lift, drop = UPPER_SHARE * gap, (1 - UPPER_SHARE) * gap
@@ -175,6 +175,10 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     away = np.sign(away) * np.maximum(np.abs(away) - LIPS, 0)
     away = away / np.where(away < 0, np.float32(0.48), np.float32(0.50 + 0.7 * drop / half))
     level = np.exp(-0.5 * away**2) * _smooth((y - y0) / (0.72 * half))
+    # A pout is round below, too: its lower edge folds up more.
+    foot = (y - np.float32(height + drop)) / np.float32(half) - 0.40
+    near = _smooth((1.8 - np.abs(u)) / 0.8)
+    level = level * (1 + 0.3 * state.round * np.exp(-0.5 * (foot / 0.16) ** 2) * near)
     map_x = np.asarray(x - push * level * _smooth((CROP - 2 - y) / 24), np.float32)
     return Field(
         x0,
@@ -195,7 +199,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
 def _tall(state: MouthState) -> float:
     """How far the mouth is that of an open vowel: 0 to 1."""
     t = min(max((state.open - TALL[0]) / (TALL[1] - TALL[0]), 0.0), 1.0)
-    return t * t * (3 - 2 * t) * (1 - 0.6 * state.wide)
+    return t * t * (3 - 2 * t) * max(1 - 1.2 * state.wide, 0)
 
 
 def _stretch(half: float, state: MouthState, tall: float) -> float:

@@ -23,6 +23,8 @@ REBLUR = 1.0
 """Sigma by which a picture is blurred to find how blurred it was."""
 STEEPEST = 98.0
 """Percentile of the gradients that are taken for edges."""
+PALE = (0.14, 0.24)
+"""How much darker than skin lips are that end in skin, and lips that end in their own colour."""
 LUMA = np.array([0.0722, 0.7152, 0.2126], np.float32)
 """Of BGR, BT.709."""
 
@@ -36,8 +38,11 @@ class Look(NamedTuple):
     """How colourful things are, 1 as in the built-in face."""
     soft: float
     """Blur of the picture's edges, sigma in pixels."""
-    lip: F32
-    """Colour of the lips, BGR: ``[3]``."""
+    lip: float
+    """Luma of the lips."""
+    corner: F32
+    """The lightest that the corners of the lips may be, BGR: the lips' colour, or any where lips are as pale as
+    skin: ``[3]``."""
     grain: F32
     """Noise of the picture, levels: ``[CROP, CROP]``."""
 
@@ -64,8 +69,8 @@ class Look(NamedTuple):
 
 
 def measure(roi: U8, lips: F32) -> NDArray[np.float32]:
-    """What ``look`` needs to know of a picture: f32 ``[9]``: light, colour, softness, strength of the grain,
-    the lips' colour.
+    """What ``look`` needs to know of a picture: f32 ``[10]``: light, colour, softness, strength of the grain,
+    the lips' luma, the corners' colour.
 
     Args:
         roi: the template's box, u8 BGR ``[h, w, 3]``.
@@ -74,8 +79,12 @@ def measure(roi: U8, lips: F32) -> NDArray[np.float32]:
     crop = cv2.resize(roi, (CROP, CROP), interpolation=cv2.INTER_AREA if len(roi) > CROP else cv2.INTER_LINEAR)
     grey = np.asarray(crop @ LUMA, np.float32)
     lip = _lip(np.asarray(crop, np.uint8), lips)
+    skin = _skin(roi)
+    red = float(np.clip((1 - lip @ LUMA / (skin @ LUMA) - PALE[0]) / (PALE[1] - PALE[0]), 0, 1))
+    corner = lip + (255 - lip) * (1 - red)
+    print(lip, skin, red)
     return np.asarray(
-        [*_light(_skin(roi)), _colourful(lip), _softness(grey), _grain(grey), *lip], np.float32
+        [*_light(skin), _colourful(lip), _softness(grey), _grain(grey), lip @ LUMA, *corner], np.float32
     )
 
 
@@ -84,7 +93,7 @@ def look(measured: NDArray[np.float32]) -> Look:
     soft, strength = float(measured[4]), float(measured[5])
     noise = np.random.default_rng(0).normal(0, 1, (CROP, CROP)).astype(np.float32)
     noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), max(0.5, 0.6 * soft)), np.float32)
-    return Look(measured[:3], float(measured[3]), soft, measured[6:9], noise * np.float32(strength / noise.std()))
+    return Look(measured[:3], float(measured[3]), soft, float(measured[6]), measured[7:10], noise * np.float32(strength / noise.std()))
 
 
 def _skin(roi: U8) -> NDArray[np.float64]:

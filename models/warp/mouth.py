@@ -67,7 +67,7 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look:
     colour = np.asarray(CAVITY_DEEP + (CAVITY - CAVITY_DEEP) * (depth[..., None] ** 1.5), np.float32)
 
     upper_end = _upper_teeth_end(field, state, place)
-    raised = state.tongue * (1 - state.between)
+    raised = state.tongue * (1 - state.between) * (1 - 0.8 * state.round)
     if raised < 1:
         _tongue(colour, field, place)
     _teeth(colour, place, _lower_teeth_top(field, state, place, upper_end), lower=True)
