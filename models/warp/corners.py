@@ -1,4 +1,4 @@
-"""The dark line and spots between closed lips at the mouth's corners, which would stay where no corner is any more."""
+"""The dark line and spots in the corners of closed lips, which would stay where no corner is any more."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ REACH, REACH_ROUND, TALL = 0.26, 0.62, 0.30
 SPREAD = 0.10
 """How far light comes from beside the dark, sigma in half widths."""
 MOST = 0.92
+OUTSIDE = (0.08, 0.0)
+"""So far outwards of the corner what comes to light is skin, and from where on it is lip, half widths."""
 DARK = (1.0, 0.8)
 """Shares of the lips' luma between which a pixel becomes one of the line."""
+
 
 class _Spot(NamedTuple):
     """A place to mend, crop pixels."""
@@ -29,6 +32,10 @@ class _Spot(NamedTuple):
     wide: float
     tall: float
     half: float
+    corner: float
+    """Column of the mouth's corner."""
+    outwards: int
+    """1 where the cheek lies to the right of the corner, else -1."""
 
 
 def mended(crop: U8, pose: Pose, state: MouthState, look: Look) -> U8:
@@ -49,9 +56,10 @@ def mended(crop: U8, pose: Pose, state: MouthState, look: Look) -> U8:
     wide = (REACH + (REACH_ROUND - REACH) * state.round) * half
     seam = pose.curves[1]
     for end, inwards in ((0, 1), (-1, -1)):
-        x = float(seam[end, 0]) + inwards * (0.06 * half + 0.5 * (wide - REACH * half))
+        corner = float(seam[end, 0])
+        x = corner + inwards * (0.06 * half + 0.5 * (wide - REACH * half))
         y = float(np.interp(x, seam[:, 0], seam[:, 1]))
-        _mend(out, _Spot(x, y, wide, TALL * half, half), look, amount)
+        _mend(out, _Spot(x, y, wide, TALL * half, half, corner, -inwards), look, amount)
     return out
 
 
@@ -66,9 +74,13 @@ def _mend(out: U8, spot: _Spot, look: Look, amount: float) -> None:
     dark = np.clip((DARK[0] - (window @ LUMA) / look.lip) / (DARK[0] - DARK[1]), 0, 1)
     light = np.dstack([window, np.ones_like(dark)]) * (1.001 - dark)[..., None]
     light = cv2.GaussianBlur(light, (0, 0), sigma)
-    dx = (np.arange(x0, x1, dtype=np.float32) - np.float32(spot.x)) / np.float32(spot.wide)
+    x = np.arange(x0, x1, dtype=np.float32)
+    out_by = (x - np.float32(spot.corner)) * np.float32(spot.outwards / spot.half)
+    skin = np.clip((out_by - OUTSIDE[1]) / (OUTSIDE[0] - OUTSIDE[1]), 0, 1)[:, None]
+    most = look.corner + (255 - look.corner) * skin
+    dx = (x - np.float32(spot.x)) / np.float32(spot.wide)
     dy = (np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(spot.y)) / np.float32(spot.tall)
     near = np.clip(1.6 * (1 - np.sqrt(dx * dx + dy * dy)), 0, 1) * np.float32(amount)
-    lift = np.maximum(np.minimum(light[..., :3] / light[..., 3:], look.corner) - window, 0)
+    lift = np.maximum(np.minimum(light[..., :3] / light[..., 3:], most) - window, 0)
     window += lift * (near * cv2.GaussianBlur(dark, (0, 0), 0.8))[..., None]
     out[y0:y1, x0:x1] = np.clip(window + 0.5, 0, 255).astype(np.uint8)

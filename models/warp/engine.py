@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from configs.schema import Config
 from models.api import CROP, EngineError, FrameJob, Progress, SpeechWindow
 from models.templates.store import Template
+from models.warp.corners import mended
 from models.warp.geometry import Field, field
 from models.warp.look import Look
 from models.warp.mouth import inside
-from models.warp.corners import mended
 from models.warp.preparer import load_prepared
 from models.warp.track import REST, MouthState, contexts, mouth_state
 
@@ -108,7 +108,8 @@ def _moved(crop: U8, move: Field, state: MouthState, half: float, look: Look) ->
     y = y[first:]
     above = np.clip((mouth.upper_edge - y) * _steepness(mouth.upper_edge) / look.edge + 0.5, 0, 1)
     below = np.clip((y - mouth.lower_edge) * _steepness(mouth.lower_edge) / look.edge + 0.5, 0, 1)
-    gap = np.clip(1 - above - below, 0, 1)
+    below = np.minimum(below, 1 - above)
+    gap = 1 - above - below
     # In the corners lip meets lip: nothing dark shows between them.
     thin = np.clip(2 - (mouth.lower_edge - mouth.upper_edge) / (THIN * half), 0, 1)
     hidden = gap * thin * np.clip(1 - (1 - np.abs(mouth.u / mouth.inner)) / CORNER, 0, 1)

@@ -20,8 +20,8 @@ COLUMNS = 33
 """Samples along each lip curve."""
 NOSE, JAW = 0, 1
 """Indices of the anchors: base of the nose, tip of the chin."""
-UPPER_SHARE = 0.38
-"""How much of the gap opens above the corners of the mouth; the jaw makes the rest."""
+UPPER_SHARE, UPPER_SHARE_ROUND = 0.38, 0.50
+"""How much of the gap opens above the corners of the mouth, spread and rounded; the jaw makes the rest."""
 CORNER_SHARE = 0.34
 """How far the corners come down with the jaw, in gaps: the hole is an oval, not a half-moon."""
 STRAIGHT_ROUND, STRAIGHT_TALL = 1.0, 0.85
@@ -33,7 +33,7 @@ NARROW_ROUND, NARROW_TALL, WIDEN = 0.37, 0.19, 0.14
 RELAXED = 0.148
 """Half width of an unsmiling mouth, as a share of the crop; what a smile adds goes where lips round or open."""
 SMILE_MAX = 0.30
-GATHER, GATHER_MAX = 0.40, 0.08
+GATHER, GATHER_MAX = 0.40, 0.055
 """How much of the width that rounded lips lose comes back as their thickness, and the most of it in half widths:
 they push forward."""
 EVEN = 0.25
@@ -129,19 +129,20 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
 
     gap = state.open * half
     # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
-    share = 0.95 - 0.55 * state.round - 0.20 * state.bite - 0.05 * tall
+    share = 0.95 - 0.50 * state.round - 0.20 * state.bite - 0.05 * tall
     arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(0.74 - 0.26 * state.round - 0.08 * tall)
     outline = _softened(np.clip(1 - u * u, 0, 1) ** np.float32(0.50))
-    lift, drop = UPPER_SHARE * gap, (1 - UPPER_SHARE) * gap
+    up = UPPER_SHARE + (UPPER_SHARE_ROUND - UPPER_SHARE) * state.round
+    lift, drop = up * gap, (1 - up) * gap
     lift += half * (0.07 * state.teeth * (1 - state.round) + 0.10 * state.bite)
     drop += 0.05 * half * state.bite
     sunk = CORNER_SHARE * gap * (1 - 0.6 * state.round) - 0.02 * half * state.wide
-    straight = max(STRAIGHT_ROUND * state.round, STRAIGHT_TALL * tall, 0.8 * state.bite)
+    straight = max(STRAIGHT_ROUND * state.round, STRAIGHT_TALL * tall, 0.4 * state.bite)
     corner = (sunk - straight * (upper_in - upper_in.mean(where=within))) * fall
     rolled = 0.05 * half * state.closed
     gather = GATHER * state.round * max(1 / stretch - 1, 0)
     most = np.float32(GATHER_MAX * half)
-    pout = 0.03 * half * state.round
+    pout = 0.025 * half * state.round
 
     d_upper_in = corner - lift * arch
     d_lower_in = corner + drop * arch
@@ -199,13 +200,13 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
 def _tall(state: MouthState) -> float:
     """How far the mouth is that of an open vowel: 0 to 1."""
     t = min(max((state.open - TALL[0]) / (TALL[1] - TALL[0]), 0.0), 1.0)
-    return t * t * (3 - 2 * t) * max(1 - 1.2 * state.wide, 0)
+    return t * t * (3 - 2 * t) * max(1 - 0.9 * state.wide, 0)
 
 
 def _stretch(half: float, state: MouthState, tall: float) -> float:
     """Width of the moved mouth over its width at rest."""
     smile = min(max(half / (RELAXED * CROP) - 1, 0.0), SMILE_MAX)
-    narrowed = max((NARROW_ROUND + 0.3 * smile) * state.round, (NARROW_TALL + 0.6 * smile) * tall)
+    narrowed = max((NARROW_ROUND + 0.2 * smile) * state.round, (NARROW_TALL + 0.6 * smile) * tall)
     return 1 + WIDEN * state.wide * (1 - smile) - narrowed - 0.08 * (state.open + state.bite)
 
 

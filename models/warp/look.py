@@ -25,6 +25,8 @@ STEEPEST = 98.0
 """Percentile of the gradients that are taken for edges."""
 PALE = (0.14, 0.24)
 """How much darker than skin lips are that end in skin, and lips that end in their own colour."""
+GRAIN = 0.6
+"""How much of what a small blur takes away is grain; the rest is the skin's."""
 LUMA = np.array([0.0722, 0.7152, 0.2126], np.float32)
 """Of BGR, BT.709."""
 
@@ -82,7 +84,6 @@ def measure(roi: U8, lips: F32) -> NDArray[np.float32]:
     skin = _skin(roi)
     red = float(np.clip((1 - lip @ LUMA / (skin @ LUMA) - PALE[0]) / (PALE[1] - PALE[0]), 0, 1))
     corner = lip + (255 - lip) * (1 - red)
-    print(lip, skin, red)
     return np.asarray(
         [*_light(skin), _colourful(lip), _softness(grey), _grain(grey), lip @ LUMA, *corner], np.float32
     )
@@ -93,7 +94,14 @@ def look(measured: NDArray[np.float32]) -> Look:
     soft, strength = float(measured[4]), float(measured[5])
     noise = np.random.default_rng(0).normal(0, 1, (CROP, CROP)).astype(np.float32)
     noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), max(0.5, 0.6 * soft)), np.float32)
-    return Look(measured[:3], float(measured[3]), soft, float(measured[6]), measured[7:10], noise * np.float32(strength / noise.std()))
+    return Look(
+        measured[:3],
+        float(measured[3]),
+        soft,
+        float(measured[6]),
+        measured[7:10],
+        noise * np.float32(strength / noise.std()),
+    )
 
 
 def _skin(roi: U8) -> NDArray[np.float64]:
@@ -121,7 +129,7 @@ def _lip(crop: U8, lips: F32) -> NDArray[np.float64]:
 def _colourful(lip: NDArray[np.float64]) -> float:
     """A pale or grey picture has a pale tongue, too; damped."""
     ratio = (1 - lip[:2].mean() / max(lip[2], 1)) / (1 - REFERENCE_LIP[:2].mean() / REFERENCE_LIP[2])
-    return float(np.clip(ratio, 0.0, 1.0)) ** 0.5
+    return float(np.sqrt(np.clip(ratio, 0.0, 1.0)))
 
 
 def _softness(grey: F32) -> float:
@@ -141,7 +149,9 @@ def _softness(grey: F32) -> float:
 
 
 def _steepness(picture: F32) -> F32:
-    return np.hypot(cv2.Sobel(picture, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(picture, cv2.CV_32F, 0, 1, scale=0.125))
+    return np.hypot(
+        cv2.Sobel(picture, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(picture, cv2.CV_32F, 0, 1, scale=0.125)
+    )
 
 
 def _grain(grey: F32) -> float:
@@ -149,4 +159,4 @@ def _grain(grey: F32) -> float:
     part = grey[CROP // 4 : 7 * CROP // 8, CROP // 8 : 7 * CROP // 8]
     fine = part - cv2.GaussianBlur(part, (0, 0), 2.5)
     power = cv2.blur(fine * fine, (9, 9))
-    return float(np.clip(np.sqrt(np.percentile(power, 30)), 0.0, 4.0))
+    return float(np.clip(GRAIN * np.sqrt(np.percentile(power, 30)), 0.0, 3.0))

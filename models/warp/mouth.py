@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -126,7 +125,7 @@ def _tongue(colour: F32, field: Field, place: _Place) -> None:
 
 def _raised_tongue(colour: F32, field: Field, place: _Place, upper_end: F32, amount: float) -> None:
     """Its tip behind the upper teeth: its underside is seen, narrow above and broad below, dark beside it."""
-    top, bottom = _middle(field)
+    _, bottom = _middle(field)
     tip = float(upper_end[len(upper_end) // 2]) - 0.05 * place.unit
     height = max(bottom + 0.05 * place.unit - tip, 1.0)
     surface = bottom + 0.05 * place.unit - amount * height * np.clip(1 - (np.abs(place.u) / 0.54) ** 2.4, 0, 1)
