@@ -130,7 +130,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     gap = state.open * half
     # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
     share = 0.95 - 0.50 * state.round - 0.20 * state.bite - 0.05 * tall
-    arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(0.74 - 0.26 * state.round - 0.08 * tall)
+    arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(0.74 - 0.20 * state.round - 0.08 * tall)
     outline = _softened(np.clip(1 - u * u, 0, 1) ** np.float32(0.50))
     up = UPPER_SHARE + (UPPER_SHARE_ROUND - UPPER_SHARE) * state.round
     lift, drop = up * gap, (1 - up) * gap
