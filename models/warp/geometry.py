@@ -24,7 +24,7 @@ UPPER_SHARE, UPPER_SHARE_ROUND = 0.38, 0.50
 """How much of the gap opens above the corners of the mouth, spread and rounded; the jaw makes the rest."""
 CORNER_SHARE = 0.34
 """How far the corners come down with the jaw, in gaps: the hole is an oval, not a half-moon."""
-STRAIGHT_ROUND, STRAIGHT_TALL = 1.0, 0.85
+STRAIGHT_ROUND, STRAIGHT_OPEN = 1.0, 0.85
 """How much of the smile in the resting mouth's line rounded and wide open lips lose."""
 TALL = (0.18, 0.60)
 """Gaps, in half widths, between which a mouth becomes a wide open one."""
@@ -112,7 +112,8 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     x = np.arange(x0, x1, dtype=np.float32)
     y = np.arange(y0, y1, dtype=np.float32)[:, None]
 
-    tall = _tall(state)
+    opened = _opened(state)
+    tall = opened * max(1 - 0.9 * state.wide, 0)
     stretch = _stretch(half, state, tall)
     moved = half * stretch
     u = np.asarray((x - cx) / moved, np.float32)
@@ -137,7 +138,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     lift += half * (0.07 * state.teeth * (1 - state.round) + 0.10 * state.bite)
     drop += 0.05 * half * state.bite
     sunk = CORNER_SHARE * gap * (1 - 0.6 * state.round) - 0.02 * half * state.wide
-    straight = max(STRAIGHT_ROUND * state.round, STRAIGHT_TALL * tall, 0.4 * state.bite)
+    straight = max(STRAIGHT_ROUND * state.round, STRAIGHT_OPEN * opened, 0.4 * state.bite)
     corner = (sunk - straight * (upper_in - upper_in.mean(where=within))) * fall
     rolled = 0.05 * half * state.closed
     gather = GATHER * state.round * max(1 / stretch - 1, 0)
@@ -170,16 +171,9 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     d_edge = d_lower_in - seam
     lower = d_edge + (d_lower_out - d_edge) * thin + (d_chin - d_lower_out) * down - d_chin * fade
 
-    # Sideways it is the lips that move, and what is near their height.
     height = float(cy + sunk + straight * (upper_in.mean(where=within) - cy))
-    away = (y - np.float32(height)) / np.float32(half)
-    away = np.sign(away) * np.maximum(np.abs(away) - LIPS, 0)
-    away = away / np.where(away < 0, np.float32(0.48), np.float32(0.50 + 0.7 * drop / half))
-    level = np.exp(-0.5 * away**2) * _smooth((y - y0) / (0.72 * half))
-    # A pout is round below, too: its lower edge folds up more.
-    foot = (y - np.float32(height + drop)) / np.float32(half) - 0.40
-    near = _smooth((1.8 - np.abs(u)) / 0.8)
-    level = level * (1 + 0.3 * state.round * np.exp(-0.5 * (foot / 0.16) ** 2) * near)
+    level = _level((y - np.float32(height)) / np.float32(half), u, drop / half, state.round)
+    level = level * _smooth((y - y0) / (0.72 * half))
     map_x = np.asarray(x - push * level * _smooth((CROP - 2 - y) / 24), np.float32)
     return Field(
         x0,
@@ -197,16 +191,25 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     )
 
 
-def _tall(state: MouthState) -> float:
+def _level(v: F32, u: F32, drop: float, rounded: float) -> F32:
+    """How much of its sideways movement a column makes ``v`` half widths below the corners: the lips all."""
+    away = np.sign(v) * np.maximum(np.abs(v) - LIPS, 0)
+    away = away / np.where(away < 0, np.float32(0.48), np.float32(0.50 + 0.7 * drop))
+    # A pout is round below, too: its lower edge folds up more.
+    foot = rounded * np.exp(-0.5 * ((v - np.float32(drop) - 0.36) / 0.16) ** 2) * _smooth((1.8 - np.abs(u)) / 0.8)
+    return np.asarray(np.exp(-0.5 * away**2) * (1 + 0.45 * foot), np.float32)
+
+
+def _opened(state: MouthState) -> float:
     """How far the mouth is that of an open vowel: 0 to 1."""
     t = min(max((state.open - TALL[0]) / (TALL[1] - TALL[0]), 0.0), 1.0)
-    return t * t * (3 - 2 * t) * max(1 - 0.9 * state.wide, 0)
+    return t * t * (3 - 2 * t)
 
 
 def _stretch(half: float, state: MouthState, tall: float) -> float:
     """Width of the moved mouth over its width at rest."""
     smile = min(max(half / (RELAXED * CROP) - 1, 0.0), SMILE_MAX)
-    narrowed = max((NARROW_ROUND + 0.2 * smile) * state.round, (NARROW_TALL + 0.6 * smile) * tall)
+    narrowed = max((NARROW_ROUND + 0.05 * smile) * state.round, (NARROW_TALL + 0.6 * smile) * tall)
     return 1 + WIDEN * state.wide * (1 - smile) - narrowed - 0.08 * (state.open + state.bite)
 
 

@@ -16,7 +16,7 @@ F32 = NDArray[np.floating[Any]]
 CAVITY = np.array([44, 40, 92], np.float32)
 CAVITY_DEEP = np.array([27, 24, 56], np.float32)
 TONGUE = np.array([116, 114, 200], np.float32)
-TOOTH = np.array([220, 238, 251], np.float32)
+TOOTH = np.array([224, 242, 254], np.float32)
 GUM = np.array([112, 104, 190], np.float32)
 """BGR, for a face of middle exposure."""
 WARM = np.array([1.16, 1.05, 0.90], np.float32)
@@ -77,8 +77,8 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look:
         _tip(colour, field, place, upper_end, state.between)
 
     # The lips shade what lies behind them; the corners are dark.
-    shade = 0.85 + 0.15 * np.clip((y - top) / (0.13 * rest_half), 0, 1)
-    shade = shade * (0.74 + 0.26 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
+    shade = 0.88 + 0.12 * np.clip((y - top) / (0.13 * rest_half), 0, 1)
+    shade = shade * (0.80 + 0.20 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
     side = np.clip((np.abs(u) - FADE) / (1 - FADE), 0, 1)
     shade = shade * (1 - 0.50 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
     return look.seen(np.asarray(colour * shade[..., None] ** WARM, np.float32), rows.start)
@@ -163,7 +163,7 @@ def _teeth(colour: F32, place: _Place, edge: F32, *, lower: bool) -> None:
     seam = 1 - 0.11 * np.exp(-((nearest / 0.75) ** 2))
     turn = 1 - 0.50 * np.clip(ax / reach, 0, 1) ** 2.0
     inward = np.clip(((y - edge) if lower else (edge - y)) / (0.22 * unit), 0, 1)
-    bright = (0.80 if lower else 1.0) * (1 - 0.14 * inward)
+    bright = (0.80 if lower else 1.0) * (1 - 0.08 * inward)
     if lower:  # in the shadow of the upper row where the two meet
         bright = bright * (0.66 + 0.34 * np.clip((y - edge) / (0.10 * unit), 0, 1))
     tone = TOOTH * (seam * turn * bright)[..., None] ** WARM
