@@ -82,5 +82,5 @@ def _mend(out: U8, spot: _Spot, look: Look, amount: float) -> None:
     dy = (np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(spot.y)) / np.float32(spot.tall)
     near = np.clip(1.6 * (1 - np.sqrt(dx * dx + dy * dy)), 0, 1) * np.float32(amount)
     lift = np.maximum(np.minimum(light[..., :3] / light[..., 3:], most) - window, 0)
-    window += lift * (near * cv2.GaussianBlur(dark, (0, 0), 0.8))[..., None]
+    window += lift * (near * np.maximum(dark, cv2.GaussianBlur(dark, (0, 0), 0.8)))[..., None]
     out[y0:y1, x0:x1] = np.clip(window + 0.5, 0, 255).astype(np.uint8)

@@ -66,7 +66,10 @@ def test_width_rounding_teeth_and_bite() -> None:
     assert spoken("u:").round > 0.8
     assert spoken("s").teeth > 0.8
     assert spoken("f").bite > 0.9
-    assert spoken("T").tongue > 0.8
+    assert spoken("T").between > 0.9
+    assert spoken("l").tongue > 0.8
+    assert spoken("l").between == 0
+    assert spoken("l").open > 0.25
 
 
 def test_a_short_closure_is_seen_by_some_frame() -> None:
@@ -141,10 +144,10 @@ def test_hiss_shows_teeth_without_phonemes() -> None:
 # --- geometry ------------------------------------------------------------
 
 
-def pose() -> Pose:
-    x = np.linspace(90, 166, COLUMNS, dtype=np.float32)
-    arc = 1 - ((x - 128) / 38) ** 2
-    curves = np.stack([np.stack([x, 180 + k * arc], axis=1) for k in (-10, 0, 0, 14)]).astype(np.float32)
+def pose(half: float = 38.0, smile: float = 0.0) -> Pose:
+    x = np.linspace(128 - half, 128 + half, COLUMNS, dtype=np.float32)
+    arc = 1 - ((x - 128) / half) ** 2
+    curves = np.stack([np.stack([x, 180 + (k + smile) * arc], axis=1) for k in (-10, 0, 0, 14)]).astype(np.float32)
     return Pose(curves, np.asarray([128, 152], np.float32), np.asarray([128, 231], np.float32))
 
 
@@ -178,6 +181,35 @@ def test_the_gap_is_what_the_state_says(gap: float) -> None:
     move = field(pose(), MouthState(gap, weight=1.0))
     middle = int(np.abs(move.u).argmin())
     assert move.lower_edge[middle] - move.upper_edge[middle] == pytest.approx(gap * 38, rel=0.05)
+
+
+def test_rounded_lips_pull_in_the_corners_of_a_smile() -> None:
+    for half in (38, 47):
+        move = field(pose(half, smile=8), MouthState(0.14, 0, 1.0, weight=1.0))
+        assert move.half < 0.68 * half
+        within = np.abs(move.u) <= 1
+        assert np.ptp(move.upper_edge[within]) < 0.12 * half, "no smile is left"
+        open_at = move.u[move.lower_edge - move.upper_edge > 0.5]
+        assert np.abs(open_at).max() < 0.6, "a hole clearly inside the lips"
+
+
+def test_the_corners_come_down_and_in_when_the_mouth_opens_wide() -> None:
+    rest = pose(smile=8)
+    move = field(rest, MouthState(0.75, weight=1.0))
+    corner = int(np.abs(move.u - 1).argmin())
+    middle = int(np.abs(move.u).argmin())
+    assert move.half < 0.85 * rest.half
+    top, bottom = move.upper_edge[middle], move.lower_edge[middle]
+    assert 0.2 < (move.upper_edge[corner] - top) / (bottom - top) < 0.6, "an oval, not a half-moon"
+
+
+@pytest.mark.parametrize("gap", [0.3, 0.8])
+def test_the_lower_lip_keeps_its_thickness_when_the_jaw_drops(gap: float) -> None:
+    move = field(pose(), MouthState(gap, weight=1.0))
+    middle = int(np.abs(move.u).argmin())
+    source = move.lower_y[:, middle]
+    inner, outer = (np.interp(y, source, np.arange(len(source))) for y in (180 + 2.2, 180 + 14))
+    assert outer - inner > 0.9 * (14 - 2.2)
 
 
 def test_lips_never_cross() -> None:

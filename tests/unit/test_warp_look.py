@@ -1,0 +1,89 @@
+"""What is drawn into a picture is as sharp, as bright and as colourful as the picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from models.api import CROP
+from models.warp.corners import mended
+from models.warp.geometry import COLUMNS, Pose
+from models.warp.look import Look, look, measure
+from models.warp.track import REST, MouthState
+
+SKIN = np.array([170.0, 195, 228])
+
+
+def pose() -> Pose:
+    x = np.linspace(90, 166, COLUMNS, dtype=np.float32)
+    arc = 1 - ((x - 128) / 38) ** 2
+    curves = np.stack([np.stack([x, 180 + k * arc], axis=1) for k in (-10, 0, 0, 14)]).astype(np.float32)
+    return Pose(curves, np.asarray([128, 152], np.float32), np.asarray([128, 231], np.float32))
+
+
+def face(lip: tuple[float, ...] = (128, 125, 205), blur: float = 0.0, grain: float = 0.0) -> np.ndarray:
+    """A plain face with brows, lips and a dark line between them: u8 BGR ``[CROP, CROP, 3]``."""
+    picture = np.full((CROP, CROP, 3), SKIN, np.float32)
+    picture[70:74, 60:196] = 40
+    x = pose().curves[0, :, 0]
+    outline = np.vstack([pose().curves[0], pose().curves[3, ::-1]])
+    cv2.fillPoly(picture, [np.rint(outline).astype(np.int32)], lip)
+    cv2.line(picture, (int(x[0]), 180), (int(x[-1]), 180), (40, 35, 60), 2)
+    if blur:
+        picture = cv2.GaussianBlur(picture, (0, 0), blur)
+    picture += np.random.default_rng(1).normal(0, 1, picture.shape[:2])[..., None] * grain
+    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+
+
+def look_of(picture: np.ndarray) -> Look:
+    return look(measure(picture, pose().curves))
+
+
+@pytest.mark.parametrize("blur", [1.2, 2.0, 3.5])
+def test_the_blur_of_a_picture_is_found(blur: float) -> None:
+    assert look_of(face(blur=blur)).soft == pytest.approx(blur, rel=0.25)
+
+
+def test_a_sharp_picture_is_sharp_and_its_inside_too() -> None:
+    sharp = look_of(face())
+    assert sharp.soft < 0.9
+    assert sharp.edge < 1.3
+
+
+def test_what_is_drawn_is_as_soft_as_the_picture() -> None:
+    step = np.zeros((40, 40, 3), np.float32)
+    step[:, 20:] = 200
+    seen = look_of(face(blur=2.5)).seen(step, 0)[20, :, 1]
+    assert np.diff(seen).max() < 0.5 * 200 / 2.5
+
+
+def test_grain_is_found_and_laid_over() -> None:
+    clean, grainy = look_of(face(blur=1.0)), look_of(face(blur=1.0, grain=3.0))
+    assert clean.grain.std() < 0.4 < 1.0 < grainy.grain.std() < 3.0
+
+
+def test_a_grey_picture_has_a_grey_mouth() -> None:
+    grey = np.repeat(cv2.cvtColor(face(), cv2.COLOR_BGR2GRAY)[..., None], 3, axis=2)
+    found = look_of(grey)
+    red = found.seen(np.full((8, 8, 3), (60, 60, 200), np.float32), 0)
+    assert np.ptp(red.mean(axis=(0, 1)) / found.light) < 4
+
+
+def test_a_dark_corner_goes_when_the_lips_are_rounded_and_stays_at_rest() -> None:
+    picture, mouth = face(), pose()
+    corner = np.s_[178:183, 88:96]
+    found = look_of(picture)
+    assert np.array_equal(mended(picture, mouth, REST, found), picture)
+    assert np.array_equal(mended(picture, mouth, MouthState(closed=1.0, weight=1.0), found), picture)
+    rounded = mended(picture, mouth, MouthState(0.14, 0, 1.0, weight=1.0), found)
+    assert picture[corner].min() < 80
+    assert rounded[corner].min() > 100
+
+
+@pytest.mark.parametrize(("lip", "pale"), [((128, 125, 205), False), ((158, 182, 218), True)])
+def test_the_corners_of_red_lips_stay_red(lip: tuple[float, ...], pale: bool) -> None:
+    picture = face(lip)
+    rounded = mended(picture, pose(), MouthState(0.14, 0, 1.0, weight=1.0), look_of(picture))
+    line = rounded[180, 96:104].astype(float).mean(axis=0)
+    assert (line[1] > 150) == pale
