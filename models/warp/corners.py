@@ -1,4 +1,8 @@
-"""The dark line and spots in the corners of closed lips, which would stay where no corner is any more."""
+"""What is done to a picture's lips before they are moved.
+
+In the corners of closed lips are a dark line and spots, which would stay where no corner is any more; and pale
+lips, drawn together, would be a blank patch: their red gathers as they do.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,8 @@ REACH, REACH_ROUND, TALL = 0.26, 0.62, 0.30
 SPREAD = 0.10
 """How far light comes from beside the dark, sigma in half widths."""
 MOST = 0.92
+GATHERED = np.array([0.90, 0.865, 0.955], np.float32)
+"""What pale lips are multiplied by when they are quite round, BGR."""
 OUTSIDE = (0.08, 0.0)
 """So far outwards of the corner what comes to light is skin, and from where on it is lip, half widths."""
 DARK = (1.0, 0.8)
@@ -39,7 +45,8 @@ class _Spot(NamedTuple):
 
 
 def mended(crop: U8, pose: Pose, state: MouthState, look: Look) -> U8:
-    """A copy of ``crop`` with light instead of dark corners, the more, the further the corners move away.
+    """A copy of ``crop`` with light instead of dark corners, the more, the further the corners move away, and
+    with pale lips that redden as they are rounded.
 
     Args:
         crop: u8 BGR ``[256, 256, 3]``.
@@ -60,7 +67,24 @@ def mended(crop: U8, pose: Pose, state: MouthState, look: Look) -> U8:
         x = corner + inwards * (0.06 * half + 0.5 * (wide - REACH * half))
         y = float(np.interp(x, seam[:, 0], seam[:, 1]))
         _mend(out, _Spot(x, y, wide, TALL * half, half, corner, -inwards), look, amount)
+    if look.pale * state.round > 0.05:
+        _redden(out, pose, look.pale * state.round, look.edge)
     return out
+
+
+def _redden(out: U8, pose: Pose, amount: float, edge: float) -> None:
+    x0, x1 = max(int(pose.curves[1, 0, 0]) + 1, 0), min(int(pose.curves[1, -1, 0]), out.shape[1])
+    top, bottom = pose.curves[0, :, 1], pose.curves[3, :, 1]
+    y0, y1 = max(int(top.min() - edge), 0), min(int(bottom.max() + edge) + 2, out.shape[0])
+    x = np.arange(x0, x1, dtype=np.float32)
+    y = np.arange(y0, y1, dtype=np.float32)[:, None]
+    u = (x - np.float32(pose.centre[0])) / np.float32(pose.half)
+    upper, lower = (np.interp(x, pose.curves[k, :, 0], pose.curves[k, :, 1]) for k in (0, 3))
+    soft = 2 * edge  # the red of lips has no edge as sharp as the picture's
+    within = np.clip((y - upper) / soft + 0.5, 0, 1) * np.clip((lower - y) / soft + 0.5, 0, 1)
+    within = (within * np.clip(1.6 * (1 - u * u), 0, 1) * amount).astype(np.float32)
+    window = out[y0:y1, x0:x1]
+    window[...] = (window * (1 - within[..., None] * (1 - GATHERED)) + 0.5).astype(np.uint8)
 
 
 def _mend(out: U8, spot: _Spot, look: Look, amount: float) -> None:

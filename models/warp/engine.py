@@ -101,10 +101,11 @@ def _moved(crop: U8, move: Field, state: MouthState, half: float, look: Look) ->
     lower = cv2.remap(crop, move.upper_x, move.lower_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     mouth, first_column = move.between_corners()
     # Beside the mouth the two halves agree along the seam: a plain choice is enough.
-    last = min(int(np.ceil(move.lower_edge.max())) + 2 - move.y0, len(upper))
+    margin = int(np.ceil(look.edge / 2)) + 1
+    last = min(int(np.ceil(move.lower_edge.max())) + margin - move.y0, len(upper))
     y = (np.arange(last, dtype=np.float32) + move.y0)[:, None]
     chosen = y < move.upper_edge
-    first = max(int(np.floor(mouth.upper_edge.min())) - 1 - move.y0, 0)
+    first = max(int(np.floor(mouth.upper_edge.min())) - margin - move.y0, 0)
     y = y[first:]
     above = np.clip((mouth.upper_edge - y) * _steepness(mouth.upper_edge) / look.edge + 0.5, 0, 1)
     below = np.clip((y - mouth.lower_edge) * _steepness(mouth.lower_edge) / look.edge + 0.5, 0, 1)

@@ -138,7 +138,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     lift += half * (0.07 * state.teeth * (1 - state.round) + 0.10 * state.bite)
     drop += 0.05 * half * state.bite
     sunk = CORNER_SHARE * gap * (1 - 0.6 * state.round) - 0.02 * half * state.wide
-    straight = max(STRAIGHT_ROUND * state.round, STRAIGHT_OPEN * opened, 0.4 * state.bite)
+    straight = max(STRAIGHT_ROUND * state.round, STRAIGHT_OPEN * opened, 0.15 * state.bite)
     corner = (sunk - straight * (upper_in - upper_in.mean(where=within))) * fall
     rolled = 0.05 * half * state.closed
     gather = GATHER * state.round * max(1 / stretch - 1, 0)

@@ -42,6 +42,8 @@ class Look(NamedTuple):
     """Blur of the picture's edges, sigma in pixels."""
     lip: float
     """Luma of the lips."""
+    pale: float
+    """How little the lips differ from skin: 0 for red lips, 1 for pale ones."""
     corner: F32
     """The lightest that the corners of the lips may be, BGR: the lips' colour, or any where lips are as pale as
     skin: ``[3]``."""
@@ -72,7 +74,7 @@ class Look(NamedTuple):
 
 def measure(roi: U8, lips: F32) -> NDArray[np.float32]:
     """What ``look`` needs to know of a picture: f32 ``[10]``: light, colour, softness, strength of the grain,
-    the lips' luma, the corners' colour.
+    paleness and colour of the lips.
 
     Args:
         roi: the template's box, u8 BGR ``[h, w, 3]``.
@@ -83,23 +85,22 @@ def measure(roi: U8, lips: F32) -> NDArray[np.float32]:
     lip = _lip(np.asarray(crop, np.uint8), lips)
     skin = _skin(roi)
     red = float(np.clip((1 - lip @ LUMA / (skin @ LUMA) - PALE[0]) / (PALE[1] - PALE[0]), 0, 1))
-    corner = lip + (255 - lip) * (1 - red)
-    return np.asarray(
-        [*_light(skin), _colourful(lip), _softness(grey), _grain(grey), lip @ LUMA, *corner], np.float32
-    )
+    return np.asarray([*_light(skin), _colourful(lip), _softness(grey), _grain(grey), 1 - red, *lip], np.float32)
 
 
 def look(measured: NDArray[np.float32]) -> Look:
     """From what ``measure`` found."""
-    soft, strength = float(measured[4]), float(measured[5])
+    colour, soft, strength, pale = (float(v) for v in measured[3:7])
+    lip = measured[7:10]
     noise = np.random.default_rng(0).normal(0, 1, (CROP, CROP)).astype(np.float32)
     noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), max(0.5, 0.6 * soft)), np.float32)
     return Look(
         measured[:3],
-        float(measured[3]),
+        colour,
         soft,
-        float(measured[6]),
-        measured[7:10],
+        float(lip @ LUMA),
+        pale,
+        lip + (255 - lip) * np.float32(pale),
         noise * np.float32(strength / noise.std()),
     )
 

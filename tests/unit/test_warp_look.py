@@ -87,3 +87,16 @@ def test_the_corners_of_red_lips_stay_red(lip: tuple[float, ...], pale: bool) ->
     rounded = mended(picture, pose(), MouthState(0.14, 0, 1.0, weight=1.0), look_of(picture))
     line = rounded[180, 96:104].astype(float).mean(axis=0)
     assert (line[1] > 150) == pale
+
+
+@pytest.mark.parametrize(("lip", "pale"), [((128, 125, 205), False), ((158, 182, 218), True)])
+def test_only_pale_lips_redden_as_they_are_rounded(lip: tuple[float, ...], pale: bool) -> None:
+    picture = face(lip)
+    middle = np.s_[187:191, 120:137]
+    before = picture[middle].astype(float).mean(axis=(0, 1))
+    rounded = mended(picture, pose(), MouthState(0.14, 0, 1.0, weight=1.0), look_of(picture))
+    spread = mended(picture, pose(), MouthState(0.3, 0.8, weight=1.0), look_of(picture))
+    blue, green, red = rounded[middle].astype(float).mean(axis=(0, 1)) / before
+    assert (green < 0.93 and red > green) == pale
+    assert (abs(blue - 1) < 0.01) != pale
+    assert np.array_equal(spread[middle], picture[middle])
