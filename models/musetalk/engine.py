@@ -205,14 +205,26 @@ class MuseTalkLipSync:
         prepared: Prepared,
     ) -> dict[int, Face]:
         """A face for each of the frames ``needed``."""
-        assert self._generator is not None
-        with self._meter.timed("features", len(needed)):
-            row, features = (
+        generator = self._generator
+        assert generator is not None
+
+        def features() -> tuple[dict[int, int], Tensor]:
+            row, found_features = (
                 self._whole_rows(window, needed) if window.passages else self._rows(window, found, needed)
             )
-            audio = (features.float() + self._positions).to(self._generator.dtype)
-        latents = self._device_latents(window.template, prepared)
+            return row, (found_features.float() + self._positions).to(generator.dtype)
+
+        with self._meter.timed("features", len(needed)):
+            row, audio = generator.with_room(features, self._spare)
+        latents = generator.with_room(lambda: self._device_latents(window.template, prepared), self._spare)
         return {frame: Face(latents[poses[frame]], audio[row[frame]]) for frame in needed}
+
+    def _spare(self) -> bool:
+        """Release what can be made again: templates on the device, the networks of a preparation."""
+        resting = self._preparation is not None and self._preparation.rest()
+        there = bool(self._latents)
+        self._latents.clear()
+        return there or resting
 
     def _rows(
         self, window: SpeechWindow, found: list[Quantum], needed: list[int]
@@ -283,7 +295,8 @@ class MuseTalkLipSync:
         found = self._latents.get(key)
         if found is None:
             host = torch.from_numpy(prepared.latents.transpose(0, 2, 3, 1).copy())
-            found = self._latents[key] = host.to(self._generator.device, self._generator.dtype)
+            found = host.to(self._generator.device, self._generator.dtype)
+            self._latents[key] = found
             self._uploads += 1
             while len(self._latents) > DEVICE_TEMPLATES:
                 self._latents.popitem(last=False)

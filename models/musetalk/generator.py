@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import structlog
@@ -18,6 +18,7 @@ from models.musetalk.batching import BucketLimit, split
 from models.musetalk.constants import AUDIO_DIM, LATENT, TOKENS
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 WARM_RUNS = 3
 """Before a capture: cuDNN chooses its algorithms, allocators grow."""
@@ -112,10 +113,13 @@ class Generator:
         """
         for done, size in enumerate(reversed(self._sizes)):
             progress("warming", done, len(self._sizes))
+            short = ""
             try:
                 self._bucket(size)
             except torch.OutOfMemoryError as error:
-                self._out_of_memory(size, error)
+                short = str(error)
+            if short:
+                self._out_of_memory(size, short)
         progress("warming", len(self._sizes), len(self._sizes))
 
     def generate(self, latents: Sequence[Tensor], audio: Sequence[Tensor]) -> Faces:
@@ -131,16 +135,44 @@ class Generator:
         while at < len(latents):
             taken, size = split(len(latents) - at, self._limit.usable(self._clock()))[0]
             part = slice(at, at + taken)
+            short = ""
             try:
                 self._run(size, latents[part], audio[part], crops[part], finite[part])
             except torch.OutOfMemoryError as error:
-                self._out_of_memory(size, error)
+                short = str(error)
+            if short:
+                self._out_of_memory(size, short)
                 continue
             self.generated += taken
             self.padded += size - taken
             self._meter.average("batch_fill.recent", taken, size)
             at += taken
         return Faces(crops, finite)
+
+    def with_room(self, action: Callable[[], T], spare: Callable[[], bool]) -> T:
+        """Do what else needs the device's memory: short of it, what can be made anew goes, then large batches.
+
+        Args:
+            action: repeated until it fits.
+            spare: releases what its owner can make again; tells whether there was any.
+
+        Raises:
+            EngineError: FAILED, retryable: it does not fit beside batches of one.
+        """
+        while True:
+            try:
+                return action()
+            except torch.OutOfMemoryError as error:
+                short = str(error)
+            if spare():
+                self.shortages += 1
+                self._free()
+                log.warning("lipsync.memory_spared", device=str(self.device))
+                continue
+            # All graphs share one pool, which is given back only when the last of them is gone.
+            self._ready.clear()
+            self._pool = None
+            self._out_of_memory(self._limit.most, short)
 
     @torch.inference_mode()
     def _run(
@@ -197,15 +229,19 @@ class Generator:
         self._pool = self._pool or graph.pool()
         bucket.graph = graph
 
-    def _out_of_memory(self, size: int, error: torch.OutOfMemoryError) -> None:
+    def _out_of_memory(self, size: int, reason: str) -> None:
+        """Call it outside of the handler: the error's traceback holds on to what did not fit."""
         self.shortages += 1
         most = self._limit.failed(size, self._clock())
         self._ready = {key: bucket for key, bucket in self._ready.items() if key < size}
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._free()
         if not most:
             raise EngineError(
-                "FAILED", f"not even one frame fits into the memory of {self.device}: {error}",
+                "FAILED", f"not even one frame fits into the memory of {self.device}: {reason}",
                 "free the GPU, or set musetalk.tier to fast", retryable=True,
-            ) from error  # fmt: skip
+            )  # fmt: skip
         log.warning("lipsync.memory_short", failed_batch=size, largest_batch=most, device=str(self.device))
+
+    def _free(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()

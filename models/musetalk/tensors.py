@@ -96,13 +96,15 @@ class PreparationNetworks:
             progress(kind, at, len(pictures))
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
-    def rest(self) -> None:
-        """Release the networks and their memory."""
-        if self._loaded:
-            log.info("lipsync.preparation_rests", networks=sorted(self._loaded))
+    def rest(self) -> bool:
+        """Release the networks and their memory; tells whether there were any."""
+        loaded = sorted(self._loaded)
+        if loaded:
+            log.info("lipsync.preparation_rests", networks=loaded)
         self._loaded.clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+        return bool(loaded)
 
     def _network(self, name: str, progress: Progress) -> Any:
         found = self._loaded.get(name)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 import torch
+from structlog.testing import capture_logs
 
 from configs.schema import Engines
 from models import registry
@@ -80,6 +82,37 @@ def test_a_batch_of_several_sessions_changes_no_ones_pixels(engine: MuseTalkLipS
     ):
         alone = np.concatenate([engine.render([job]) for job in engine.plan(jobs)[4:8]])
         assert apart(part, alone) <= 1
+
+
+@pytest.mark.parametrize("place", ["features", "latents"])
+def test_a_plan_for_which_memory_is_short_comes_out_the_same_with_smaller_batches(
+    small: Path, template: Template, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = registry.create("lipsync", "musetalk", scene.config(small))
+    assert isinstance(engine, MuseTalkLipSync)
+    engine.load(quiet)
+    pcm, _ = speech(24)
+    item = window(template, pcm, [], 0, 16)
+    wanted = rendered(engine, item)
+    uploads, failures = int(engine.figures["templates"]), 3
+    owner, name = {"features": (engine._stream, "windows"), "latents": (engine, "_device_latents")}[place]
+    real = getattr(owner, name)
+
+    def short(*arguments: Any) -> Any:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*arguments)
+
+    monkeypatch.setattr(owner, name, short)
+    with capture_logs() as logs:
+        made = rendered(engine, item)
+    assert [entry["event"] for entry in logs] == ["lipsync.memory_spared"] + 2 * ["lipsync.memory_short"]
+    assert apart(made, wanted) <= 1
+    assert (engine.figures["batch_max"], engine.figures["oom"]) == (2, 3)
+    assert engine.figures["templates"] == uploads + 1, "the template's latents went first"
+    engine.close()
 
 
 def test_silence_shows_the_templates_own_mouth_and_costs_no_model_work(

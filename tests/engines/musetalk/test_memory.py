@@ -123,6 +123,63 @@ def test_no_room_for_one_frame_is_an_error_that_may_pass(generator: Generator, s
     assert generator.generate(*inputs(1)).finite.all()
 
 
+# --- what comes before the networks: features and the template's latents --------------------------------------
+
+
+class Elsewhere:
+    """Something else that needs memory; there is enough of it ``until`` so many attempts have failed."""
+
+    def __init__(self, until: int) -> None:
+        self.until, self.tried = until, 0
+
+    def __call__(self) -> str:
+        self.tried += 1
+        if self.tried <= self.until:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "made"
+
+
+def nothing() -> bool:
+    return False
+
+
+def test_memory_that_is_short_elsewhere_makes_batches_smaller_too_and_later_larger_again(
+    generator: Generator, scarce: Scarce, now: list[float]
+) -> None:
+    with capture_logs() as logs:
+        assert generator.with_room(Elsewhere(2), nothing) == "made"
+    assert [(entry["failed_batch"], entry["largest_batch"]) for entry in logs] == [(8, 4), (4, 2)]
+    assert (generator.figures["oom"], generator.figures["batch_max"]) == (2, 2)
+    generator.generate(*inputs(8))
+    assert max(scarce.sizes) == 2
+    for largest in (4, 8):
+        now[0] += RETRY_S
+        generator.generate(*inputs(8))
+        assert generator.figures["batch_max"] == largest
+
+
+def test_what_can_be_made_again_goes_before_batches_become_smaller(generator: Generator) -> None:
+    kept = ["template"]
+
+    def spare() -> bool:
+        return bool(kept) and kept.pop() == "template"
+
+    with capture_logs() as logs:
+        assert generator.with_room(Elsewhere(1), spare) == "made"
+    assert [entry["event"] for entry in logs] == ["lipsync.memory_spared"]
+    assert (generator.figures["oom"], generator.figures["batch_max"]) == (1, 8)
+    generator.with_room(Elsewhere(1), spare)
+    assert generator.figures["batch_max"] == 4
+
+
+def test_no_room_beside_a_batch_of_one_is_an_error_that_may_pass(generator: Generator) -> None:
+    endless = Elsewhere(1000)
+    with pytest.raises(EngineError, match="not even one frame") as caught:
+        generator.with_room(endless, nothing)
+    assert caught.value.retryable
+    assert endless.tried == 4, "once per batch size"
+
+
 def test_padding_is_told_apart_from_frames(generator: Generator) -> None:
     generator.generate(*inputs(7))
     assert generator.figures["batch_fill"] == pytest.approx(7 / 8, abs=1e-3)
