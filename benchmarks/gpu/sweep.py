@@ -1,0 +1,119 @@
+"""The GPU path: every batch size of UNet, decoder and both, every rewrite on its own, in interleaved rounds."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.figures import figures
+from benchmarks.gpu.rounds import Rounds
+from benchmarks.gpu.timing import timed
+from benchmarks.gpu.variants import EAGER, VARIANTS, Runner, captured, sources
+from models.musetalk import norm
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+ROUNDS = 3
+TIMED = 200
+"""Calls of each measurement, all rounds together, where time allows."""
+ABLATED = (8, 32)
+"""Batch sizes at which every rewrite is timed on its own; at the others only the first and the last variant."""
+PARTS = ("both", "unet", "vae")
+GFLOP = {"unet": (177.8, 168.4), "vae": (622.2, 525.6), "both": (800.0, 693.9)}
+"""Per frame of the full-size networks, counted: as upstream has them, and with the doubling folded."""
+
+
+class Sweep:
+    """Every variant at every size.
+
+    Args:
+        profile: "full" or "tiny".
+        device: where.
+        dtype: of the variants.
+        sizes: batches.
+        clock: of the device under load.
+        until: when the time is up, monotonic.
+    """
+
+    def __init__(
+        self, profile: str, device: torch.device, dtype: torch.dtype, sizes: tuple[int, ...],
+        clock: Callable[[], float | None], until: float,
+    ) -> None:  # fmt: skip
+        self.cuda = device.type == "cuda"
+        self._device, self._dtype, self._sizes, self._until = device, dtype, sizes, until
+        self._profile = profile
+        unet, vae = sources(profile, device)
+        self._runners = [Runner(v, unet, vae, dtype) for v in VARIANTS if self.cuda or not v.graph]
+        self.rounds = Rounds(clock)
+        self._short: set[Hashable] = set()
+
+    @torch.inference_mode()
+    def run(self) -> list[dict[str, Any]]:
+        """Play the rounds; one row per variant, part and size."""
+        begin = time.monotonic()
+        span = (self._until - begin) / ROUNDS
+
+        def turn(index: int) -> dict[Hashable, list[float]]:
+            return self._round(begin + index * span, begin + (index + 1) * span)
+
+        try:
+            self.rounds.play(ROUNDS, turn)
+        finally:
+            norm.use_fused = True
+        rows = [self._row(key, times) for key, times in self.rounds.values().items()]
+        return rows + [
+            {"variant": v, "section": p, "batch": b, "error": "out of memory"} for v, p, b in self._short
+        ]
+
+    def _round(self, begin: float, until: float) -> dict[Hashable, list[float]]:
+        jobs = [(size, section) for size in self._sizes for section in PARTS]
+        found: dict[Hashable, list[float]] = {}
+        for index, (size, section) in enumerate(jobs):
+            if time.monotonic() > until and self.rounds.played:
+                break
+            part_until = begin + (until - begin) * (index + 1) / len(jobs)
+            for runner in self._runners:
+                ends = runner in (self._runners[0], self._runners[-1])
+                if ends or size in (ABLATED if self.cuda else self._sizes[:1]):
+                    times = self._measure(runner, section, size, part_until)
+                    if times:
+                        found[runner.variant.name, section, size] = times
+        return found
+
+    def _measure(self, runner: Runner, section: str, size: int, until: float) -> list[float]:
+        norm.use_fused = runner.variant.fused
+        try:
+            action = runner.part(section, *runner.inputs(size, self._device, self._dtype))
+            if runner.variant.graph:
+                action = captured(action)
+            return timed(action, self.cuda, until, -(-TIMED // ROUNDS))
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            self._short.add((runner.variant.name, section, size))
+            return []
+
+    def _row(self, key: Any, times: list[float]) -> dict[str, Any]:
+        name, section, size = key
+        rate = 1000 * size / statistics.median(times)
+        row = {
+            "variant": name, "section": section, "batch": size, **figures(times),
+            "ms_per_frame": round(statistics.median(times) / size, 4), "frames_per_s": round(rate, 1),
+            "batch_fill": 1.0,
+        }  # fmt: skip
+        if self._profile == "full":
+            variant = next(v for v in VARIANTS if v.name == name)
+            row["tflops"] = round(rate * GFLOP[section][variant.fold] / 1000, 3)
+        return row
+
+    def ratios(self) -> list[dict[str, Any]]:
+        """Eager over the last variant, both networks, at every size."""
+        best = self._runners[-1].variant.name
+        found = []
+        for size in self._sizes:
+            ratio = self.rounds.ratio((EAGER.name, "both", size), (best, "both", size))
+            if ratio:
+                found.append({"what": f"GPU ms, {EAGER.name} / {best}", "batch": size, **ratio})
+        return found
