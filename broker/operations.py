@@ -157,6 +157,7 @@ class Operations:
                 height=found.height,
                 cached=made.cached if made else True,
                 seconds=made.seconds if made else 0.0,
+                **({"bbox_shift": made.bbox_shift} if made and made.bbox_shift else {}),
             )
 
         self._b.workshop.prepare(prepare, then)

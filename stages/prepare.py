@@ -75,6 +75,7 @@ class PrepareStage(Stage):
                 engines=made.engines,
                 cached=made.cached,
                 seconds=made.seconds,
+                bbox_shift=made.bbox_shift,
             ),
             (),
         )

@@ -214,3 +214,5 @@ class TemplateReady(Output, kw_only=True, tag="prepare.ready"):
     engines: list[str]
     cached: bool
     seconds: float
+    bbox_shift: dict[str, int | list[int]] | None = None
+    """``asked``, ``used`` and ``range``, where an engine of the template looks at it."""

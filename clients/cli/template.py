@@ -111,6 +111,10 @@ def add(
     size_text = f"{result['width']}x{result['height']}"
     how = "was there already" if result["cached"] else f"{result['seconds']:.1f} s"
     out.print(f"{name}: {result['frames']} frames, {size_text}, {how}", soft_wrap=True)
+    told = result.get("bbox_shift", {})
+    if "range" in told and told["used"] != told["asked"]:
+        low, high = told["range"]
+        out.print(f"bbox_shift {told['asked']} was limited to {told['used']}: {low} to {high} suits this face")
 
 
 @app.command("rm")

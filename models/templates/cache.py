@@ -33,6 +33,9 @@ class Prepared(NamedTuple):
     engines: list[str]
     cached: bool
     seconds: float
+    bbox_shift: dict[str, int | list[int]] | None
+    """What became of it: ``asked``, ``used`` and, where it matters, the ``range`` that suits the face; None where
+    no engine looks at it."""
 
 
 def describe(path: Path, *, cached: bool, seconds: float) -> Prepared:
@@ -55,7 +58,20 @@ def describe(path: Path, *, cached: bool, seconds: float) -> Prepared:
         list(manifest["engines"]),
         cached,
         seconds,
+        _bbox_shift(path, manifest["engines"]),
     )
+
+
+def _bbox_shift(path: Path, engines: list[str]) -> dict[str, int | list[int]] | None:
+    """What the first engine that knows of it has noted in its ``meta.json``."""
+    for engine in engines:
+        try:
+            meta = json.loads((path / "engine" / engine / "meta.json").read_text("utf-8"))
+            found: dict[str, int | list[int]] = meta["bbox_shift"]
+        except (OSError, ValueError, KeyError):
+            continue
+        return found
+    return None
 
 
 def content_of(path: Path) -> str:

@@ -163,7 +163,7 @@ def test_the_networks_run_in_the_lipsync_process_alone(client: Stranger, undistu
     making.wait_latents()
     assert mapped(process(client, "lipsync")["pid"], "libtorch")
     assert not mapped(process(client, "prepare")["pid"], "libtorch")
-    making.reply()
+    assert making.reply()["bbox_shift"] == {"asked": 0, "used": 0}
 
 
 def test_a_session_that_speaks_meanwhile_goes_first(
