@@ -137,7 +137,8 @@ class MuseTalkLipSync:
             networks.unet, networks.decoder, networks.device, networks.dtype, self.buckets,
             settings.graphs and not precise, meter=self._meter,
         )  # fmt: skip
-        self._generator.warm(progress)
+        self._generator.warm(progress, self._config.stages.lipsync.item_timeout_s)
+        self.buckets = self._generator.sizes
         self._preparation = PreparationNetworks(Path(self._config.weights_dir), networks.device)
         silence = Quantum(np.zeros(self._stream.span_samples, np.int16), 0, 0, None, 0.0)
         for count in (1, 2, 4):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -22,6 +23,9 @@ T = TypeVar("T")
 
 WARM_RUNS = 3
 """Before a capture: cuDNN chooses its algorithms, allocators grow."""
+MOST_OF_LIMIT, FRAME_OF_LIMIT = 1 / 4, 1 / 2
+"""Of an item's time limit: what a batch on a CPU may take, and what one frame must not exceed. Warming is timed on
+a machine that starts other processes too, and a later batch shares it with them."""
 
 
 class Faces(NamedTuple):
@@ -105,12 +109,27 @@ class Generator:
         fill = {"batch_fill": round(self.generated / run, DIGITS)} if run else {}
         return {"generated": self.generated, "oom": self.shortages, "batch_max": self._limit.most, **fill}
 
-    def warm(self, progress: Progress) -> None:
-        """Run every batch size once; the largest first, so that the smaller ones share its memory.
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Batch sizes, ascending; after ``warm`` only those that this device is quick enough for."""
+        return self._sizes
+
+    def warm(self, progress: Progress, limit_s: float = math.inf) -> None:
+        """Run every batch size once; on a GPU the largest first, so that the smaller ones share its memory.
+
+        A CPU gains nothing by batches, and what it does not finish in time is taken for hung: there the sizes end
+        where one would take a quarter of the limit.
+
+        Args:
+            progress: told before each size.
+            limit_s: of an item without progress.
 
         Raises:
-            EngineError: not even a batch of one fits.
+            EngineError: not even a batch of one fits, or one frame takes more than half of the limit.
         """
+        if self.device.type == "cpu":
+            self._warm_cpu(progress, limit_s)
+            return
         for done, size in enumerate(reversed(self._sizes)):
             progress("warming", done, len(self._sizes))
             short = ""
@@ -120,6 +139,34 @@ class Generator:
                 short = str(error)
             if short:
                 self._out_of_memory(size, short)
+        progress("warming", len(self._sizes), len(self._sizes))
+
+    def _warm_cpu(self, progress: Progress, limit_s: float) -> None:
+        frame_s = 0.0
+        for done, size in enumerate(self._sizes):
+            if size * frame_s > MOST_OF_LIMIT * limit_s:
+                log.info("lipsync.batches_limited", batches=list(self._sizes[:done]), frame_s=round(frame_s, 2))
+                self._sizes = self._sizes[:done]
+                self._limit = BucketLimit(self._sizes)
+                break
+            progress("warming", done, len(self._sizes))
+            begin, short = self._clock(), ""
+            try:
+                self._bucket(size)
+            except torch.OutOfMemoryError as error:
+                short = str(error)
+            if short:
+                self._out_of_memory(size, short)
+                break
+            frame_s = (self._clock() - begin) / size
+            if frame_s > FRAME_OF_LIMIT * limit_s:
+                raise EngineError(
+                    "FAILED",
+                    f"one frame takes {frame_s:.1f} s on this CPU, and an item without progress for "
+                    f"{limit_s:g} s counts as hung",
+                    f"use a GPU (stages.lipsync.devices: auto) or engines.lipsync: [warp]; for files that may "
+                    f"take long set stages.lipsync.item_timeout_s to {math.ceil(4 * frame_s)} or more",
+                )
         progress("warming", len(self._sizes), len(self._sizes))
 
     def generate(self, latents: Sequence[Tensor], audio: Sequence[Tensor]) -> Faces:

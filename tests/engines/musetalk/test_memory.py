@@ -114,6 +114,39 @@ def test_what_does_not_fit_at_the_start_is_never_in_the_way(scarce: Scarce, now:
     assert scarce.sizes == [4, 4]
 
 
+# --- a CPU, where a batch gains nothing and takes its time ------------------------------------------------------
+
+
+def slow(scarce: Scarce, now: list[float], frame_s: float) -> Generator:
+    """A generator whose frames take ``frame_s`` each."""
+
+    class Slow(Picture):
+        def forward(self, latents: Tensor) -> Tensor:
+            now[0] += frame_s * len(latents)
+            return super().forward(latents)
+
+    return Generator(scarce, Slow(), torch.device("cpu"), torch.float32, (1, 2, 4, 8), clock=lambda: now[0])
+
+
+@pytest.mark.parametrize(("frame_s", "sizes"), [(0.1, (1, 2, 4, 8)), (1.3, (1, 2)), (6.0, (1,))])
+def test_a_slow_cpu_gets_batches_that_end_long_before_they_count_as_hung(
+    scarce: Scarce, now: list[float], frame_s: float, sizes: tuple[int, ...]
+) -> None:
+    made = slow(scarce, now, frame_s)
+    begin = now[0]
+    made.warm(quiet, 20.0)
+    assert tuple(made.sizes) == sizes
+    assert now[0] - begin == pytest.approx(frame_s * sum(sizes)), "no size is tried that would be too large"
+    scarce.sizes.clear()
+    assert made.generate(*inputs(8)).finite.all()
+    assert max(scarce.sizes) == sizes[-1]
+
+
+def test_a_cpu_that_is_too_slow_for_one_frame_says_so_before_it_is_ready(scarce: Scarce, now: list[float]) -> None:
+    with pytest.raises(EngineError, match=r"34.0 s on this CPU.*20 s counts as hung.*item_timeout_s to 136"):
+        slow(scarce, now, 34.0).warm(quiet, 20.0)
+
+
 def test_no_room_for_one_frame_is_an_error_that_may_pass(generator: Generator, scarce: Scarce) -> None:
     scarce.most = 0
     with pytest.raises(EngineError, match="not even one frame") as caught:
