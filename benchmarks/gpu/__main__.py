@@ -57,6 +57,10 @@ def main() -> int:
     if cuda and not torch.cuda.is_available():
         print("PyTorch sees no GPU; --profile tiny --device cpu shows that the program runs", file=sys.stderr)
         return 1
+    if cuda and device.index:
+        # As the daemon's own processes: each sees its GPU as number 0.
+        print(f"say CUDA_VISIBLE_DEVICES={device.index} and --device cuda:0", file=sys.stderr)
+        return 1
     seconds = asked.seconds or (540.0 if asked.profile == "full" else 120.0)
     faulthandler.dump_traceback_later(seconds + GRACE_S, exit=True)
     structlog.configure(

@@ -11,13 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import structlog
 
-from benchmarks.gpu.held import ROOT
-
+ROOT = Path(__file__).resolve().parents[2]
 END_S = 3.0
 """From the end of standard input to a kill."""
 

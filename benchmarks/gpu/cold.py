@@ -75,7 +75,9 @@ def main() -> None:
     first = request(8)
     moments["first request"] = time.monotonic()
     uses = []
-    for size, capture_ms in zip(reversed(engine.buckets), capture, strict=True):
+    cuda = torch.cuda.is_available() and config.stages.lipsync.devices != "cpu"
+    order = reversed(engine.buckets) if cuda else engine.buckets
+    for size, capture_ms in zip(order, capture, strict=True):
         cold_ms, again = request(size), [request(size) for _ in range(AGAIN)]
         uses.append(
             {
@@ -83,7 +85,6 @@ def main() -> None:
                 "then": figures(again),
             }
         )  # fmt: skip
-    cuda = torch.cuda.is_available() and config.stages.lipsync.devices != "cpu"
     say(
         {
             "moments": moments, "first_request_ms": round(first, 2), "batches": uses,

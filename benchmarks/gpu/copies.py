@@ -41,7 +41,7 @@ def measure(
                 arguments = (str(checkout), profile, device, str(own))
                 children.append(stack.enter_context(Child("benchmarks.gpu.copies", *arguments)))
             for child in children:
-                child.hear(begin + 0.6 * (until - begin))
+                child.hear(begin + 0.7 * (until - begin))
             seconds = max(1.0, (until - time.monotonic()) / (most + 1) - 1.0)
             for k in range(1, most + 1):
                 if time.monotonic() + seconds > until:

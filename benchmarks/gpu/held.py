@@ -13,12 +13,13 @@ from typing import Any, Self
 
 import torch
 
+from benchmarks.gpu.child import ROOT
 from benchmarks.machine import cpu_model, describe
 
-ROOT = Path(__file__).resolve().parents[2]
 LOAD_S = 0.3
 """How long the device is kept busy before its clock is read: at rest it says nothing."""
 SAMPLE_S = 0.25
+LOADED_PERCENT = 50.0
 
 
 class Readings:
@@ -112,6 +113,11 @@ class Watch:
     def _run(self) -> None:
         while not self._over.wait(SAMPLE_S):
             self._found.append(self._readings.now())
+
+    def latest(self) -> dict[str, float]:
+        """The last reading under load; without one the last there is, or the present."""
+        busy = [one for one in self._found if one.get("busy_percent", 0) >= LOADED_PERCENT]
+        return (busy or self._found or [self._readings.now()])[-1]
 
     def told(self) -> dict[str, Any]:
         """Mean of busy, and the highest memory use, power and temperature; {} without readings."""

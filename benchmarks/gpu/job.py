@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import time
@@ -22,8 +23,9 @@ from benchmarks.gpu.held import Readings, Watch, commit_of, machine, record
 from benchmarks.gpu.host import host_cost, matmul_rate, nvenc
 from benchmarks.gpu.sweep import SIZES, Sweep
 from benchmarks.gpu.variants import sources
+from benchmarks.gpu.world import constants
 
-SHARES = {"host": 3.0, "sweep": 30.0, "cold": 14.0, "loops": 24.0, "streams": 19.0, "copies": 10.0}
+SHARES = {"host": 3.0, "sweep": 34.0, "cold": 13.0, "loops": 22.0, "streams": 18.0, "copies": 10.0}
 TINY_SHARES = {"host": 4.0, "sweep": 12.0, "cold": 20.0, "loops": 34.0, "streams": 16.0, "copies": 14.0}
 """Of the time, where all parts run; on a CPU starting processes is most of it."""
 LEAST_S = 2.0
@@ -61,8 +63,9 @@ class Job:
         self._live = ExitStack()
         self._engine: Any = None
         self._matmul = 0.0
+        self._watch = Watch(self._readings)
         self.failed = False
-        held = record(device, self._dtype, self._readings, profile=asked.profile, seconds=seconds)
+        held = record(device, self._dtype, self._readings, profile=asked.profile, seconds=seconds, **constants())
         if asked.upstream:
             held["upstream"] = {"checkout": asked.upstream.name, "commit": commit_of(asked.upstream)}
         self.result: dict[str, Any] = {"held": {**held, "after": {}}, "parts": {}, "rows": []}
@@ -97,6 +100,7 @@ class Job:
         if self._cuda:
             torch.cuda.reset_peak_memory_stats()
         with Watch(self._readings) as watch:
+            self._watch = watch
             try:
                 action(until)
             except Exception as error:
@@ -113,7 +117,7 @@ class Job:
 
     def _add(self, part: str, *rows: dict[str, Any]) -> None:
         """Keep rows; each says where, how fast the clock was and what was run."""
-        now = self._readings.now()
+        now = self._watch.latest()
         clocks = {key: now[key] for key in ("sm_mhz", "memory_mhz", "power_w", "temperature_c") if key in now}
         common = {
             "part": part, "machine": machine(self._device), "clocks": clocks,
@@ -234,6 +238,9 @@ class Job:
 
         self._live.close()  # the device is theirs alone
         self._engine = None
+        gc.collect()
+        if self._cuda:
+            torch.cuda.empty_cache()
         most = self._asked.copies or (6 if self._cuda else 2)
         checkout = self._asked.upstream.resolve()
         found = copies.measure(checkout, self._asked.profile, str(self._device), self._folder, most, until)

@@ -57,7 +57,7 @@ class Sweep:
         span = (self._until - begin) / ROUNDS
 
         def turn(index: int) -> dict[Hashable, list[float]]:
-            return self._round(begin + index * span, begin + (index + 1) * span)
+            return self._round(index, begin + index * span, begin + (index + 1) * span)
 
         try:
             self.rounds.play(ROUNDS, turn)
@@ -68,13 +68,16 @@ class Sweep:
             {"variant": v, "section": p, "batch": b, "error": "out of memory"} for v, p, b in self._short
         ]
 
-    def _round(self, begin: float, until: float) -> dict[Hashable, list[float]]:
+    def _round(self, index: int, begin: float, until: float) -> dict[Hashable, list[float]]:
+        """Each round begins elsewhere, so that what time leaves out is not the same every time."""
         jobs = [(size, section) for size in self._sizes for section in PARTS]
+        first = index * len(jobs) // ROUNDS
+        jobs = jobs[first:] + jobs[:first]
         found: dict[Hashable, list[float]] = {}
-        for index, (size, section) in enumerate(jobs):
+        for place, (size, section) in enumerate(jobs):
             if time.monotonic() > until and self.rounds.played:
                 break
-            part_until = begin + (until - begin) * (index + 1) / len(jobs)
+            part_until = begin + (until - begin) * (place + 1) / len(jobs)
             for runner in self._runners:
                 ends = runner in (self._runners[0], self._runners[-1])
                 if ends or size in (ABLATED if self.cuda else self._sizes[:1]):

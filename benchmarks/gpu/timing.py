@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-WARM, WARM_S = 20, 0.5
-TIMED_S = 0.7
+WARM, WARM_S = 20, 0.3
+TIMED_S = 0.4
 """Calls and seconds of one measurement in one round, whichever ends first; at least 3 to warm up and 10 timed."""
 
 

@@ -21,7 +21,7 @@ TINY: dict[str, dict[str, Any]] = {
         "block_out_channels": [8, 16, 16, 16], "norm_num_groups": 8, "layers_per_block": 1,
         "attention_head_dim": 1,
     },
-    "vae": {"block_out_channels": [8, 8, 16, 16], "norm_num_groups": 8, "layers_per_block": 1},
+    "vae": {"block_out_channels": [4, 4, 8, 8], "norm_num_groups": 4, "layers_per_block": 1},
     "whisper": {"encoder_ffn_dim": 384},
 }  # fmt: skip
 """Profile ``tiny``: to see that the program runs; its times mean nothing."""

@@ -37,6 +37,15 @@ def quiet(phase: str, done: int, total: int) -> None:
     """A progress callback that nobody listens to."""
 
 
+def constants() -> dict[str, Any]:
+    """What all systems share: seed, pictures, geometry, codec."""
+    video = Config().video
+    return {
+        "seed": SEED, "pictures": [*PICTURES], "frames": FRAMES, "face_share": round(FACE_SHARE, 3),
+        "x264": {"preset": video.preset, "crf": video.crf, "threads": 1}, "aac_kbps": video.audio_kbps,
+    }  # fmt: skip
+
+
 def write_weights(root: Path, profile: str, device: torch.device) -> None:
     """The networks of ``variants.sources`` and an audio encoder as ``weights convert`` would leave them.
 
