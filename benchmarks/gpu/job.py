@@ -220,7 +220,13 @@ class Job:
         pictures = self._folder / "png"
         (pictures / "tmp").mkdir(parents=True)
         dtype = torch.float16 if self._cuda else torch.float32
-        return Upstream(self._asked.upstream.resolve(), self._asked.profile, self._device, dtype, pictures)
+        try:
+            return Upstream(self._asked.upstream.resolve(), self._asked.profile, self._device, dtype, pictures)
+        except Exception as error:  # another checkout, other packages: ours is timed all the same
+            traceback.print_exc()
+            self.failed = True
+            self._note("loops", upstream_error=f"{type(error).__name__}: {error}")
+            return None
 
     def _streams(self, until: float) -> None:
         from benchmarks.gpu.ramp import Ramp

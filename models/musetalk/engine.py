@@ -137,7 +137,9 @@ class MuseTalkLipSync:
             networks.unet, networks.decoder, networks.device, networks.dtype, self.buckets,
             settings.graphs and not precise, meter=self._meter,
         )  # fmt: skip
-        self._generator.warm(progress, self._config.stages.lipsync.item_timeout_s)
+        stages = self._config.stages
+        own = stages.lipsync if self._config.engines.lipsync[0] == self.name else stages.fallback
+        self._generator.warm(progress, own.item_timeout_s)
         self.buckets = self._generator.sizes
         self._preparation = PreparationNetworks(Path(self._config.weights_dir), networks.device)
         silence = Quantum(np.zeros(self._stream.span_samples, np.int16), 0, 0, None, 0.0)
