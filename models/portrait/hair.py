@@ -32,8 +32,13 @@ def paint_back(canvas: Canvas) -> None:
     )  # fmt: skip
     window = canvas.around(shape, 8)
     x, y = window.grid()
-    bend = x + 9 * np.sin(y * 0.021) * np.sign(x)
-    streaks = 0.014 * np.sin(bend * 0.83) + 0.012 * np.sin(bend * 1.9 + 1.0)
+    bend = x + 9 * np.sin(y * 0.021 + 0.02 * x) * np.sign(x) + 4 * np.sin(y * 0.043 + 0.11 * x)
+    random = np.random.default_rng(21)
+    rows = np.linspace(-160, 160, 641)
+    # Streaks of uneven width, as hair falls: fine ones on broad ones.
+    loose = [np.interp(rows, rows[::step], random.normal(0, size, len(rows[::step])))
+             for step, size in ((3, 0.016), (9, 0.022), (28, 0.03))]  # fmt: skip
+    streaks = np.interp(bend, rows, np.sum(loose, axis=0))
     edge = 0.20 * smoothstep(70, 150, np.abs(x)) + 0 * y
     window.blend(ramp(np.asarray(0.05 + edge + streaks), STOPS, TONES), window.mask(shape, 2.0))
 

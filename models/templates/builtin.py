@@ -17,7 +17,7 @@ from models.templates.framing import box_alpha
 from models.templates.writer import TemplateWriter, content_hash, template_lock
 from models.warp.preparer import WarpPreparer
 
-ARTWORK_VERSION = "7"
+ARTWORK_VERSION = "8"
 """Raise it whenever a pixel of the artwork changes: older templates are then drawn again."""
 LOOP = 248
 """Frames: 9.92 s, a multiple of the quantum."""
