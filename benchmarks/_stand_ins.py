@@ -18,6 +18,7 @@ import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from typing import Any
 
 import zmq
 
@@ -65,7 +66,7 @@ INIT = bytes(1_100)
 
 def answer(item: Item) -> Iterator[tuple[Output, list[bytes]]]:
     """What a stage would send for this item."""
-    common = {"src": "", "ep": EPOCH, "id": item.id, "attempt": item.attempt, "index": 0}
+    common: dict[str, Any] = {"src": "", "ep": EPOCH, "id": item.id, "attempt": item.attempt, "index": 0}
     if isinstance(item, TtsItem):
         yield TtsChunk(**common, at=0), [bytes(2 * PIECE_SAMPLES)]
     elif isinstance(item, LipsyncItem):
@@ -121,7 +122,7 @@ class StandIns:
     def serve(self) -> None:
         """Answer until standard input closes."""
         while True:
-            wait = max(0.0, self._due - time.monotonic()) * 1000 if self._asked else None
+            wait = int(max(0.0, self._due - time.monotonic()) * 1000) if self._asked else None
             for socket, _ in self._poller.poll(wait):
                 if socket is self._hop_in:
                     self._hopped()
@@ -173,7 +174,7 @@ class StandIns:
     def _greet(self, instance: str, broker: int) -> None:
         self._broker = broker
         stage, credit = INSTANCES[instance]
-        who = {"src": instance, "ep": EPOCH, "broker": broker, "stage": stage}
+        who: dict[str, Any] = {"src": instance, "ep": EPOCH, "broker": broker, "stage": stage}
         self._ingress.send_multipart(pack(Hello(**who, pid=0, ready=True)))
         ready = Ready(**who, engine="stand-in", device="cpu", credit=credit, load_s=0.0)
         self._ingress.send_multipart(pack(ready))

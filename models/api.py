@@ -256,9 +256,15 @@ class LipSync(Engine, Protocol):
 class Preparer(Protocol):
     """What an engine needs to have computed per template."""
 
-    engine: str
-    version: str
-    """Both are part of the template's content hash."""
+    @property
+    def engine(self) -> str:
+        """Whose files it writes; part of the template's content hash."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Part of the template's content hash."""
+        ...
 
     def prepare(self, template: Template, out: str, progress: Progress, cancel: Cancel) -> None:
         """Write this engine's files for ``template`` into the folder ``out``."""

@@ -24,9 +24,20 @@ Result = tuple[Output, Sequence[Any]]
 class Work(Protocol):
     """One dispatched item in this process."""
 
-    item: Item
-    buffers: list[memoryview]
-    cancel: Cancel
+    @property
+    def item(self) -> Item:
+        """What is to be done."""
+        ...
+
+    @property
+    def buffers(self) -> list[memoryview]:
+        """The item's raw frames."""
+        ...
+
+    @property
+    def cancel(self) -> Cancel:
+        """Set when the item is no longer wanted."""
+        ...
 
     def started(self) -> None:
         """Tell the broker that this item is being worked on. ``Feed.get`` does it for single items."""

@@ -228,14 +228,14 @@ class Studio:
         ref = TemplateRef(self.template.id, str(self.template.path), self.template.hash)
         item = EncodeItem(template=ref, frame0=frame0, frames=frames, quality=quality, engine="warp", **_WHO)
         work = RecordedWork(item, pcm.tobytes(), *faces)
-        [(made, (payload, *_))] = self._encode.handle(work)  # type: ignore[arg-type]
+        [(made, (payload, *_))] = self._encode.handle(work)
         marks: Any = made
         return stamp(
             payload, marks.mfhd_at, marks.video_tfdt_at, marks.audio_tfdt_at, seq=seq, pts_us=frame0 * FRAME_US
         )
 
     def _item(self, item: InitItem) -> bytes:
-        [(_, (payload, *_))] = self._encode.handle(RecordedWork(item))  # type: ignore[arg-type]
+        [(_, (payload, *_))] = self._encode.handle(RecordedWork(item))
         return bytes(payload)
 
 

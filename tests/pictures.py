@@ -76,7 +76,7 @@ def moved(picture: U8, dx: float = 0.0, dy: float = 0.0, zoom: float = 1.0, degr
     """The picture turned and zoomed about its middle, then shifted; mirrored beyond its border."""
     height, width = picture.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, zoom)
-    matrix[:, 2] += (dx, dy)
+    matrix[:, 2] += np.array((dx, dy))
     shown = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(shown, np.uint8)
 
@@ -162,7 +162,7 @@ def turned(picture: U8, points: NDArray[np.float32], degrees: float) -> U8:
         plane.insert((float(point[0]), float(point[1])))
     index = {tuple(np.round(point, 2)): n for n, point in enumerate(flat)}
     triangles = []
-    for corners in plane.getTriangleList().reshape(-1, 3, 2):
+    for corners in np.asarray(plane.getTriangleList()).reshape(-1, 3, 2):
         found = [index.get(tuple(np.round(corner, 2))) for corner in corners]
         if None not in found:
             triangles.append(np.array(found))

@@ -38,7 +38,8 @@ def main() -> None:
     moments = {"python": time.monotonic()}
     import torch
 
-    from benchmarks.gpu.speaker import BEFORE, QUANTUM_US, speech
+    from benchmarks.gpu.speaker import BEFORE, QUANTUM_US
+    from benchmarks.gpu.world import speech
     from models.api import FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE, SpeechWindow
     from models.musetalk.engine import MuseTalkLipSync
     from models.templates.store import open_template

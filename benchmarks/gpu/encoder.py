@@ -100,7 +100,7 @@ def main() -> None:
     poller.register(work, zmq.POLLIN)
     poller.register(sys.stdin.fileno(), zmq.POLLIN)
     say({"ready": name})
-    wait: float | None = HELLO_MS
+    wait: int | None = HELLO_MS
     while True:
         ready = dict(poller.poll(wait))
         if sys.stdin.fileno() in ready:

@@ -100,12 +100,12 @@ class Line:
             "stream": stream, "first": first, "frames": len(crops), "frame0": frame0,
             "template": [template.id, str(template.path), template.hash],
         }  # fmt: skip
-        self._crops.send_multipart([json.dumps(head).encode(), np.ascontiguousarray(crops)], copy=False)
+        self._crops.send_multipart([json.dumps(head).encode(), np.ascontiguousarray(crops).data], copy=False)
 
     def picture(self, stream: int, number: int, bgr: np.ndarray) -> None:
         """Put a whole picture into the pipe; every eighth makes a segment."""
         head = {"stream": stream, "number": number, "height": bgr.shape[0], "width": bgr.shape[1]}
-        self._pictures.send_multipart([json.dumps(head).encode(), np.ascontiguousarray(bgr)], copy=False)
+        self._pictures.send_multipart([json.dumps(head).encode(), np.ascontiguousarray(bgr).data], copy=False)
 
     def _report(self) -> dict[str, Any]:
         self._subscriber.tell("report")

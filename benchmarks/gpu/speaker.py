@@ -31,7 +31,7 @@ class _Quantum:
 
     def __init__(self, item: LipsyncItem, pcm: np.ndarray, finished: Callable[[np.ndarray], None]) -> None:
         self.item = item
-        self.buffers = [memoryview(pcm).cast("B")]
+        self.buffers = [pcm.data.cast("B")]
         self.cancel = threading.Event()
         self._crops: list[np.ndarray] = []
         self._finished = finished

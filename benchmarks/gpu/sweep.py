@@ -48,7 +48,7 @@ class Sweep:
         unet, vae = sources(profile, device)
         self._runners = [Runner(v, unet, vae, dtype) for v in VARIANTS if self.cuda or not v.graph]
         self.rounds = Rounds(clock)
-        self._short: set[Hashable] = set()
+        self._short: set[tuple[str, str, int]] = set()
 
     @torch.inference_mode()
     def run(self) -> list[dict[str, Any]]:

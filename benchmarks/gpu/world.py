@@ -69,7 +69,7 @@ def write_weights(root: Path, profile: str, device: torch.device) -> None:
 
 def configuration(root: Path, profile: str, device: torch.device, threads: int) -> Config:
     """The daemon's configuration over these weights; templates and sockets below ``root``."""
-    small = {"max_batch": 8, "encoder_steps": 160} if profile == "tiny" else {}
+    small: dict[str, Any] = {"max_batch": 8, "encoder_steps": 160} if profile == "tiny" else {}
     plain = Config()
     devices = "cpu" if device.type == "cpu" else str(device)
     lipsync = msgspec.structs.replace(plain.stages.lipsync, devices=devices, threads=threads)
