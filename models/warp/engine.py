@@ -13,6 +13,7 @@ from models.api import CROP, EngineError, FrameJob, Progress, SpeechWindow
 from models.templates.store import Template
 from models.warp.corners import mended
 from models.warp.geometry import Field, field
+from models.warp.lips import shade
 from models.warp.look import Look
 from models.warp.mouth import inside
 from models.warp.preparer import load_prepared
@@ -20,7 +21,7 @@ from models.warp.track import REST, MouthState, contexts, mouth_state
 
 U8 = NDArray[np.uint8]
 
-CORNER, THIN = 0.24, 0.12
+CORNER, THIN = 0.24, 0.05
 """How far from the opening's corners the mouth's inside comes to be seen where it is thin, in half widths of the
 opening, and what is thin, in half widths of the mouth."""
 
@@ -115,6 +116,8 @@ def _moved(crop: U8, move: Field, state: MouthState, half: float, look: Look) ->
     thin = np.clip(2 - (mouth.lower_edge - mouth.upper_edge) / (THIN * half), 0, 1)
     hidden = gap * thin * np.clip(1 - (1 - np.abs(mouth.u / mouth.inner)) / CORNER, 0, 1)
     above, below, gap = above + hidden / 2, below + hidden / 2, gap - hidden
+    shade(upper, mouth, first_column, state, half)
+    shade(lower, mouth, first_column, state, half)
     part = (slice(first, last), slice(first_column, first_column + len(mouth.u)))
     band = upper[part] * above[..., None] + lower[part] * below[..., None]
     if float(gap.max()) > 0:

@@ -20,7 +20,7 @@ COLUMNS = 33
 """Samples along each lip curve."""
 NOSE, JAW = 0, 1
 """Indices of the anchors: base of the nose, tip of the chin."""
-UPPER_SHARE, UPPER_SHARE_ROUND = 0.38, 0.50
+UPPER_SHARE, UPPER_SHARE_ROUND = 0.42, 0.50
 """How much of the gap opens above the corners of the mouth, spread and rounded; the jaw makes the rest."""
 CORNER_SHARE = 0.34
 """How far the corners come down with the jaw, in gaps: the hole is an oval, not a half-moon."""
@@ -28,11 +28,13 @@ STRAIGHT_ROUND, STRAIGHT_OPEN = 1.0, 0.85
 """How much of the smile in the resting mouth's line rounded and wide open lips lose."""
 TALL = (0.18, 0.60)
 """Gaps, in half widths, between which a mouth becomes a wide open one."""
-NARROW_ROUND, NARROW_TALL, WIDEN = 0.37, 0.19, 0.14
-"""How much of their width rounded and wide open lips lose, and spread ones gain."""
+NARROW_ROUND, NARROW_OPEN, WIDEN = 0.37, 0.15, 0.14
+"""How much of their width rounded and open lips (per half width of gap) lose, and spread ones gain."""
 RELAXED = 0.148
 """Half width of an unsmiling mouth, as a share of the crop; what a smile adds goes where lips round or open."""
 SMILE_MAX = 0.30
+OVAL_ROUND, OVAL_OPEN = 0.90, 0.65
+"""How nearly the outline of rounded and wide open lips is an oval."""
 GATHER, GATHER_MAX = 0.40, 0.055
 """How much of the width that rounded lips lose comes back as their thickness, and the most of it in half widths:
 they push forward."""
@@ -114,7 +116,8 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
 
     opened = _opened(state)
     tall = opened * max(1 - 0.9 * state.wide, 0)
-    stretch = _stretch(half, state, tall)
+    smile = min(max(half / (RELAXED * CROP) - 1, 0.0), SMILE_MAX)
+    stretch = _stretch(state, smile)
     moved = half * stretch
     u = np.asarray((x - cx) / moved, np.float32)
     within = np.abs(u) < 1
@@ -128,10 +131,11 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
         np.interp(x - push, pose.curves[k, :, 0], pose.curves[k, :, 1]).astype(np.float32) for k in range(4)
     )
 
-    gap = state.open * half
+    # A smile widens a mouth, but its jaw drops no further for that.
+    gap = state.open * half / (1 + smile)
     # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
-    share = 0.95 - 0.50 * state.round - 0.20 * state.bite - 0.05 * tall
-    arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(0.74 - 0.20 * state.round - 0.08 * tall)
+    share = 0.95 - 0.74 * state.round * (1 - 0.35 * state.teeth) - 0.20 * state.bite - 0.10 * tall
+    arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(0.74 - 0.24 * state.round - 0.16 * tall)
     outline = _softened(np.clip(1 - u * u, 0, 1) ** np.float32(0.50))
     up = UPPER_SHARE + (UPPER_SHARE_ROUND - UPPER_SHARE) * state.round
     lift, drop = up * gap, (1 - up) * gap
@@ -152,7 +156,11 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     tucked = np.minimum(0.19 * half, 0.55 * below) * state.bite
     d_upper_out = corner - (0.80 * lift + pout - rolled) * outline - np.minimum(gather * above, most)
     d_lower_out = corner + (drop + pout - rolled) * outline + np.minimum(gather * below, most) - tucked
-    jaw = _smooth((3.3 - np.abs(x - cx) / half) / 2.9)
+    oval = max(OVAL_ROUND * state.round, OVAL_OPEN * tall)
+    base = upper_in + corner
+    d_upper_out += oval * _to_oval(upper_out + d_upper_out - base, u)
+    d_lower_out += oval * _to_oval(lower_out + d_lower_out - base, u)
+    jaw = _smooth((3.3 - np.abs(x - cx) / half) / 1.7)
     d_chin = 0.60 * (sunk + drop) * jaw
 
     # What parted lips show begins beside the line that they were when closed.
@@ -206,11 +214,17 @@ def _opened(state: MouthState) -> float:
     return t * t * (3 - 2 * t)
 
 
-def _stretch(half: float, state: MouthState, tall: float) -> float:
-    """Width of the moved mouth over its width at rest."""
-    smile = min(max(half / (RELAXED * CROP) - 1, 0.0), SMILE_MAX)
-    narrowed = max((NARROW_ROUND + 0.05 * smile) * state.round, (NARROW_TALL + 0.6 * smile) * tall)
-    return 1 + WIDEN * state.wide * (1 - smile) - narrowed - 0.08 * (state.open + state.bite)
+def _stretch(state: MouthState, smile: float) -> float:
+    """Width of the moved mouth over its width at rest. It follows the gap evenly, so that it never moves faster."""
+    narrowed = max((NARROW_ROUND + 0.05 * smile) * state.round, 0.15 * smile * min(state.open, 1.0))
+    return 1 + WIDEN * state.wide * (1 - smile) - narrowed - NARROW_OPEN * state.open - 0.08 * state.bite
+
+
+def _to_oval(height: F32, u: F32) -> F32:
+    """What is missing from a lip's outline, by its height over the corners, to be half an oval as high."""
+    peak = height[int(np.abs(np.where(np.abs(u) < 1, height, 0)).argmax())]
+    oval = peak * np.sqrt(np.clip(1 - u * u, 0, 1))
+    return np.asarray(np.where(np.abs(u) < 1, oval - height, 0), np.float32)
 
 
 def _softened(profile: F32) -> F32:

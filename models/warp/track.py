@@ -47,6 +47,8 @@ CLOSE_RAMP_US = 55_000
 BURST_LEAD_US = 25_000
 """A synthesizer marks a plosive near its burst; the lips close before it."""
 FADE_IN_US, FADE_OUT_US = 120_000, 160_000
+BLEND = 0.25
+"""Below this share of its shape the mouth is cross-faded with the template's own."""
 
 FLOOR_RMS = 0.0012
 """Below -58 dB of full scale nothing is speech."""
@@ -146,7 +148,10 @@ def mouth_state(context: Context) -> MouthState:
         return REST
     free = (1 - shape.closed) * (1 - 0.75 * shape.bite)
     loudness = max(loudness, SOFT_TONGUE * shape.between)
-    gap = shape.open * free * (0.16 + 1.10 * loudness) * scale
+    # What fades at the ends of a turn is the shape: lips that part are never seen through.
+    weight *= min(1.0, activity * 4)
+    scale *= weight
+    gap = shape.open * free * (0.36 + 0.90 * loudness) * scale
     return MouthState(
         gap / (1 + WIDEST * gap),  # a jaw resists the more, the further it drops
         shape.wide * scale,
@@ -156,7 +161,7 @@ def mouth_state(context: Context) -> MouthState:
         shape.closed * scale,
         shape.bite * scale,
         shape.between * scale,
-        weight * min(1.0, activity * 4),
+        min(1.0, weight / BLEND),
     )
 
 

@@ -42,22 +42,22 @@ class Sound(NamedTuple):
 
 
 _VOWELS = {
-    "a": Sound(0.78),
-    "A": Sound(0.78),
+    "a": Sound(0.90),
+    "A": Sound(0.92),
     "0": Sound(0.62, 0.0, 0.25),
     "V": Sound(0.50, 0.05),
     "@": Sound(0.32, 0.05, firm=0.8, shape=0.5),
     "3": Sound(0.32, 0.0, 0.35),
-    "E": Sound(0.56, 0.40),
-    "e": Sound(0.46, 0.50),
+    "E": Sound(0.65, 0.40),
+    "e": Sound(0.48, 0.50),
     "I": Sound(0.30, 0.50),
-    "i": Sound(0.31, 0.85),
+    "i": Sound(0.28, 0.85),
     "y": Sound(0.10, 0.0, 0.90),
     "Y": Sound(0.17, 0.0, 0.75),
-    "u": Sound(0.11, 0.0, 1.00),
-    "U": Sound(0.17, 0.0, 0.70),
-    "o": Sound(0.34, 0.0, 0.88),
-    "O": Sound(0.40, 0.0, 0.62),
+    "u": Sound(0.10, 0.0, 1.00),
+    "U": Sound(0.20, 0.0, 0.70),
+    "o": Sound(0.44, 0.0, 0.88),
+    "O": Sound(0.48, 0.0, 0.62),
     "W": Sound(0.40, 0.0, 0.60),
     "&": Sound(0.56, 0.35),
 }
@@ -81,7 +81,7 @@ _CONSONANTS = {
     "n": Sound(0.20, 0.10, tongue=0.7, firm=1.1, shape=0.25),
     "l": Sound(0.42, 0.05, tongue=1.0, firm=1.8, shape=0.25),
     "r": Sound(0.22, 0.0, 0.45, firm=1.1, shape=0.9),
-    "w": Sound(0.11, 0.0, 1.00, firm=2.0, shape=1.4),
+    "w": Sound(0.10, 0.0, 1.00, firm=2.0, shape=1.4),
     "j": Sound(0.21, 0.60, firm=1.0, shape=0.8),
     "k": Sound(0.26, firm=0.5, shape=0.1),
     "g": Sound(0.26, firm=0.5, shape=0.1),
@@ -99,9 +99,9 @@ _SPECIAL = {
     # Mandarin's two "apical" vowels, as in zhi and zi.
     "i.": Sound(0.20, 0.15, teeth=0.8, firm=1.4),
     "i[": Sound(0.17, 0.55, teeth=0.9, firm=1.4),
-    "o-": Sound(0.54, 0.25),  # Mandarin e, as in "he": back but not rounded
-    "aa": Sound(0.76, 0.15),
-    "A:": Sound(0.84),
+    "o-": Sound(0.60, 0.25),  # Mandarin e, as in "he": back but not rounded
+    "aa": Sound(0.86, 0.15),
+    "A:": Sound(0.92),
     "@L": Sound(0.26, 0.0, 0.15, tongue=0.7, shape=0.4),
 }
 SOUNDS: dict[str, Sound] = {**_VOWELS, **_CONSONANTS, **_SPECIAL}
