@@ -25,6 +25,8 @@ TOOTH_EDGES = np.array([0.0, 0.285, 0.50, 0.69, 0.82], np.float32)
 """Gaps between the upper teeth from the middle outwards, in half widths of the mouth at rest."""
 BITE_ARC = 0.105
 """How much higher than in the middle the upper teeth end one half width to the side, in half widths."""
+PARTED = 0.24
+"""Gap, in half widths, from which on the upper teeth are seen in full."""
 FADE = 0.42
 """Where the inside begins to grow dark towards the corners of the opening, in its half widths."""
 
@@ -88,7 +90,9 @@ def _upper_teeth_end(field: Field, state: MouthState, place: _Place) -> F32:
     """The biting edge per column. The upper teeth belong to the skull: the lip uncovers them, rounded lips hide
     them.
     """
-    visible = 0.095 + 0.02 * state.teeth + 0.02 * state.bite - 0.26 * state.round * (1 - state.teeth)
+    # Lips that only just part show a dark slit: what uncovers the teeth is the jaw.
+    shown = max(min(state.open / PARTED, 1.0), state.teeth, state.bite)
+    visible = 0.115 * shown - 0.02 + 0.02 * max(state.teeth, state.bite) - 0.30 * state.round * (1 - state.teeth)
     return np.asarray(field.seam + place.unit * (visible - BITE_ARC * np.clip(place.x**2, 0, 1.2)), np.float32)
 
 
