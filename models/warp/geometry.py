@@ -38,6 +38,8 @@ OVAL_ROUND, OVAL_OPEN = 0.90, 0.65
 GATHER, GATHER_MAX = 0.40, 0.055
 """How much of the width that rounded lips lose comes back as their thickness, and the most of it in half widths:
 they push forward."""
+BITE_LIFT, BITE_MEETS = 0.085, 0.03
+"""How far the upper lip rises for f, and how far below the closed seam the lower one meets the teeth then."""
 EVEN = 0.25
 """How much of its narrowing a mouth does in its middle: the corners fold, the red of the lips keeps its shape."""
 SEAM = 0.055
@@ -139,8 +141,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     outline = _softened(np.clip(1 - u * u, 0, 1) ** np.float32(0.50))
     up = UPPER_SHARE + (UPPER_SHARE_ROUND - UPPER_SHARE) * state.round
     lift, drop = up * gap, (1 - up) * gap
-    lift += half * (0.07 * state.teeth * (1 - state.round) + 0.10 * state.bite)
-    drop += 0.05 * half * state.bite
+    lift += half * (0.07 * state.teeth * (1 - state.round) + BITE_LIFT * state.bite)
     sunk = CORNER_SHARE * gap * (1 - 0.6 * state.round) - 0.02 * half * state.wide
     straight = max(STRAIGHT_ROUND * state.round, STRAIGHT_OPEN * opened, 0.15 * state.bite)
     corner = (sunk - straight * (upper_in - upper_in.mean(where=within))) * fall
@@ -150,10 +151,11 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     pout = 0.025 * half * state.round
 
     d_upper_in = corner - lift * arch
-    d_lower_in = corner + drop * arch
+    # Bitten, the lower lip meets the edge of the upper teeth, whatever the jaw does.
+    d_lower_in = corner + (drop + (BITE_MEETS * half - drop) * state.bite) * arch
     d_upper_in, d_lower_in = _apart(upper_in, lower_in, d_upper_in, d_lower_in)
     above, below = upper_in - upper_out, lower_out - lower_in
-    tucked = np.minimum(0.19 * half, 0.55 * below) * state.bite
+    tucked = np.minimum(0.22 * half, 0.60 * below) * state.bite
     d_upper_out = corner - (0.80 * lift + pout - rolled) * outline - np.minimum(gather * above, most)
     d_lower_out = corner + (drop + pout - rolled) * outline + np.minimum(gather * below, most) - tucked
     oval = max(OVAL_ROUND * state.round, OVAL_OPEN * tall)

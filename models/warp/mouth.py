@@ -16,7 +16,7 @@ F32 = NDArray[np.floating[Any]]
 CAVITY = np.array([44, 40, 92], np.float32)
 CAVITY_DEEP = np.array([27, 24, 56], np.float32)
 TONGUE = np.array([116, 114, 200], np.float32)
-TOOTH = np.array([224, 242, 254], np.float32)
+TOOTH = np.array([212, 230, 247], np.float32)
 GUM = np.array([112, 104, 190], np.float32)
 """BGR, for a face of middle exposure."""
 WARM = np.array([1.16, 1.05, 0.90], np.float32)
@@ -25,6 +25,10 @@ TOOTH_EDGES = np.array([0.0, 0.285, 0.50, 0.69, 0.82], np.float32)
 """Gaps between the upper teeth from the middle outwards, in half widths of the mouth at rest."""
 BITE_ARC = 0.105
 """How much higher than in the middle the upper teeth end one half width to the side, in half widths."""
+SHADOW = 0.15
+"""How far down the upper lip shades what lies behind it, in half widths."""
+CLEFT, CLEFT_SIDE = 0.22, 0.12
+"""How dark the lines between the middle four teeth and between the others are."""
 PARTED = 0.24
 """Gap, in half widths, from which on the upper teeth are seen in full."""
 FADE = 0.42
@@ -79,10 +83,11 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look:
         _tip(colour, field, place, upper_end, state.between)
 
     # The lips shade what lies behind them; the corners are dark.
-    shade = 0.88 + 0.12 * np.clip((y - top) / (0.13 * rest_half), 0, 1)
+    below = np.clip((y - top) / (SHADOW * rest_half), 0, 1)
+    shade = 0.66 + 0.34 * below * (2 - below)
     shade = shade * (0.80 + 0.20 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
     side = np.clip((np.abs(u) - FADE) / (1 - FADE), 0, 1)
-    shade = shade * (1 - 0.50 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
+    shade = shade * (1 - 0.60 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
     return look.seen(np.asarray(colour * shade[..., None] ** WARM, np.float32), rows.start)
 
 
@@ -92,7 +97,7 @@ def _upper_teeth_end(field: Field, state: MouthState, place: _Place) -> F32:
     """
     # Lips that only just part show a dark slit: what uncovers the teeth is the jaw.
     shown = max(min(state.open / PARTED, 1.0), state.teeth, state.bite)
-    visible = 0.115 * shown - 0.02 + 0.02 * max(state.teeth, state.bite) - 0.30 * state.round * (1 - state.teeth)
+    visible = 0.115 * shown - 0.02 + 0.02 * state.teeth - 0.02 * state.bite - 0.30 * state.round * (1 - state.teeth)
     return np.asarray(field.seam + place.unit * (visible - BITE_ARC * np.clip(place.x**2, 0, 1.2)), np.float32)
 
 
@@ -158,14 +163,17 @@ def _teeth(colour: F32, place: _Place, edge: F32, *, lower: bool) -> None:
     y, unit = place.y, place.unit
     edges = TOOTH_EDGES * (0.62 if lower else 1.0)
     ax = np.abs(place.x)
-    nearest = np.abs(ax[:, None] - edges[None, :]).min(axis=1) * unit
+    apart = np.abs(ax[:, None] - edges[None, :])
+    nearest = apart.min(axis=1) * unit
+    cleft = np.where(apart.argmin(axis=1) < 3, CLEFT, CLEFT_SIDE) * (0.6 if lower else 1.0)
     scallop = (0.008 if lower else 0.012) * unit * np.exp(-((nearest / (0.030 * unit + 0.4)) ** 2))
     reach = edges[-1] + 0.14
     # Towards the cheeks the row recedes into the dark.
     span = np.clip((reach - ax) / 0.26, 0, 1)
     cover = place.cover((y - (edge + scallop)) if lower else ((edge - scallop) - y)) * span
-    seam = 1 - 0.11 * np.exp(-((nearest / 0.75) ** 2))
-    turn = 1 - 0.50 * np.clip(ax / reach, 0, 1) ** 2.0
+    # A tooth is round: it darkens a little towards the line beside it.
+    seam = 1 - cleft * np.exp(-((nearest / 0.8) ** 2)) - 0.07 * np.exp(-((nearest / (0.06 * unit)) ** 2))
+    turn = 1 - 0.55 * np.clip(ax / reach, 0, 1) ** 2.0
     inward = np.clip(((y - edge) if lower else (edge - y)) / (0.22 * unit), 0, 1)
     bright = (0.80 if lower else 1.0) * (1 - 0.08 * inward)
     if lower:  # in the shadow of the upper row where the two meet
