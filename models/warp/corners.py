@@ -1,7 +1,8 @@
 """What is done to a picture's lips before they are moved.
 
 In the corners of closed lips are a dark line and spots, which would stay where no corner is any more; and pale
-lips, drawn together, would be a blank patch: their red gathers as they do.
+lips, drawn together, would be a blank patch: their red gathers as they do. A thin pale upper lip would be lost
+over open teeth.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.warp.folds import relaxed
 from models.warp.geometry import Pose
 from models.warp.look import LUMA, Look
 from models.warp.track import MouthState
@@ -22,7 +24,7 @@ REACH, REACH_ROUND, TALL = 0.26, 0.62, 0.30
 SPREAD = 0.10
 """How far light comes from beside the dark, sigma in half widths."""
 MOST = 0.92
-GATHERED = np.array([0.90, 0.865, 0.955], np.float32)
+GATHERED = np.array([0.85, 0.81, 0.94], np.float32)
 """What pale lips are multiplied by when they are quite round, BGR."""
 OUTSIDE = (0.08, 0.0)
 """So far outwards of the corner what comes to light is skin, and from where on it is lip, half widths."""
@@ -46,7 +48,7 @@ class _Spot(NamedTuple):
 
 def mended(crop: U8, pose: Pose, state: MouthState, look: Look) -> U8:
     """A copy of ``crop`` with light instead of dark corners, the more, the further the corners move away, and
-    with pale lips that redden as they are rounded.
+    with pale lips that redden as they are rounded (the upper one also as it is raised) and folds that relax.
 
     Args:
         crop: u8 BGR ``[256, 256, 3]``.
@@ -67,22 +69,25 @@ def mended(crop: U8, pose: Pose, state: MouthState, look: Look) -> U8:
         x = corner + inwards * (0.06 * half + 0.5 * (wide - REACH * half))
         y = float(np.interp(x, seam[:, 0], seam[:, 1]))
         _mend(out, _Spot(x, y, wide, TALL * half, half, corner, -inwards), look, amount)
-    if look.pale * state.round > 0.05:
-        _redden(out, pose, look.pale * state.round, look.edge)
+    relaxed(out, pose, state, look)
+    if look.pale > 0.05:
+        upper = look.pale * min(1.0, state.round + 2 * state.open + 0.6 * state.bite) * (1 - state.closed)
+        _redden(out, pose, (upper, look.pale * state.round), look.edge)
     return out
 
 
-def _redden(out: U8, pose: Pose, amount: float, edge: float) -> None:
+def _redden(out: U8, pose: Pose, amounts: tuple[float, float], edge: float) -> None:
+    """``amounts``: of the upper lip and of the lower one."""
     x0, x1 = max(int(pose.curves[1, 0, 0]) + 1, 0), min(int(pose.curves[1, -1, 0]), out.shape[1])
     top, bottom = pose.curves[0, :, 1], pose.curves[3, :, 1]
     y0, y1 = max(int(top.min() - edge), 0), min(int(bottom.max() + edge) + 2, out.shape[0])
     x = np.arange(x0, x1, dtype=np.float32)
     y = np.arange(y0, y1, dtype=np.float32)[:, None]
     u = (x - np.float32(pose.centre[0])) / np.float32(pose.half)
-    upper, lower = (np.interp(x, pose.curves[k, :, 0], pose.curves[k, :, 1]) for k in (0, 3))
-    soft = 2 * edge  # the red of lips has no edge as sharp as the picture's
-    within = np.clip((y - upper) / soft + 0.5, 0, 1) * np.clip((lower - y) / soft + 0.5, 0, 1)
-    within = (within * np.clip(1.6 * (1 - u * u), 0, 1) * amount).astype(np.float32)
+    upper, seam, lower = (np.interp(x, pose.curves[k, :, 0], pose.curves[k, :, 1]) for k in (0, 1, 3))
+    within = np.clip((y - upper) / edge + 0.5, 0, 1) * np.clip((lower - y) / edge + 0.5, 0, 1)
+    within = within * np.where(y < seam, amounts[0], amounts[1])
+    within = (within * np.clip(2.2 * (1 - u * u), 0, 1)).astype(np.float32)
     window = out[y0:y1, x0:x1]
     window[...] = (window * (1 - within[..., None] * (1 - GATHERED)) + 0.5).astype(np.uint8)
 

@@ -98,8 +98,10 @@ def render_into(out: U8, template: Template, index: int, state: MouthState) -> N
 
 def _moved(crop: U8, move: Field, state: MouthState, half: float, look: Look) -> U8:
     """The moved rectangle: upper half, lower half, and what shows between the lips."""
-    upper = cv2.remap(crop, move.upper_x, move.upper_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    lower = cv2.remap(crop, move.upper_x, move.lower_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    upper, lower = (
+        np.asarray(cv2.remap(crop, move.upper_x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        for y in (move.upper_y, move.lower_y)
+    )
     mouth, first_column = move.between_corners()
     # Beside the mouth the two halves agree along the seam: a plain choice is enough.
     margin = int(np.ceil(look.edge / 2)) + 1
@@ -124,7 +126,7 @@ def _moved(crop: U8, move: Field, state: MouthState, half: float, look: Look) ->
         band += inside(mouth, state, part[0], half, look) * gap[..., None]
     np.copyto(lower[:last], upper[:last], where=chosen[..., None])
     lower[part] = np.clip(band + 0.5, 0, 255).astype(np.uint8)
-    return np.asarray(lower, np.uint8)
+    return lower
 
 
 def _steepness(edge: NDArray[np.float32]) -> NDArray[np.float32]:

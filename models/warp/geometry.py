@@ -38,6 +38,8 @@ OVAL_ROUND, OVAL_OPEN = 0.90, 0.65
 GATHER, GATHER_MAX = 0.40, 0.055
 """How much of the width that rounded lips lose comes back as their thickness, and the most of it in half widths:
 they push forward."""
+UPPER_LEAST = 0.19
+"""The least height of the upper lip of a mouth that speaks, in half widths of an unsmiling mouth."""
 BITE_LIFT, BITE_MEETS = 0.085, 0.03
 """How far the upper lip rises for f, and how far below the closed seam the lower one meets the teeth then."""
 EVEN = 0.25
@@ -158,6 +160,8 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     tucked = np.minimum(0.22 * half, 0.60 * below) * state.bite
     d_upper_out = corner - (0.80 * lift + pout - rolled) * outline - np.minimum(gather * above, most)
     d_lower_out = corner + (drop + pout - rolled) * outline + np.minimum(gather * below, most) - tucked
+    # A smile thins the upper lip; it fills again as the smile goes.
+    d_upper_out -= np.maximum(UPPER_LEAST * half / (1 + smile) - above, 0) * outline * _raised(state)
     oval = max(OVAL_ROUND * state.round, OVAL_OPEN * tall)
     base = upper_in + corner
     d_upper_out += oval * _to_oval(upper_out + d_upper_out - base, u)
@@ -171,7 +175,8 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
 
     rise = _piece(y, np.float32(pose.nose[1]) * np.ones_like(x), upper_out + d_upper_out)
     thin = _piece(y, upper_out + d_upper_out, upper_in + d_upper_in, straight=True)
-    upper = d_upper_out * rise + (d_upper_in + seam - d_upper_out) * thin
+    cut = np.minimum(seam, 0.45 * above)
+    upper = d_upper_out * rise + (d_upper_in + cut - d_upper_out) * thin
 
     chin_y = np.float32(max(pose.chin[1], lower_out.max() + 4)) + d_chin
     end_y = np.full_like(x, CROP - 2)
@@ -217,9 +222,14 @@ def _opened(state: MouthState) -> float:
 
 
 def _stretch(state: MouthState, smile: float) -> float:
-    """Width of the moved mouth over its width at rest. It follows the gap evenly, so that it never moves faster."""
-    narrowed = max((NARROW_ROUND + 0.05 * smile) * state.round, 0.15 * smile * min(state.open, 1.0))
+    """Width of the moved mouth over its width at rest. It follows the gap evenly: it never moves faster."""
+    narrowed = max((NARROW_ROUND - 0.20 * smile) * state.round, 0.15 * smile * min(state.open, 1.0))
     return 1 + WIDEN * state.wide * (1 - smile) - narrowed - NARROW_OPEN * state.open - 0.08 * state.bite
+
+
+def _raised(state: MouthState) -> float:
+    """How far the upper lip is that of a speaking mouth and not that of one at rest."""
+    return min(1.0, state.round + 2 * state.open + 0.6 * state.bite) * (1 - state.closed)
 
 
 def _to_oval(height: F32, u: F32) -> F32:

@@ -97,7 +97,8 @@ def _upper_teeth_end(field: Field, state: MouthState, place: _Place) -> F32:
     """
     # Lips that only just part show a dark slit: what uncovers the teeth is the jaw.
     shown = max(min(state.open / PARTED, 1.0), state.teeth, state.bite)
-    visible = 0.115 * shown - 0.02 + 0.02 * state.teeth - 0.02 * state.bite - 0.30 * state.round * (1 - state.teeth)
+    visible = 0.115 * shown - 0.02 + 0.02 * (state.teeth - state.bite)
+    visible -= 0.30 * state.round * (1 - state.teeth)
     return np.asarray(field.seam + place.unit * (visible - BITE_ARC * np.clip(place.x**2, 0, 1.2)), np.float32)
 
 

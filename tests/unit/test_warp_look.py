@@ -8,8 +8,10 @@ import pytest
 
 from models.api import CROP
 from models.warp.corners import mended
-from models.warp.geometry import COLUMNS, Pose
+from models.warp.geometry import COLUMNS, Pose, field
+from models.warp.lips import shade
 from models.warp.look import Look, look, measure
+from models.warp.mouth import inside
 from models.warp.track import REST, MouthState
 
 SKIN = np.array([170.0, 195, 228])
@@ -86,7 +88,7 @@ def test_the_corners_of_red_lips_stay_red(lip: tuple[float, ...], pale: bool) ->
     picture = face(lip)
     rounded = mended(picture, pose(), MouthState(0.14, 0, 1.0, weight=1.0), look_of(picture))
     line = rounded[180, 96:104].astype(float).mean(axis=0)
-    assert (line[1] > 150) == pale
+    assert (line[1] > 138) == pale
 
 
 @pytest.mark.parametrize(("lip", "pale"), [((128, 125, 205), False), ((158, 182, 218), True)])
@@ -96,7 +98,55 @@ def test_only_pale_lips_redden_as_they_are_rounded(lip: tuple[float, ...], pale:
     before = picture[middle].astype(float).mean(axis=(0, 1))
     rounded = mended(picture, pose(), MouthState(0.14, 0, 1.0, weight=1.0), look_of(picture))
     spread = mended(picture, pose(), MouthState(0.3, 0.8, weight=1.0), look_of(picture))
+    upper = np.s_[173:177, 120:137]
+    assert (spread[upper].mean() < 0.95 * picture[upper].mean()) == pale, "it is seen over the teeth"
     blue, green, red = rounded[middle].astype(float).mean(axis=(0, 1)) / before
     assert (green < 0.93 and red > green) == pale
     assert (abs(blue - 1) < 0.01) != pale
     assert np.array_equal(spread[middle], picture[middle])
+
+
+def test_folds_relax_as_the_mouth_is_rounded_and_hair_stays() -> None:
+    picture = face()
+    cv2.line(picture, (182, 172), (176, 205), (140, 165, 200), 3)
+    picture = cv2.GaussianBlur(picture, (0, 0), 2)
+    picture[:, 205:] = (20, 25, 40)
+    found, mouth = look_of(picture), pose()
+
+    def depth(shown: np.ndarray) -> float:
+        row = shown[190, 170:195, 1].astype(float)
+        return float(row.max() - row.min())
+
+    rounded = mended(picture, mouth, MouthState(0.1, 0, 1.0, weight=1.0), found)
+    pressed = mended(picture, mouth, MouthState(0, 0, 0.3, closed=1.0, weight=1.0), found)
+    assert depth(rounded) < 0.7 * depth(picture)
+    assert depth(pressed) == depth(picture)
+    assert np.abs(rounded[:, 205:].astype(int) - picture[:, 205:]).max() <= 2
+
+
+@pytest.mark.parametrize(("gap", "teeth"), [(0.04, False), (0.30, True)])
+def test_lips_that_just_part_show_a_dark_slit(gap: float, teeth: bool) -> None:
+    mouth = MouthState(gap, weight=1.0)
+    move, _ = field(pose(), mouth).between_corners()
+    first = int(move.upper_edge.min()) - move.y0
+    rows = slice(first, int(move.lower_edge.max()) + 1 - move.y0)
+    drawn = inside(move, mouth, rows, pose().half, look_of(face()))
+    middle = int(np.abs(move.u).argmin())
+    top, bottom = (float(edge[middle]) - move.y0 - first for edge in (move.upper_edge, move.lower_edge))
+    column = drawn[int(np.ceil(top)) : int(bottom) + 1, middle + 5, 1]
+    assert (column.max() > 150) if teeth else (column.max() < 80)
+
+
+def test_rounded_lips_shade_into_their_opening() -> None:
+    mouth = MouthState(0.15, 0, 1.0, weight=1.0)
+    move = field(pose(), mouth)
+    plain = np.full((*move.upper_x.shape, 3), 160, np.uint8)
+    shaded = plain.copy()
+    between, column = move.between_corners()
+    shade(shaded, between, column, mouth, pose().half)
+    middle = column + int(np.abs(between.u).argmin())
+    edge = int(between.lower_edge.max()) - move.y0
+    assert shaded[edge, middle, 1] < shaded[edge + 3, middle, 1] < shaded[edge + 9, middle, 1]
+    assert np.array_equal(shaded[edge + 20 :], plain[edge + 20 :])
+    shade(plain, between, column, MouthState(0.5, weight=1.0), pose().half)
+    assert (plain == 160).all(), "other lips are as they are"

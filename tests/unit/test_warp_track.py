@@ -116,13 +116,22 @@ def test_louder_speech_opens_wider() -> None:
 
 def test_the_turn_fades_in_and_out() -> None:
     spans = [Span("A", -60_000, 100_000)]
-    weights = [state(spans, since=since).weight for since in (0, 40_000, 80_000, 120_000)]
-    assert weights == sorted(weights)
-    assert 0 < weights[0] < 0.5
-    assert weights[-1] == 1
-    ends = [state(spans, end=end).weight for end in (120_000, 80_000, 40_000, 0)]
-    assert ends == sorted(ends, reverse=True)
-    assert ends[-1] == 0
+    begins = [state(spans, since=since) for since in (0, 40_000, 80_000, 120_000)]
+    gaps = [mouth.open for mouth in begins]
+    assert gaps == sorted(gaps)
+    assert 0 < gaps[0] < 0.5 * gaps[-1]
+    ends = [state(spans, end=end) for end in (120_000, 80_000, 40_000, 0)]
+    gaps = [mouth.open for mouth in ends]
+    assert gaps == sorted(gaps, reverse=True)
+    assert ends[-1] == REST
+
+
+def test_lips_that_part_are_never_seen_through() -> None:
+    spans = [Span("A", -60_000, 100_000)]
+    ways = [{"since": t} for t in range(0, 130_000, 10_000)] + [{"end": t} for t in range(0, 160_000, 10_000)]
+    for way in ways:
+        mouth = state(spans, **way)
+        assert mouth.weight == 1 or mouth.open < 0.3, way
 
 
 def test_only_the_declared_context_matters() -> None:
@@ -198,9 +207,40 @@ def test_the_corners_come_down_and_in_when_the_mouth_opens_wide() -> None:
     move = field(rest, MouthState(0.75, weight=1.0))
     corner = int(np.abs(move.u - 1).argmin())
     middle = int(np.abs(move.u).argmin())
-    assert move.half < 0.85 * rest.half
+    assert 0.85 * rest.half < move.half < 0.95 * rest.half, "it keeps most of its width"
     top, bottom = move.upper_edge[middle], move.lower_edge[middle]
     assert 0.2 < (move.upper_edge[corner] - top) / (bottom - top) < 0.6, "an oval, not a half-moon"
+
+
+@pytest.mark.parametrize("half", [38, 47])
+def test_the_width_moves_no_faster_than_the_gap(half: float) -> None:
+    gaps = np.linspace(0, 0.9, 10)
+    widths = np.array([field(pose(half), MouthState(gap, weight=1.0)).half for gap in gaps])
+    assert np.diff(widths) == pytest.approx(np.diff(widths).mean(), rel=0.05)
+    assert widths[-1] > 0.8 * widths[0]
+
+
+@pytest.mark.parametrize("mouth", [MouthState(0.1, 0, 1.0, weight=1.0), MouthState(0.36, 0, 0.85, weight=1.0)])
+def test_rounded_lips_are_an_oval(mouth: MouthState) -> None:
+    rest = pose()
+    move = field(rest, mouth)
+    corner = float(move.upper_edge[int(np.abs(move.u - 1).argmin())])
+    heights = []
+    for at in (0.0, 0.5, 0.8, 0.9):
+        column = int(np.abs(move.u - at).argmin())
+        edge = np.interp(move.upper_x[:, column], rest.curves[0, :, 0], rest.curves[0, :, 1])
+        row = int(np.argmax(move.upper_y[:, column] >= edge))
+        heights.append(corner - row - move.y0)
+    shares = np.array(heights) / heights[0]
+    assert shares == pytest.approx([1, 0.87, 0.6, 0.44], abs=0.13)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.2])
+def test_the_lower_lip_meets_the_upper_teeth_for_f(gap: float) -> None:
+    move = field(pose(), MouthState(gap, bite=1.0, weight=1.0))
+    middle = int(np.abs(move.u).argmin())
+    assert move.lower_edge[middle] - move.seam < 0.12 * move.half
+    assert move.lower_edge[middle] - move.upper_edge[middle] < 0.3 * move.half, "a narrow strip"
 
 
 @pytest.mark.parametrize("gap", [0.3, 0.8])

@@ -1,0 +1,88 @@
+"""The folds of a smile beside the mouth: they relax as the mouth opens or draws together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.warp.geometry import Pose
+from models.warp.look import LUMA, Look
+from models.warp.track import MouthState
+
+F32 = NDArray[np.floating[Any]]
+U8 = NDArray[np.uint8]
+NEAR, FAR, BELOW = 0.72, 1.65, 1.05
+"""The cheek that has folds: from its distance from the middle to how far out and down, in half widths."""
+FINE, BROAD = 2, 0.20
+"""Folds are what lies between a picture this much smaller and a blur of it (sigma, half widths): skin is finer,
+light broader."""
+COARSE = 3
+"""How much smaller once more the picture is that is blurred."""
+MOST = 0.75
+"""Share of a fold that goes."""
+SKIN = (0.35, 0.65)
+"""Lumas, in those of the lips, below which a pixel is hair or cloth, and from which on it is skin."""
+CLEAR = 0.10
+"""Width of the edge of the lips, which stays, in half widths."""
+
+
+def relaxed(out: U8, pose: Pose, state: MouthState, look: Look) -> None:
+    """Flatten the folds in ``out``, u8 BGR ``[256, 256, 3]``, in place.
+
+    Args:
+        out: the picture at rest.
+        pose: its mouth.
+        state: what the mouth is about to do.
+        look: of its template.
+    """
+    amount = MOST * min(1.0, 0.9 * state.round + max(state.open - 0.15, 0) * 1.2) * (1 - state.closed)
+    if amount < 0.05:
+        return
+    (cx, cy), half = pose.centre, pose.half
+    y0, y1 = _span(float(pose.nose[1]), cy + BELOW * half, len(out))
+    for side in (-1, 1):
+        inner, outer = cx + side * NEAR * half, cx + side * FAR * half
+        x0, x1 = _span(min(inner, outer), max(inner, outer), out.shape[1])
+        if x1 - x0 < 8 * FINE or y1 - y0 < 8 * FINE:
+            continue
+        window = out[y0:y1, x0:x1]
+        size = ((x1 - x0) // FINE, (y1 - y0) // FINE)
+        small = cv2.resize(window, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        x, y = (
+            np.linspace(low, high, n, dtype=np.float32)
+            for low, high, n in zip((x0, y0), (x1, y1), size, strict=True)
+        )
+        fold = _fold(small, half / FINE, look) * (_where(pose, x, y[:, None]) * np.float32(amount))[..., None]
+        window[...] = np.clip(window - cv2.resize(fold, (x1 - x0, y1 - y0)) + 0.5, 0, 255).astype(np.uint8)
+
+
+def _span(first: float, last: float, limit: int) -> tuple[int, int]:
+    return max(int(first), 0), min(int(last), limit)
+
+
+def _fold(picture: F32, half: float, look: Look) -> F32:
+    """What makes the folds in ``picture``, levels; 0 where it is not skin."""
+    skin = np.clip(((picture @ LUMA) / look.lip - SKIN[0]) / (SKIN[1] - SKIN[0]), 1e-3, 1)[..., None]
+    light = np.concatenate([picture * skin, skin], axis=2).astype(np.float32)
+    height, width = light.shape[:2]
+    coarse = cv2.resize(light, (width // COARSE, height // COARSE), interpolation=cv2.INTER_AREA)
+    broad = cv2.resize(cv2.GaussianBlur(coarse, (0, 0), BROAD * half / COARSE), (width, height))
+    return np.asarray((picture - broad[..., :3] / broad[..., 3:]) * skin, np.float32)
+
+
+def _where(pose: Pose, x: F32, y: F32) -> F32:
+    """The cheek without the lips: 0 to 1."""
+    upper, lower = (np.interp(x, pose.curves[k, :, 0], pose.curves[k, :, 1]).astype(np.float32) for k in (0, 3))
+    half = np.float32(pose.half)
+    beside = np.abs(x - np.float32(pose.centre[0])) / half - 1
+    clear = np.maximum(np.maximum(y - lower, upper - y) / half, beside) / np.float32(CLEAR)
+    across, down = (2 * (v - v.min()) / np.ptp(v) - 1 for v in (x, y))
+    return np.asarray(np.clip(clear, 0, 1) * _bump(across) * _bump(down), np.float32)
+
+
+def _bump(t: F32) -> F32:
+    """1 in the middle, 0 at both ends."""
+    return np.asarray(np.clip(3 * (1 - np.abs(t)), 0, 1), np.float32)
