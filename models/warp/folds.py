@@ -25,7 +25,7 @@ MOST = 0.75
 """Share of a fold that goes."""
 SKIN = (0.35, 0.65)
 """Lumas, in those of the lips, below which a pixel is hair or cloth, and from which on it is skin."""
-CLEAR = 0.10
+CLEAR = 0.06
 """Width of the edge of the lips, which stays, in half widths."""
 
 

@@ -44,6 +44,8 @@ BITE_LIFT, BITE_MEETS = 0.085, 0.03
 """How far the upper lip rises for f, and how far below the closed seam the lower one meets the teeth then."""
 EVEN = 0.25
 """How much of its narrowing a mouth does in its middle: the corners fold, the red of the lips keeps its shape."""
+ROUND_HOLE = 0.75
+"""The least half width of a rounded opening, in its heights: it is never upright."""
 SEAM = 0.055
 """Of the lips' edges this much, in half widths, is the dark line between closed lips: not seen when they part."""
 LIPS = 0.20
@@ -139,6 +141,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     gap = state.open * half / (1 + smile)
     # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
     share = 0.95 - 0.74 * state.round * (1 - 0.35 * state.teeth) - 0.20 * state.bite - 0.10 * tall
+    share = max(share, ROUND_HOLE * state.open * state.round / stretch)
     arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(0.74 - 0.24 * state.round - 0.16 * tall)
     outline = _softened(np.clip(1 - u * u, 0, 1) ** np.float32(0.50))
     up = UPPER_SHARE + (UPPER_SHARE_ROUND - UPPER_SHARE) * state.round
@@ -162,7 +165,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     d_lower_out = corner + (drop + pout - rolled) * outline + np.minimum(gather * below, most) - tucked
     # A smile thins the upper lip; it fills again as the smile goes.
     d_upper_out -= np.maximum(UPPER_LEAST * half / (1 + smile) - above, 0) * outline * _raised(state)
-    oval = max(OVAL_ROUND * state.round, OVAL_OPEN * tall)
+    oval = max(OVAL_ROUND * min(1.5 * state.round, 1.0), OVAL_OPEN * tall)
     base = upper_in + corner
     d_upper_out += oval * _to_oval(upper_out + d_upper_out - base, u)
     d_lower_out += oval * _to_oval(lower_out + d_lower_out - base, u)
@@ -208,11 +211,13 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
 
 def _level(v: F32, u: F32, drop: float, rounded: float) -> F32:
     """How much of its sideways movement a column makes ``v`` half widths below the corners: the lips all."""
-    away = np.sign(v) * np.maximum(np.abs(v) - LIPS, 0)
-    away = away / np.where(away < 0, np.float32(0.48), np.float32(0.50 + 0.7 * drop))
+    away = np.sign(v) * np.maximum(np.abs(v) - LIPS - 0.22 * rounded, 0)
+    away = away / np.where(
+        away < 0, np.float32(0.48 - 0.16 * rounded), np.float32(0.50 - 0.16 * rounded + 0.7 * drop)
+    )
     # A pout is round below, too: its lower edge folds up more.
     foot = rounded * np.exp(-0.5 * ((v - np.float32(drop) - 0.36) / 0.16) ** 2) * _smooth((1.8 - np.abs(u)) / 0.8)
-    return np.asarray(np.exp(-0.5 * away**2) * (1 + 0.45 * foot), np.float32)
+    return np.asarray(np.exp(-0.5 * away**2) * (1 + 0.12 * foot), np.float32)
 
 
 def _opened(state: MouthState) -> float:

@@ -16,7 +16,7 @@ F32 = NDArray[np.floating[Any]]
 CAVITY = np.array([44, 40, 92], np.float32)
 CAVITY_DEEP = np.array([27, 24, 56], np.float32)
 TONGUE = np.array([116, 114, 200], np.float32)
-TOOTH = np.array([212, 230, 247], np.float32)
+TOOTH = np.array([217, 235, 250], np.float32)
 GUM = np.array([112, 104, 190], np.float32)
 """BGR, for a face of middle exposure."""
 WARM = np.array([1.16, 1.05, 0.90], np.float32)
@@ -25,7 +25,7 @@ TOOTH_EDGES = np.array([0.0, 0.285, 0.50, 0.69, 0.82], np.float32)
 """Gaps between the upper teeth from the middle outwards, in half widths of the mouth at rest."""
 BITE_ARC = 0.105
 """How much higher than in the middle the upper teeth end one half width to the side, in half widths."""
-SHADOW = 0.15
+SHADOW = 0.13
 """How far down the upper lip shades what lies behind it, in half widths."""
 CLEFT, CLEFT_SIDE = 0.22, 0.12
 """How dark the lines between the middle four teeth and between the others are."""
@@ -84,10 +84,10 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look:
 
     # The lips shade what lies behind them; the corners are dark.
     below = np.clip((y - top) / (SHADOW * rest_half), 0, 1)
-    shade = 0.66 + 0.34 * below * (2 - below)
+    shade = 0.70 + 0.30 * below * (2 - below)
     shade = shade * (0.80 + 0.20 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
     side = np.clip((np.abs(u) - FADE) / (1 - FADE), 0, 1)
-    shade = shade * (1 - 0.60 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
+    shade = shade * (1 - 0.55 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
     return look.seen(np.asarray(colour * shade[..., None] ** WARM, np.float32), rows.start)
 
 

@@ -99,7 +99,7 @@ _SPECIAL = {
     # Mandarin's two "apical" vowels, as in zhi and zi.
     "i.": Sound(0.20, 0.15, teeth=0.8, firm=1.4),
     "i[": Sound(0.17, 0.55, teeth=0.9, firm=1.4),
-    "o-": Sound(0.60, 0.25),  # Mandarin e, as in "he": back but not rounded
+    "o-": Sound(0.63, 0.25),  # Mandarin e, as in "he": back but not rounded
     "aa": Sound(0.86, 0.15),
     "A:": Sound(0.92),
     "@L": Sound(0.26, 0.0, 0.15, tongue=0.7, shape=0.4),
