@@ -44,7 +44,7 @@ BITE_LIFT, BITE_MEETS = 0.085, 0.03
 """How far the upper lip rises for f, and how far below the closed seam the lower one meets the teeth then."""
 EVEN = 0.25
 """How much of its narrowing a mouth does in its middle: the corners fold, the red of the lips keeps its shape."""
-ROUND_HOLE = 0.75
+ROUND_HOLE = 0.66
 """The least half width of a rounded opening, in its heights: it is never upright."""
 SEAM = 0.055
 """Of the lips' edges this much, in half widths, is the dark line between closed lips: not seen when they part."""
@@ -142,7 +142,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
     share = 0.95 - 0.74 * state.round * (1 - 0.35 * state.teeth) - 0.20 * state.bite - 0.10 * tall
     share = max(share, ROUND_HOLE * state.open * state.round / stretch)
-    arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(0.74 - 0.24 * state.round - 0.16 * tall)
+    arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(max(0.74 - 0.24 * state.round - 0.16 * tall, 0.5))
     outline = _softened(np.clip(1 - u * u, 0, 1) ** np.float32(0.50))
     up = UPPER_SHARE + (UPPER_SHARE_ROUND - UPPER_SHARE) * state.round
     lift, drop = up * gap, (1 - up) * gap
