@@ -169,7 +169,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     base = upper_in + corner
     d_upper_out += oval * _to_oval(upper_out + d_upper_out - base, u)
     d_lower_out += oval * _to_oval(lower_out + d_lower_out - base, u)
-    jaw = _smooth((3.3 - np.abs(x - cx) / half) / 1.7)
+    jaw = _smooth((3.3 - np.abs(x - cx) * ((1 + smile) / half)) / 1.7)
     d_chin = 0.60 * (sunk + drop) * jaw
 
     # What parted lips show begins beside the line that they were when closed.
@@ -178,7 +178,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
 
     rise = _piece(y, np.float32(pose.nose[1]) * np.ones_like(x), upper_out + d_upper_out)
     thin = _piece(y, upper_out + d_upper_out, upper_in + d_upper_in, straight=True)
-    cut = np.minimum(seam, 0.45 * above)
+    cut = np.minimum(seam, 0.65 * above)
     upper = d_upper_out * rise + (d_upper_in + cut - d_upper_out) * thin
 
     chin_y = np.float32(max(pose.chin[1], lower_out.max() + 4)) + d_chin

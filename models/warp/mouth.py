@@ -16,7 +16,7 @@ F32 = NDArray[np.floating[Any]]
 CAVITY = np.array([44, 40, 92], np.float32)
 CAVITY_DEEP = np.array([27, 24, 56], np.float32)
 TONGUE = np.array([116, 114, 200], np.float32)
-TOOTH = np.array([217, 235, 250], np.float32)
+TOOTH = np.array([221, 238, 252], np.float32)
 GUM = np.array([112, 104, 190], np.float32)
 """BGR, for a face of middle exposure."""
 WARM = np.array([1.16, 1.05, 0.90], np.float32)
@@ -84,10 +84,10 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look:
 
     # The lips shade what lies behind them; the corners are dark.
     below = np.clip((y - top) / (SHADOW * rest_half), 0, 1)
-    shade = 0.70 + 0.30 * below * (2 - below)
+    shade = 0.76 + 0.24 * below * (2 - below)
     shade = shade * (0.80 + 0.20 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
     side = np.clip((np.abs(u) - FADE) / (1 - FADE), 0, 1)
-    shade = shade * (1 - 0.55 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
+    shade = shade * (1 - 0.48 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
     return look.seen(np.asarray(colour * shade[..., None] ** WARM, np.float32), rows.start)
 
 
@@ -174,7 +174,7 @@ def _teeth(colour: F32, place: _Place, edge: F32, *, lower: bool) -> None:
     cover = place.cover((y - (edge + scallop)) if lower else ((edge - scallop) - y)) * span
     # A tooth is round: it darkens a little towards the line beside it.
     seam = 1 - cleft * np.exp(-((nearest / 0.8) ** 2)) - 0.07 * np.exp(-((nearest / (0.06 * unit)) ** 2))
-    turn = 1 - 0.55 * np.clip(ax / reach, 0, 1) ** 2.0
+    turn = 1 - 0.50 * np.clip(ax / reach, 0, 1) ** 2.0
     inward = np.clip(((y - edge) if lower else (edge - y)) / (0.22 * unit), 0, 1)
     bright = (0.80 if lower else 1.0) * (1 - 0.08 * inward)
     if lower:  # in the shadow of the upper row where the two meet
