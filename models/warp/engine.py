@@ -12,7 +12,7 @@ from configs.schema import Config
 from models.api import CROP, EngineError, FrameJob, Progress, SpeechWindow
 from models.templates.store import Template
 from models.warp.corners import mended
-from models.warp.geometry import Field, field
+from models.warp.geometry import Field, Pose, field
 from models.warp.lips import shade
 from models.warp.look import Look
 from models.warp.mouth import inside
@@ -88,7 +88,7 @@ def render_into(out: U8, template: Template, index: int, state: MouthState) -> N
     move = field(pose, state, prepared.look.soft)
     height, width = move.upper_x.shape
     window = out[move.y0 : move.y0 + height, move.x0 : move.x0 + width]
-    moved = _moved(mended(out, pose, state, prepared.look), move, state, pose.half, prepared.look)
+    moved = _moved(mended(out, pose, state, prepared.look), move, state, pose, prepared.look)
     if state.weight >= 1:
         window[...] = moved
     else:
@@ -96,7 +96,7 @@ def render_into(out: U8, template: Template, index: int, state: MouthState) -> N
         window[...] = moved
 
 
-def _moved(crop: U8, move: Field, state: MouthState, half: float, look: Look) -> U8:
+def _moved(crop: U8, move: Field, state: MouthState, pose: Pose, look: Look) -> U8:
     """The moved rectangle: upper half, lower half, and what shows between the lips."""
     upper, lower = (
         np.asarray(cv2.remap(crop, move.upper_x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
@@ -115,15 +115,15 @@ def _moved(crop: U8, move: Field, state: MouthState, half: float, look: Look) ->
     below = np.minimum(below, 1 - above)
     gap = 1 - above - below
     # In the corners lip meets lip: nothing dark shows between them.
-    thin = np.clip(2 - (mouth.lower_edge - mouth.upper_edge) / (THIN * half), 0, 1)
+    thin = np.clip(2 - (mouth.lower_edge - mouth.upper_edge) / (THIN * pose.half), 0, 1)
     hidden = gap * thin * np.clip(1 - (1 - np.abs(mouth.u / mouth.inner)) / CORNER, 0, 1)
     above, below, gap = above + hidden / 2, below + hidden / 2, gap - hidden
-    shade(upper, mouth, first_column, state, half)
-    shade(lower, mouth, first_column, state, half)
+    shade(upper, mouth, first_column, state, pose.half)
+    shade(lower, mouth, first_column, state, pose.half)
     part = (slice(first, last), slice(first_column, first_column + len(mouth.u)))
     band = upper[part] * above[..., None] + lower[part] * below[..., None]
     if float(gap.max()) > 0:
-        band += inside(mouth, state, part[0], half, look) * gap[..., None]
+        band += inside(mouth, state, part[0], pose.relaxed, look) * gap[..., None]
     np.copyto(lower[:last], upper[:last], where=chosen[..., None])
     lower[part] = np.clip(band + 0.5, 0, 255).astype(np.uint8)
     return lower

@@ -74,6 +74,16 @@ class Pose:
         """Half the mouth's width."""
         return float(self.curves[1, -1, 0] - self.curves[1, 0, 0]) / 2
 
+    @property
+    def smile(self) -> float:
+        """How much wider the mouth is than one that does not smile, as a share of that."""
+        return min(max(self.half / (RELAXED * CROP) - 1, 0.0), SMILE_MAX)
+
+    @property
+    def relaxed(self) -> float:
+        """Half the mouth's width without its smile: the scale of teeth and jaw."""
+        return self.half / (1 + self.smile)
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -122,8 +132,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
 
     opened = _opened(state)
     tall = opened * max(1 - 0.9 * state.wide, 0)
-    smile = min(max(half / (RELAXED * CROP) - 1, 0.0), SMILE_MAX)
-    stretch = _stretch(state, smile)
+    stretch = _stretch(state, pose.smile)
     moved = half * stretch
     u = np.asarray((x - cx) / moved, np.float32)
     within = np.abs(u) < 1
@@ -138,7 +147,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     )
 
     # A smile widens a mouth, but its jaw drops no further for that.
-    gap = state.open * half / (1 + smile)
+    gap = state.open * pose.relaxed
     # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
     share = 0.95 - 0.74 * state.round * (1 - 0.35 * state.teeth) - 0.20 * state.bite - 0.10 * tall
     share = max(share, ROUND_HOLE * state.open * state.round / stretch)
@@ -164,12 +173,12 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     d_upper_out = corner - (0.80 * lift + pout - rolled) * outline - np.minimum(gather * above, most)
     d_lower_out = corner + (drop + pout - rolled) * outline + np.minimum(gather * below, most) - tucked
     # A smile thins the upper lip; it fills again as the smile goes.
-    d_upper_out -= np.maximum(UPPER_LEAST * half / (1 + smile) - above, 0) * outline * _raised(state)
+    d_upper_out -= np.maximum(UPPER_LEAST * pose.relaxed - above, 0) * outline * _raised(state)
     oval = max(OVAL_ROUND * min(1.5 * state.round, 1.0), OVAL_OPEN * tall)
     base = upper_in + corner
     d_upper_out += oval * _to_oval(upper_out + d_upper_out - base, u)
     d_lower_out += oval * _to_oval(lower_out + d_lower_out - base, u)
-    jaw = _smooth((3.3 - np.abs(x - cx) * ((1 + smile) / half)) / 1.7)
+    jaw = _smooth((3.3 - np.abs(x - cx) / pose.relaxed) / 1.7)
     d_chin = 0.60 * (sunk + drop) * jaw
 
     # What parted lips show begins beside the line that they were when closed.

@@ -29,8 +29,8 @@ SHADOW = 0.13
 """How far down the upper lip shades what lies behind it, in half widths."""
 CLEFT, CLEFT_SIDE = 0.22, 0.12
 """How dark the lines between the middle four teeth and between the others are."""
-PARTED = 0.24
-"""Gap, in half widths, from which on the upper teeth are seen in full."""
+PARTED = (0.05, 0.28)
+"""Gaps, in half widths, from which on the upper teeth come out from behind the lip, and are seen in full."""
 FADE = 0.42
 """Where the inside begins to grow dark towards the corners of the opening, in its half widths."""
 
@@ -61,7 +61,7 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look:
         field: the displaced mouth, between its corners.
         state: the mouth's state.
         rows: rows of the field to draw, those that hold the gap.
-        rest_half: half width of the mouth at rest; teeth do not stretch with the lips.
+        rest_half: half width of the mouth at rest, unsmiling; teeth do not stretch with the lips.
         look: light, colour, sharpness and grain of the picture.
     """
     y = (np.arange(rows.start, rows.stop, dtype=np.float32) + field.y0)[:, None]
@@ -96,8 +96,9 @@ def _upper_teeth_end(field: Field, state: MouthState, place: _Place) -> F32:
     them.
     """
     # Lips that only just part show a dark slit: what uncovers the teeth is the jaw.
-    shown = max(min(state.open / PARTED, 1.0), state.teeth, state.bite)
-    visible = 0.115 * shown - 0.02 + 0.02 * (state.teeth - state.bite)
+    parted = min(max((state.open - PARTED[0]) / (PARTED[1] - PARTED[0]), 0.0), 1.0)
+    shown = max(parted, state.teeth, state.bite)
+    visible = 0.135 * shown - 0.04 + 0.02 * (state.teeth - state.bite)
     visible -= 0.30 * state.round * (1 - state.teeth)
     return np.asarray(field.seam + place.unit * (visible - BITE_ARC * np.clip(place.x**2, 0, 1.2)), np.float32)
 
