@@ -201,7 +201,10 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     height = float(cy + sunk + straight * (upper_in.mean(where=within) - cy))
     level = _level((y - np.float32(height)) / np.float32(half), u, drop / half, state.round)
     level = level * _smooth((y - y0) / (0.72 * half))
-    map_x = np.asarray(x - push * level * _smooth((CROP - 2 - y) / 24), np.float32)
+    # Away from the lips the columns of their corners leave no line in the skin.
+    soft_push = _softened(push)
+    sideways = (soft_push + (push - soft_push) * level) * level
+    map_x = np.asarray(x - sideways * _smooth((CROP - 2 - y) / 24), np.float32)
     return Field(
         x0,
         y0,
