@@ -35,7 +35,7 @@ CENTRE_US = FRAME_US // 2
 
 LEAD_US, LAG_US = 95_000, 125_000
 """How early and how late a sound still pulls; the lead stays inside the look-ahead as seen from mid-frame."""
-WIDEST = 0.25
+WIDEST = 0.35
 PRESSED_FLAT = 0.4
 """How much of their rounding lips lose while they are pressed together."""
 SOFT_TONGUE = 0.8

@@ -42,19 +42,19 @@ class Sound(NamedTuple):
 
 
 _VOWELS = {
-    "a": Sound(0.90),
-    "A": Sound(0.92),
+    "a": Sound(1.0),
+    "A": Sound(1.0),
     "0": Sound(0.62, 0.0, 0.25),
     "V": Sound(0.50, 0.05),
     "@": Sound(0.32, 0.05, firm=0.8, shape=0.5),
     "3": Sound(0.32, 0.0, 0.35),
-    "E": Sound(0.665, 0.40),
+    "E": Sound(0.70, 0.40),
     "e": Sound(0.48, 0.50),
     "I": Sound(0.30, 0.50),
     "i": Sound(0.28, 0.85),
     "y": Sound(0.10, 0.0, 0.90),
     "Y": Sound(0.17, 0.0, 0.75),
-    "u": Sound(0.10, 0.0, 1.00),
+    "u": Sound(0.095, 0.0, 1.00),
     "U": Sound(0.20, 0.0, 0.70),
     "o": Sound(0.44, 0.0, 0.88),
     "O": Sound(0.48, 0.0, 0.62),
@@ -99,9 +99,9 @@ _SPECIAL = {
     # Mandarin's two "apical" vowels, as in zhi and zi.
     "i.": Sound(0.20, 0.15, teeth=0.8, firm=1.4),
     "i[": Sound(0.17, 0.55, teeth=0.9, firm=1.4),
-    "o-": Sound(0.63, 0.25),  # Mandarin e, as in "he": back but not rounded
-    "aa": Sound(0.86, 0.15),
-    "A:": Sound(0.92),
+    "o-": Sound(0.66, 0.25),  # Mandarin e, as in "he": back but not rounded
+    "aa": Sound(0.95, 0.15),
+    "A:": Sound(1.02),
     "@L": Sound(0.26, 0.0, 0.15, tongue=0.7, shape=0.4),
 }
 SOUNDS: dict[str, Sound] = {**_VOWELS, **_CONSONANTS, **_SPECIAL}
