@@ -50,6 +50,10 @@ SEAM = 0.055
 """Of the lips' edges this much, in half widths, is the dark line between closed lips: not seen when they part."""
 LIPS = 0.20
 """So far above and below the corners everything moves sideways as they do, in half widths."""
+BESIDE, BESIDE_ROUND = 2.4, 0.45
+"""So far from the middle, in half widths, cheeks move as corners do; less where lips round: the jaw keeps its
+outline.
+"""
 REACH = 3.3
 """Half width of the moved region, in half widths of the mouth."""
 
@@ -136,7 +140,8 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     moved = half * stretch
     u = np.asarray((x - cx) / moved, np.float32)
     within = np.abs(u) < 1
-    fall = _smooth((2.4 - np.abs(u) * stretch) / (2.4 - stretch))
+    far = BESIDE - BESIDE_ROUND * state.round
+    fall = _smooth((far - np.abs(u) * stretch) / (far - stretch))
 
     # Where each column comes from at the mouth's own height.
     even = min(1.0, stretch / (1 - EVEN * (1 - stretch)))
