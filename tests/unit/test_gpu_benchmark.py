@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.gpu.budget import Budget
-from benchmarks.gpu.child import ROOT, Child
-from benchmarks.gpu.figures import figures
-from benchmarks.gpu.gaps import FRAME_MS, judge, verdict
-from benchmarks.gpu.rounds import Rounds, steady
+from benchmarks.gpu_job.budget import Budget
+from benchmarks.gpu_job.child import ROOT, Child
+from benchmarks.gpu_job.figures import figures
+from benchmarks.gpu_job.gaps import FRAME_MS, judge, verdict
+from benchmarks.gpu_job.rounds import Rounds, steady
 
 BUFFER_MS = 320.0
 
@@ -144,7 +144,7 @@ def test_figures_of_a_list() -> None:
 
 ECHO = """
 import sys
-from benchmarks.gpu.child import adopt
+from benchmarks.gpu_job.child import adopt
 say = adopt()
 print("noise of a library")
 say({"ready": True})

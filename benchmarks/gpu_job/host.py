@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gpu.timing import cpu_ms, timed
+from benchmarks.gpu_job.timing import cpu_ms, timed
 from models.api import SpeechWindow
 from models.musetalk.constants import AUDIO_DIM, LATENT, TOKENS
 from models.musetalk.gate import weights

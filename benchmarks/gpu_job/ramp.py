@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu.figures import figures
-from benchmarks.gpu.gaps import FRAME_MS, judge, verdict
-from benchmarks.gpu.line import Arrival, Line
-from benchmarks.gpu.speaker import QUANTUM_US, Speaker
+from benchmarks.gpu_job.figures import figures
+from benchmarks.gpu_job.gaps import FRAME_MS, judge, verdict
+from benchmarks.gpu_job.line import Arrival, Line
+from benchmarks.gpu_job.speaker import QUANTUM_US, Speaker
 from models.musetalk.engine import MuseTalkLipSync
 from models.templates.store import Template
 from stages.lipsync import QUANTUM

@@ -24,7 +24,7 @@ from pathlib import Path
 import structlog
 import torch
 
-from benchmarks.gpu.job import SHARES, Job
+from benchmarks.gpu_job.job import SHARES, Job
 
 GRACE_S = 45.0
 """Beyond the time of the job, after which it is ended whatever it does, with the stacks of its threads."""

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu.figures import figures
-from benchmarks.gpu.line import Arrival, Line
-from benchmarks.gpu.rounds import Rounds
-from benchmarks.gpu.speaker import Speaker
-from benchmarks.gpu.upstream import BATCH, Upstream
+from benchmarks.gpu_job.figures import figures
+from benchmarks.gpu_job.line import Arrival, Line
+from benchmarks.gpu_job.rounds import Rounds
+from benchmarks.gpu_job.speaker import Speaker
+from benchmarks.gpu_job.upstream import BATCH, Upstream
 from models.api import FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE, FrameJob, SpeechWindow
 from models.media.paste import paster, planes
 from models.musetalk.engine import MuseTalkLipSync

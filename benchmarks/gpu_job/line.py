@@ -16,7 +16,7 @@ import numpy as np
 import zmq
 
 from benchmarks._common import cpu_s, memory_mb
-from benchmarks.gpu.child import Child
+from benchmarks.gpu_job.child import Child
 from configs.schema import Config
 from models.templates.store import Template
 
@@ -71,12 +71,14 @@ class Line:
         self._stack.callback(context.destroy, linger=0)
         self._crops, self._pictures = (self._push(context, ends[name]) for name in ("crops", "pictures"))
         one = {"OMP_NUM_THREADS": "1"}
-        self._subscriber = self._stack.enter_context(Child("benchmarks.gpu.subscriber", ends["stream"], env=one))
+        self._subscriber = self._stack.enter_context(
+            Child("benchmarks.gpu_job.subscriber", ends["stream"], env=one)
+        )
         for k in range(self.encoders + 1):
             name = f"encode.{k}" if k < self.encoders else PIPE
             end = ends["crops" if k < self.encoders else "pictures"]
             self._children[name] = self._stack.enter_context(
-                Child("benchmarks.gpu.encoder", str(config), name, end, ends["stream"], env=one)
+                Child("benchmarks.gpu_job.encoder", str(config), name, end, ends["stream"], env=one)
             )
         until = time.monotonic() + START_S
         for child in (self._subscriber, *self._children.values()):

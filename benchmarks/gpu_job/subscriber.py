@@ -1,6 +1,6 @@
 """Process of the delivery line: a SUB socket that notes when the frames of each stream came.
 
-``python -m benchmarks.gpu.subscriber STREAM``; answers every line on its standard input with what it has noted
+``python -m benchmarks.gpu_job.subscriber STREAM``; answers every line on its standard input with what it has noted
 since the last one, and ends when that closes. Times are seconds of CLOCK_MONOTONIC, one clock for all processes.
 """
 
@@ -13,7 +13,7 @@ import time
 
 import zmq
 
-from benchmarks.gpu.child import adopt
+from benchmarks.gpu_job.child import adopt
 
 
 def main() -> None:

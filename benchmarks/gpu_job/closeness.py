@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.gpu.variants import VARIANTS, Runner, Variant, captured
+from benchmarks.gpu_job.variants import VARIANTS, Runner, Variant, captured
 from models.musetalk import norm
 from models.musetalk.constants import AUDIO_DIM, LATENT, TOKENS
 

@@ -1,7 +1,8 @@
 """Process of the delivery line: crops (or whole pictures) in, H.264 in fMP4 segments out over PUB.
 
-``python -m benchmarks.gpu.encoder CONFIG NAME WORK STREAM``; ends when its standard input closes. Crops go through
-the daemon's own encode stage; whole pictures, as upstream's loop makes them, through the same x264 and boxes.
+``python -m benchmarks.gpu_job.encoder CONFIG NAME WORK STREAM``; ends when its standard input closes. Crops go
+through the daemon's own encode stage; whole pictures, as upstream's loop makes them, through the same x264 and
+boxes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 import numpy as np
 import zmq
 
-from benchmarks.gpu.child import adopt
+from benchmarks.gpu_job.child import adopt
 from broker.messages import EncodeItem, TemplateRef
 from configs.schema import Config
 from models.api import FRAME_SAMPLES

@@ -1,7 +1,7 @@
 """Uk: k independent processes of upstream's loop on one device, for k = 1, 2, 3 ...
 
-``python -m benchmarks.gpu.copies CHECKOUT PROFILE DEVICE FOLDER`` is one of them. All are started once; for each k
-the first k run at the same time while the others rest.
+``python -m benchmarks.gpu_job.copies CHECKOUT PROFILE DEVICE FOLDER`` is one of them. All are started once; for
+each k the first k run at the same time while the others rest.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._common import memory_mb
-from benchmarks.gpu.child import Child, adopt
-from benchmarks.gpu.figures import figures
-from benchmarks.gpu.loops import between
+from benchmarks.gpu_job.child import Child, adopt
+from benchmarks.gpu_job.figures import figures
+from benchmarks.gpu_job.loops import between
 
 PICTURE = "1280x720"
 CLIP = 40
@@ -39,7 +39,7 @@ def measure(
                 own = folder / f"copy-{k}"
                 own.mkdir()
                 arguments = (str(checkout), profile, device, str(own))
-                children.append(stack.enter_context(Child("benchmarks.gpu.copies", *arguments)))
+                children.append(stack.enter_context(Child("benchmarks.gpu_job.copies", *arguments)))
             for child in children:
                 child.hear(begin + 0.7 * (until - begin))
             seconds = max(1.0, (until - time.monotonic()) / (most + 1) - 1.0)
@@ -75,7 +75,7 @@ def main() -> None:
     say = adopt()
     import torch
 
-    from benchmarks.gpu.upstream import BATCH, Upstream
+    from benchmarks.gpu_job.upstream import BATCH, Upstream
 
     checkout, profile, name, folder = sys.argv[1:]
     device = torch.device(name)

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import torch
 
-from benchmarks.gpu.child import ROOT
+from benchmarks.gpu_job.child import ROOT
 from benchmarks.machine import cpu_model, describe
 
 LOAD_S = 0.3

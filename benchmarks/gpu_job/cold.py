@@ -1,6 +1,6 @@
 """Cold numbers, of a process that has done nothing yet: start to ready, first request, first use of each batch.
 
-``python -m benchmarks.gpu.cold CONFIG TEMPLATE`` is the process; ``measure`` starts it.
+``python -m benchmarks.gpu_job.cold CONFIG TEMPLATE`` is the process; ``measure`` starts it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks.gpu.child import Child, adopt
-from benchmarks.gpu.figures import figures
+from benchmarks.gpu_job.child import Child, adopt
+from benchmarks.gpu_job.figures import figures
 from configs.schema import Config
 
 AGAIN = 5
@@ -26,7 +26,7 @@ def measure(config: Path, template: Path, until: float) -> dict[str, Any]:
     Raises:
         TimeoutError: it was not through by ``until`` (monotonic).
     """
-    with Child("benchmarks.gpu.cold", str(config), str(template)) as child:
+    with Child("benchmarks.gpu_job.cold", str(config), str(template)) as child:
         found: dict[str, Any] = child.hear(until)
     since = {name: round((at - child.started) * 1000, 1) for name, at in found.pop("moments").items()}
     return {"ms_since_start": since, **found}
@@ -38,8 +38,8 @@ def main() -> None:
     moments = {"python": time.monotonic()}
     import torch
 
-    from benchmarks.gpu.speaker import BEFORE, QUANTUM_US
-    from benchmarks.gpu.world import speech
+    from benchmarks.gpu_job.speaker import BEFORE, QUANTUM_US
+    from benchmarks.gpu_job.world import speech
     from models.api import FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE, SpeechWindow
     from models.musetalk.engine import MuseTalkLipSync
     from models.templates.store import open_template

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.figures import figures
-from benchmarks.gpu.rounds import Rounds
-from benchmarks.gpu.timing import timed
-from benchmarks.gpu.variants import EAGER, VARIANTS, Runner, captured, sources
+from benchmarks.gpu_job.figures import figures
+from benchmarks.gpu_job.rounds import Rounds
+from benchmarks.gpu_job.timing import timed
+from benchmarks.gpu_job.variants import EAGER, VARIANTS, Runner, captured, sources
 from models.musetalk import norm
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.gpu.variants import SEED, config_of, sources
+from benchmarks.gpu_job.variants import SEED, config_of, sources
 from configs.schema import Config, Engines, Musetalk
 from models.api import Progress
 from models.musetalk.constants import PARSED

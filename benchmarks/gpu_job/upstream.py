@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.gpu.variants import sources
-from benchmarks.gpu.world import PICTURES, face_box, pictures
+from benchmarks.gpu_job.variants import sources
+from benchmarks.gpu_job.world import PICTURES, face_box, pictures
 from models.musetalk.constants import AUDIO_DIM, LATENT, SCALING, TOKENS
 
 BATCH = 20

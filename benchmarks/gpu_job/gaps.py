@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.gpu.figures import figures
+from benchmarks.gpu_job.figures import figures
 
 FRAME_MS = 40.0
 LEAST_FPS = 24.9

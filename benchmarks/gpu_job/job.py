@@ -16,14 +16,14 @@ from typing import Any
 import torch
 
 from benchmarks._common import memory_mb
-from benchmarks.gpu import table
-from benchmarks.gpu.budget import Budget
-from benchmarks.gpu.closeness import closeness
-from benchmarks.gpu.held import Readings, Watch, commit_of, machine, record
-from benchmarks.gpu.host import host_cost, matmul_rate, nvenc
-from benchmarks.gpu.sweep import SIZES, Sweep
-from benchmarks.gpu.variants import sources
-from benchmarks.gpu.world import constants
+from benchmarks.gpu_job import table
+from benchmarks.gpu_job.budget import Budget
+from benchmarks.gpu_job.closeness import closeness
+from benchmarks.gpu_job.held import Readings, Watch, commit_of, machine, record
+from benchmarks.gpu_job.host import host_cost, matmul_rate, nvenc
+from benchmarks.gpu_job.sweep import SIZES, Sweep
+from benchmarks.gpu_job.variants import sources
+from benchmarks.gpu_job.world import constants
 
 SHARES = {"host": 3.0, "sweep": 34.0, "cold": 13.0, "loops": 22.0, "streams": 18.0, "copies": 10.0}
 TINY_SHARES = {"host": 4.0, "sweep": 12.0, "cold": 20.0, "loops": 34.0, "streams": 16.0, "copies": 14.0}
@@ -163,7 +163,7 @@ class Job:
 
     def _world(self) -> Any:
         """Weights, configuration and templates on disk, made once."""
-        from benchmarks.gpu import world
+        from benchmarks.gpu_job import world
 
         if not (self._folder / "weights").exists():
             root, profile = self._folder, self._asked.profile
@@ -178,7 +178,7 @@ class Job:
     def _cold(self, until: float) -> None:
         import msgspec
 
-        from benchmarks.gpu import cold
+        from benchmarks.gpu_job import cold
 
         self._world()
         path = self._folder / "cold.json"
@@ -187,7 +187,7 @@ class Job:
 
     def _ready(self) -> Any:
         """The engine and the delivery line, opened once; how the engine leaves TF32 is part of the record."""
-        from benchmarks.gpu.line import Line
+        from benchmarks.gpu_job.line import Line
         from models.musetalk.engine import MuseTalkLipSync
 
         self._world()
@@ -200,7 +200,7 @@ class Job:
         return self._engine
 
     def _loops(self, until: float) -> None:
-        from benchmarks.gpu.loops import Loops
+        from benchmarks.gpu_job.loops import Loops
 
         engine, world = self._ready(), self._world()
         upstream = self._upstream()
@@ -215,7 +215,7 @@ class Job:
     def _upstream(self) -> Any:
         if not self._asked.upstream:
             return None
-        from benchmarks.gpu.upstream import Upstream
+        from benchmarks.gpu_job.upstream import Upstream
 
         pictures = self._folder / "png"
         (pictures / "tmp").mkdir(parents=True)
@@ -229,7 +229,7 @@ class Job:
             return None
 
     def _streams(self, until: float) -> None:
-        from benchmarks.gpu.ramp import Ramp
+        from benchmarks.gpu_job.ramp import Ramp
 
         ramp = Ramp(self._ready(), self._templates[LIVE_PICTURE], self._line)
         self._add("first_unit", ramp.first_unit())
@@ -240,7 +240,7 @@ class Job:
         self._note("streams", most=max(passed, default=0), step_s=step_s, picture=LIVE_PICTURE)
 
     def _copies(self, until: float) -> None:
-        from benchmarks.gpu import copies
+        from benchmarks.gpu_job import copies
 
         self._live.close()  # the device is theirs alone
         self._engine = None
