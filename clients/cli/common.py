@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clients.client import Client
+from clients.client import Client, NoDaemonError
 from configs.load import load, resolve
 from configs.schema import Config
 
@@ -42,9 +43,18 @@ def read_config(path: Path | None, overrides: list[str] | None) -> Config:
     return resolve(load(None if path is None else str(path), overrides or []))
 
 
-def connect(config: Path | None, overrides: list[str] | None) -> Client:
-    """A client of the daemon that this configuration describes; raises ``NoDaemonError`` when none answers."""
+def connect(config: Path | None, overrides: list[str] | None, *, patient: bool = True) -> Client:
+    """A client of the daemon that this configuration describes.
+
+    Args:
+        patient: wait a moment for a daemon that is only about to start.
+
+    Raises:
+        NoDaemonError: none answers.
+    """
     endpoints = read_config(config, overrides).endpoints
+    if not patient and not _listened_to(endpoints.control):
+        raise NoDaemonError(f"nothing listens at {endpoints.control}")
     client = Client(endpoints.control, endpoints.stream)
     try:
         client.request("health", timeout_s=ANSWER_S)
@@ -52,6 +62,18 @@ def connect(config: Path | None, overrides: list[str] | None) -> Client:
         client.close()
         raise
     return client
+
+
+def _listened_to(endpoint: str) -> bool:
+    """Whether somebody has bound this; ZeroMQ itself waits for it as long as it takes."""
+    if not endpoint.startswith("tcp://"):
+        return True
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def print_json(value: Any) -> None:

@@ -109,7 +109,7 @@ def _bar() -> Progress:
 def _daemon(config: Path | None, overrides: list[str], must_connect: bool, engine: str | None) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         try:
-            client = stack.enter_context(connect(config, overrides))
+            client = stack.enter_context(connect(config, overrides, patient=must_connect))
         except NoDaemonError:
             if must_connect:
                 raise

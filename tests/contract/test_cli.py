@@ -131,6 +131,17 @@ def test_render_turns_audio_into_a_video(daemon: Daemon, tmp_path: Path) -> None
     assert not (tmp_path / "no.mp4").exists()
 
 
+def test_render_without_a_daemon_starts_one_of_its_own(daemon: Daemon, tmp_path: Path) -> None:
+    source, target = tmp_path / "speech.wav", tmp_path / "speech.mp4"
+    source.write_bytes(wav(speech_like(2.0, 16_000), 16_000))
+    nobody = ("--set", "endpoints.control=tcp://127.0.0.1:9")
+    _run(daemon, "render", "--audio", str(source), "--out", str(target), *nobody)
+    assert _video(target)[0] == 50
+    assert "musecast up" in _run(
+        daemon, "render", "--audio", str(source), "--out", str(tmp_path / "no.mp4"), "--connect", *nobody, code=1
+    )
+
+
 def test_an_aborted_render_leaves_nothing(
     daemon: Daemon, connect: Callable[[Daemon], Stranger], tmp_path: Path
 ) -> None:
