@@ -111,8 +111,10 @@ class Recorder:
         assert self._start_us is not None
         streams: dict[str, Any] = {}
         for run in self._runs:
+            run.file.flush()
             run.file.seek(0)
-            with av.open(run.file, "r", format="mp4") as source:
+            # By its path: a Ctrl-C that arrives while FFmpeg reads through a Python file is lost.
+            with av.open(f"/dev/fd/{run.file.fileno()}", "r", format="mp4") as source:
                 copied = [stream for stream in source.streams if stream.type in kinds]
                 for stream in copied:
                     if stream.type not in streams:
