@@ -33,8 +33,8 @@ COPY_BYTES = 512 << 10
 which is more than copying 200 kB (measured in the broker at 2,000 items/s).
 """
 SEND_BUFFER_BYTES = 1 << 20
-"""Of the kernel, as far as it allows: a speech window (230 kB) leaves in one write instead of several, each of
-which would wake the reader.
+"""Of the kernel, for work: a speech window (230 kB) leaves in one write instead of several, each of which would
+wake the reader. Not for the stream, where a slow subscriber is to be noticed and not buffered for.
 """
 HEARTBEAT_MS = 15_000
 """ZMTP heartbeats on public sockets find peers that vanished without a FIN."""
@@ -121,7 +121,6 @@ class SocketFactory:
         socket.setsockopt(zmq.SNDHWM, hwm)
         socket.setsockopt(zmq.RCVHWM, hwm)
         socket.setsockopt(zmq.LINGER, linger)
-        socket.setsockopt(zmq.SNDBUF, SEND_BUFFER_BYTES)
         for option, value in (options or {}).items():
             socket.setsockopt(option, value)
         return socket
@@ -142,7 +141,7 @@ class SocketFactory:
 
     def push_bind(self, endpoint: str, hwm: int = 64) -> zmq.Socket[bytes]:
         """Work for one incarnation. IMMEDIATE: nothing is queued for a peer that is not there."""
-        socket = self._make(zmq.PUSH, hwm=hwm, linger=0, options={zmq.IMMEDIATE: 1})
+        socket = self._make(zmq.PUSH, hwm=hwm, linger=0, options={zmq.IMMEDIATE: 1, zmq.SNDBUF: SEND_BUFFER_BYTES})
         socket.bind(endpoint)
         return socket
 
