@@ -15,8 +15,11 @@ from typing import IO, Any
 
 import av
 
+from clients.signals import unbroken
+
 US = Fraction(1, 1_000_000)
 FPS = 25
+FASTSTART = {"movflags": "faststart"}
 Sound = Callable[[Any], Iterator[Any]]
 """Adds an audio stream to the output container, then yields its packets, in order from time 0."""
 
@@ -93,13 +96,14 @@ class Recorder:
         """
         if not self._runs or self._start_us is None:
             raise RecordingError("no media was received, so there is nothing to record")
-        with av.open(str(self._part), "w", format="mp4", options={"movflags": "faststart"}) as output:
+        with unbroken() as may_stop, av.open(str(self._part), "w", format="mp4", options=FASTSTART) as output:
             if sound is None:
                 packets = self._packets(output, ("video", "audio"), frames)
             else:
                 picture = self._packets(output, ("video",), frames)
                 packets = heapq.merge(picture, sound(output), key=lambda p: p.dts * p.time_base)
             for packet in packets:
+                may_stop()
                 output.mux(packet)
         if frames is not None and self.frames < frames:
             raise RecordingError(f"only {self.frames} of {frames} frames were received")
@@ -113,7 +117,6 @@ class Recorder:
         for run in self._runs:
             run.file.flush()
             run.file.seek(0)
-            # By its path: a Ctrl-C that arrives while FFmpeg reads through a Python file is lost.
             with av.open(f"/dev/fd/{run.file.fileno()}", "r", format="mp4") as source:
                 copied = [stream for stream in source.streams if stream.type in kinds]
                 for stream in copied:

@@ -13,6 +13,8 @@ from typing import Any
 import av
 import numpy as np
 
+from clients.signals import each_unbroken
+
 SAMPLE_RATE = 48_000
 BITS_PER_CHANNEL = 128_000
 CHANNELS_MAX = 2
@@ -53,7 +55,7 @@ class Soundtrack:
         size = int(SAMPLE_RATE * seconds) * 2
         waiting = bytearray()
         missing = 0
-        for frame in self._resampled("s16", "mono", 0):
+        for frame in each_unbroken(self._resampled("s16", "mono", 0)):
             waiting += np.ascontiguousarray(frame.to_ndarray()).tobytes()
             missing -= frame.samples
             while len(waiting) > size:

@@ -18,6 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.signals import unbroken
+
 Image = NDArray[np.uint8]
 Sound = NDArray[np.float32]
 
@@ -96,6 +98,7 @@ def _length(video: Path) -> tuple[int, float]:
         return stream.frames, float(stream.average_rate or 25)
 
 
+@unbroken()
 def _decode_frames(video: Path, indices: Sequence[int]) -> list[Image]:
     """The frames with these numbers (ascending), u8 BGR."""
     frames: list[Image] = []
@@ -106,6 +109,7 @@ def _decode_frames(video: Path, indices: Sequence[int]) -> list[Image]:
     return frames
 
 
+@unbroken()
 def _decode_sound(video: Path) -> Sound:
     """The sound at ``WAVE_RATE``, -1 to 1."""
     with av.open(str(video)) as container:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from clients.cli.common import CommandError, err
 from clients.cli.session import own_session
 from clients.client import LONG_REQUEST_TIMEOUT_S, Client, Subscription
+from clients.signals import unbroken
 
 LOOK_S = 0.2
 """How long to wait for the reply before looking for progress."""
@@ -85,7 +86,7 @@ def write_picture(client: Client, template_id: str, frames: int, target: Path) -
             if not found["segments"]:
                 break
     video.seek(0)
-    with av.open(video, "r") as container:
+    with unbroken(), av.open(video, "r") as container:
         pictures = [np.asarray(frame.to_ndarray(format="bgr24"), np.uint8) for frame in container.decode(video=0)]
     chosen = [pictures[round(k * (len(pictures) - 1) / (COLUMNS * ROWS - 1))] for k in range(COLUMNS * ROWS)]
     height, width = chosen[0].shape[:2]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import av
 import numpy as np
@@ -165,26 +168,45 @@ def test_an_engine_that_does_not_run_is_refused_with_the_next_step(daemon: Daemo
     assert not (tmp_path / "no.mp4").exists()
 
 
-def _until(found: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not found():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+@contextlib.contextmanager
+def _reader_of(pipe: Path) -> Iterator[IO[bytes]]:
+    """The writing end of a named pipe, as soon as somebody reads it."""
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(os.open, pipe, os.O_WRONLY)
+        try:
+            end = opening.result(LIMIT_S)
+        except TimeoutError:
+            os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))  # the thread may go
+            raise
+    with open(end, "wb") as file:
+        yield file
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
-def test_cut_off_while_writing_leaves_nothing(daemon: Daemon, tmp_path: Path, sent: signal.Signals) -> None:
+def test_cut_off_while_writing_leaves_nothing(
+    daemon: Daemon, stranger: Stranger, tmp_path: Path, sent: signal.Signals
+) -> None:
+    """The signal comes while the sound is read for the file: from a pipe that is held open until then."""
     source, target = tmp_path / "in.wav", tmp_path / "out.mp4"
-    source.write_bytes(wav(np.tile(speech_like(10.0, 48_000), 4), 48_000))
+    sound = wav(speech_like(16.0, 48_000), 48_000)  # of a pipe, FFmpeg looks at 5 s before it gives any
+    source.write_bytes(sound)
+    stream = stranger.subscribe("seg.", "sys.")
+    stream.wait(lambda m: m.topic.startswith("sys."), 5.0, "sys. message")
     process = subprocess.Popen(
         [MUSECAST, "render", "--audio", str(source), "--out", str(target), "--connect", "--quality", "fast"],
         env=where(daemon), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    _until(lambda: any(path.name.endswith(".part.mp4") for path in tmp_path.iterdir()), process)
-    process.send_signal(sent)
-    process.communicate(timeout=20)
-    assert process.returncode != 0
+    stream.wait(lambda m: m.header.get("kind") == "media", LIMIT_S, "media")
+    # The file for the daemon is open by now; what is opened next is the sound of the MP4.
+    os.mkfifo(tmp_path / "pipe")
+    os.replace(tmp_path / "pipe", source)
+    with _reader_of(source) as pipe:
+        pipe.write(sound[: len(sound) * 3 // 4])
+        pipe.flush()
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".out.mp4.part.mp4", "in.wav"]
+        process.send_signal(sent)
+    said, _ = process.communicate(timeout=20)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[sent], said
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
 
 
