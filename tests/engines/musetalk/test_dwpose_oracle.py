@@ -71,11 +71,11 @@ def head(w: State, x: Tensor) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def test_p2_every_stage_is_what_the_published_tables_say() -> None:
-    network = tiny("dwpose", 6)
+    network = tiny("dwpose", 6).double()  # in float32 the two round differently, by more on some machines
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
-    pictures = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 384, 288)).astype(np.float32))
+    pictures = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 384, 288)))
     pictures = F.avg_pool2d(F.pad(pictures, [4] * 4), 9, 1) * 9
     network.train()(pictures)  # norms that have seen pictures, so that the answer follows the picture
     network.eval()
@@ -94,4 +94,4 @@ def test_p2_every_stage_is_what_the_published_tables_say() -> None:
     for name, value in wanted.items():
         assert seen[name].shape == value.shape, name
         assert value.std() > 1e-3, name
-        assert (seen[name] - value).abs().max() <= 1e-4 * max(1.0, float(value.abs().max())), name
+        assert (seen[name] - value).abs().max() <= 1e-9 * max(1.0, float(value.abs().max())), name

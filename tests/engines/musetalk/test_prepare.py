@@ -296,12 +296,12 @@ def test_p2_p3_the_answer_follows_the_picture_and_its_mirror_image(pose_net: tor
     bx, _ = dwpose.scores(pose_net, b)
     assert np.corrcoef(ax.numpy().ravel(), bx.numpy().ravel())[0, 1] < 0.95
     fx, fy = dwpose.scores(pose_net, a.flip(3))
-    assert (fx.flip(2)[:, dwpose.FLIP] - ax).abs().max() <= 1e-4 * ax.abs().max()
-    assert (fy[:, dwpose.FLIP] - ay).abs().max() <= 1e-4 * ay.abs().max()
+    assert (fx.flip(2)[:, dwpose.FLIP] - ax).abs().max() <= 1e-3 * ax.abs().max()
+    assert (fy[:, dwpose.FLIP] - ay).abs().max() <= 1e-3 * ay.abs().max()
     tx, ty = dwpose.scores(pose_net, torch.cat([a, b]), together=True)
-    assert (tx[0] - ax[0]).abs().max() <= 1e-4 * ax.abs().max()
-    assert (tx[1] - bx[0]).abs().max() <= 1e-4 * ax.abs().max()
-    assert (ty[0] - ay[0]).abs().max() <= 1e-4 * ay.abs().max()
+    assert (tx[0] - ax[0]).abs().max() <= 1e-3 * ax.abs().max()
+    assert (tx[1] - bx[0]).abs().max() <= 1e-3 * ax.abs().max()
+    assert (ty[0] - ay[0]).abs().max() <= 1e-3 * ay.abs().max()
 
 
 def test_p3_flip_order_and_bins() -> None:
