@@ -88,12 +88,12 @@ class Publisher:
         self,
         channel: Channel,
         event: str,
-        turn: int | None = None,
+        turn: int = 0,
         *,
         pts: int | None = None,
         data: dict[str, Any] | None = None,
     ) -> None:
-        """Publish one event and keep it."""
+        """Publish one event and keep it; ``turn`` 0: it belongs to no turn."""
         n, channel.next_n = channel.next_n, channel.next_n + 1
         header: dict[str, Any] = {"v": PUBLIC_VERSION, "boot": self._boot, "sid": channel.sid, "n": n}
         header |= {"event": event, "turn": turn}

@@ -242,9 +242,9 @@ class Session:
     # --- publishing ---
 
     def event(
-        self, event: str, turn: int | None = None, *, pts: int | None = None, data: dict[str, Any] | None = None
+        self, event: str, turn: int = 0, *, pts: int | None = None, data: dict[str, Any] | None = None
     ) -> None:
-        """Publish an event of this session."""
+        """Publish an event of this session; ``turn`` 0: it belongs to no turn."""
         self.hub.publisher.event(self.channel, event, turn, pts=pts, data=data)
 
     def tail(self, samples: int) -> bytes:

@@ -51,6 +51,19 @@ def test_events_returns_what_was_published(spoken: Session) -> None:
     assert [_header(e) for e in some] == published[2:5]
 
 
+def test_every_event_has_every_field_with_its_type(stranger: Stranger) -> None:
+    session = stranger.session(mode="offline")
+    session.speak("Typed.")
+    session.end()
+    events = [_header(e) for e in session.ok("events", from_n=0)["events"]]
+    assert [e["event"] for e in events][:: len(events) - 1] == ["session.started", "session.ended"]
+    types = {"v": int, "boot": str, "sid": str, "n": int, "event": str, "turn": int, "data": dict}
+    for event in events:
+        assert {name: type(event[name]) for name in types} == types, event
+        assert set(event) - set(types) <= {"pts"}
+    assert {e["turn"] for e in events if str(e["event"]).startswith("session.")} == {0}, "no turn is 0, as in media"
+
+
 def test_end_tells_that_nothing_more_will_come(stranger: Stranger) -> None:
     session = stranger.session(mode="offline")
     session.speak("Short.")
