@@ -77,10 +77,14 @@ class Ears:
         return self._turn if self._turn is not None and self._turn.state is State.LISTENING else None
 
     @property
+    def capacity(self) -> int:
+        """Bytes that are ever kept at once."""
+        return int((self.session.hub.config.limits.utterance_s + KEEP_SPARE_S) * self.sample_rate) * SAMPLE_BYTES
+
+    @property
     def room(self) -> int:
         """Bytes that may still be accepted."""
-        limit = int((self.session.hub.config.limits.utterance_s + KEEP_SPARE_S) * self.sample_rate) * SAMPLE_BYTES
-        return limit - len(self._pcm)
+        return self.capacity - len(self._pcm)
 
     def push(self, pcm: bytes, *, end: bool, now: int) -> None:
         """Accept audio that the client sent just now."""
@@ -203,12 +207,17 @@ class Ears:
         self._next_utterance = message.utterance + 1
         self.speaking = True
         session = self.session
-        if session.closing or (session.full and not session.barge_in):
+        if session.closing:
             self._turns[message.utterance] = None  # heard, but nobody can answer it
             return
+        full = session.full and not session.barge_in
         turn = session.new_turn("audio", self._time_of(message.at))
         self._turns[message.utterance] = self._turn = turn
         session.event("user.speech.started", turn.number)
+        if full:  # told as a turn, because the reply to `audio` has long been sent
+            waiting = session.hub.config.limits.turns_waiting
+            turn.fail("BUSY", f"{waiting} turns are waiting, the limit; interrupt, or speak again later")
+            return
         limit = int((session.hub.config.limits.utterance_s + TRANSCRIPT_S) * 1_000_000)
         session.hub.timers.at(session.hub.now() + limit, lambda: self._overdue(turn))
         if session.barge_in:

@@ -126,6 +126,24 @@ def test_an_utterance_that_never_gets_its_words_fails_its_turn(floor: Floor) -> 
     assert failed["data"]["code"] == "FAILED"
 
 
+def test_a_voice_behind_a_full_queue_gets_a_turn_that_says_so(floor: Floor) -> None:
+    session = floor.watch(floor.session())
+    session.barge_in = False
+    ears = listening(floor, session, Hearing(Ear().send))
+    for _ in range(9):
+        session.new_turn("say", floor.time, "One of many.")
+    assert session.full
+    utterance(ears)
+    says(ears, AsrSpeechEnded, utterance=0, at=8000, audio_ms=500)
+    says(ears, AsrFinal, utterance=0, text="Hello", confidence=0.9, language="en")
+    (started,) = floor.events("user.speech.started")
+    (failed,) = floor.events("turn.failed")
+    assert started["turn"] == failed["turn"] == 10
+    assert failed["data"]["code"] == "BUSY"
+    assert floor.events("transcript.final") == []
+    assert len(session.waiting) == 9, "the turns that waited still do"
+
+
 def test_words_that_have_been_understood_are_not_heard_again_by_a_successor(floor: Floor) -> None:
     ear = Ear()
     hearing = Hearing(ear.send)
