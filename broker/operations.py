@@ -289,7 +289,9 @@ class Operations:
     def _text_turn(self, request: Request, args: Text, source: str) -> None:
         limit = self._b.config.limits.text_chars
         if not args.text.strip():
-            raise ControlError("INVALID_ARGUMENT", "'text' is empty")
+            raise ControlError(
+                "INVALID_ARGUMENT", f"'text' is empty; give 1 to {limit} characters, not only spaces"
+            )
         if len(args.text) > limit:
             raise ControlError("TOO_LARGE", f"'text' has {len(args.text)} characters; the limit is {limit}")
         session = self._open(args.session_id)
@@ -350,6 +352,10 @@ class Operations:
         turns = [t for t in (session.current, *session.waiting) if t is not None]
         waiting = sum(t.voice.waiting_bytes for t in turns if isinstance(t.voice, AudioVoice))
         limit = self._b.config.limits.audio_bytes_waiting
+        if size > limit:
+            raise ControlError(
+                "TOO_LARGE", f"{size} bytes of audio in one call; the limit is {limit}: send it in several calls"
+            )
         if waiting + size > limit:
             raise ControlError(
                 "BUSY",
@@ -408,6 +414,12 @@ class Operations:
             ears = session.ears = self._retuned(ears, args.sample_rate)
         if ears.instance is None:
             self._b.hearing.assign(ears)
+        if len(args.pcm) > ears.capacity:
+            raise ControlError(
+                "TOO_LARGE",
+                f"{len(args.pcm)} bytes of audio in one call; the limit at this rate is {ears.capacity}: "
+                "send pieces as they are spoken",
+            )
         if len(args.pcm) > ears.room:
             raise ControlError(
                 "BUSY", f"{ears.room} bytes of audio can still be taken; send it as it is spoken", BUSY_RETRY_MS

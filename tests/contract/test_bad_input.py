@@ -141,6 +141,7 @@ def test_unknown_session(stranger: Stranger, op: str, arguments: dict[str, Any])
         ("audio", {"pcm": b"\0\0", "sample_rate": 4000}, "INVALID_ARGUMENT"),
         ("audio", {"pcm": b"\0\0", "sample_rate": 96_000}, "INVALID_ARGUMENT"),
         ("audio", {"pcm": b"\0\0", "sample_rate": "16000"}, "INVALID_ARGUMENT"),
+        ("audio", {"pcm": bytes(16_000 * 2 * 90)}, "TOO_LARGE"),
         ("process_segment", {}, "INVALID_ARGUMENT"),
         ("process_segment", {"audio": b"not a wav file at all, really"}, "INVALID_ARGUMENT"),
         ("process_segment", {"audio": wav(SOUND, 16_000)[:30]}, "INVALID_ARGUMENT"),
