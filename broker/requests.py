@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+import re
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -205,11 +206,25 @@ def operation(envelope: Envelope) -> str:
     if version != PROTOCOL or isinstance(version, bool):
         raise ControlError("UNSUPPORTED", f"another version in 'v'; this daemon speaks version {PROTOCOL}")
     if request_id(envelope) is None:
-        raise ControlError("INVALID_ARGUMENT", "'id' must be an int or a short str that the reply repeats")
+        raise ControlError(
+            "INVALID_ARGUMENT",
+            f"'id' must be an int, or a str of less than {ENVELOPE_BYTES} bytes, that the reply repeats",
+        )
     op = _small(envelope.op)
     if not isinstance(op, str):
         raise ControlError("INVALID_ARGUMENT", "'op' must be a str that names an operation")
     return op
+
+
+def _choices(kind: type[Arguments], error: str) -> str:
+    """What an argument with a closed set of values may be, when that was the mistake; else nothing."""
+    found = re.search(r"^Invalid enum value .* at `\$\.(\w+)`$", error, re.DOTALL)
+    if found is None:
+        return ""
+    hint = get_type_hints(kind)[found[1]]
+    literals = [hint, *get_args(hint)]  # the argument may also be optional
+    values = next(get_args(one) for one in literals if get_origin(one) is Literal)
+    return ": use " + " or ".join(repr(value) for value in values)
 
 
 def arguments(body: bytes, kind: type[T]) -> T:
@@ -221,7 +236,7 @@ def arguments(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.msgpack.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        text = str(error).replace("`$.", "`").replace("Object missing", "missing")
+        text = str(error).replace("`$.", "`").replace("Object missing", "missing") + _choices(kind, str(error))
         raise ControlError("INVALID_ARGUMENT", text) from error
     except Exception as error:
         reason = str(error) or type(error).__name__

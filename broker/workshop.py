@@ -83,7 +83,7 @@ class Workshop:
         """Make a template; a second request for the same id and source joins the first."""
         job = self._templates.get(request.template_id)
         if job is not None and job.request.key != request.key:
-            message = f"template {request.template_id!r} is being made of another source; ask again later"
+            message = f"template {request.template_id!r} is being made with another source or option; ask later"
             then(ControlError("BUSY", message, PREPARE_RETRY_MS), None)
             return
         if job is None:

@@ -61,7 +61,9 @@ def test_every_event_has_every_field_with_its_type(stranger: Stranger) -> None:
     for event in events:
         assert {name: type(event[name]) for name in types} == types, event
         assert set(event) - set(types) <= {"pts"}
-    assert {e["turn"] for e in events if str(e["event"]).startswith("session.")} == {0}, "no turn is 0, as in media"
+    assert {e["turn"] for e in events if str(e["event"]).startswith("session.")} == {0}, (
+        "no turn is 0, as in media"
+    )
 
 
 def test_end_tells_that_nothing_more_will_come(stranger: Stranger) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from broker.requests import (
     ControlError,
+    ProcessSegment,
     Segments,
     StartSession,
     Text,
@@ -94,3 +95,23 @@ def test_arguments_are_typed_unknown_keys_are_ignored_and_errors_name_the_argume
             arguments(body, kind)
         assert error.value.code == "INVALID_ARGUMENT"
         assert name in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "values"),
+    [
+        (pack(mode="later"), StartSession, ["'realtime'", "'offline'"]),
+        (pack(quality="at `$.x`\n"), StartSession, ["'high'", "'lossless'", "'fast'", "'max'"]),
+        (pack(session_id="s", audio=b"", format="mp3"), ProcessSegment, ["'s16le'"]),
+    ],
+)
+def test_a_value_outside_a_closed_set_is_told_the_set(body: bytes, kind: Any, values: list[str]) -> None:
+    with pytest.raises(ControlError) as error:
+        arguments(body, kind)
+    assert [v for v in values if v not in error.value.message] == []
+
+
+def test_an_id_that_is_too_long_is_told_the_limit() -> None:
+    operation(read_envelope(pack(v=1, id="x" * 1000, op="health")))
+    with pytest.raises(ControlError, match="1024"):
+        operation(read_envelope(pack(v=1, id="x" * 1024, op="health")))
