@@ -181,10 +181,13 @@ def _collect(client: Client, session: str, recorder: Recorder, seconds: float) -
         message = follower.receive(POLL_S)
         if message is None:
             continue
-        if message.header.get("event") == "session.ended":
-            return
         if "kind" in message.header:
             recorder.add(message.header, message.payload)
+        if message.header.get("event") == "session.ended":
+            for late in follower.rest():  # events are fetched before media: of a session that is over, all of it
+                if "kind" in late.header:
+                    recorder.add(late.header, late.payload)
+            return
 
 
 @app.command("turn")

@@ -114,6 +114,17 @@ def test_interrupt_and_record(daemon: Daemon, stranger: Stranger, tmp_path: Path
     assert seconds == pytest.approx(frames / 25, abs=0.05)
 
 
+def test_a_session_that_is_over_is_recorded_while_the_daemon_keeps_it(
+    daemon: Daemon, stranger: Stranger, tmp_path: Path
+) -> None:
+    session = stranger.session(mode="offline")
+    session.speak("Twenty segments are more than one request fetches, so this goes on for a while. " * 6)
+    frames = session.end()["frames"]
+    target = tmp_path / "over.mp4"
+    _run(daemon, "probe", "record", session.sid, str(target))
+    assert _video(target)[0] == frames
+
+
 def test_render_turns_audio_into_a_video(daemon: Daemon, tmp_path: Path) -> None:
     source, target = tmp_path / "speech.wav", tmp_path / "speech.mp4"
     source.write_bytes(wav(speech_like(4.0, 22_050), 22_050))
