@@ -54,8 +54,10 @@ class Publisher:
         return channel
 
     def close(self, channel: Channel) -> None:
-        """Forget a session's output."""
+        """Forget a session's output, and let its memory go whoever still holds the channel."""
         self._channels.pop(channel.sid, None)
+        channel.media.clear()
+        channel.events.clear()
 
     def find(self, sid: str) -> Channel | None:
         """The output of a session that lives or has ended a short while ago."""

@@ -152,8 +152,8 @@ class Registry:
             then(totals)
         keep = int(self._hub.config.ring.keep_s * 1_000_000)
 
-        def forget() -> None:
-            if self._hub.publisher.find(session.id) is channel:
+        def forget() -> None:  # holds the channel alone, not the session
+            if self._hub.publisher.find(channel.sid) is channel:
                 self._hub.publisher.close(channel)
 
         self._hub.timers.at(self._hub.now() + keep, forget)

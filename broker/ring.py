@@ -31,6 +31,11 @@ class Ring:
             old = self._kept.popleft()
             self._bytes -= len(old.header) + len(old.payload)
 
+    def clear(self) -> None:
+        """Keep nothing any more."""
+        self._kept.clear()
+        self._bytes = 0
+
     @property
     def oldest(self) -> int | None:
         """Number of the oldest message kept."""

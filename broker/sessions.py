@@ -235,9 +235,11 @@ class Session:
         self.media_us += QUANTUM_US
 
     def close(self) -> None:
-        """No more looks."""
+        """No more looks, and nothing to say any more. Its turns and it hold each other: what is large goes now."""
         if self._timer is not None:
             self._timer.cancel()
+        self._recent.clear()
+        self._history.clear()
 
     # --- publishing ---
 

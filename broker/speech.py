@@ -122,6 +122,13 @@ class SpeechTrack:
             self._peaks.popleft()
 
 
+    def release(self) -> None:
+        """Forget all samples, words and phonemes: the turn is over."""
+        self.trim(self.end)
+        self._words.clear()
+        self._phonemes.clear()
+
+
 def _overlap(spans: list[Word], first_us: int, last_us: int) -> list[Word]:
     stop = bisect_left(spans, last_us, key=lambda s: s.t0_us)
     start = stop

@@ -268,6 +268,9 @@ class Turn:
         self.session.event(event, self.number, data=data)
         self._tell_published()
         self.session.turn_over(self)
+        # The turn, its voice and its jobs hold each other until the garbage collector comes by: seldom.
+        self.track.release()
+        self.voice.release()
 
     def _tell_published(self) -> None:
         due = [w for w in self.when_published if self.state is State.OVER or self.published >= w[0]]

@@ -80,6 +80,10 @@ class TextVoice:
         sentence.done = True
         self._settle()
 
+    def release(self) -> None:
+        """Forget the sentences: the turn is over."""
+        self.sentences = []
+
     def _place(self, sentence: Sentence, chunk: TtsChunk, pcm: bytes) -> None:
         if sentence.start is None:
             sentence.start = self._track.end
@@ -208,6 +212,10 @@ class AudioVoice:
         size = self.format.frame_bytes
         self._drop(first)
         return first, bytes(self._input[(first - self._base) * size : (end - self._base) * size])
+
+    def release(self) -> None:
+        """Forget what is not converted: the turn is over."""
+        self._input = bytearray()
 
     def _drop(self, before: int) -> None:
         if before > self._base:

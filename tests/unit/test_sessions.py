@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import struct
+import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -414,3 +416,38 @@ def test_a_long_recording_of_quality_max_keeps_two_passages(floor: Floor) -> Non
     assert sum(h["dur"] for _, h in floor.media) == 938 * QUANTUM
     # Speech is kept by whole pieces, of 20 s here: the oldest one may be needed for its end alone.
     assert most <= 2 * (30 + 40 + 3 * 20 + 20) * 48_000, "what is known ahead, and the passages in use"
+
+
+@pytest.mark.parametrize("until_us", [100_000_000, 900_000], ids=["ended", "cut"])
+def test_what_is_over_holds_no_speech_and_no_media(floor: Floor, until_us: int) -> None:
+    """Whether or not the garbage collector has come by: a turn, its voice and its jobs hold each other."""
+
+    def live() -> None:
+        session = floor.watch(floor.session())
+        session.new_turn("say", floor.time, "Hello there you two.")
+        session.new_turn("chat", floor.time, "And you?")
+        floor.run(floor.time + until_us)
+        session.interrupt("ended")
+        session.close()
+        floor.publisher.media(session.channel, 99, bytes(1_000_000))
+        floor.publisher.close(session.channel)
+        floor.done.clear()
+        floor.lipsync.clear()
+        floor.wire.sent.clear()
+        floor._sessions.clear()
+        floor.run(floor.time + 60_000_000)
+
+    live()
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(5):
+            live()
+        after, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert most - before > 1_000_000, "a session's speech and media while it lives"
+    assert (after - before) / 5 < 60_000
