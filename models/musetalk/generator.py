@@ -17,6 +17,7 @@ from models.api import CROP, EngineError, Progress
 from models.meter import DIGITS, Meter
 from models.musetalk.batching import BucketLimit, split
 from models.musetalk.constants import AUDIO_DIM, LATENT, TOKENS
+from models.musetalk.gpu import out_of_memory
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -39,6 +40,13 @@ def to_bgr(x: Tensor) -> Tensor:
     """RGB f ``[B, 3, H, W]`` in -1..1 to BGR u8 ``[B, H, W, 3]``, rounded half to even."""
     scaled = (x.float() / 2 + 0.5).clamp(0, 1) * 255
     return scaled.round().to(torch.uint8).flip(1).permute(0, 2, 3, 1).contiguous()
+
+
+def _shortage(error: RuntimeError) -> str:
+    """What an error says about memory that is short; any other error goes on its way."""
+    if not out_of_memory(error):
+        raise error
+    return str(error) or "out of memory"
 
 
 class _Bucket:
@@ -97,6 +105,7 @@ class Generator:
         self._limit = BucketLimit(buckets)
         self._ready: dict[int, _Bucket] = {}
         self._pool: tuple[int, int] | None = None
+        self._side: torch.cuda.Stream | None = None
         self.generated = self.padded = 0
         """Frames generated, and frames of padding generated for nothing."""
         self.shortages = 0
@@ -135,8 +144,8 @@ class Generator:
             short = ""
             try:
                 self._bucket(size)
-            except torch.OutOfMemoryError as error:
-                short = str(error)
+            except RuntimeError as error:
+                short = _shortage(error)
             if short:
                 self._out_of_memory(size, short)
         progress("warming", len(self._sizes), len(self._sizes))
@@ -153,8 +162,8 @@ class Generator:
             begin, short = self._clock(), ""
             try:
                 self._bucket(size)
-            except torch.OutOfMemoryError as error:
-                short = str(error)
+            except RuntimeError as error:
+                short = _shortage(error)
             if short:
                 self._out_of_memory(size, short)
                 break
@@ -185,8 +194,8 @@ class Generator:
             short = ""
             try:
                 self._run(size, latents[part], audio[part], crops[part], finite[part])
-            except torch.OutOfMemoryError as error:
-                short = str(error)
+            except RuntimeError as error:
+                short = _shortage(error)
             if short:
                 self._out_of_memory(size, short)
                 continue
@@ -209,8 +218,8 @@ class Generator:
         while True:
             try:
                 return action()
-            except torch.OutOfMemoryError as error:
-                short = str(error)
+            except RuntimeError as error:
+                short = _shortage(error)
             if spare():
                 self.shortages += 1
                 self._free()
@@ -218,7 +227,6 @@ class Generator:
                 continue
             # All graphs share one pool, which is given back only when the last of them is gone.
             self._ready.clear()
-            self._pool = None
             self._out_of_memory(self._limit.most, short)
 
     @torch.inference_mode()
@@ -264,14 +272,15 @@ class Generator:
         return found
 
     def _capture(self, bucket: _Bucket) -> None:
-        stream = torch.cuda.Stream(self.device)
+        # One stream for all: cuBLAS keeps tens of MB of workspace for each that it was used on.
+        stream = self._side = self._side or torch.cuda.Stream(self.device)
         stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(stream):
             for _ in range(WARM_RUNS):
                 self._forward(bucket)
         torch.cuda.current_stream(self.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
             self._forward(bucket)
         self._pool = self._pool or graph.pool()
         bucket.graph = graph
@@ -281,6 +290,8 @@ class Generator:
         self.shortages += 1
         most = self._limit.failed(size, self._clock())
         self._ready = {key: bucket for key, bucket in self._ready.items() if key < size}
+        if not self._ready:
+            self._pool = None  # it has gone with its last graph, and PyTorch refuses a capture into it
         self._free()
         if not most:
             raise EngineError(

@@ -10,6 +10,16 @@ import torch
 from models.meter import GpuUse
 
 MEGABYTE = 1e6
+_SHORT = ("out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that the device's memory is short.
+
+    PyTorch's allocator has a class of its own for it. What asks the driver itself has not: a graph when it is made
+    or first launched, a kernel that is loaded, a handle or a plan of cuBLAS, cuDNN and cuFFT.
+    """
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _SHORT)
 
 
 def device_name(device: torch.device) -> str:

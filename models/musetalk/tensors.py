@@ -18,6 +18,7 @@ from models.api import CROP, EngineError, Progress
 from models.musetalk import asks, bisenet, pose, s3fd
 from models.musetalk.batching import BucketLimit
 from models.musetalk.constants import LATENT, MASK_ROW, PARSED, SCALING
+from models.musetalk.gpu import out_of_memory
 from models.musetalk.loading import load_module
 
 U8 = NDArray[np.uint8]
@@ -86,11 +87,16 @@ class PreparationNetworks:
         at = 0
         while at < len(pictures):
             size = min(len(pictures) - at, self._limit.usable(self._clock())[-1])
+            short = ""
             try:
                 with _exact(), torch.inference_mode():
                     parts.append(run(pictures[at : at + size], progress))
-            except torch.OutOfMemoryError as error:
-                self._out_of_memory(kind, size, error)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                short = str(error)
+            if short:
+                self._out_of_memory(kind, size, short)
                 continue
             at += size
             progress(kind, at, len(pictures))
@@ -144,15 +150,16 @@ class PreparationNetworks:
         made = encode(self._network("vae", progress), vae_inputs(pictures).to(self._device))
         return [made.float().cpu().numpy().reshape(len(pictures), 8, LATENT, LATENT)]
 
-    def _out_of_memory(self, kind: str, size: int, error: torch.OutOfMemoryError) -> None:
+    def _out_of_memory(self, kind: str, size: int, reason: str) -> None:
+        """Call it outside of the handler: the error's traceback holds on to what did not fit."""
         most = self._limit.failed(size, self._clock())
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         if not most:
             raise EngineError(
-                "FAILED", f"not even one picture ({kind}) fits into the memory of {self._device}: {error}",
+                "FAILED", f"not even one picture ({kind}) fits into the memory of {self._device}: {reason}",
                 "free the GPU or lower musetalk.max_batch, then prepare it again", retryable=True,
-            ) from error  # fmt: skip
+            )  # fmt: skip
         log.warning("lipsync.preparation_memory_short", kind=kind, failed_batch=size, largest_batch=most)
 
 

@@ -15,6 +15,15 @@ from models.musetalk.generator import Generator
 from models.musetalk.gpu import device_name, gpu_use
 from tests.engines.doubles import quiet
 
+SHORT = torch.OutOfMemoryError("CUDA out of memory")
+OTHERS = [
+    RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+    RuntimeError("Triton Error [CUDA]: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+]
+"""How what does not ask PyTorch's allocator says it."""
+
 
 class Scarce(nn.Module):
     """Stands where the UNet does; its memory ends above a batch of ``most``."""
@@ -22,12 +31,13 @@ class Scarce(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.most = 8
+        self.error: RuntimeError = SHORT
         self.sizes: list[int] = []
 
     def forward(self, latents: Tensor, audio: Tensor) -> Tensor:
         self.sizes.append(len(latents))
         if len(latents) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise self.error
         return latents[:, :4] + audio.mean(dim=(1, 2))[:, None, None, None]
 
 
@@ -72,6 +82,34 @@ def test_every_frame_is_made_in_halved_batches_and_it_is_said(generator: Generat
     said = [(entry["failed_batch"], entry["largest_batch"]) for entry in logs]
     assert said == [(8, 4), (4, 2)]
     assert generator.figures == {"generated": 32, "batch_fill": 1, "oom": 2, "batch_max": 2}
+
+
+@pytest.mark.parametrize("error", OTHERS, ids=str)
+def test_memory_that_is_short_has_many_names(generator: Generator, scarce: Scarce, error: RuntimeError) -> None:
+    """A graph is instantiated, a kernel loaded and a handle made without PyTorch's allocator."""
+    scarce.most, scarce.error = 2, error
+    assert generator.generate(*inputs(8)).finite.all()
+    assert generator.figures["batch_max"] == 2
+
+
+def test_any_other_error_is_not_taken_for_it(generator: Generator, scarce: Scarce) -> None:
+    scarce.most, scarce.error = 0, RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        generator.generate(*inputs(1))
+    assert generator.figures["oom"] == 0
+
+
+def test_the_pool_of_the_graphs_is_forgotten_with_the_last_of_them(generator: Generator, scarce: Scarce) -> None:
+    """PyTorch asserts that a pool which a capture shares is in use."""
+    generator._pool = (0, 1)
+    scarce.most = 4
+    generator.generate(*inputs(8))
+    assert generator._pool == (0, 1), "smaller graphs still hold it"
+    scarce.most = 0
+    with pytest.raises(EngineError, match="not even one frame"):
+        generator.generate(*inputs(8))
+    assert not generator._ready
+    assert generator._pool is None
 
 
 def test_the_larger_batches_come_back_one_by_one_when_there_is_room(
