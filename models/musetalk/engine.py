@@ -125,8 +125,11 @@ class MuseTalkLipSync:
         """
         settings = self._config.musetalk
         torch.set_num_threads(self._config.stages.lipsync.threads)
-        torch.backends.cudnn.benchmark = True
         precise = settings.tier == "lossless"
+        graphs = settings.graphs and not precise
+        # cuDNN times its algorithms once per shape and thread, and this is not the thread that renders: only a
+        # graph brings over what was chosen here.
+        torch.backends.cudnn.benchmark = graphs
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not precise
         networks = load_networks(self._config, progress)
         self._stream = FeatureStream(networks.encoder, settings.encoder_steps)
@@ -135,7 +138,7 @@ class MuseTalkLipSync:
         self._vae = source_digest(Path(self._config.weights_dir), "vae")
         self._generator = Generator(
             networks.unet, networks.decoder, networks.device, networks.dtype, self.buckets,
-            settings.graphs and not precise, meter=self._meter,
+            graphs, meter=self._meter,
         )  # fmt: skip
         stages = self._config.stages
         own = stages.lipsync if self._config.engines.lipsync[0] == self.name else stages.fallback
@@ -143,7 +146,8 @@ class MuseTalkLipSync:
         self.buckets = self._generator.sizes
         self._preparation = PreparationNetworks(Path(self._config.weights_dir), networks.device)
         silence = Quantum(np.zeros(self._stream.span_samples, np.int16), 0, 0, None, 0.0)
-        for count in (1, 2, 4):
+        longest = self._config.timeline.max_segment_ms * 1000 // (QUANTUM * FRAME_US)
+        for count in range(1, 1 + (longest if networks.device.type == "cuda" else 1)):
             self._stream.windows([silence] * count)
         log.info(
             "lipsync.ready", device=str(networks.device), dtype=str(networks.dtype).removeprefix("torch."),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -20,6 +21,21 @@ def out_of_memory(error: RuntimeError) -> bool:
     or first launched, a kernel that is loaded, a handle or a plan of cuBLAS, cuDNN and cuFFT.
     """
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _SHORT)
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Full float32 and repeatable algorithms, whatever the networks are set to: for what is kept, and for sound.
+
+    TF32 has 10 bits of mantissa, 60 dB: the log-mel is clamped 80 dB below its maximum.
+    """
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = False, True, False, False
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 def device_name(device: torch.device) -> str:

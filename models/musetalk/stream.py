@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from models.api import FRAME_SAMPLES, FUTURE_US, PASSAGE_MARGIN, PAST_US, SAMPLE_RATE, SpeechWindow
 from models.musetalk.audio import log_power, normalise
 from models.musetalk.constants import AUDIO_RATE, CHUNK_STEPS, MEL_RANGE, STATES, STEP_RATE, WINDOW
+from models.musetalk.gpu import exact
 from models.musetalk.whisper import Encoder
 
 FPS = Fraction(25)
@@ -156,6 +157,7 @@ class FeatureStream:
         self._low_pass = torch.from_numpy(_low_pass()).to(self._device)[None, None]
 
     @torch.inference_mode()
+    @exact()
     def windows(self, found: list[Quantum]) -> Tensor:
         """Features of all their frames: ``[8 * len(found), 50, width]``; token = 5 * step + state."""
         mel, first, at = self._mel(found)

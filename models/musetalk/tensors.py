@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from models.api import CROP, EngineError, Progress
 from models.musetalk import asks, bisenet, pose, s3fd
 from models.musetalk.batching import BucketLimit
 from models.musetalk.constants import LATENT, MASK_ROW, PARSED, SCALING
-from models.musetalk.gpu import out_of_memory
+from models.musetalk.gpu import exact, out_of_memory
 from models.musetalk.loading import load_module
 
 U8 = NDArray[np.uint8]
@@ -89,7 +88,7 @@ class PreparationNetworks:
             size = min(len(pictures) - at, self._limit.usable(self._clock())[-1])
             short = ""
             try:
-                with _exact(), torch.inference_mode():
+                with exact(), torch.inference_mode():
                     parts.append(run(pictures[at : at + size], progress))
             except RuntimeError as error:
                 if not out_of_memory(error):
@@ -183,15 +182,3 @@ def _checked(kind: str, arrays: Sequence[NDArray[Any]]) -> U8:
         size = f"{height or 'H'}, {width or 'W'}"
         raise EngineError("INVALID_ARGUMENT", f"{kind} takes u8 [n, {size}, 3], not {got}")
     return np.asarray(pictures, np.uint8)
-
-
-@contextmanager
-def _exact() -> Iterator[None]:
-    """Full float32 and repeatable algorithms: latents are kept, whatever speaking is set to."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
-    cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = False, True, False, False
-    try:
-        yield
-    finally:
-        cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before

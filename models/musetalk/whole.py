@@ -18,6 +18,7 @@ from torch import Tensor
 from models.api import PASSAGE_US, Passage
 from models.musetalk.audio import chunk_states, windows
 from models.musetalk.constants import CHUNK_SECONDS
+from models.musetalk.gpu import exact
 from models.musetalk.stream import decimated
 from models.musetalk.whisper import Encoder
 
@@ -41,6 +42,7 @@ class WholeFeatures:
         """Passages encoded since the start."""
 
     @torch.inference_mode()
+    @exact()
     def windows(self, passages: Sequence[Passage], first: int, count: int) -> Tensor:
         """Features of frames ``first`` .. of the turn: ``[count, 50, width]``; token = 5 * step + state.
 

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from models.api import FRAME_SAMPLES, FRAME_US, FUTURE_US, PAST_US, SAMPLE_RATE, SpeechWindow
+from models.api import (
+    FRAME_SAMPLES,
+    FRAME_US,
+    FUTURE_US,
+    PASSAGE_MARGIN,
+    PAST_US,
+    SAMPLE_RATE,
+    Passage,
+    SpeechWindow,
+)
 from models.musetalk.audio import (
     frame_count,
     log_mel,
@@ -20,6 +29,7 @@ from models.musetalk.audio import (
 )
 from models.musetalk.stream import FeatureStream, quanta, to_16k
 from models.musetalk.whisper import Encoder
+from models.musetalk.whole import WholeFeatures
 from tests.engines.musetalk.checkpoints import TINY_WHISPER, tiny
 
 FPS = Fraction(25)
@@ -205,3 +215,27 @@ def test_segment_joints_are_no_rougher_than_the_inside(encoder: Encoder) -> None
     joints[7::8] = True
     ratio = change[joints].mean() / change[~joints].mean()
     assert ratio <= 1.1
+
+
+def test_sound_is_exact_whatever_the_networks_are_set_to() -> None:
+    """TF32 would put noise 60 dB below the speech into a log-mel that reaches down to 80 dB."""
+    backends = torch.backends
+    before = backends.cudnn.benchmark, backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32
+    seen: list[tuple[bool, bool, bool]] = []
+    encoder = tiny("whisper")
+
+    def flags(*_: object) -> None:
+        seen.append((backends.cudnn.benchmark, backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32))
+
+    encoder.register_forward_pre_hook(flags)
+    assert isinstance(encoder, Encoder)
+    pcm = turn(0.32)
+    passage = Passage(0, np.pad(pcm, PASSAGE_MARGIN))
+    try:
+        backends.cudnn.benchmark = backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = True
+        FeatureStream(encoder, 160).windows(quanta(item(pcm, 0, 8)))
+        WholeFeatures(encoder).windows([passage], 0, 8)
+        flags()
+    finally:
+        backends.cudnn.benchmark, backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32 = before
+    assert seen == [(False, False, False), (False, False, False), (True, True, True)]
