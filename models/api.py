@@ -51,6 +51,10 @@ class EngineError(Exception):
         return f"{self.message}. {self.hint}" if self.hint else self.message
 
 
+class EngineLostError(Exception):
+    """An engine cannot go on in this process, whatever it is given: the process ends and is started anew."""
+
+
 class Cancel(Protocol):
     """A flag that the stage's I/O thread sets; engines look at it at least every 50 ms of their own loops."""
 

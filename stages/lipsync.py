@@ -20,6 +20,7 @@ from models.api import (
     PAST_US,
     SAMPLE_RATE,
     EngineError,
+    EngineLostError,
     FrameJob,
     LipSync,
     Passage,
@@ -137,7 +138,11 @@ class Batcher:
         return bool(self._open)
 
     def add(self, work: Work) -> None:
-        """Plan an item's frames. An item that cannot be planned fails alone."""
+        """Plan an item's frames. An item that cannot be planned fails alone.
+
+        Raises:
+            EngineLostError: nothing can be done in this process any more.
+        """
         try:
             window, deadline_ns = speech_window(work)
             with self._meter.timed("plan", window.frames - window.start or 1):
@@ -147,6 +152,9 @@ class Batcher:
             work.started()
             work.fail(error.code, str(error), retryable=error.retryable)
             return
+        except EngineLostError:
+            work.started()  # whoever looks for the item to blame must find it
+            raise
         except Exception as error:  # one bad item never ends the process
             work.started()
             work.fail("FAILED", f"{type(error).__name__}: {error}", retryable=True)
@@ -160,7 +168,11 @@ class Batcher:
         self._policy.add(key, len(jobs), deadline_ns)
 
     def step(self) -> None:
-        """Drop what was cancelled, render one batch, send its crops."""
+        """Drop what was cancelled, render one batch, send its crops.
+
+        Raises:
+            EngineLostError: nothing can be done in this process any more.
+        """
         for key in [key for key, item in self._open.items() if item.work.cancel.is_set()]:
             self._policy.drop(key)
             self._open.pop(key).work.done()
@@ -180,6 +192,8 @@ class Batcher:
         try:
             with self._meter.timed("render", sum(piece.frames for piece in batch)):
                 crops = self._engine.render([job for piece in batch for job in self._jobs(piece)])
+        except EngineLostError:
+            raise
         except Exception:
             self._render_apart(batch)
             return
@@ -196,6 +210,8 @@ class Batcher:
         for piece in batch:
             try:
                 crops = np.concatenate([self._engine.render([job]) for job in self._jobs(piece)])
+            except EngineLostError:
+                raise
             except Exception as own:
                 item = self._open.pop(_key(piece))
                 self._policy.drop(piece.key)

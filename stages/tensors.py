@@ -14,7 +14,7 @@ import structlog
 from numpy.typing import NDArray
 
 from broker.messages import ArrayHead, PrepareAsk, TensorItem, TensorResult
-from models.api import EngineError, LipSync, Progress, TensorEngine
+from models.api import EngineError, EngineLostError, LipSync, Progress, TensorEngine
 from stages.stage import Work
 
 log = structlog.get_logger(__name__)
@@ -139,6 +139,8 @@ class Background:
             made = self._made(work)
         except EngineError as error:
             work.fail(error.code, str(error), retryable=error.retryable)
+        except EngineLostError:
+            raise
         except Exception as error:  # an ask that fails costs nobody else anything
             work.fail("FAILED", f"{type(error).__name__}: {error}", retryable=True)
         else:

@@ -24,6 +24,7 @@ from benchmarks.gpu_job.host import host_cost, matmul_rate, nvenc
 from benchmarks.gpu_job.sweep import SIZES, Sweep
 from benchmarks.gpu_job.variants import sources
 from benchmarks.gpu_job.world import constants
+from models.musetalk import norm
 
 SHARES = {"host": 3.0, "sweep": 34.0, "cold": 13.0, "loops": 22.0, "streams": 18.0, "copies": 10.0}
 TINY_SHARES = {"host": 4.0, "sweep": 12.0, "cold": 20.0, "loops": 34.0, "streams": 16.0, "copies": 14.0}
@@ -53,6 +54,8 @@ class Job:
         self._cuda, self._tiny = device.type == "cuda", asked.profile == "tiny"
         self._dtype = getattr(torch, asked.dtype or ("float16" if self._cuda else "float32"))
         self._readings = Readings(device)
+        if self._cuda:
+            norm.try_fused(device, self._dtype)
         shares = TINY_SHARES if self._tiny else SHARES
         wanted = {name: share for name, share in shares.items() if name in asked.parts}
         if not asked.upstream:

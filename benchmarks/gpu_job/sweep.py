@@ -14,6 +14,7 @@ from benchmarks.gpu_job.rounds import Rounds
 from benchmarks.gpu_job.timing import timed
 from benchmarks.gpu_job.variants import EAGER, VARIANTS, Runner, captured, sources
 from models.musetalk import norm
+from models.musetalk.gpu import out_of_memory
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ROUNDS = 3
@@ -93,10 +94,12 @@ class Sweep:
             if runner.variant.graph:
                 action = captured(action)
             return timed(action, self.cuda, until, -(-TIMED // ROUNDS))
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            self._short.add((runner.variant.name, section, size))
-            return []
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        torch.cuda.empty_cache()  # here, for the error's traceback holds on to what did not fit
+        self._short.add((runner.variant.name, section, size))
+        return []
 
     def _row(self, key: Any, times: list[float]) -> dict[str, Any]:
         name, section, size = key

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.schema import Config
-from models.api import FRAME_US, EngineError, FrameJob, Progress, SpeechWindow
+from models.api import FRAME_US, EngineError, EngineLostError, FrameJob, Progress, SpeechWindow
 from models.meter import GpuUse, Meter
 from models.musetalk.audio import positional_encoding
 from models.musetalk.constants import AUDIO_DIM
 from models.musetalk.gate import weights
 from models.musetalk.generator import Generator
-from models.musetalk.gpu import device_name, gpu_use
+from models.musetalk.gpu import device_name, gpu_use, is_lost
 from models.musetalk.loading import load_networks
 from models.musetalk.manifest import source_digest
 from models.musetalk.prepared import Prepared, compose, load_prepared, own_crop, to_template_crop
@@ -123,15 +124,16 @@ class MuseTalkLipSync:
         Raises:
             EngineError: FAILED, with the file or the setting that is wrong and the next step.
         """
-        settings = self._config.musetalk
-        torch.set_num_threads(self._config.stages.lipsync.threads)
+        settings, stages = self._config.musetalk, self._config.stages
+        own = stages.lipsync if self._config.engines.lipsync[0] == self.name else stages.fallback
+        torch.set_num_threads(own.threads)
         precise = settings.tier == "lossless"
         graphs = settings.graphs and not precise
         # cuDNN times its algorithms once per shape and thread, and this is not the thread that renders: only a
         # graph brings over what was chosen here.
         torch.backends.cudnn.benchmark = graphs
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not precise
-        networks = load_networks(self._config, progress)
+        networks = load_networks(self._config, own.devices, progress)
         self._stream = FeatureStream(networks.encoder, settings.encoder_steps)
         self._whole = WholeFeatures(networks.encoder)
         self._positions = positional_encoding(AUDIO_DIM).to(networks.device)
@@ -140,8 +142,6 @@ class MuseTalkLipSync:
             networks.unet, networks.decoder, networks.device, networks.dtype, self.buckets,
             graphs, meter=self._meter,
         )  # fmt: skip
-        stages = self._config.stages
-        own = stages.lipsync if self._config.engines.lipsync[0] == self.name else stages.fallback
         self._generator.warm(progress, own.item_timeout_s)
         self.buckets = self._generator.sizes
         self._preparation = PreparationNetworks(Path(self._config.weights_dir), networks.device)
@@ -164,7 +164,8 @@ class MuseTalkLipSync:
     def tensors(self, kind: str, arrays: Sequence[NDArray[Any]], progress: Progress) -> list[NDArray[Any]]:
         """See ``models.api.TensorSource`` and ``models.musetalk.asks``."""
         assert self._preparation is not None, "load comes first"
-        return self._preparation.tensors(kind, arrays, progress)
+        with self._on_device():
+            return self._preparation.tensors(kind, arrays, progress)
 
     def rest(self) -> None:
         """See ``models.api.TensorEngine``."""
@@ -177,6 +178,7 @@ class MuseTalkLipSync:
         Raises:
             EngineError: INVALID_ARGUMENT when the PCM does not fit the window, FAILED when the template was
                 not prepared for this engine and these weights.
+            EngineLostError: the device is lost to this process.
         """
         assert self._stream is not None, "load comes first"
         prepared = self._prepared(window.template)
@@ -193,7 +195,8 @@ class MuseTalkLipSync:
             () if w <= 0 else sources(window.start + k, window.frames, window.skip) for k, w in enumerate(shown)
         ]
         needed = sorted({frame for frames in wanted for frame in frames})
-        faces = self._faces(window, found, needed, poses, prepared) if needed else {}
+        with self._on_device():
+            faces = self._faces(window, found, needed, poses, prepared) if needed else {}
         return [
             FrameJob(
                 window.template,
@@ -260,12 +263,13 @@ class MuseTalkLipSync:
 
         Raises:
             EngineError: FAILED for such a face where the item wants exactly what was asked for.
+            EngineLostError: the device is lost to this process.
         """
         assert self._generator is not None, "load comes first"
         waiting = {id(face): face for job in jobs for face in job.data.faces if not face.done}
         if waiting:
             faces = list(waiting.values())
-            with self._meter.timed("networks", len(faces)):
+            with self._on_device(), self._meter.timed("networks", len(faces)):
                 made = self._generator.generate([f.latent for f in faces], [f.audio for f in faces])
             for face, crop, finite in zip(faces, made.crops, made.finite, strict=True):
                 face.crop, face.done = (crop if finite else None), True
@@ -277,6 +281,18 @@ class MuseTalkLipSync:
             )  # fmt: skip
         with self._meter.timed("compose", len(jobs)):
             return np.stack([_frame(job) for job in jobs])
+
+    @contextmanager
+    def _on_device(self) -> Iterator[None]:
+        """Tell what one piece of work does wrong from a device that does nothing right any more."""
+        assert self._generator is not None
+        device = self._generator.device
+        try:
+            yield
+        except RuntimeError as error:
+            if is_lost(device):
+                raise EngineLostError(f"{device_name(device)} is lost to this process: {error}") from error
+            raise
 
     def _count_failures(self, count: int) -> None:
         if count:

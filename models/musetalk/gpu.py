@@ -23,6 +23,19 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _SHORT)
 
 
+def is_lost(device: torch.device) -> bool:
+    """Whether the device is lost to this process: after an illegal access or a fault of the GPU every call fails,
+    and only a new process gets a new context.
+    """
+    if device.type != "cuda":
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return True
+    return False
+
+
 @contextmanager
 def exact() -> Iterator[None]:
     """Full float32 and repeatable algorithms, whatever the networks are set to: for what is kept, and for sound.

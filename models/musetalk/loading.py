@@ -11,6 +11,7 @@ from torch import nn
 
 from configs.schema import Config
 from models.api import EngineError, Progress
+from models.musetalk import norm
 from models.musetalk.keys import build
 from models.musetalk.layout import BY_NAME, unet_component
 from models.musetalk.networks import FastDecoder, FastUNet, ReferenceDecoder, ReferenceUNet, TinyDecoder
@@ -32,7 +33,7 @@ class Networks:
 
 
 def choose_device(devices: str) -> torch.device:
-    """The device for ``stages.lipsync.devices``; the supervisor shows a process only the GPU that is its own.
+    """The device for ``devices`` of the process's own stage; the supervisor shows it only the GPU that is its own.
 
     Raises:
         EngineError: a GPU is asked for by name and PyTorch sees none.
@@ -44,7 +45,7 @@ def choose_device(devices: str) -> torch.device:
     if devices == "auto":
         return torch.device("cpu")
     raise EngineError(
-        "FAILED", f"stages.lipsync.devices is {devices}, but PyTorch sees no GPU",
+        "FAILED", f"devices is {devices}, but PyTorch sees no GPU",
         "check the driver with nvidia-smi and that torch is a CUDA build, or set devices: cpu",
     )  # fmt: skip
 
@@ -72,15 +73,17 @@ def load_module(root: Path, name: str) -> Any:
     return module.eval().requires_grad_(False)
 
 
-def load_networks(config: Config, progress: Progress) -> Networks:
-    """Load what speaking needs, in the configured tier.
+def load_networks(config: Config, devices: str, progress: Progress) -> Networks:
+    """Load what speaking needs, in the configured tier, to one of ``devices`` (see ``choose_device``).
 
     Raises:
         EngineError: FAILED, naming the file and the next step.
     """
     settings, root = config.musetalk, Path(config.weights_dir)
-    device = choose_device(config.stages.lipsync.devices)
+    device = choose_device(devices)
     dtype = choose_dtype(settings.dtype, settings.tier, device)
+    if device.type == "cuda" and settings.tier != "lossless":
+        norm.try_fused(device, dtype)
     progress("weights", 0, 3)
     with torch.inference_mode():
         source = load_module(root, unet_component(settings.version))

@@ -10,7 +10,7 @@ import pytest
 from broker.messages import LipsyncCrops, LipsyncItem, PrepareItem, PrepareProgress, TemplateReady, TemplateRef
 from configs.schema import Config, Stages
 from configs.schema import Stage as StageConfig
-from models.api import CROP, FRAME_SAMPLES, FUTURE_US, PASSAGE_MARGIN, PAST_US, SAMPLE_RATE
+from models.api import CROP, FRAME_SAMPLES, FUTURE_US, PASSAGE_MARGIN, PAST_US, SAMPLE_RATE, EngineLostError
 from models.warp.warmup import synthetic_template
 from stages.lipsync import LipsyncStage, speech_window
 from stages.prepare import PrepareStage
@@ -153,6 +153,24 @@ def test_a_bad_item_fails_alone(stage: LipsyncStage, ref: TemplateRef) -> None:
     assert works[0].finished
     codes = [w.failure[0] if w.failure else None for w in works]
     assert codes == [None, "INVALID_ARGUMENT", "NOT_FOUND", "INVALID_ARGUMENT"]
+
+
+@pytest.mark.parametrize("where", ["plan", "render"])
+def test_an_engine_that_is_lost_ends_the_handler_and_fails_no_item(
+    stage: LipsyncStage, ref: TemplateRef, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that fails whatever it is given would be given everything: it must end, and its items go back."""
+
+    def lost(*_: object) -> None:
+        raise EngineLostError("cuda:0 is lost to this process")
+
+    diary: list[tuple[str, str]] = []
+    work = Watched(diary, item("a", ref), audio(8))
+    monkeypatch.setattr(stage._engine, where, lost)
+    with pytest.raises(EngineLostError):
+        stage.run(ListFeed([work]))  # type: ignore[arg-type]
+    assert diary == [("started", "a")]
+    assert work.failure is None
 
 
 def test_a_cancelled_item_stops_between_batches(stage: LipsyncStage, ref: TemplateRef) -> None:

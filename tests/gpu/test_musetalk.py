@@ -17,7 +17,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from models.musetalk.constants import UNET_CONFIG, VAE_CONFIG  # noqa: E402 - torch may be absent
+from models.api import EngineError  # noqa: E402 - torch may be absent
+from models.musetalk import norm  # noqa: E402
+from models.musetalk.constants import UNET_CONFIG, VAE_CONFIG  # noqa: E402
 from models.musetalk.engine import MuseTalkLipSync  # noqa: E402
 from models.musetalk.generator import Generator  # noqa: E402
 from models.musetalk.gpu import gpu_use  # noqa: E402
@@ -37,6 +39,16 @@ pytestmark = [
 BUCKETS = (1, 2, 4, 8, 16, 32)
 LEVELS, SHARE = 2, 0.999
 """``high`` against float32: at most so many levels on this share of the values."""
+
+
+@pytest.fixture(autouse=True)
+def as_in_speaking() -> Iterator[None]:
+    """What the engine sets, and no TF32: float32 is what the others are compared with."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False
+    yield
+    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +90,36 @@ def test_high_is_close_to_lossless_and_a_graph_is_what_it_captured(modules: tupl
     assert levels(found["high"], found["eager"]).max() <= 1
     assert (levels(found["high"], found["lossless"]) <= LEVELS).mean() >= SHARE
     assert found["lossless"].std() > 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_the_kernel_is_compiled_and_is_group_norm_with_silu(dtype: Any) -> None:
+    assert norm.fused is not None, "Triton is not installed"
+    norm.try_fused(torch.device("cuda:0"), dtype)
+    assert norm.fused is not None
+    limit = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 4e-2}[dtype]
+    for channels, side in ((320, 32), (1280, 4), (2560, 4), (960, 16), (512, 64), (128, 256)):
+        x = torch.randn(2, channels, side, side, device="cuda:0").to(dtype)
+        x = x.contiguous(memory_format=torch.channels_last)
+        weight, bias = (torch.rand(channels, device="cuda:0").to(dtype) for _ in range(2))
+        for silu in (True, False):
+            wanted = torch.nn.functional.group_norm(x.double(), 32, weight.double(), bias.double(), 1e-6)
+            wanted = torch.nn.functional.silu(wanted) if silu else wanted
+            found = norm.group_norm(x, 32, weight, bias, 1e-6, silu)
+            assert found.dtype == dtype
+            assert (found.double() - wanted).abs().max().item() <= limit, (channels, side, silu)
+
+
+def test_a_size_that_was_dropped_with_all_graphs_is_captured_again(modules: tuple[Any, Any]) -> None:
+    """The pool of the graphs goes with the last of them; the next capture needs one of its own."""
+    one = generator(modules, fast=True, graphs=True, buckets=(1, 2))
+    one.warm(quiet)
+    wanted = one.generate(*inputs(2, one)).crops
+    one._out_of_memory(2, "as if")
+    with pytest.raises(EngineError, match="not even one frame"):
+        one._out_of_memory(1, "as if")
+    again = one.generate(*inputs(2, one)).crops
+    assert levels(again, wanted).max() <= 2
 
 
 def test_every_size_is_captured_when_warm_and_composition_changes_nobodys_pixels(modules: tuple[Any, Any]) -> None:

@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 
 from configs.schema import Engines
 from models import registry
-from models.api import FRAME_SAMPLES, EngineError, SpeechWindow
+from models.api import FRAME_SAMPLES, EngineError, EngineLostError, SpeechWindow
+from models.musetalk import asks
 from models.musetalk.engine import MuseTalkLipSync
 from models.musetalk.prepared import load_prepared, own_crop
 from models.templates.store import Template, open_template
@@ -231,6 +232,33 @@ def test_running_out_of_memory_makes_smaller_batches(
     engine.close()
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_device_that_is_lost_is_told_from_work_that_goes_wrong(
+    small: Path, template: Template, lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = MuseTalkLipSync(scene.config(small, max_batch=4))
+    engine.load(quiet)
+    assert engine._generator is not None
+    assert engine._preparation is not None
+    item = window(template, speech(16)[0], [], 0, 8)
+    jobs = engine.plan(item)
+
+    def fault(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("models.musetalk.engine.is_lost", lambda device: lost)
+    monkeypatch.setattr(engine._generator, "_forward", fault)
+    monkeypatch.setattr(engine._stream, "windows", fault)
+    monkeypatch.setattr(engine._preparation, "_latents", fault)
+    crops = np.zeros((1, 256, 256, 3), np.uint8)
+    work: list[Any] = [lambda: engine.render(jobs), lambda: engine.plan(item)]
+    work.append(lambda: engine.tensors(asks.LATENTS, [crops], quiet))
+    for one in work:
+        with pytest.raises(EngineLostError if lost else RuntimeError, match="illegal memory access"):
+            one()
+    engine.close()
+
+
 def test_tiers_agree_and_versions_differ(small: Path, template: Template) -> None:
     pcm, _ = speech(16)
     found = {}
@@ -269,6 +297,19 @@ def test_templates_of_other_engines_or_other_weights_are_refused(
     meta.write_text(meta.read_text().replace(load_prepared(template).meta["vae"], "0" * 64))
     with pytest.raises(EngineError, match="other VAE weights"):
         engine.plan(window(open_template(str(other), ""), pcm, [], 0, 8))
+
+
+def test_as_a_stand_in_it_runs_where_the_stand_ins_do(small: Path) -> None:
+    """A process of ``fallback`` sees the GPUs of ``stages.fallback``, here none."""
+    config = msgspec.structs.replace(
+        scene.config(small, max_batch=1), engines=Engines(lipsync=["warp", "musetalk"])
+    )
+    lipsync = msgspec.structs.replace(config.stages.lipsync, devices="cuda:0")
+    config = msgspec.structs.replace(config, stages=msgspec.structs.replace(config.stages, lipsync=lipsync))
+    engine = MuseTalkLipSync(config)
+    engine.load(quiet)
+    assert engine.device_name == "cpu"
+    engine.close()
 
 
 def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
