@@ -38,6 +38,8 @@ bench: $(TEST_STAMP)
 	done
 
 test-gpu: $(TEST_STAMP)
+	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or \
+		sys.exit("PyTorch " + torch.__version__ + " sees no GPU: see nvidia-smi, or install a CUDA build of torch")'
 	@$(BIN)/pytest -m gpu tests/gpu
 
 clean:

@@ -144,6 +144,7 @@ class Generator:
             short = ""
             try:
                 self._bucket(size)
+                torch.cuda.synchronize(self.device)
             except RuntimeError as error:
                 short = _shortage(error)
             if short:
@@ -274,15 +275,18 @@ class Generator:
     def _capture(self, bucket: _Bucket) -> None:
         # One stream for all: cuBLAS keeps tens of MB of workspace for each that it was used on.
         stream = self._side = self._side or torch.cuda.Stream(self.device)
-        stream.wait_stream(torch.cuda.current_stream(self.device))
+        here = torch.cuda.current_stream(self.device)
+        stream.wait_stream(here)
         with torch.cuda.stream(stream):
             for _ in range(WARM_RUNS):
                 self._forward(bucket)
-        torch.cuda.current_stream(self.device).wait_stream(stream)
+        here.wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
+        # Outside: a capture that cannot be ended for want of memory would leave the thread on its stream.
+        with torch.cuda.stream(here), torch.cuda.graph(graph, pool=self._pool, stream=stream):
             self._forward(bucket)
         self._pool = self._pool or graph.pool()
+        graph.replay()  # the first launch also carries the graph to the device
         bucket.graph = graph
 
     def _out_of_memory(self, size: int, reason: str) -> None:

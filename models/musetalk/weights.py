@@ -74,9 +74,10 @@ def read_config(component: Component, root: Path) -> dict[str, Any]:
         f"{key} is {config.get(key)}, not {value}" for key, value in required.items() if config.get(key) != value
     ]
     if wrong:
+        stale = "use musetalk.json of the official layout (a stale config.json circulates)"
         raise EngineError(
             "FAILED", f"{path} is not MuseTalk's configuration: {'; '.join(wrong)}",
-            "use musetalk.json of the official layout (a stale config.json circulates)",
+            stale if component.kind == "unet" else "delete it and run `musecast weights pull`",
         )  # fmt: skip
     return config
 

@@ -17,6 +17,7 @@ from models.musetalk.pickles import load_checkpoint, load_state
 from models.musetalk.weights import (
     convert,
     load_converted,
+    read_config,
     read_official,
     verify,
 )
@@ -191,3 +192,12 @@ def test_preparation_networks_load_and_the_redundant_trunk_is_never_opened(
         module = keys.build(BY_NAME[name].kind, {})
         assert not module.load_state_dict(state, strict=False).unexpected_keys
     assert not any("resnet18" in file for c in COMPONENTS for file in c.files)
+
+
+def test_a_foreign_vae_configuration_is_refused_with_its_own_next_step(copy: Path) -> None:
+    path = copy / "sd-vae" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"latent_channels": 16}))
+    with pytest.raises(EngineError, match="latent_channels is 16, not 4") as caught:
+        read_config(BY_NAME["vae"], copy)
+    assert "musetalk.json" not in str(caught.value)
+    assert "weights pull" in caught.value.hint
