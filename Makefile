@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 help:
 	@echo "make demo      one spoken question becomes out/demo.mp4 and out/demo.png"
-	@echo "make test      ruff, mypy and every test (installs torch for the CPU, 1 GB)"
+	@echo "make test      ruff, mypy and every test (installs torch: 1 GB, more where pip finds a CUDA build)"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make bench     the numbers that the README quotes, on this machine"
 	@echo "make test-gpu  the tests that need a CUDA device"
