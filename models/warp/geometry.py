@@ -28,22 +28,25 @@ STRAIGHT_ROUND, STRAIGHT_OPEN = 1.0, 0.85
 """How much of the smile in the resting mouth's line rounded and wide open lips lose."""
 TALL = (0.18, 0.60)
 """Gaps, in half widths, between which a mouth becomes a wide open one."""
-NARROW_ROUND, NARROW_OPEN, WIDEN = 0.37, 0.15, 0.14
+NARROW_ROUND, NARROW_OPEN, WIDEN = 0.25, 0.15, 0.14
 """How much of their width rounded and open lips (per half width of gap) lose, and spread ones gain."""
 RELAXED = 0.148
 """Half width of an unsmiling mouth, as a share of the crop; what a smile adds goes where lips round or open."""
 SMILE_MAX = 0.30
 OVAL_ROUND, OVAL_OPEN = 0.90, 0.65
 """How nearly the outline of rounded and wide open lips is an oval."""
-GATHER, GATHER_MAX = 0.40, 0.055
+GATHER, GATHER_MAX = 0.22, 0.055
 """How much of the width that rounded lips lose comes back as their thickness, and the most of it in half widths:
 they push forward."""
 UPPER_LEAST = 0.19
 """The least height of the upper lip of a mouth that speaks, in half widths of an unsmiling mouth."""
+BITE_NARROW, BITE_STRAIGHT = 0.36, 0.55
 BITE_LIFT, BITE_MEETS = 0.085, 0.03
 """How far the upper lip rises for f, and how far below the closed seam the lower one meets the teeth then."""
 EVEN = 0.25
 """How much of its narrowing a mouth does in its middle: the corners fold, the red of the lips keeps its shape."""
+HOLE_ROUND = 0.64
+"""How much narrower than rounded lips their opening is, as a share of their width."""
 ROUND_HOLE = 0.66
 """The least half width of a rounded opening, in its heights: it is never upright."""
 SEAM = 0.055
@@ -154,7 +157,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     # A smile widens a mouth, but its jaw drops no further for that.
     gap = state.open * pose.relaxed
     # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
-    share = 0.95 - 0.74 * state.round * (1 - 0.35 * state.teeth) - 0.20 * state.bite - 0.10 * tall
+    share = 0.95 - HOLE_ROUND * state.round * (1 - 0.35 * state.teeth) - BITE_NARROW * state.bite - 0.10 * tall
     share = max(share, ROUND_HOLE * state.open * state.round / stretch)
     arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(max(0.74 - 0.24 * state.round - 0.16 * tall, 0.5))
     outline = _softened(np.clip(1 - u * u, 0, 1) ** np.float32(0.50))
@@ -162,7 +165,7 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     lift, drop = up * gap, (1 - up) * gap
     lift += half * (0.07 * state.teeth * (1 - state.round) + BITE_LIFT * state.bite)
     sunk = CORNER_SHARE * gap * (1 - 0.6 * state.round) - 0.02 * half * state.wide
-    straight = max(STRAIGHT_ROUND * state.round, STRAIGHT_OPEN * opened, 0.15 * state.bite)
+    straight = max(STRAIGHT_ROUND * state.round, STRAIGHT_OPEN * opened, BITE_STRAIGHT * state.bite)
     corner = (sunk - straight * (upper_in - upper_in.mean(where=within))) * fall
     rolled = 0.05 * half * state.closed
     gather = GATHER * state.round * max(1 / stretch - 1, 0)
