@@ -24,7 +24,7 @@ REACH, REACH_ROUND, TALL = 0.26, 0.62, 0.30
 SPREAD = 0.10
 """How far light comes from beside the dark, sigma in half widths."""
 MOST = 0.92
-GATHERED = np.array([0.93, 0.91, 0.97], np.float32)
+GATHERED = np.array([0.89, 0.86, 0.955], np.float32)
 """What pale lips are multiplied by when they are quite round, BGR."""
 OUTSIDE = (0.08, 0.0)
 """So far outwards of the corner what comes to light is skin, and from where on it is lip, half widths."""

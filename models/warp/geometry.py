@@ -24,28 +24,28 @@ UPPER_SHARE, UPPER_SHARE_ROUND = 0.42, 0.50
 """How much of the gap opens above the corners of the mouth, spread and rounded; the jaw makes the rest."""
 CORNER_SHARE = 0.34
 """How far the corners come down with the jaw, in gaps: the hole is an oval, not a half-moon."""
-STRAIGHT_ROUND, STRAIGHT_OPEN = 1.0, 0.85
+STRAIGHT_ROUND, STRAIGHT_OPEN = 0.9, 0.85
 """How much of the smile in the resting mouth's line rounded and wide open lips lose."""
 TALL = (0.18, 0.60)
 """Gaps, in half widths, between which a mouth becomes a wide open one."""
-NARROW_ROUND, NARROW_OPEN, WIDEN = 0.25, 0.15, 0.14
+NARROW_ROUND, NARROW_OPEN, WIDEN = 0.27, 0.15, 0.14
 """How much of their width rounded and open lips (per half width of gap) lose, and spread ones gain."""
 RELAXED = 0.148
 """Half width of an unsmiling mouth, as a share of the crop; what a smile adds goes where lips round or open."""
 SMILE_MAX = 0.30
 OVAL_ROUND, OVAL_OPEN = 0.90, 0.65
 """How nearly the outline of rounded and wide open lips is an oval."""
-GATHER, GATHER_MAX = 0.22, 0.055
+GATHER, GATHER_MAX = 0.12, 0.055
 """How much of the width that rounded lips lose comes back as their thickness, and the most of it in half widths:
 they push forward."""
 UPPER_LEAST = 0.19
 """The least height of the upper lip of a mouth that speaks, in half widths of an unsmiling mouth."""
-BITE_NARROW, BITE_STRAIGHT = 0.36, 0.55
+BITE_NARROW, BITE_STRAIGHT = 0.36, 0.25
 BITE_LIFT, BITE_MEETS = 0.085, 0.03
 """How far the upper lip rises for f, and how far below the closed seam the lower one meets the teeth then."""
 EVEN = 0.25
 """How much of its narrowing a mouth does in its middle: the corners fold, the red of the lips keeps its shape."""
-HOLE_ROUND = 0.64
+HOLE_ROUND = 0.58
 """How much narrower than rounded lips their opening is, as a share of their width."""
 ROUND_HOLE = 0.66
 """The least half width of a rounded opening, in its heights: it is never upright."""
@@ -170,14 +170,14 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     rolled = 0.05 * half * state.closed
     gather = GATHER * state.round * max(1 / stretch - 1, 0)
     most = np.float32(GATHER_MAX * half)
-    pout = 0.025 * half * state.round
+    pout = 0.01 * half * state.round
 
     d_upper_in = corner - lift * arch
     # Bitten, the lower lip meets the edge of the upper teeth, whatever the jaw does.
     d_lower_in = corner + (drop + (BITE_MEETS * half - drop) * state.bite) * arch
     d_upper_in, d_lower_in = _apart(upper_in, lower_in, d_upper_in, d_lower_in)
     above, below = upper_in - upper_out, lower_out - lower_in
-    tucked = np.minimum(0.22 * half, 0.60 * below) * state.bite
+    tucked = np.minimum(0.16 * half, 0.45 * below) * state.bite
     d_upper_out = corner - (0.80 * lift + pout - rolled) * outline - np.minimum(gather * above, most)
     d_lower_out = corner + (drop + pout - rolled) * outline + np.minimum(gather * below, most) - tucked
     # A smile thins the upper lip; it fills again as the smile goes.
@@ -248,7 +248,7 @@ def _opened(state: MouthState) -> float:
 
 def _stretch(state: MouthState, smile: float) -> float:
     """Width of the moved mouth over its width at rest. It follows the gap evenly: it never moves faster."""
-    narrowed = max((NARROW_ROUND - 0.20 * smile) * state.round, 0.15 * smile * min(state.open, 1.0))
+    narrowed = max((NARROW_ROUND + 0.30 * smile) * state.round, 0.15 * smile * min(state.open, 1.0))
     return 1 + WIDEN * state.wide * (1 - smile) - narrowed - NARROW_OPEN * state.open - 0.08 * state.bite
 
 

@@ -27,6 +27,8 @@ PALE = (0.14, 0.24)
 """How much darker than skin lips are that end in skin, and lips that end in their own colour."""
 GRAIN = 0.6
 """How much of what a small blur takes away is grain; the rest is the skin's."""
+VIVID = 0.40
+"""Saturation from which on a colour is as pale as the picture's lips are."""
 LUMA = np.array([0.0722, 0.7152, 0.2126], np.float32)
 """Of BGR, BT.709."""
 
@@ -63,7 +65,11 @@ class Look(NamedTuple):
             row: which rows of the grain to lay over it.
         """
         grey = (painted @ LUMA)[..., None]
-        shown = np.asarray((grey + (painted - grey) * self.colour) * self.light, np.float32)
+        # Teeth have hardly any colour, and keep it.
+        most = painted.max(axis=-1, keepdims=True)
+        vivid = np.clip((most - painted.min(axis=-1, keepdims=True)) / (VIVID * np.maximum(most, 1)), 0, 1)
+        keep = 1 - (1 - self.colour) * vivid
+        shown = np.asarray((grey + (painted - grey) * keep) * self.light, np.float32)
         blur = float(np.sqrt(max(self.soft**2 - SHARP**2, 0.0)))
         if blur > 0.5:
             shown = np.asarray(cv2.GaussianBlur(shown, (0, 0), blur, borderType=cv2.BORDER_REPLICATE), np.float32)

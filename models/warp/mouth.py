@@ -16,7 +16,7 @@ F32 = NDArray[np.floating[Any]]
 CAVITY = np.array([44, 40, 92], np.float32)
 CAVITY_DEEP = np.array([27, 24, 56], np.float32)
 TONGUE = np.array([116, 114, 200], np.float32)
-TOOTH = np.array([221, 238, 252], np.float32)
+TOOTH = np.array([216, 236, 252], np.float32)
 GUM = np.array([112, 104, 190], np.float32)
 """BGR, for a face of middle exposure."""
 WARM = np.array([1.16, 1.05, 0.90], np.float32)
@@ -84,7 +84,7 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look:
 
     # The lips shade what lies behind them; the corners are dark.
     below = np.clip((y - top) / (SHADOW * rest_half), 0, 1)
-    shade = 0.76 + 0.24 * below * (2 - below)
+    shade = 0.81 + 0.19 * below * (2 - below)
     shade = shade * (0.80 + 0.20 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
     side = np.clip((np.abs(u) - FADE) / (1 - FADE), 0, 1)
     shade = shade * (1 - 0.48 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
@@ -123,7 +123,7 @@ def _tongue(colour: F32, field: Field, place: _Place) -> None:
     """At rest on the floor of the mouth: its back is seen."""
     top, bottom = _middle(field)
     low = bottom + 0.06 * place.unit
-    lift = 0.07 * place.unit + 0.36 * (bottom - top)
+    lift = min(0.07 * place.unit + 0.36 * (bottom - top), 0.60 * (bottom - top))
     u2 = np.minimum(place.u**2, 0.62)
     arc = np.sqrt(1 - u2 / 0.62)
     surface = low - lift * arc
