@@ -195,7 +195,7 @@ def test_the_gap_is_what_the_state_says(gap: float) -> None:
 def test_rounded_lips_pull_in_the_corners_of_a_smile() -> None:
     for half in (38, 47):
         move = field(pose(half, smile=8), MouthState(0.14, 0, 1.0, weight=1.0))
-        assert move.half < 0.68 * half
+        assert move.half < 0.75 * half
         within = np.abs(move.u) <= 1
         assert np.ptp(move.upper_edge[within]) < 0.12 * half, "no smile is left"
         open_at = move.u[move.lower_edge - move.upper_edge > 0.5]
