@@ -186,12 +186,12 @@ def of_photo(lipsync: WarpLipSync, espeak: EspeakSynthesizer, photo: Path, place
     """A sheet of a photo: as prepared, and in the middle of English sounds."""
     made = prepare_source(Source("photo", data=photo.read_bytes()), place, _quiet, _NEVER)
     template = open_template(str(made.path), made.hash)
-    pictures, captions = [around_box(template, 0, whole(template, 0), 200)], ["at rest"]
+    pictures, captions = [around_box(template, 0, whole(template, 0), 240)], ["at rest"]
     for text, symbol, caption in ENGLISH[:11]:
         speech = Speech(espeak, text, "en")
         frame = speech.middle(symbol)
         shown = speaking(lipsync, template, speech)[frame]
-        pictures.append(around_box(template, frame, shown, 200))
+        pictures.append(around_box(template, frame, shown, 240))
         captions.append(f"{caption}  [{symbol}]")
     return sheet(pictures, 6, captions)
 

@@ -47,7 +47,7 @@ EVEN = 0.25
 """How much of its narrowing a mouth does in its middle: the corners fold, the red of the lips keeps its shape."""
 HOLE_ROUND = 0.58
 """How much narrower than rounded lips their opening is, as a share of their width."""
-ROUND_HOLE = 0.66
+ROUND_HOLE = 0.82
 """The least half width of a rounded opening, in its heights: it is never upright."""
 SEAM = 0.055
 """Of the lips' edges this much, in half widths, is the dark line between closed lips: not seen when they part."""

@@ -84,7 +84,7 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look:
 
     # The lips shade what lies behind them; the corners are dark.
     below = np.clip((y - top) / (SHADOW * rest_half), 0, 1)
-    shade = 0.81 + 0.19 * below * (2 - below)
+    shade = 0.87 + 0.13 * below * (2 - below)
     shade = shade * (0.80 + 0.20 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
     side = np.clip((np.abs(u) - FADE) / (1 - FADE), 0, 1)
     shade = shade * (1 - 0.48 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
