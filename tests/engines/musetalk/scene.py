@@ -47,9 +47,18 @@ class Drawn:
         return [drawn for _ in parts]
 
 
+PATIENT_S = 600.0
+"""Of an item: on a CPU it limits the batches, and how fast the machine is now is not what is tested."""
+
+
 def config(root: Path, **more: Any) -> Config:
     settings: dict[str, Any] = {"max_batch": 8, "encoder_steps": 160, **more}
-    return msgspec.structs.replace(Config(), weights_dir=str(root), musetalk=Musetalk(**settings))
+    stages = Config().stages
+    patient = msgspec.structs.replace(stages.lipsync, item_timeout_s=PATIENT_S)
+    return msgspec.structs.replace(
+        Config(), weights_dir=str(root), musetalk=Musetalk(**settings),
+        stages=msgspec.structs.replace(stages, lipsync=patient),
+    )  # fmt: skip
 
 
 def write(
