@@ -121,7 +121,6 @@ class SpeechTrack:
         for _ in range(self._oldest - oldest):
             self._peaks.popleft()
 
-
     def release(self) -> None:
         """Forget all samples, words and phonemes: the turn is over."""
         self.trim(self.end)

@@ -117,6 +117,7 @@ class Recorder:
         for run in self._runs:
             run.file.flush()
             run.file.seek(0)
+            # By its path, so that FFmpeg reads it without a detour through Python.
             with av.open(f"/dev/fd/{run.file.fileno()}", "r", format="mp4") as source:
                 copied = [stream for stream in source.streams if stream.type in kinds]
                 for stream in copied:

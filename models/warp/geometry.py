@@ -41,13 +41,14 @@ they push forward."""
 UPPER_LEAST = 0.19
 """The least height of the upper lip of a mouth that speaks, in half widths of an unsmiling mouth."""
 BITE_NARROW, BITE_STRAIGHT = 0.36, 0.25
+"""How much narrower the opening is for f than the lips, and how much of the smile in their line goes."""
 BITE_LIFT, BITE_MEETS = 0.085, 0.03
 """How far the upper lip rises for f, and how far below the closed seam the lower one meets the teeth then."""
 EVEN = 0.25
 """How much of its narrowing a mouth does in its middle: the corners fold, the red of the lips keeps its shape."""
-HOLE_ROUND = 0.58
+HOLE_NARROW = 0.58
 """How much narrower than rounded lips their opening is, as a share of their width."""
-ROUND_HOLE = 0.82
+HOLE_LEAST = 0.82
 """The least half width of a rounded opening, in its heights: it is never upright."""
 SEAM = 0.055
 """Of the lips' edges this much, in half widths, is the dark line between closed lips: not seen when they part."""
@@ -157,8 +158,8 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     # A smile widens a mouth, but its jaw drops no further for that.
     gap = state.open * pose.relaxed
     # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
-    share = 0.95 - HOLE_ROUND * state.round * (1 - 0.35 * state.teeth) - BITE_NARROW * state.bite - 0.10 * tall
-    share = max(share, ROUND_HOLE * state.open * state.round / stretch)
+    share = 0.95 - HOLE_NARROW * state.round * (1 - 0.35 * state.teeth) - BITE_NARROW * state.bite - 0.10 * tall
+    share = max(share, HOLE_LEAST * state.open * state.round / stretch)
     arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(max(0.74 - 0.24 * state.round - 0.16 * tall, 0.5))
     outline = _softened(np.clip(1 - u * u, 0, 1) ** np.float32(0.50))
     up = UPPER_SHARE + (UPPER_SHARE_ROUND - UPPER_SHARE) * state.round

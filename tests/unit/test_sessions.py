@@ -34,6 +34,7 @@ from broker.publisher import Publisher
 from broker.sessions import Session
 from broker.shelf import IdleSegment
 from broker.timers import Timers
+from broker.voices import AudioFormat
 from configs.schema import Config, Timeline
 
 QUANTUM = 320_000
@@ -426,6 +427,9 @@ def test_what_is_over_holds_no_speech_and_no_media(floor: Floor, until_us: int) 
         session = floor.watch(floor.session())
         session.new_turn("say", floor.time, "Hello there you two.")
         session.new_turn("chat", floor.time, "And you?")
+        if until_us < 1_000_000:  # a client's own audio that waits is cut, too
+            fed = session.new_turn("segment", floor.time)
+            fed.audio(AudioFormat(48_000, 1, "s16le", 2)).push(memoryview(bytes(1_000_000)))
         floor.run(floor.time + until_us)
         session.interrupt("ended")
         session.close()
