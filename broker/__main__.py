@@ -3,7 +3,7 @@
 # ruff: noqa: E402 - the guards come before every other import
 import sys
 
-from stages import guards
+from broker import guards
 
 guards.arm(int(sys.argv[sys.argv.index("--parent") + 1]) if "--parent" in sys.argv else None)
 

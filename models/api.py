@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import EngineError as EngineError
+from models.errors import EngineLostError as EngineLostError
+
 if TYPE_CHECKING:
     from models.templates.store import Template
 
@@ -29,30 +32,6 @@ CROP = 256
 Pcm = NDArray[np.int16]
 Progress = Callable[[str, int, int], None]
 """``progress(phase, done, total)``; also tells the supervisor that the work is alive."""
-
-
-class EngineError(Exception):
-    """An engine cannot do what was asked.
-
-    Attributes:
-        code: one of the contract's error codes (``FAILED``, ``UNSUPPORTED``, ``INVALID_ARGUMENT``, ...).
-        hint: the next step for a person, one sentence; may be empty.
-        retryable: whether the same item may succeed when tried again.
-    """
-
-    def __init__(self, code: str, message: str, hint: str = "", *, retryable: bool = False) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.hint = hint
-        self.retryable = retryable
-
-    def __str__(self) -> str:
-        return f"{self.message}. {self.hint}" if self.hint else self.message
-
-
-class EngineLostError(Exception):
-    """An engine cannot go on in this process, whatever it is given: the process ends and is started anew."""
 
 
 class Cancel(Protocol):

@@ -20,6 +20,7 @@ from typing import Any
 import zmq
 
 from broker import wire
+from broker.guards import PARENT_GONE
 from broker.messages import AsrAudio, AsrClose, Beat, Cancel, Greeting, Hello, Item, Message, Ready, TensorAnswer
 from broker.sockets import Endpoints, SocketFactory
 from configs import logs
@@ -30,7 +31,6 @@ from models.meter import GpuUse
 from stages.faults import Faults
 from stages.feed import WorkFeed
 from stages.gauge import UNKNOWN, Gauge
-from stages.guards import PARENT_GONE
 from stages.outbox import Outbox
 from stages.recorder import Recorder, path_of
 from stages.stage import Stage

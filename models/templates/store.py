@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.api import EngineError
+from models.errors import EngineError
 
 MANIFEST_VERSION = 1
 OPEN_TEMPLATES = 32

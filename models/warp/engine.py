@@ -42,7 +42,7 @@ class WarpLipSync:
         """Run every code path once on a synthetic face."""
         from models.warp.warmup import warm
 
-        warm(progress)
+        warm(self, progress)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.api import CROP, FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE, FrameJob, Progress, Span, SpeechWindow
+from models.api import CROP, FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE, LipSync, Progress, Span, SpeechWindow
 from models.templates.store import Template, open_template
 from models.templates.writer import TemplateWriter
 from models.warp.geometry import COLUMNS
@@ -46,20 +46,14 @@ def synthetic_template(root: Path, frames: int = 8, box: int = CROP) -> Template
     return open_template(str(path), "")
 
 
-def warm(progress: Progress) -> None:
-    """Plan and render a batch of every size."""
-    from configs.schema import Config
-    from models.warp.engine import WarpLipSync
-
-    engine = WarpLipSync(Config())
+def warm(engine: LipSync, progress: Progress) -> None:
+    """Let the engine plan and render a batch of every size."""
     with tempfile.TemporaryDirectory(prefix="musecast-warm-") as folder:
         template = synthetic_template(Path(folder))
         samples = (PAST_US + FUTURE_US) * SAMPLE_RATE // 1_000_000 + 8 * FRAME_SAMPLES
         pcm = (np.sin(np.arange(samples) * 0.05) * 8000).astype(np.int16)
         for spans in ([], [Span("a", 0, 200_000), Span("m", 200_000, 320_000)]):
-            jobs: list[FrameJob] = engine.plan(
-                SpeechWindow(template, 0, 8, 0, pcm, spans, [], 0.3, -PAST_US, None)
-            )
+            jobs = engine.plan(SpeechWindow(template, 0, 8, 0, pcm, spans, [], 0.3, -PAST_US, None))
             for size in engine.buckets:
                 engine.render(jobs[:size])
                 progress("warp", size, engine.buckets[-1])

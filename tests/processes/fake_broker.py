@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from stages import guards
+from broker import guards
 
 guards.arm(int(sys.argv[sys.argv.index("--parent") + 1]))
 
