@@ -11,16 +11,19 @@ PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 pytho
 	$(p) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-.PHONY: help demo test lint bench test-gpu clean
+.PHONY: help install demo test lint bench test-gpu clean
 .DELETE_ON_ERROR:
 
 help:
+	@echo "make install   .venv/ with what the daemon needs"
 	@echo "make demo      one spoken question becomes out/demo.mp4 and out/demo.png"
 	@echo "make test      ruff, mypy and every test (installs torch: 1 GB, more where pip finds a CUDA build)"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make bench     the numbers that the README quotes, on this machine"
 	@echo "make test-gpu  the tests that need a CUDA device"
 	@echo "make clean     remove .venv/, out/ and caches"
+
+install: $(STAMP)
 
 demo: $(STAMP)
 	@$(BIN)/musecast demo

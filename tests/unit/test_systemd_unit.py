@@ -1,0 +1,46 @@
+"""The unit that is shipped, held against systemd's own parser and against the limits that it repeats."""
+
+from __future__ import annotations
+
+import configparser
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from configs.load import ConfigError
+from configs.schema import Config
+from supervision.daemon import EXIT_CONFIG, EXIT_FATAL, SWEEP_LIMIT_S
+from supervision.place import InUseError
+
+UNIT = Path(__file__).parents[2] / "systemd" / "musecast.service"
+
+
+@pytest.fixture(scope="module")
+def service() -> configparser.SectionProxy:
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    assert unit.read(UNIT)
+    return unit["Service"]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
+def test_systemd_takes_every_line_of_the_unit(tmp_path: Path) -> None:
+    here = tmp_path / UNIT.name
+    here.write_text(UNIT.read_text().replace("/opt/musecast/.venv/bin/musecast", shutil.which("true") or ""))
+    command = ["systemd-analyze", "verify", "--man=no", here]
+    found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    ours = [line for line in found.stderr.splitlines() if UNIT.name in line]  # not what else is wrong on a machine
+    assert (found.returncode, ours) == (0, [])
+
+
+def test_what_another_start_cannot_mend_is_not_started_again(service: configparser.SectionProxy) -> None:
+    codes = {EXIT_FATAL, InUseError.exit_code, EXIT_CONFIG, ConfigError.exit_code}
+    assert {int(code) for code in service["RestartPreventExitStatus"].split()} == codes
+
+
+def test_systemd_waits_longer_than_the_daemon_does(service: configparser.SectionProxy) -> None:
+    settings = Config().supervisor
+    assert int(service["TimeoutStopSec"]) > settings.stop_s + settings.fence_s + SWEEP_LIMIT_S
+    assert int(service["WatchdogSec"]) > 5 * settings.beat_s
