@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from broker.catalog import Listed
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 SEGMENTS_BYTES = 8 << 20
 SEGMENT_TURN_S = 2.0
-"""A turn of ``process_segment`` calls ends when none has come for this long."""
+"""A turn of ``process_segment`` calls ends when none has come for this long after the last reply."""
 OLD_EARS = 4
 """Streams of one session, at rates it has left, that may still be in the ears of asr."""
 WAIT_S = 300.0
@@ -334,19 +335,24 @@ class Operations:
         assert isinstance(voice, AudioVoice)
         before = turn.flush_to
         voice.push(samples)
+        call = turn.calls = turn.calls + 1
         if args.last:
             session.feeding = None
             voice.close()
-        else:
-            self._close_later(session, turn)
         accepted_ms = len(samples) // audio_format.frame_bytes * 1000 // audio_format.sample_rate
         carried_ms = turn.complete_calls()
         self._b.touch(session)
         result: dict[str, Any] = {"turn": turn.number, "accepted_ms": accepted_ms, "carried_ms": carried_ms}
+
+        def answered() -> None:
+            if not args.last:
+                self._close_later(session, turn, call)
+
         if args.wait:
-            self._answer_published(request, turn, before, result)
+            self._answer_published(request, turn, before, result, answered)
         else:
             request.reply(**result, segments=[])
+            answered()
 
     def _room_for(self, session: Session, size: int) -> None:
         turns = [t for t in (session.current, *session.waiting) if t is not None]
@@ -363,22 +369,21 @@ class Operations:
                 BUSY_RETRY_MS,
             )
 
-    def _close_later(self, session: Session, turn: Turn) -> None:
-        voice = turn.voice
-        assert isinstance(voice, AudioVoice)
-        frames = voice.frames
-        calls = turn.calls = turn.calls + 1
+    def _close_later(self, session: Session, turn: Turn, call: int) -> None:
+        """End the turn unless another call comes: a client that waits for a reply cannot make one before it."""
 
         def close() -> None:
-            if session.feeding is turn and turn.calls == calls and voice.frames == frames:
+            if session.feeding is turn and turn.calls == call:
                 session.feeding = None
-                voice.close()
+                turn.voice.close()
                 turn.complete_calls()
                 self._b.touch(session)
 
         self._b.timers.at(self._b.now() + int(SEGMENT_TURN_S * 1_000_000), close)
 
-    def _answer_published(self, request: Request, turn: Turn, before: int, result: dict[str, Any]) -> None:
+    def _answer_published(
+        self, request: Request, turn: Turn, before: int, result: dict[str, Any], then: Callable[[], None]
+    ) -> None:
         target = turn.flush_to
 
         timer: Timer | None = None
@@ -389,11 +394,15 @@ class Operations:
             if turn.failure is not None and turn.published < target:
                 request.refuse(turn.failure)
                 return
+            if request.answered:
+                return
             seqs = [seq for seq, end in turn.seqs if before < end <= target]
             request.reply(**result, segments=seqs)
+            then()
 
         def give_up() -> None:
             request.refuse(ControlError("FAILED", f"turn {turn.number} was not published within {WAIT_S:.0f} s"))
+            then()
 
         if turn.state is State.OVER or turn.published >= target:
             answer()

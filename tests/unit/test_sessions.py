@@ -16,6 +16,7 @@ import zmq
 
 from broker.ledger import Ledger
 from broker.messages import (
+    AudioItem,
     EncodedSegment,
     EncodeItem,
     Item,
@@ -166,6 +167,8 @@ class Floor:
             words = [Word(w, k * 400_000, k * 400_000 + 300_000) for k, w in enumerate(item.text.split())]
             pcm = struct.pack("<h", 1000) * (self.speech_us * 48 // 1000)
             return [(TtsChunk, {"at": 0, "words": words}, [pcm])]
+        if isinstance(item, AudioItem):
+            return [(TtsChunk, {"at": 0}, [bytes(2 * (item.out_to - item.out_from))])]
         if isinstance(item, LipsyncItem):
             fields = {"start": item.start, "frames": item.frames - item.start, "engine": "warp"}
             return [(LipsyncCrops, fields, [b"crops"])]
@@ -206,6 +209,7 @@ def test_a_turn_is_published_whole_in_order_and_ends_once(floor: Floor) -> None:
         "turn.started", "reply.delta", "sentence", "speech.started", "speech.ended", "turn.ended"
     ]  # fmt: skip
     assert floor.media[0][0] == 1_080_000
+    assert {h["degraded"] for _, h in floor.media} == {None}
     assert session.timeline.late == 0
 
 
@@ -307,6 +311,25 @@ def test_speech_that_misses_its_place_is_made_anew_for_a_later_one(floor: Floor)
     (sentence,) = floor.events("sentence")
     assert sentence["data"]["pts"] == spoken[0]["pts"]
     assert len(floor.events("turn.ended")) == 1
+
+
+def test_a_live_voice_is_shown_late_with_its_lips(floor: Floor) -> None:
+    """It has no lead: each segment is late when it is asked for, and its lips have 0.4 s all the same."""
+    session = floor.watch(floor.session())
+    floor.delay_us["lipsync"] = 390_000
+    turn = session.new_turn("segment", floor.time)
+    voice = turn.audio(AudioFormat(48_000, 1, "s16le", 2))
+    for _ in range(20):
+        voice.push(memoryview(bytes(2 * 12_000)))
+        turn.complete_calls()
+        floor.touch(session)
+        floor.run(floor.time + 250_000)
+    voice.close()
+    floor.touch(session)
+    floor.run(60_000_000)
+    assert contiguous(floor.media)
+    assert sum(h["dur"] for _, h in floor.media) == 16 * QUANTUM
+    assert {h["degraded"] for _, h in floor.media} == {None}
 
 
 def test_a_slow_language_model_pauses_the_speech_not_the_video(floor: Floor) -> None:
