@@ -26,8 +26,8 @@ AHEAD_S = 10.0
 """Audio sent and not yet seen as video: the daemon keeps only a bounded amount of media for a slow reader."""
 AHEAD_MAX_S = 45.0
 """The same with quality max, which shows nothing of 30 s of speech before it has heard all of it."""
-KEEP_ALIVE_S = 1.0
-"""Calls further apart than 2 s would end the turn (contract 2), so an empty one is made in time."""
+KEEP_ALIVE_S = 0.5
+"""Calls further apart than 2 s would end the turn (contract 2), so an empty one is made well in time."""
 STALL_TIMEOUT_S = 300.0
 """Without any new segment for this long the rendering has failed."""
 
@@ -155,17 +155,17 @@ class _Rendering:
         sent_s = 0.0
         pieces = sound.pieces(PIECE_S)
         piece = next(pieces)
-        last_call = time.monotonic()
+        next_call = time.monotonic() + KEEP_ALIVE_S
         while piece:
             following = next(pieces, b"")
             while sent_s - self._done_us / 1e6 > self._ahead_s:
-                self._receive(KEEP_ALIVE_S)
+                self._receive(max(0.0, next_call - time.monotonic()))
                 yield self._done_us / 1e6
-                if time.monotonic() - last_call > KEEP_ALIVE_S:
+                if time.monotonic() >= next_call:
                     self._send(b"", last=False)
-                    last_call = time.monotonic()
+                    next_call = time.monotonic() + KEEP_ALIVE_S
             self._send(piece, last=not following)
-            last_call = time.monotonic()
+            next_call = time.monotonic() + KEEP_ALIVE_S
             sent_s += len(piece) / 2 / SAMPLE_RATE
             piece = following
             yield self._done_us / 1e6
