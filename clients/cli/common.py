@@ -53,7 +53,7 @@ def connect(config: Path | None, overrides: list[str] | None, *, patient: bool =
         NoDaemonError: none answers.
     """
     endpoints = read_config(config, overrides).endpoints
-    if not patient and not _listened_to(endpoints.control):
+    if not patient and not listened_to(endpoints.control):
         raise NoDaemonError(f"nothing listens at {endpoints.control}")
     client = Client(endpoints.control, endpoints.stream)
     try:
@@ -64,7 +64,7 @@ def connect(config: Path | None, overrides: list[str] | None, *, patient: bool =
     return client
 
 
-def _listened_to(endpoint: str) -> bool:
+def listened_to(endpoint: str) -> bool:
     """Whether somebody has bound this; ZeroMQ itself waits for it as long as it takes."""
     if not endpoint.startswith("tcp://"):
         return True

@@ -18,7 +18,17 @@ from urllib.parse import urlsplit
 
 import typer
 
-from clients.cli.common import EXIT_FAILED, ConfigOption, JsonOption, SetOption, out, print_json, read_config
+from clients.cli.common import (
+    ANSWER_S,
+    EXIT_FAILED,
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    listened_to,
+    out,
+    print_json,
+    read_config,
+)
 from clients.client import Client, NoDaemonError
 from configs.schema import Config
 
@@ -26,7 +36,6 @@ Verdict = Literal["ok", "warn", "fail"]
 COLOURS: dict[str, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 OLDEST_PYTHON = (3, 11)
 GPU_TIMEOUT_S = 10.0
-HEALTH_TIMEOUT_S = 0.5
 LEAST_FREE_MB = 500
 """The two built-in templates and a few rings."""
 
@@ -116,13 +125,12 @@ def _folders(config: Config) -> Iterator[Finding]:
 
 
 def _ports(config: Config) -> Iterator[Finding]:
-    with (
-        Client(config.endpoints.control, config.endpoints.stream) as client,
-        contextlib.suppress(NoDaemonError),
-    ):
-        health = client.request("health", timeout_s=HEALTH_TIMEOUT_S)
-        yield Finding("ok", "daemon", f"running, {health['status']}, at {config.endpoints.control}")
-        return
+    control, stream = config.endpoints.control, config.endpoints.stream
+    if listened_to(control):
+        with Client(control, stream) as client, contextlib.suppress(NoDaemonError):
+            health = client.request("health", timeout_s=ANSWER_S)
+            yield Finding("ok", "daemon", f"running, {health['status']}, at {control}")
+            return
     for name in ("control", "stream"):
         address = getattr(config.endpoints, name)
         parts = urlsplit(address)

@@ -174,9 +174,9 @@ def record(
 
 
 def _collect(client: Client, session: str, recorder: Recorder, seconds: float) -> None:
-    deadline = time.monotonic() + seconds if seconds else None
     follower = client.follow(session).from_start()
     follower.catch_up()
+    deadline = time.monotonic() + seconds if seconds else None
     while deadline is None or time.monotonic() < deadline:
         message = follower.receive(POLL_S)
         if message is None:
@@ -184,10 +184,12 @@ def _collect(client: Client, session: str, recorder: Recorder, seconds: float) -
         if "kind" in message.header:
             recorder.add(message.header, message.payload)
         if message.header.get("event") == "session.ended":
-            for late in follower.rest():  # events are fetched before media: of a session that is over, all of it
-                if "kind" in late.header:
-                    recorder.add(late.header, late.payload)
-            return
+            break
+    # What is published and not yet read is recorded, too: of a session that is over, events were fetched before
+    # media; of one that goes on, the time may have passed while the daemon's backlog was being written.
+    for late in follower.rest():
+        if "kind" in late.header:
+            recorder.add(late.header, late.payload)
 
 
 @app.command("turn")
