@@ -12,9 +12,17 @@ from typing import Any
 import pytest
 
 from tests.contract.client import Stranger
-from tests.contract.daemon import START_TIMEOUT_S, Daemon
+from tests.contract.daemon import Daemon
+from tests.contract.limits import START_S, TEST_S
 
 _daemons: list[Daemon] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests against a whole daemon have waits of their own that say what did not come."""
+    for item in items:
+        if "contract" in item.path.parts and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_S))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -77,7 +85,7 @@ def start_daemon(state_dir: Path) -> Iterator[Callable[..., Daemon]]:
 def _starter() -> Iterator[Callable[..., Daemon]]:
     started: list[Daemon] = []
 
-    def start(state_dir: Path, *overrides: str, fault: str = "", limit_s: float = START_TIMEOUT_S) -> Daemon:
+    def start(state_dir: Path, *overrides: str, fault: str = "", limit_s: float = START_S) -> Daemon:
         daemon = Daemon(state_dir, *overrides, fault=fault)
         started.append(daemon)
         _daemons.append(daemon)

@@ -13,8 +13,8 @@ from typing import Any
 import msgpack
 import zmq
 
-REPLY_TIMEOUT_S = 20.0
-SLOW_REPLY_TIMEOUT_S = 90.0
+from tests.contract.limits import BEAT_S, GONE_S, REPLY_S, WORK_S
+
 TERMINAL = ("turn.ended", "turn.interrupted", "turn.failed")
 
 Header = dict[str, Any]
@@ -40,7 +40,7 @@ class Control:
         self.socket.send(msgpack.packb({"v": 1, "id": number, "op": op, **arguments}))
         return number
 
-    def take(self, number: Any, timeout_s: float = REPLY_TIMEOUT_S) -> dict[str, Any]:
+    def take(self, number: Any, timeout_s: float = REPLY_S) -> dict[str, Any]:
         deadline = time.monotonic() + timeout_s
         while number not in self._early:
             left = max(0, int((deadline - time.monotonic()) * 1000))
@@ -50,11 +50,11 @@ class Control:
             self._early[reply["id"]] = reply
         return self._early.pop(number)
 
-    def call(self, op: str, timeout_s: float = REPLY_TIMEOUT_S, **arguments: Any) -> dict[str, Any]:
+    def call(self, op: str, timeout_s: float = REPLY_S, **arguments: Any) -> dict[str, Any]:
         """The reply, whatever it says."""
         return self.take(self.send(op, **arguments), timeout_s)
 
-    def ok(self, op: str, timeout_s: float = REPLY_TIMEOUT_S, **arguments: Any) -> dict[str, Any]:
+    def ok(self, op: str, timeout_s: float = REPLY_S, **arguments: Any) -> dict[str, Any]:
         """The result of a request that must succeed."""
         reply = self.call(op, timeout_s, **arguments)
         assert reply["ok"] is True, f"{op}: {reply['error']}"
@@ -69,12 +69,20 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of the stream and when it arrived (monotonic seconds)."""
+    """One message of the stream and when it arrived."""
 
     topic: str
     header: Header
     payload: bytes
     at: float
+    """Monotonic seconds."""
+    at_ns: int
+    """Unix ns, as ``sent_ns`` of its header."""
+
+    @property
+    def sent(self) -> float:
+        """When the daemon published this media, in seconds: when it arrives depends on the subscriber, too."""
+        return float(self.header["sent_ns"] / 1e9)
 
 
 class Stream:
@@ -104,7 +112,8 @@ class Stream:
         while stop not in (ready := dict(poller.poll())):
             if self._socket in ready:
                 topic, header, payload = self._socket.recv_multipart()
-                message = Message(topic.decode(), msgpack.unpackb(header), payload, time.monotonic())
+                now = time.monotonic(), time.time_ns()
+                message = Message(topic.decode(), msgpack.unpackb(header), payload, *now)
                 with self._arrived:
                     self.messages.append(message)
                     self._arrived.notify_all()
@@ -113,7 +122,7 @@ class Stream:
 
     def close(self) -> None:
         self._stop.send(b"")
-        self._thread.join(5.0)
+        self._thread.join(GONE_S)
         assert not self._thread.is_alive(), "the thread of a stream does not end"
         self._stop.close(0)
 
@@ -149,7 +158,7 @@ class Session:
 
     # -- asking
 
-    def ok(self, op: str, timeout_s: float = REPLY_TIMEOUT_S, **arguments: Any) -> dict[str, Any]:
+    def ok(self, op: str, timeout_s: float = REPLY_S, **arguments: Any) -> dict[str, Any]:
         return self.control.ok(op, timeout_s, session_id=self.sid, **arguments)
 
     def refused(self, op: str, **arguments: Any) -> dict[str, Any]:
@@ -158,8 +167,18 @@ class Session:
     def say(self, text: str) -> int:
         return int(self.ok("say", text=text)["turn"])
 
+    def feed(self, *calls: dict[str, Any]) -> list[dict[str, Any]]:
+        """The results of these ``process_segment`` calls, sent without waiting for one another.
+
+        A turn is over when 2 s pass without a call: nothing may hold up the next one.
+        """
+        numbers = [self.control.send("process_segment", session_id=self.sid, **one) for one in calls]
+        replies = [self.control.take(number, WORK_S) for number in numbers]
+        assert all(reply["ok"] for reply in replies), replies
+        return replies
+
     def end(self, *, drain: bool = True) -> dict[str, Any]:
-        return self.ok("end_session", SLOW_REPLY_TIMEOUT_S, drain=drain)
+        return self.ok("end_session", WORK_S, drain=drain)
 
     # -- looking
 
@@ -187,7 +206,7 @@ class Session:
     def of_turn(self, turn: int) -> list[Message]:
         return [m for m in self.media if m.header["turn"] == turn]
 
-    def wait_event(self, *names: str, turn: int | None = None, timeout_s: float = 40.0) -> Header:
+    def wait_event(self, *names: str, turn: int | None = None, timeout_s: float = WORK_S) -> Header:
         return self.stream.wait(
             lambda m: (
                 m.topic == f"evt.{self.sid}."
@@ -198,13 +217,13 @@ class Session:
             f"{'/'.join(names)} of turn {turn} in session {self.sid}",
         ).header
 
-    def wait_ended(self, turn: int, timeout_s: float = 60.0) -> Header:
+    def wait_ended(self, turn: int, timeout_s: float = WORK_S) -> Header:
         """The terminal event of a turn, which must be ``turn.ended``."""
         header = self.wait_event(*TERMINAL, turn=turn, timeout_s=timeout_s)
         assert header["event"] == "turn.ended", header
         return header
 
-    def wait_media(self, count: int, turn: int | None = None, timeout_s: float = 40.0) -> None:
+    def wait_media(self, count: int, turn: int | None = None, timeout_s: float = WORK_S) -> None:
         """Until ``count`` segments (of the turn) have arrived."""
         self.stream.wait(
             lambda _: len(self.media if turn is None else self.of_turn(turn)) >= count,
@@ -212,7 +231,7 @@ class Session:
             f"{count} segments of turn {turn}",
         )
 
-    def speak(self, text: str, timeout_s: float = 60.0) -> int:
+    def speak(self, text: str, timeout_s: float = WORK_S) -> int:
         """Say something and wait until it has been said."""
         turn = self.say(text)
         self.wait_ended(turn, timeout_s)
@@ -249,9 +268,9 @@ class Stranger:
         """
         sid = arguments.pop("session_id", None) or f"t-{uuid.uuid4().hex}"
         stream = self.subscribe(f"seg.{sid}.", f"evt.{sid}.", "sys.")
-        stream.wait(lambda m: m.topic.startswith("sys."), 5.0, "sys. message")
+        stream.wait(lambda m: m.topic.startswith("sys."), BEAT_S, "sys. message")
         control = self.another_control()
-        reply = control.ok("start_session", SLOW_REPLY_TIMEOUT_S, session_id=sid, **arguments)
+        reply = control.ok("start_session", WORK_S, session_id=sid, **arguments)
         session = Session(sid, control, stream, reply)
         self._sessions.append(session)
         return session
@@ -259,7 +278,7 @@ class Stranger:
     def close(self, *, end: bool = True) -> None:
         """``end``: its sessions first; not where the daemon is gone. Streams are closed by their own threads."""
         for session in self._sessions if end else ():
-            session.control.call("end_session", SLOW_REPLY_TIMEOUT_S, session_id=session.sid, drain=False)
+            session.control.call("end_session", WORK_S, session_id=session.sid, drain=False)
         for stream in self._streams:
             stream.close()
         self.context.destroy(linger=0)

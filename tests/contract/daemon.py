@@ -18,9 +18,9 @@ from typing import Any
 import msgpack
 import zmq
 
+from tests.contract.limits import START_S, STOP_S
+
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 25.0
 LOG_LINES = 60
 
 
@@ -70,7 +70,7 @@ class Daemon:
                 env={**os.environ, "MUSECAST_FAULT": fault},
             )
 
-    def wait_healthy(self, timeout_s: float = START_TIMEOUT_S) -> None:
+    def wait_healthy(self, timeout_s: float = START_S) -> None:
         deadline = time.monotonic() + timeout_s
         with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
             dealer.setsockopt(zmq.LINGER, 0)
@@ -91,7 +91,7 @@ class Daemon:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(STOP_TIMEOUT_S)
+            return self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()

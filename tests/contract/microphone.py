@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 import wave
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from tests.contract.client import Session
 from tests.contract.daemon import ROOT
+from tests.contract.limits import GONE_S, REPLY_S
 
 QUESTION = ROOT / "clients" / "cli" / "assets" / "question.wav"
 PIECE_S = 0.1
@@ -25,7 +27,7 @@ def question(path: Path = QUESTION) -> tuple[NDArray[np.int16], int]:
 
 
 class Microphone:
-    """Sends sound, then silence, 100 ms at a time against the clock, until told to stop."""
+    """Sends sound, then silence, 100 ms at a time and never faster than it is spoken, until told to stop."""
 
     def __init__(self, session: Session, sound: NDArray[np.int16], sample_rate: int) -> None:
         self._sid = session.sid
@@ -33,21 +35,34 @@ class Microphone:
         self._rate = sample_rate
         self._sound = sound
         self._stop = threading.Event()
+        self._failed: BaseException | None = None
         self.replies: list[dict[str, object]] = []
+        self.sent_at: list[float] = []
+        """When each piece was on its way, monotonic seconds."""
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._speak()
+        except BaseException as error:
+            self._failed = error
+
+    def _speak(self) -> None:
         size = int(self._rate * PIECE_S)
-        begin = time.monotonic()
-        for number in range(10_000):
+        for number in itertools.count():
             piece = self._sound[number * size : (number + 1) * size]
             piece = np.concatenate([piece, np.zeros(size - len(piece), np.int16)])
-            if self._stop.wait(max(0.0, begin + number * PIECE_S - time.monotonic())):
-                return
             audio = {"session_id": self._sid, "pcm": piece.tobytes(), "sample_rate": self._rate}
+            self.sent_at.append(time.monotonic())
             self.replies.append(self._control.ok("audio", **audio))
+            # A whole piece after the reply: what was held up on its way is not made up for in a burst.
+            if self._stop.wait(PIECE_S):
+                return
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(10.0)
+        self._thread.join(REPLY_S + GONE_S)
+        assert not self._thread.is_alive(), "the microphone does not stop"
+        if self._failed is not None:
+            raise self._failed

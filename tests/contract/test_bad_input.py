@@ -12,6 +12,7 @@ import zmq
 
 from tests.contract.client import Session, Stranger
 from tests.contract.daemon import Daemon
+from tests.contract.limits import BEAT_S, REPLY_S, WORK_S
 from tests.contract.media import speech_like, wav
 
 SOUND = speech_like(0.5, 16_000)
@@ -36,7 +37,7 @@ def session(module_stranger: Stranger) -> Session:
 def _raw(stranger: Stranger, *frames: bytes) -> dict[str, Any]:
     socket = stranger.another_control().socket
     socket.send_multipart(frames)
-    assert socket.poll(10_000), "no answer"
+    assert socket.poll(int(REPLY_S * 1000)), "no answer"
     return msgpack.unpackb(socket.recv_multipart()[-1])
 
 
@@ -193,7 +194,7 @@ def test_sessions_that_cannot_be(stranger: Stranger, arguments: dict[str, Any], 
     ],
 )
 def test_templates_that_cannot_be(stranger: Stranger, arguments: dict[str, Any], codes: set[str]) -> None:
-    reply = stranger.control.call("preprocess_template", 60.0, template_id="broken", **arguments)
+    reply = stranger.control.call("preprocess_template", WORK_S, template_id="broken", **arguments)
     assert reply["ok"] is False
     assert reply["error"]["code"] in codes, reply["error"]
     assert "root:" not in reply["error"]["message"]
@@ -217,7 +218,7 @@ def test_more_than_64_mib_closes_the_connection(daemon: Daemon, stranger: Strang
     monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     socket.connect(daemon.control)
     socket.send(msgpack.packb({"v": 1, "id": 1, "op": "health", "x": bytes(65 << 20)}))
-    assert monitor.poll(20_000), "still connected"
+    assert monitor.poll(int(REPLY_S * 1000)), "still connected"
     socket.disable_monitor()
     monitor.close(0)
     socket.close(0)
@@ -229,15 +230,21 @@ def test_a_subscriber_cannot_send_rubbish_to_the_stream(daemon: Daemon, stranger
     socket.connect(daemon.stream)
     for message in (b"\x01" + os.urandom(60), b"\x07rubbish", b"", b"\x01" + b"x" * 3000, b"\x01sys."):
         socket.send(message)
-    assert socket.poll(5000), "the good subscription among them is served"
+    assert socket.poll(int(BEAT_S * 1000)), "the good subscription among them is served"
     socket.close(0)
 
 
 def test_a_finished_turn_needs_no_more_audio(session: Session) -> None:
     """An empty piece is fine as the end of a turn."""
-    turn = session.ok("process_segment", audio=SOUND.tobytes(), format="s16le", sample_rate=16_000)["turn"]
-    other_rate = session.refused("process_segment", audio=b"\0\0", format="s16le", sample_rate=8_000)
-    assert other_rate["code"] == "INVALID_ARGUMENT"
-    reply = session.ok("process_segment", audio=b"", format="s16le", sample_rate=16_000, last=True)
-    assert reply["turn"] == turn
-    session.wait_ended(turn)
+    calls: list[dict[str, Any]] = [
+        {"audio": SOUND.tobytes(), "sample_rate": 16_000},
+        {"audio": b"\0\0", "sample_rate": 8_000},
+        {"audio": b"", "sample_rate": 16_000, "last": True},
+    ]
+    asked = [  # at once: a pause of 2 s would end the turn
+        session.control.send("process_segment", session_id=session.sid, format="s16le", **call) for call in calls
+    ]
+    first, other_rate, last = [session.control.take(number) for number in asked]
+    assert other_rate["error"]["code"] == "INVALID_ARGUMENT"
+    assert last["turn"] == first["turn"]
+    session.wait_ended(first["turn"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import msgpack
 import zmq
 
 from tests.contract.client import Stranger
 from tests.contract.daemon import Daemon
+from tests.contract.limits import BEAT_S, REPLY_S, START_S, WORK_S
 
 STATES = {"starting", "loading", "idle", "busy", "draining", "backoff", "fatal"}
 
@@ -15,7 +18,7 @@ def test_req_socket_gets_its_delimiter_back(daemon: Daemon, stranger: Stranger) 
     socket = stranger.context.socket(zmq.REQ)
     socket.connect(daemon.control)
     socket.send(msgpack.packb({"v": 1, "id": "a-string-id", "op": "health"}))
-    assert socket.poll(5000)
+    assert socket.poll(int(REPLY_S * 1000))
     reply = msgpack.unpackb(socket.recv())
     assert (reply["v"], reply["id"], reply["ok"]) == (1, "a-string-id", True)
     socket.close(0)
@@ -24,7 +27,7 @@ def test_req_socket_gets_its_delimiter_back(daemon: Daemon, stranger: Stranger) 
 def test_frames_before_the_request_are_echoed(stranger: Stranger) -> None:
     socket = stranger.control.socket
     socket.send_multipart([b"correlation", b"", msgpack.packb({"v": 1, "id": 9, "op": "health"})])
-    assert socket.poll(5000)
+    assert socket.poll(int(REPLY_S * 1000))
     *before, reply = socket.recv_multipart()
     assert before == [b"correlation", b""]
     assert msgpack.unpackb(reply)["id"] == 9
@@ -36,7 +39,7 @@ def test_requests_may_be_pipelined(stranger: Stranger) -> None:
     numbers = [control.send("health" if i % 2 else "list_templates") for i in range(100)]
     for number in reversed(numbers):
         assert control.take(number)["ok"] is True
-    assert control.take(slow, 60.0)["ready"] is True
+    assert control.take(slow, START_S)["ready"] is True
 
 
 def test_health_says_who_and_since_when(stranger: Stranger) -> None:
@@ -49,19 +52,20 @@ def test_health_says_who_and_since_when(stranger: Stranger) -> None:
 
 def test_sys_is_sent_once_a_second(stranger: Stranger) -> None:
     stream = stranger.subscribe("sys.")
-    stream.wait(lambda _: len(stream.messages) >= 3, 6.0, "three sys. messages")
+    stream.wait(lambda _: len(stream.messages) >= 6, 6 * BEAT_S, "six sys. messages")
     header = stream.messages[0].header
     assert header["boot"] == stranger.control.ok("health")["boot"]
     assert header["status"] in ("ok", "degraded")
     assert isinstance(header["sessions"], int)
     assert header["uptime_s"] > 0
-    gap = stream.messages[2].at - stream.messages[1].at
-    assert 0.5 < gap < 2.0
+    gaps = [b.header["uptime_s"] - a.header["uptime_s"] for a, b in itertools.pairwise(stream.messages[:6])]
+    assert min(gaps) > 0.99
+    assert sorted(gaps)[1] < 1.5, "a busy machine may delay some, not nearly all"
 
 
 def test_initialize_is_idempotent(stranger: Stranger) -> None:
-    one = stranger.control.ok("initialize", 60.0)
-    two = stranger.control.ok("initialize", 60.0)
+    one = stranger.control.ok("initialize", START_S)
+    two = stranger.control.ok("initialize", START_S)
     assert one["ready"] is True
     assert one["load_s"] == two["load_s"]
     assert {instance.split(".")[0] for instance in one["load_s"]} >= {"asr", "llm", "tts", "lipsync", "encode"}
@@ -104,13 +108,13 @@ def test_status_tells_what_the_processes_have_done(stranger: Stranger) -> None:
     for stage, (items, made) in before.items():
         seen = 0
         while total("items", stage) == items or (stage != "tts" and total("frames", stage) < made + frames):
-            beats.wait(lambda _: True, 5.0, f"figures of {stage}", start=seen)
+            beats.wait(lambda _: True, BEAT_S, f"figures of {stage}", start=seen)
             seen = len(beats.messages)
-            assert seen < 20, f"{stage}: {total('items', stage)} items, {total('frames', stage)} frames"
+            assert seen < WORK_S, f"{stage}: {total('items', stage)} items, {total('frames', stage)} frames"
     rows = {row["instance"]: row for row in stranger.control.ok("status")["stages"]}
     assert rows["lipsync.0"]["metrics"]["ms.render"] > 0
     assert rows["lipsync.0"]["metrics"]["ms.item"] > 0
-    worked = next(row for row in rows.values() if row["stage"] == "encode" and row["metrics"])
+    worked = next(row for row in rows.values() if row["stage"] == "encode" and "frames" in row["metrics"])
     assert set(worked["metrics"]) >= {"ms.paste", "ms.x264", "ms.aac", "ms.item"}
     assert all(isinstance(value, int | float) for row in rows.values() for value in row["metrics"].values())
     assert rows["lipsync.0"]["gpu_mem_mb"] is None
@@ -119,13 +123,14 @@ def test_status_tells_what_the_processes_have_done(stranger: Stranger) -> None:
 
 def test_status_lists_every_session(stranger: Stranger) -> None:
     session = stranger.session()
-    turn = session.say("I am to be seen in the status.")
+    turn = session.say("I am to be seen in the status, and I go on until somebody has seen me. " * 8)
     session.wait_media(1, turn)
     row = next(s for s in stranger.control.ok("status")["sessions"] if s["session_id"] == session.sid)
     assert (row["template_id"], row["mode"], row["gen"], row["turn"]) == ("default", "realtime", 0, turn)
     assert row["newest_seq"] >= 0
     assert row["clock"] >= 0
     assert isinstance(row["lead_ms"], int | float)
+    session.ok("interrupt", turn=turn)
 
 
 def test_built_in_templates_are_there_and_stay(stranger: Stranger) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 
 from tests.contract.daemon import ROOT, Daemon
+from tests.contract.limits import COMMAND_S
 
-RUN_TIMEOUT_S = 60.0
 GROUPS = ("probe", "config", "template")
 
 
@@ -23,7 +23,7 @@ def test_the_client_on_the_protocol_page_works(daemon: Daemon, tmp_path: Path) -
     assert "tcp://127.0.0.1:28880" in program
     program = program.replace("tcp://127.0.0.1:28880", daemon.control)
     program = program.replace("tcp://127.0.0.1:28881", daemon.stream)
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, timeout=RUN_TIMEOUT_S, check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, timeout=COMMAND_S, check=True)
     with av.open(str(tmp_path / "hello.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) >= 24
 
@@ -45,4 +45,4 @@ def test_every_command_of_the_documents_exists() -> None:
 
 def _help(*group: str) -> str:
     command = [Path(sys.executable).with_name("musecast"), *group, "--help"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=True).stdout

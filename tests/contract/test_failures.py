@@ -6,25 +6,34 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.contract.client import Session, Stranger
 from tests.contract.daemon import Daemon, stage_row
+from tests.contract.limits import BEAT_S, RECOVERY_S
 from tests.contract.media import aligned_correlation, assert_continuous, assert_seamless, decode
-from tests.contract.microphone import Microphone, question
+from tests.contract.microphone import question
 
+STAGES = ("asr", "llm", "tts", "lipsync", "encode")
+SPOKEN_S = 1.6
+"""Into the bundled question somebody is still speaking."""
 OVERRIDES = ("supervisor.beats_missed=3", "stages.lipsync.item_timeout_s=3", "supervisor.intensity=30")
 TEXT = (
     "This is a speech about nothing in particular, so that something may break in it. "
     "Nobody notices. In the end every word has been said exactly once."
 )
-RECOVERY_S = 30.0
 
 
 @pytest.fixture
 def listener(own_daemon: Daemon) -> Iterator[Stranger]:
+    """A client of the daemon, once every process is warm again that a test before may have killed."""
     client = Stranger(own_daemon.control, own_daemon.stream)
+    for row in client.control.ok("status")["stages"]:
+        if row["stage"] in STAGES:
+            _wait_warm(client, row["instance"])
     yield client
     client.close()
 
@@ -38,18 +47,16 @@ def undisturbed(own_daemon: Daemon) -> Session:
     return session
 
 
-def _wait_recovered(listener: Stranger, instance: str, epoch: int) -> None:
-    """Until a new incarnation is warm; ``sys.`` once a second is the event to look again at."""
+def _wait_warm(listener: Stranger, instance: str, after: int = 0) -> dict[str, Any]:
+    """Until an incarnation after ``after`` is warm; ``sys.`` once a second is the event to look again at."""
     stream = listener.subscribe("sys.")
-    seen = 0
     deadline = time.monotonic() + RECOVERY_S
     while True:
         row = stage_row(listener.control.ok("status"), instance)
-        if row["epoch"] > epoch and row["state"] in ("idle", "busy"):
-            return
+        if row["epoch"] > after and row["state"] in ("idle", "busy"):
+            return row
         assert time.monotonic() < deadline, f"{instance} did not come back: {row}"
-        stream.wait(lambda _: True, 5.0, "sys. message", start=seen)
-        seen = len(stream.messages)
+        stream.wait(lambda _: True, BEAT_S, "sys. message", start=len(stream.messages))
 
 
 def _check_whole(session: Session, turn: int, undisturbed: Session) -> None:
@@ -69,8 +76,8 @@ def _check_whole(session: Session, turn: int, undisturbed: Session) -> None:
 
 
 def _kill(listener: Stranger, instance: str) -> int:
-    """SIGKILL; returns the epoch that has died."""
-    row = stage_row(listener.control.ok("status"), instance)
+    """SIGKILL, as soon as it is warm; returns the epoch that has died."""
+    row = _wait_warm(listener, instance)
     os.kill(row["pid"], signal.SIGKILL)
     return int(row["epoch"])
 
@@ -83,7 +90,7 @@ def test_a_stage_killed_while_the_turn_speaks(listener: Stranger, undisturbed: S
     session.wait_media(2, turn)
     epoch = _kill(listener, instance)
     _check_whole(session, turn, undisturbed)
-    _wait_recovered(listener, instance, epoch)
+    _wait_warm(listener, instance, epoch)
     after = stage_row(listener.control.ok("status"), instance)
     assert after["restarts"] >= before["restarts"] + 1
     assert after["pid"] != before["pid"]
@@ -96,7 +103,7 @@ def test_stages_that_only_listen_killed_while_the_turn_speaks(listener: Stranger
     epochs = {instance: _kill(listener, instance) for instance in ("asr.0", "llm.0")}
     _check_whole(session, turn, undisturbed)
     for instance, epoch in epochs.items():
-        _wait_recovered(listener, instance, epoch)
+        _wait_warm(listener, instance, epoch)
 
 
 def test_every_working_stage_killed_in_one_long_turn(listener: Stranger, own_daemon: Daemon) -> None:
@@ -106,10 +113,13 @@ def test_every_working_stage_killed_in_one_long_turn(listener: Stranger, own_dae
     calm.speak(long)
     session = listener.session(mode="offline")
     turn = session.say(long)
+    epochs = {}
     for count, instance in ((1, "tts.0"), (3, "lipsync.0"), (6, "encode.0"), (8, "encode.1")):
         session.wait_media(count, turn)
-        _kill(listener, instance)
+        epochs[instance] = _kill(listener, instance)
     _check_whole(session, turn, calm)
+    for instance, epoch in epochs.items():
+        _wait_warm(listener, instance, epoch)
 
 
 def test_the_responder_killed_before_it_answers(listener: Stranger) -> None:
@@ -119,20 +129,22 @@ def test_the_responder_killed_before_it_answers(listener: Stranger) -> None:
     epoch = _kill(listener, "llm.0")
     turn = session.ok("chat", text="What is musecast?")["turn"]
     _check_whole(session, turn, calm)
-    _wait_recovered(listener, "llm.0", epoch)
+    _wait_warm(listener, "llm.0", epoch)
 
 
 def test_the_recogniser_killed_while_somebody_speaks(listener: Stranger) -> None:
-    """What has been said before the death is heard again by its successor."""
+    """What has been said before the death is heard again by its successor. Nobody stops speaking before it."""
     session = listener.session(mode="offline")
-    microphone = Microphone(session, *question())
-    turn = session.wait_event("user.speech.started", timeout_s=20.0)["turn"]
+    sound, rate = question()
+    before, after = np.split(sound, [int(SPOKEN_S * rate)])
+    session.ok("audio", pcm=before.tobytes(), sample_rate=rate)
+    turn = session.wait_event("user.speech.started")["turn"]
     epoch = _kill(listener, "asr.0")
+    session.ok("audio", pcm=after.tobytes(), sample_rate=rate, end=True)
     session.wait_ended(turn)
-    microphone.stop()
     assert session.events("transcript.final", turn)[0]["data"]["text"]
     assert len(session.events("user.speech.started")) == 1
-    _wait_recovered(listener, "asr.0", epoch)
+    _wait_warm(listener, "asr.0", epoch)
 
 
 def test_both_encoders_killed_at_once(listener: Stranger, undisturbed: Session) -> None:
@@ -142,7 +154,7 @@ def test_both_encoders_killed_at_once(listener: Stranger, undisturbed: Session) 
     epochs = {instance: _kill(listener, instance) for instance in ("encode.0", "encode.1")}
     _check_whole(session, turn, undisturbed)
     for instance, epoch in epochs.items():
-        _wait_recovered(listener, instance, epoch)
+        _wait_warm(listener, instance, epoch)
 
 
 def test_a_frozen_stage_is_replaced(listener: Stranger, undisturbed: Session) -> None:
@@ -152,7 +164,7 @@ def test_a_frozen_stage_is_replaced(listener: Stranger, undisturbed: Session) ->
     session.wait_media(1, turn)
     os.kill(row["pid"], signal.SIGSTOP)
     _check_whole(session, turn, undisturbed)
-    _wait_recovered(listener, "lipsync.0", row["epoch"])
+    _wait_warm(listener, "lipsync.0", row["epoch"])
 
 
 def test_health_is_ok_again_afterwards(listener: Stranger) -> None:

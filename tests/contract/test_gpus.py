@@ -10,6 +10,7 @@ import pytest
 
 from tests.contract.client import Stranger
 from tests.contract.daemon import Daemon, stage_row, supervisor_command
+from tests.contract.limits import COMMAND_S
 
 AUTO = "stages.lipsync.devices=auto"
 
@@ -54,6 +55,6 @@ def test_auto_without_a_gpu_is_one_process_on_the_cpu_with_a_warning(
 def test_a_gpu_that_is_not_there_is_refused_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     command = supervisor_command("stages.lipsync.devices=cuda:1", f"runtime_dir={tmp_path}/run")
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=30.0, check=False)
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
     assert refused.returncode == 78
     assert "stages.lipsync.devices: cuda:1 is not there" in refused.stderr

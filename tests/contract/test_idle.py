@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.contract.client import Stranger
+from tests.contract.limits import WORK_S
 from tests.contract.media import assert_continuous, assert_seamless, check_segment, decode
 from tests.contract.pacing import TOLERANCE_US, ahead_of_clock_us
 
@@ -34,12 +35,12 @@ def test_idle_segments_fill_the_wait_around_a_turn(stranger: Stranger) -> None:
 
 def test_an_interrupted_turn_goes_back_to_idling(stranger: Stranger) -> None:
     session = stranger.session(idle="loop")
-    turn = session.say("This will not be heard to its end, because somebody interrupts. " * 3)
+    turn = session.say("This will not be heard to its end, because somebody interrupts. " * 12)
     session.wait_media(3, turn)
     reply = session.ok("interrupt")
     interrupted = session.wait_event("turn.interrupted", turn=turn)
     session.stream.wait(
-        lambda m: m.header.get("kind") == "media" and m.header["gen"] == 1, 10.0, "media of the new generation"
+        lambda m: m.header.get("kind") == "media" and m.header["gen"] == 1, WORK_S, "media of the new generation"
     )
     new = [m.header for m in session.media if m.header["gen"] == 1]
     assert new[0]["pts"] == reply["flush_from"] == interrupted["data"]["flush_from"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.contract.client import Stranger
+from tests.contract.client import Session, Stranger
 from tests.contract.media import aligned_correlation, assert_seamless, decode, speech_like
 from tests.contract.pacing import TOLERANCE_US, ahead_of_clock_us
 
@@ -31,18 +31,24 @@ def test_four_sessions_are_heard_with_their_own_voice(stranger: Stranger) -> Non
     sounds = [speech_like(1.6 + 0.32 * n, seed=10 + n) for n in range(4)]
     sessions = [stranger.session(mode="offline") for _ in sounds]
     pieces = [np.array_split(sound, 7) for sound in sounds]
-    turns = []
-    for number in range(7):
-        turns = [
-            session.ok(
-                "process_segment",
-                audio=own[number].tobytes(),
-                format="s16le",
-                sample_rate=48_000,
-                last=number == 6,
-            )["turn"]
+    asked: list[tuple[Session, int]] = []
+    for number in range(7):  # in turns, and without waiting: a pause of 2 s would end them
+        asked += [
+            (
+                session,
+                session.control.send(
+                    "process_segment",
+                    session_id=session.sid,
+                    audio=own[number].tobytes(),
+                    format="s16le",
+                    sample_rate=48_000,
+                    last=number == 6,
+                ),
+            )
             for session, own in zip(sessions, pieces, strict=True)
         ]
+    replies = [session.control.take(number) for session, number in asked]
+    turns = [reply["turn"] for reply in replies[-4:]]
     heard = []
     for session, turn in zip(sessions, turns, strict=True):
         session.wait_ended(turn)

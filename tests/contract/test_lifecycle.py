@@ -13,9 +13,7 @@ import pytest
 
 from tests.contract.client import Stranger
 from tests.contract.daemon import ROOT, Daemon, alive, free_ports, supervisor_command
-
-EXIT_LIMIT_S = 30.0
-GONE_LIMIT_S = 5.0
+from tests.contract.limits import BEAT_S, COMMAND_S, GONE_S, REPLY_S, STOP_S, WORK_S
 
 
 def test_end_session_lets_everything_be_heard(stranger: Stranger) -> None:
@@ -23,8 +21,8 @@ def test_end_session_lets_everything_be_heard(stranger: Stranger) -> None:
     turns = [session.say("One sentence that is spoken to its end."), session.say("And another one.")]
     result = session.end()
     for turn in turns:
-        session.wait_ended(turn, 1.0)
-    ended = session.wait_event("session.ended", timeout_s=1.0)
+        session.wait_ended(turn, REPLY_S)
+    ended = session.wait_event("session.ended", timeout_s=REPLY_S)
     assert ended["data"]["reason"] == "ended"
     assert session.events()[-1] == ended
     headers = [m.header for m in session.media]
@@ -32,19 +30,17 @@ def test_end_session_lets_everything_be_heard(stranger: Stranger) -> None:
     assert result["segments"] == len(headers)
     assert result["frames"] == sum(h["frames"] for h in headers)
     assert result["media_us"] == sum(h["dur"] for h in headers)
-    assert result["degraded_us"] == 0
+    assert result["degraded_us"] == sum(h["dur"] for h in headers if h["degraded"])
     assert isinstance(result["late"], int)
     assert session.refused("say", text="Too late.")["code"] == "NOT_FOUND"
 
 
 def test_end_session_without_drain_interrupts_first(stranger: Stranger) -> None:
     session = stranger.session()
-    turn = session.say("This is a long speech that nobody wants to hear to its end. " * 5)
+    turn = session.say("This is a long speech that nobody wants to hear to its end. " * 40)
     session.wait_media(1, turn)
-    began = time.monotonic()
-    result = session.end(drain=False)
-    assert time.monotonic() - began < 5.0
-    session.wait_event("session.ended", timeout_s=1.0)  # the reply comes on another socket
+    result = session.ok("end_session", REPLY_S, drain=False)  # it is minutes long
+    session.wait_event("session.ended", timeout_s=REPLY_S)  # the reply comes on another socket
     names = [e["event"] for e in session.events()]
     assert names.index("turn.interrupted") < names.index("session.ended")
     assert result["turns"] == 1
@@ -53,20 +49,26 @@ def test_end_session_without_drain_interrupts_first(stranger: Stranger) -> None:
 def test_sessions_expire_and_are_forgotten(
     start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger]
 ) -> None:
-    daemon = start_daemon("limits.session_idle_s=2", "ring.keep_s=1")
+    daemon = start_daemon("limits.session_idle_s=5", "ring.keep_s=5")
     stranger = connect(daemon)
     session = stranger.session(mode="offline")
-    session.speak("Hello.")
-    ended = session.wait_event("session.ended", timeout_s=10.0)
+    beats = stranger.subscribe("sys.")
+    turn = session.say("Hello.")
+    while not session.events("turn.ended", turn):  # reading is a sign of life
+        session.ok("segments", from_seq=0)
+        beats.wait(lambda _: True, BEAT_S, "sys. message", start=len(beats.messages))
+    asked = time.monotonic()
+    session.ok("segments", from_seq=0)
+    ended = session.wait_event("session.ended")
+    assert time.monotonic() - asked > 4.9
     assert ended["data"]["reason"] == "expired"
-    assert session.ok("segments", from_seq=0)["end"] is True
-    sys_stream = stranger.subscribe("sys.")
-    deadline = time.monotonic() + 10.0
-    seen = 0
+    kept = session.ok("segments", from_seq=0)
+    assert kept["end"] is True
+    assert len(kept["segments"]) == len(session.media) > 0
+    deadline = time.monotonic() + WORK_S
     while session.control.call("segments", session_id=session.sid, from_seq=0)["ok"]:
         assert time.monotonic() < deadline, "still readable long after keep_s"
-        sys_stream.wait(lambda _: True, 5.0, "sys. message", start=seen)
-        seen = len(sys_stream.messages)
+        beats.wait(lambda _: True, BEAT_S, "sys. message", start=len(beats.messages))
     assert session.refused("events", from_n=0)["code"] == "NOT_FOUND"
 
 
@@ -76,13 +78,13 @@ def test_sigterm_ends_sessions_and_leaves_nothing_behind(
     daemon = start_daemon()
     stranger = connect(daemon)
     session = stranger.session()
-    turn = session.say("The lights go out while I am still speaking, which is a pity. " * 4)
+    turn = session.say("The lights go out while I am still speaking, which is a pity. " * 12)
     session.wait_media(1, turn)
     children = daemon.descendants()
     assert len(children) >= 7
     daemon.process.terminate()
-    assert session.wait_event("session.ended", timeout_s=EXIT_LIMIT_S)["data"]["reason"] == "shutdown"
-    assert daemon.process.wait(EXIT_LIMIT_S) == 0
+    assert session.wait_event("session.ended", timeout_s=STOP_S)["data"]["reason"] == "shutdown"
+    assert daemon.process.wait(STOP_S) == 0
     assert [e["event"] for e in session.events() if e["turn"] == turn][-1] in (
         "turn.ended",
         "turn.interrupted",
@@ -96,8 +98,8 @@ def test_sigkill_of_the_supervisor_takes_every_child_along(start_daemon: Callabl
     children = daemon.descendants()
     daemon.process.kill()
     daemon.process.wait()
-    deadline = time.monotonic() + GONE_LIMIT_S
-    waiter = subprocess.Popen(["sleep", str(GONE_LIMIT_S)])
+    deadline = time.monotonic() + GONE_S
+    waiter = subprocess.Popen(["sleep", str(2 * GONE_S)])
     while left := [pid for pid in children if alive(pid)]:
         assert time.monotonic() < deadline, f"still alive: {left}"
         with pytest.raises(subprocess.TimeoutExpired):
@@ -118,7 +120,7 @@ def test_a_second_daemon_on_the_same_runtime_dir_is_refused(daemon: Daemon, stra
         check=False,
         capture_output=True,
         text=True,
-        timeout=EXIT_LIMIT_S,
+        timeout=COMMAND_S,
         cwd=ROOT,
     )
     assert second.returncode == 75, second.stderr
@@ -143,7 +145,7 @@ def test_a_configuration_that_cannot_be_is_refused(tmp_path: Path, override: str
         check=False,
         capture_output=True,
         text=True,
-        timeout=EXIT_LIMIT_S,
+        timeout=COMMAND_S,
         cwd=ROOT,
     )
     assert result.returncode == 78, result.stderr
@@ -160,7 +162,7 @@ def test_a_session_id_may_be_used_again_at_once_and_meets_nothing_of_its_predece
         control.ok("end_session", session_id="again", drain=False)
     control.ok("start_session", session_id="again")
     turn = control.ok("say", session_id="again", text="Hello.")["turn"]
-    result = control.ok("end_session", 60.0, session_id="again")
+    result = control.ok("end_session", WORK_S, session_id="again")
     events = [msgpack.unpackb(e) for e in control.ok("events", session_id="again", from_n=0)["events"]]
     assert turn == 1
     assert [e["n"] for e in events] == list(range(len(events)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.contract.client import Session, Stranger
+from tests.contract.limits import REPLY_S, WORK_S
 from tests.contract.media import (
     aligned_correlation,
     assert_continuous,
@@ -17,8 +19,7 @@ from tests.contract.media import (
     speech_like,
     wav,
 )
-
-WAIT_S = 60.0
+from tests.contract.pacing import ahead_of_clock_us
 
 
 def _raw(samples: NDArray[np.int16], sample_rate: int, **arguments: Any) -> dict[str, Any]:
@@ -42,11 +43,11 @@ def _check(session: Session, turn: int, seconds: float) -> NDArray[np.float32]:
 def test_wait_replies_when_the_segments_are_published(stranger: Stranger) -> None:
     session = stranger.session(mode="offline")
     sound = speech_like(2.0)
-    reply = session.ok("process_segment", WAIT_S, audio=wav(sound, 48_000), last=True, wait=True)
+    reply = session.ok("process_segment", WORK_S, audio=wav(sound, 48_000), last=True, wait=True)
     assert reply["accepted_ms"] == 2000
     assert reply["carried_ms"] == 0
     assert reply["segments"] == list(range(len(reply["segments"])))
-    session.wait_media(len(reply["segments"]), reply["turn"], 1.0)
+    session.wait_media(len(reply["segments"]), reply["turn"], REPLY_S)
     assert sum(m.header["frames"] for m in session.of_turn(reply["turn"])) == 56  # 2 s in whole quanta
     assert session.media[-1].header["last"] is True
     heard = _check(session, reply["turn"], 2.0)
@@ -58,17 +59,17 @@ def test_carry_over_joins_pieces_of_odd_sizes(stranger: Stranger) -> None:
     sound = speech_like(3.1, 16_000)
     sizes = [1, 777, 5123, 8000, 3, 12_345, 160, 9999]
     cuts = [*np.cumsum(sizes).tolist(), len(sound)]
-    accepted, seqs, begin = 0.0, [], 0
-    turns = set()
-    for cut in cuts:
-        last = cut == len(sound)
-        reply = session.ok("process_segment", WAIT_S, **_raw(sound[begin:cut], 16_000, last=last, wait=True))
-        accepted += reply["accepted_ms"]
-        seqs += reply["segments"]
-        turns.add(reply["turn"])
-        assert reply["carried_ms"] < 400
-        begin = cut
-    assert reply["carried_ms"] == 0
+    replies = session.feed(
+        *(
+            _raw(sound[begin:cut], 16_000, last=cut == len(sound), wait=True)
+            for begin, cut in itertools.pairwise([0, *cuts])
+        )
+    )
+    accepted = sum(reply["accepted_ms"] for reply in replies)
+    seqs = [seq for reply in replies for seq in reply["segments"]]
+    turns = {reply["turn"] for reply in replies}
+    assert max(reply["carried_ms"] for reply in replies) < 400
+    assert replies[-1]["carried_ms"] == 0
     assert len(turns) == 1
     assert accepted == pytest.approx(len(sound) / 16, abs=len(cuts))
     assert seqs == list(range(len(seqs))), "each segment is reported by the call that completed it"
@@ -80,15 +81,15 @@ def test_carry_over_joins_pieces_of_odd_sizes(stranger: Stranger) -> None:
 def test_any_cut_of_the_audio_gives_the_same_media(stranger: Stranger) -> None:
     sound = speech_like(2.5, 22_050)
     whole = stranger.session(mode="offline")
-    turn = whole.ok("process_segment", WAIT_S, **_raw(sound, 22_050, last=True))["turn"]
+    turn = whole.ok("process_segment", WORK_S, **_raw(sound, 22_050, last=True))["turn"]
     one = _check(whole, turn, 2.5)
     pieces = stranger.session(mode="offline")
-    for begin in range(0, len(sound), 3001):
-        turn = pieces.ok(
-            "process_segment",
-            WAIT_S,
-            **_raw(sound[begin : begin + 3001], 22_050, last=begin + 3001 >= len(sound)),
-        )["turn"]
+    turn = pieces.feed(
+        *(
+            _raw(sound[begin : begin + 3001], 22_050, last=begin + 3001 >= len(sound))
+            for begin in range(0, len(sound), 3001)
+        )
+    )[-1]["turn"]
     other = _check(pieces, turn, 2.5)
     assert len(one) == len(other)
     assert aligned_correlation(one, other, reach=2) > 0.98
@@ -101,7 +102,7 @@ def test_sample_rates_and_formats(stranger: Stranger, sample_rate: int, kind: st
     seconds = 0.9
     sound = speech_like(seconds, sample_rate)
     audio = {"audio": wav(sound, sample_rate)} if kind == "wav" else _raw(sound, sample_rate)
-    turn = session.ok("process_segment", WAIT_S, **audio, last=True)["turn"]
+    turn = session.ok("process_segment", WORK_S, **audio, last=True)["turn"]
     heard = _check(session, turn, seconds)
     count = int(seconds * 48_000)
     expected = np.interp(np.arange(count) * sample_rate / 48_000, np.arange(len(sound)), sound)
@@ -112,22 +113,25 @@ def test_stereo_wav_is_mixed(stranger: Stranger) -> None:
     session = stranger.session(mode="offline")
     left, right = speech_like(0.9, seed=2), speech_like(0.9, seed=3)
     audio = wav(np.stack([left, right], axis=1), 48_000)
-    turn = session.ok("process_segment", WAIT_S, audio=audio, last=True)["turn"]
+    turn = session.ok("process_segment", WORK_S, audio=audio, last=True)["turn"]
     heard = _check(session, turn, 0.9)
     assert aligned_correlation(heard, left.astype(np.float32) + right) > 0.9
 
 
 def test_a_turn_without_last_is_closed_after_two_seconds(stranger: Stranger) -> None:
     session = stranger.session(mode="offline")
-    turn = session.ok("process_segment", WAIT_S, **_raw(speech_like(0.5), 48_000))["turn"]
-    session.wait_ended(turn, 20.0)
+    turn = session.ok("process_segment", WORK_S, **_raw(speech_like(0.5), 48_000))["turn"]
+    session.wait_ended(turn)
     assert sum(m.header["frames"] for m in session.of_turn(turn)) == 16
-    assert session.ok("process_segment", WAIT_S, **_raw(speech_like(0.5), 48_000, last=True))["turn"] == turn + 1
+    assert session.ok("process_segment", WORK_S, **_raw(speech_like(0.5), 48_000, last=True))["turn"] == turn + 1
 
 
 def test_offline_is_not_paced(stranger: Stranger) -> None:
+    """Each segment leaves as soon as it is made: the clock of a realtime session would have held them back."""
     session = stranger.session(mode="offline")
-    turn = session.ok("process_segment", WAIT_S, **_raw(speech_like(12.0), 48_000, last=True))["turn"]
+    turn = session.ok("process_segment", WORK_S, **_raw(speech_like(12.0), 48_000, last=True))["turn"]
     session.wait_ended(turn)
     media = session.of_turn(turn)
-    assert media[-1].at - media[0].at < 10.0, "twelve seconds of media took as long as to play them"
+    if media[-1].sent - media[0].sent > 12.0:
+        pytest.skip("this machine renders slower than real time: it cannot run ahead of a clock")
+    assert ahead_of_clock_us(media) > 0, "twelve seconds of media took as long as to play them"

@@ -6,6 +6,7 @@ import msgpack
 import pytest
 
 from tests.contract.client import Session, Stranger
+from tests.contract.limits import WORK_S
 
 TEXT = "This session is read again from the ring. " * 4
 
@@ -80,11 +81,11 @@ def test_end_tells_that_nothing_more_will_come(stranger: Stranger) -> None:
 
 def test_a_late_joiner_gets_init_before_media(stranger: Stranger) -> None:
     session = stranger.session()
-    turn = session.say("A very long sentence is spoken now, so that somebody may join in the middle of it. " * 2)
+    turn = session.say("A very long sentence is spoken now, so that somebody may join in the middle of it. " * 8)
     session.wait_media(2)
     joiners = [stranger.subscribe(f"seg.{session.sid}.") for _ in range(5)]
     for joiner in joiners:
-        joiner.wait(lambda m: m.header["kind"] == "media", 20.0, "media")
+        joiner.wait(lambda m: m.header["kind"] == "media", WORK_S, "media")
         first = joiner.messages[0]
         assert first.header["kind"] == "init"
         assert first.payload == session.reply["init"]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
 import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.contract.client import Session, Stranger
+from tests.contract.client import Session, Stranger, Stream
+from tests.contract.limits import BEAT_S, REPLY_S, WORK_S
 from tests.contract.media import decode
-
-PREPARE_S = 90.0
 
 
 def _png(picture: NDArray[np.uint8]) -> bytes:
@@ -33,12 +30,12 @@ def photo(module_stranger: Stranger) -> bytes:
 
 
 def _prepare(stranger: Stranger, name: str, **arguments: object) -> dict[str, object]:
-    return stranger.control.ok("preprocess_template", PREPARE_S, template_id=name, **arguments)
+    return stranger.control.ok("preprocess_template", WORK_S, template_id=name, **arguments)
 
 
 def test_a_photo_becomes_a_template_that_speaks(stranger: Stranger, photo: bytes) -> None:
     progress = stranger.subscribe("tpl.somebody.", "sys.")
-    progress.wait(lambda m: m.topic == "sys.", 5.0, "sys. message")
+    progress.wait(lambda m: m.topic == "sys.", BEAT_S, "sys. message")
     speaking = stranger.session()
     turn = speaking.say("I go on speaking while somebody else is prepared. That is what I was promised. " * 2)
     made = _prepare(stranger, "somebody", image=photo)
@@ -46,12 +43,14 @@ def test_a_photo_becomes_a_template_that_speaks(stranger: Stranger, photo: bytes
     assert made["cached"] is False
     assert (made["width"], made["height"]) == (512, 512)
     assert int(made["frames"]) % 8 == 0  # type: ignore[call-overload]
-    progress.wait(lambda m: m.topic == "tpl.somebody.", 5.0, "progress")
+    _wait_ready(progress)
     speaking.wait_ended(turn)
 
-    again = time.monotonic()
+    seen = len(progress.messages)
     assert _prepare(stranger, "somebody", image=photo)["cached"] is True
-    assert time.monotonic() - again < 5.0
+    _wait_ready(progress, start=seen)
+    again = {m.header["phase"] for m in progress.messages[seen:] if m.topic == "tpl.somebody."}
+    assert again <= {"check", "ready"}, "prepared once more"
 
     session = stranger.session(template_id="somebody", mode="offline")
     session.speak("Now it is me who speaks.")
@@ -67,6 +66,13 @@ def test_a_photo_becomes_a_template_that_speaks(stranger: Stranger, photo: bytes
     assert stranger.control.refused("delete_template", template_id="somebody")["code"] == "NOT_FOUND"
 
 
+def _wait_ready(progress: Stream, start: int = 0) -> None:
+    """The last that is told of a preparation, before the reply."""
+    progress.wait(
+        lambda m: m.topic == "tpl.somebody." and m.header["phase"] == "ready", REPLY_S, "progress", start=start
+    )
+
+
 def _check_media(session: Session) -> None:
     decoded = decode(session.blob())
     assert decoded.frames == sum(m.header["frames"] for m in session.media)
@@ -75,7 +81,7 @@ def _check_media(session: Session) -> None:
 
 def test_a_picture_without_a_face_is_refused(stranger: Stranger) -> None:
     grey = np.full((512, 512, 3), 128, np.uint8)
-    reply = stranger.control.call("preprocess_template", PREPARE_S, template_id="nobody", image=_png(grey))
+    reply = stranger.control.call("preprocess_template", WORK_S, template_id="nobody", image=_png(grey))
     assert reply["ok"] is False
     assert reply["error"]["code"] in ("INVALID_ARGUMENT", "FAILED")
     assert "face" in reply["error"]["message"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 from tests.contract.client import TERMINAL, Session, Stranger
+from tests.contract.limits import WORK_S
 from tests.contract.media import assert_seamless, decode
 
 LONG = (
     "First I tell you about the red house on the hill. Then I tell you about the green boat on the lake. "
-    "After that comes the long story of the yellow train in the snow. And only at the very end, "
-    "when everybody sleeps, I speak of the purple elephant."
+    "After that comes the long story of the yellow train in the snow. "
+    + "It goes on and on, from station to station, and at every one of them somebody gets on. " * 8
+    + "And only at the very end, when everybody sleeps, I speak of the purple elephant."
 )
+"""Most of a minute: whoever listens to its beginning has time, also on a slow machine."""
 QUANTUM_US = 320_000
 
 
@@ -39,9 +44,10 @@ def test_eight_turns_wait_and_a_ninth_is_busy(stranger: Stranger) -> None:
     session = stranger.session()
     session.say(LONG)
     session.wait_event("turn.started", turn=1)
-    for _ in range(8):
-        session.say("Waiting.")
-    error = session.refused("say", text="One too many.")
+    asked = [session.control.send("say", session_id=session.sid, text="Waiting.") for _ in range(9)]
+    *waiting, one_too_many = [session.control.take(number) for number in asked]
+    assert [reply["turn"] for reply in waiting] == list(range(2, 10))
+    error = one_too_many["error"]
     assert error["code"] == "BUSY"
     assert error["retry_after_ms"] > 0
     assert "8" in error["message"]
@@ -59,10 +65,11 @@ def test_interrupt_in_mid_speech(stranger: Stranger) -> None:
     first = session.say(LONG)
     second = session.say("This one waits.")
     session.wait_media(4, first)
+    began = time.monotonic()
     sessions = session.control.ok("status")["sessions"]
     clock_before = next(s for s in sessions if s["session_id"] == session.sid)["clock"]
     reply = session.ok("interrupt")
-    sessions = session.control.ok("status")["sessions"]
+    clock_at_most = clock_before + int((time.monotonic() - began) * 1e6)
     interrupted = session.wait_event("turn.interrupted", turn=first)
     session.wait_event("turn.interrupted", turn=second)
 
@@ -76,9 +83,8 @@ def test_interrupt_in_mid_speech(stranger: Stranger) -> None:
     end = max(h["pts"] + h["dur"] for h in old)
     assert flush_from % QUANTUM_US == 0
     assert flush_from <= end
-    earliest = -(-(clock_before + 40_000) // QUANTUM_US) * QUANTUM_US
-    assert flush_from >= min(end, earliest)
-    assert flush_from <= max(min(end, earliest + QUANTUM_US), earliest), "cut much later than need be"
+    earliest, latest = (-(-(clock + 40_000) // QUANTUM_US) * QUANTUM_US for clock in (clock_before, clock_at_most))
+    assert min(end, earliest) <= flush_from <= min(end, latest), "cut earlier or later than need be"
 
     # The rest is silence: the work was stopped, the queue is empty, and the next turn begins at the cut.
     third = session.speak("Now something else.")
@@ -103,12 +109,13 @@ def test_interrupt_in_mid_speech(stranger: Stranger) -> None:
 def test_interrupt_stops_the_work_and_does_not_merely_hide_it(stranger: Stranger) -> None:
     session = stranger.session(mode="offline")
     turn = session.say(LONG * 20)
+    assert len(LONG * 20) > 15_000
     session.wait_media(1, turn)
     session.ok("interrupt")
     session.wait_event("turn.interrupted", turn=turn)
-    # Thousands of frames were waiting: if the stages went on with them, this would take minutes.
+    # Tens of thousands of frames were to come: if the stages went on with them, they would still be at it.
     other = stranger.session(mode="offline")
-    other.speak("Quick.", timeout_s=10.0)
+    other.speak("Quick.")
     status = stranger.control.ok("status")
     assert sum(queue["media_ms"] for queue in status["queues"].values()) < 3000
 
@@ -136,7 +143,7 @@ def test_history_holds_what_was_heard(stranger: Stranger) -> None:
     turn = session.say(LONG)
     # "red house" has been heard; the elephant is far away.
     session.stream.wait(
-        lambda m: m.header.get("kind") == "media" and m.header["pts"] >= 3_500_000, 30.0, "3.5 s of speech"
+        lambda m: m.header.get("kind") == "media" and m.header["pts"] >= 3_500_000, WORK_S, "3.5 s of speech"
     )
     session.ok("interrupt", turn=turn)
     asked = session.ok("chat", text="What did you just say?")["turn"]

@@ -1,4 +1,4 @@
-"""``musecast render`` while it waits for video: the calls that keep its turn open, on a clock of the test's own."""
+"""``musecast render`` while it waits for video: the calls that keep its turn open, on a scripted clock."""
 
 from __future__ import annotations
 
