@@ -33,6 +33,12 @@ def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
+def until(path: str) -> None:
+    """Work that takes until a test has made this file."""
+    while not os.path.exists(path):
+        pause(0.01)
+
+
 def tempers() -> dict[str, str]:
     words = os.environ.get("FAKE_TEMPER", "").split()
     return {verb: value for verb, _, value in (word.partition("=") for word in words)}
@@ -55,6 +61,8 @@ class FakeStage(Stage):
         for step in range(steps):
             progress("loading", step, steps)
             pause(0.05)
+        if "load_until" in temper:
+            until(temper["load_until"])
         if "load_hang" in temper:
             pause(600)
         if "load_crash" in temper:
@@ -83,6 +91,8 @@ class FakeStage(Stage):
                     yield chunk(n), [bytes(1 << 20)]
             elif verb == "sleep":
                 pause(float(value))
+            elif verb == "until":
+                until(value)
             elif verb == "patient":  # as an engine does that looks at its flag
                 while not work.cancel.is_set():
                     pause(0.01)

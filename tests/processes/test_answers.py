@@ -16,7 +16,7 @@ from tests.processes.harness import Bench
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    with tempfile.TemporaryDirectory(prefix="mc-") as name:
+    with tempfile.TemporaryDirectory(prefix="mc-", dir="/tmp") as name:
         bench = Bench(Path(name), "supervisor.beat_s=0.2")
         yield bench
         bench.close()

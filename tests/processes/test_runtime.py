@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ from tests.processes.harness import LIMIT_S, ROOT, Bench, alive, environment, wa
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Short, because socket paths are limited."""
-    with tempfile.TemporaryDirectory(prefix="mc-") as name:
+    with tempfile.TemporaryDirectory(prefix="mc-", dir="/tmp") as name:
         yield Path(name)
 
 
@@ -45,8 +46,20 @@ def bench(folder: Path) -> Iterator[Bench]:
     bench.close()
 
 
+def read_until(process: subprocess.Popen[bytes], text: bytes) -> None:
+    """Read what the process says on stderr until ``text`` has come."""
+    assert process.stderr is not None
+    said, deadline = b"", time.monotonic() + LIMIT_S
+    while text not in said:
+        assert select.select([process.stderr], [], [], max(0.0, deadline - time.monotonic()))[0], said
+        part = os.read(process.stderr.fileno(), 65536)
+        assert part, said
+        said += part
+
+
 def test_life_begins_with_hello_then_loading_beats_then_ready(bench: Bench) -> None:
-    process = bench.spawn(FAKE_TEMPER="load_steps=20")
+    begun = time.monotonic()
+    process = bench.spawn(FAKE_TEMPER=f"load_steps=20 load_until={bench.gate}")
     hello = bench.expect(Hello)
     assert (hello.src, hello.ep, hello.stage, hello.pid, hello.ready) == (
         "tts.0",
@@ -59,9 +72,10 @@ def test_life_begins_with_hello_then_loading_beats_then_ready(bench: Bench) -> N
     assert bench.beat(lambda b: b.state == "loading" and b.phase != first.phase)
     bench.greet()
     assert not bench.expect(Hello).ready
+    bench.gate.open()
     ready = bench.expect(Ready)
     assert (ready.engine, ready.device, ready.credit) == ("fake", "cpu", 4)
-    assert 0.9 < ready.load_s < 10
+    assert 0.9 < ready.load_s < time.monotonic() - begun
     assert bench.beat(lambda b: b.state == "idle").busy_ms == 0
     assert os.getpriority(os.PRIO_PROCESS, process.pid) == os.getpriority(os.PRIO_PROCESS, 0) + 3
 
@@ -139,10 +153,11 @@ def test_cancel_overtakes_work_in_hand_and_in_the_queue(bench: Bench) -> None:
 
 def test_a_cancel_that_overtakes_its_item_is_kept_for_it(bench: Bench) -> None:
     bench.serve()
-    bench.send(bench.orders, Cancel(items=["i0"]))
-    bench.give("sleep=0.2", "before")  # time for the order to arrive
+    bench.give("patient", "before")
     bench.expect(Started)
-    bench.expect(Done)
+    for item in ("i0", "before"):  # one socket: what the second has done, the first has, too
+        bench.send(bench.orders, Cancel(items=[item]))
+    assert bench.expect(Cancelled).id == "before"
     bench.give("emit=5", "i0", attempt=3)
     cancelled = bench.expect(Cancelled)
     assert (cancelled.id, cancelled.attempt) == ("i0", 3)
@@ -153,26 +168,28 @@ def test_a_cancel_that_overtakes_its_item_is_kept_for_it(bench: Bench) -> None:
 
 def test_beats_tell_the_oldest_item_and_its_time_without_progress(bench: Bench) -> None:
     bench.serve()
-    bench.give("sleep=1.0", "stuck")
+    bench.give("patient", "stuck")
     beat = bench.beat(lambda b: b.busy_ms > 500)
     assert (beat.state, beat.item) == ("busy", "stuck")
+    bench.send(bench.orders, Cancel(items=["stuck"]))
     bench.beat(lambda b: b.state == "idle")
-    bench.give("moving=1.0", "moving")
+    bench.give("moving=2.5", "moving")
     bench.beat(lambda b: b.item == "moving")
-    beat = bench.beat(lambda b: b.busy_ms > 400 or b.state == "idle")
+    beat = bench.beat(lambda b: b.busy_ms > 1500 or b.state == "idle")
     assert beat.state == "idle", "progress was reported every 50 ms"
 
 
 def test_sigterm_finishes_what_is_in_hand_leaves_the_rest_and_exits_0(bench: Bench) -> None:
     process = bench.serve()
     for n in range(3):
-        bench.give("sleep=0.5 emit=2", f"i{n}")
+        bench.give(f"until={bench.gate} emit=2", f"i{n}")
     assert {bench.expect(Started).id for _ in range(2)} == {"i0", "i1"}
     process.terminate()
     bench.beat(lambda b: b.state == "draining")
+    bench.gate.open()
     messages = [bench.receive() for _ in range(6)]
     assert sum(isinstance(m, Done) for m in messages) == 2
-    assert process.wait(5) == 0
+    assert process.wait(LIMIT_S) == 0
     assert process.stderr is not None
     assert b"torn down" in process.stderr.read()
     assert not bench.ingress.poll(100)
@@ -186,26 +203,27 @@ def test_a_second_sigterm_cancels_what_is_in_hand(bench: Bench) -> None:
     bench.beat(lambda b: b.state == "draining")
     process.terminate()
     bench.expect(Cancelled)
-    assert process.wait(5) == 0
+    assert process.wait(LIMIT_S) == 0
 
 
 def test_sigterm_while_loading_ends_at_once(bench: Bench) -> None:
     process = bench.spawn(FAKE_TEMPER="load_hang")
     bench.beat(lambda b: b.state == "loading")
     process.terminate()
-    assert process.wait(5) == 0
+    assert process.wait(LIMIT_S) == 0
 
 
 def test_a_new_broker_voids_the_old_ones_items_and_hears_who_is_there(bench: Bench) -> None:
     bench.serve()
     for n in range(3):
-        bench.give("sleep=0.7 emit=3", f"old{n}")
+        bench.give(f"until={bench.gate} emit=3", f"old{n}")
     assert {bench.expect(Started).id for _ in range(2)} == {"old0", "old1"}
     bench.lose_broker()
     bench.bind_broker()
     bench.greet(broker=2)
     hello = bench.expect(Hello)
     assert (hello.ready, sorted(hello.held), hello.broker) == (True, ["old0", "old1"], 2)
+    bench.gate.open()
     bench.expect(Ready)
     bench.give("emit=9", "late", broker=1)
     bench.give("emit=1", "new", broker=2)
@@ -233,10 +251,11 @@ def test_a_broker_that_reads_nothing_blocks_the_handler_but_not_the_beats(bench:
     process = bench.serve()
     bench.give("flood=100", "big")  # 100 MB against an outbox of 32
     beat = bench.beat(lambda b: b.item == "big")
-    for _ in range(8):
+    full = time.monotonic() + 5.0
+    while time.monotonic() < full:
         beat = bench.beat(lambda b: True)
         assert (beat.item, beat.state) == ("big", "busy")
-        assert beat.busy_ms < 1500, "waiting for the broker is not a hang of the stage"
+        assert beat.busy_ms < 3000, "waiting for the broker is not a hang of the stage"
     rss = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
     assert rss < 300 << 20
     bench.expect(Started)
@@ -279,7 +298,7 @@ def test_a_recogniser_that_never_returns_is_seen_without_progress(bench: Bench) 
 
 def test_a_recogniser_that_ends_its_thread_ends_the_process(bench: Bench) -> None:
     process = speak_to(bench, "ear_break")
-    assert process.wait(5) == 1
+    assert process.wait(LIMIT_S) == 1
     assert process.stderr is not None
     assert b"a native library's way to give up" in process.stderr.read()
 
@@ -297,17 +316,17 @@ def test_a_failed_load_says_why_and_whether_a_restart_can_help(
 ) -> None:
     process = bench.spawn(FAKE_TEMPER=temper)
     assert text in bench.beat(lambda b: b.error != "").error
-    assert process.wait(5) == code
+    assert process.wait(LIMIT_S) == code
 
 
 def test_a_stage_that_cannot_be_constructed_says_why(bench: Bench) -> None:
     process = bench.spawn("UnbuiltStage")
     assert bench.beat(lambda b: b.error != "").error == "ImportError: no such library"
-    assert process.wait(5) == 1
+    assert process.wait(LIMIT_S) == 1
 
 
 def test_a_handler_that_ends_by_itself_ends_the_process(bench: Bench) -> None:
-    assert bench.spawn("ReturningStage").wait(10) == 1
+    assert bench.spawn("ReturningStage").wait(LIMIT_S) == 1
 
 
 def test_an_idle_stage_on_demand_ends_with_0(folder: Path) -> None:
@@ -315,29 +334,34 @@ def test_an_idle_stage_on_demand_ends_with_0(folder: Path) -> None:
     try:
         bench.lose_broker()
         bench.bind_broker("prepare.0")
-        process = bench.serve("FakePrepare", "prepare.0")
+        process = bench.spawn("FakePrepare", "prepare.0", FAKE_TEMPER=f"load_until={bench.gate}")
+        bench.expect(Hello)
+        bench.greet()
+        bench.expect(Hello)
         bench.give("sleep=0.8")
-        bench.expect(Started)
-        bench.expect(Done)
         begun = time.monotonic()
-        assert process.wait(10) == 0
-        assert time.monotonic() - begun > 0.4
+        bench.gate.open()  # it begins to be idle after its item, whatever the test's own pace
+        for kind in (Ready, Started, Done):
+            bench.expect(kind)
+        assert process.wait(LIMIT_S) == 0
+        assert time.monotonic() - begun > 0.8 + 0.4
     finally:
         bench.close()
 
 
 def test_a_stage_on_demand_with_an_item_in_hand_is_not_idle(folder: Path) -> None:
     """However soon after its last beat the item has come."""
-    bench = Bench(folder, "stages.prepare.idle_exit_s=0.2", "supervisor.beat_s=0.05")
+    bench = Bench(folder, "stages.prepare.idle_exit_s=2", "supervisor.beat_s=0.05")
     try:
         bench.lose_broker()
         bench.bind_broker("prepare.0")
         process = bench.serve("FakePrepare", "prepare.0")
-        bench.give("sleep=1", "long")
-        bench.beat(lambda b: (b.state, b.item) == ("busy", "long"))
+        bench.give(f"until={bench.gate}", "long")
+        bench.beat(lambda b: (b.state, b.item) == ("busy", "long") and b.busy_ms > 2500)
         bench.give("emit=0", "next")
+        bench.gate.open()
         assert [bench.expect(kind).id for kind in (Started, Done, Started, Done)] == ["long"] * 2 + ["next"] * 2
-        assert process.wait(10) == 0
+        assert process.wait(LIMIT_S) == 0
     finally:
         bench.close()
 
@@ -346,7 +370,7 @@ def test_the_end_of_stdin_ends_the_process(bench: Bench) -> None:
     process = bench.serve()
     assert process.stdin is not None
     process.stdin.close()
-    assert process.wait(5) == 3
+    assert process.wait(LIMIT_S) == 3
 
 
 def test_a_stage_dies_with_its_parent_even_in_a_native_call(bench: Bench) -> None:
@@ -368,20 +392,23 @@ def test_a_stage_dies_with_its_parent_even_in_a_native_call(bench: Bench) -> Non
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    wait_until(lambda: not alive(pid), 3, "death of the orphan")
+    wait_until(lambda: not alive(pid), what="death of the orphan")
 
 
 def test_sigusr1_shows_all_stacks_and_harms_nothing(bench: Bench) -> None:
     process = bench.serve()
-    bench.give("sleep=1", "x")
+    bench.give("patient", "x")
     bench.expect(Started)
     bench.beat(lambda b: b.busy_ms > 200)
     process.send_signal(signal.SIGUSR1)
+    read_until(process, b"in handle\n")
+    bench.send(bench.orders, Cancel(items=["x"]))
+    bench.expect(Cancelled)
+    bench.give("emit=0", "y")
+    bench.expect(Started)
     bench.expect(Done)
     process.terminate()
-    assert process.wait(5) == 0
-    assert process.stderr is not None
-    assert b"in pause" in process.stderr.read()
+    assert process.wait(LIMIT_S) == 0
 
 
 def test_an_armed_fault_kills_between_the_outputs_and_done_once(bench: Bench) -> None:
@@ -391,7 +418,7 @@ def test_an_armed_fault_kills_between_the_outputs_and_done_once(bench: Bench) ->
     bench.expect(TtsChunk)
     bench.expect(Done)
     bench.give("emit=1", "b")
-    assert process.wait(5) == -signal.SIGKILL
+    assert process.wait(LIMIT_S) == -signal.SIGKILL
     bench.lose_broker()
     bench.bind_broker("tts.0", 2)
     bench.spawn(epoch=2, MUSECAST_FAULT="tts:before_done:2")
@@ -421,12 +448,12 @@ def test_a_fault_of_one_item_spares_the_others_and_comes_before_its_output(bench
 def test_what_was_in_hand_survives_the_process(bench: Bench) -> None:
     process = bench.serve()
     bench.give("crash", "poison")
-    assert process.wait(5) == -signal.SIGKILL
+    assert process.wait(LIMIT_S) == -signal.SIGKILL
     assert recorder.read(recorder.path_of(bench.config.runtime_dir, "tts.0", 1)) == ["poison"]
 
 
 def test_an_unknown_stage_is_a_configuration_error(bench: Bench) -> None:
     process = bench.spawn("NoSuchStage")
-    assert process.wait(10) == 78
+    assert process.wait(LIMIT_S) == 78
     assert process.stderr is not None
     assert b"is not a stage" in process.stderr.read()
