@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.contract.client import Stranger
 from tests.contract.daemon import Daemon
 from tests.contract.limits import START_S, TEST_S
+
+# How fast examples are drawn and tried says something about the machine, not about the code.
+settings.register_profile("musecast", settings(deadline=None), suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("musecast")
 
 _daemons: list[Daemon] = []
 

@@ -208,9 +208,9 @@ def test_a_cancelled_sentence_ends_within_50_ms_of_work(engine: Synthesizer) -> 
     stream = engine.speak(long, "", 0, flag)
     next(stream)
     flag.set()
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert list(stream) == []
-    assert time.perf_counter() - begin < 0.25
+    assert time.process_time() - begin < 0.25
     assert len(speak(engine, long)) == full
 
 
@@ -240,14 +240,14 @@ def test_threads_do_not_disturb_each_other(engine: Synthesizer) -> None:
 
 
 def test_a_long_text_begins_at_once(engine: Synthesizer) -> None:
-    """Measured against the whole, so that a busy machine does not matter."""
+    """By work, and measured against the whole, so that a busy machine does not matter."""
     text = "A sentence of some length, with a clause. " * 60
-    begin = time.perf_counter()
+    begin = time.process_time()
     stream = engine.speak(text, "", 0, threading.Event())
     next(stream)
-    first = time.perf_counter() - begin
+    first = time.process_time() - begin
     list(stream)
-    assert first < (time.perf_counter() - begin) / 4
+    assert first < (time.process_time() - begin) / 4
 
 
 def test_an_abandoned_stream_holds_nothing(engine: Synthesizer) -> None:

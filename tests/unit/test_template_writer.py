@@ -15,6 +15,7 @@ from models.templates.store import open_template, read_manifest
 from models.templates.writer import TemplateWriter, content_hash, damaged_files, template_lock
 from models.warp.preparer import WarpPreparer
 from models.warp.warmup import synthetic_template
+from tests.processes.harness import wait_until
 
 
 def quiet(phase: str, done: int, total: int) -> None: ...
@@ -89,19 +90,25 @@ def test_the_hash_names_source_parameters_and_preparer_versions() -> None:
     assert len(others) == 3
 
 
-def _draw(state: str, template_id: str) -> None:
-    builtin.ensure_builtin(state, template_id, quiet, threading.Event())
+def _draw(state: str, template_id: str, said: str) -> None:
+    """Draw a part of it, say so and wait to be killed."""
+    root = Path(state) / "templates"
+
+    def progress(phase: str, done: int, total: int) -> None:
+        if any(file.stat().st_size > 1 << 20 for file in root.glob(".default.part-*/frames.i420")):
+            Path(said).touch()
+            while True:
+                signal.pause()
+
+    builtin.ensure_builtin(state, template_id, progress, threading.Event())
 
 
 def test_a_preparation_killed_half_way_leaves_nothing_half(tmp_path: Path) -> None:
-    child = multiprocessing.get_context("spawn").Process(target=_draw, args=(str(tmp_path), "default"))
+    root, said = tmp_path / "templates", tmp_path / "said"
+    arguments = (str(tmp_path), "default", str(said))
+    child = multiprocessing.get_context("spawn").Process(target=_draw, args=arguments)
     child.start()
-    root = tmp_path / "templates"
-    deadline = threading.Event()
-    for _ in range(600):
-        if any(p.stat().st_size > 1 << 20 for p in root.glob(".default.part-*/frames.i420")):
-            break
-        deadline.wait(0.05)
+    wait_until(said.exists)
     assert child.pid is not None
     os.kill(child.pid, signal.SIGKILL)
     child.join(10)
