@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 from tests.contract.client import Stranger
 from tests.contract.daemon import Daemon
 from tests.pictures import WEIGHTS, astronaut, encoded, film, moved, wander
+from tests.processes.harness import LIMIT_S, wait_until
 
 PREPARE_S = 60.0
 ROOTS = str(Path(WEIGHTS).parent)
@@ -25,10 +24,11 @@ OVERRIDES = (
     f"weights_dir={WEIGHTS}",
     f"template_roots=[{ROOTS}]",
     "engines.asr=[pocketsphinx]",
+    "supervisor.beats_missed=60",
     f"templates.cache_bytes={(2 * TEMPLATE_MB + 20) * 1_000_000}",
     "templates.max_video_s=2",
 )
-"""Two templates fit, three do not; built-in ones do not count."""
+"""Two templates fit, three do not; built-in ones do not count. A stage may stand still for a minute."""
 
 
 @lru_cache(maxsize=8)
@@ -55,6 +55,13 @@ def prepare(client: Stranger, name: str, shift: int = 0, **arguments: Any) -> di
     return client.control.ok("preprocess_template", PREPARE_S, template_id=name, image=photo(shift), **arguments)
 
 
+def pid_of_prepare(client: Stranger) -> int:
+    stages = client.another_control().ok("status")["stages"]
+    (pid,) = [row["pid"] for row in stages if row["stage"] == "prepare"]
+    assert isinstance(pid, int)
+    return pid
+
+
 def test_a_file_below_the_roots_by_its_path(client: Stranger) -> None:
     source = Path(ROOTS) / f"photo-{os.getpid()}.png"
     source.write_bytes(photo())
@@ -77,17 +84,25 @@ def test_a_video_and_its_limit(client: Stranger) -> None:
 
 
 def test_requests_for_the_same_thing_at_the_same_time_share_the_work(client: Stranger) -> None:
+    prepare(client, "before", 2)  # so that there is a process that makes templates
     progress = client.subscribe("tpl.crowd.", "sys.")
-    progress.wait(lambda m: m.topic == "sys.", 5.0, "sys. message")
+    progress.wait(lambda m: m.topic == "sys.", LIMIT_S, "sys. message")
     controls = [client.another_control() for _ in range(4)]
-    numbers = [one.send("preprocess_template", template_id="crowd", image=photo(3)) for one in controls]
-    other = client.control.refused("preprocess_template", template_id="crowd", image=photo(4))
+    maker = pid_of_prepare(client)
+    os.kill(maker, signal.SIGSTOP)  # the work cannot end before all have come
+    try:
+        numbers = [one.send("preprocess_template", template_id="crowd", image=photo(3)) for one in controls]
+        for one in controls:
+            one.ok("health")  # answered after what was asked before on the same socket
+        other = client.control.refused("preprocess_template", template_id="crowd", image=photo(4))
+    finally:
+        os.kill(maker, signal.SIGCONT)
     assert other["code"] == "BUSY"
     assert other["retry_after_ms"] > 0
     replies = [one.take(number, PREPARE_S) for one, number in zip(controls, numbers, strict=True)]
     assert all(reply["ok"] and not reply["cached"] for reply in replies)
     assert len({reply["seconds"] for reply in replies}) == 1, "one piece of work"
-    progress.wait(lambda m: m.header.get("phase") == "ready", 5.0, "the end of the progress")
+    progress.wait(lambda m: m.header.get("phase") == "ready", LIMIT_S, "the end of the progress")
     said = [(m.header["done"], m.header["total"]) for m in progress.messages if m.header.get("phase") == "frames"]
     assert said == sorted(said)
     assert said[-1] == (248, 248)
@@ -133,29 +148,20 @@ def test_a_deleted_template_is_gone_from_the_disk(client: Stranger, own_daemon: 
     root = own_daemon.state_dir / "templates"
     assert (root / "gone").is_dir()
     client.control.ok("delete_template", template_id="gone")
-    _until(lambda: not [path for path in root.glob("*gone*") if path.is_dir()])
+    wait_until(lambda: not [path for path in root.glob("*gone*") if path.is_dir()])
     assert not prepare(client, "gone", 21)["cached"]
 
 
 def test_a_killed_prepare_stage_is_replaced_and_the_work_done_again(client: Stranger, own_daemon: Daemon) -> None:
     progress = client.subscribe("tpl.victim.", "sys.")
-    progress.wait(lambda m: m.topic == "sys.", 5.0, "sys. message")
+    progress.wait(lambda m: m.topic == "sys.", LIMIT_S, "sys. message")
     number = client.control.send("preprocess_template", template_id="victim", image=photo(31))
     progress.wait(lambda m: m.header.get("phase") == "frames", PREPARE_S, "frames")
-    stages = client.another_control().ok("status")["stages"]
-    (pid,) = [row["pid"] for row in stages if row["stage"] == "prepare"]
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid_of_prepare(client), signal.SIGKILL)
     reply = client.control.take(number, PREPARE_S)
     assert reply["ok"], reply
     root = own_daemon.state_dir / "templates"
-    _until(lambda: [path.name for path in root.glob(".victim*") if path.is_dir()] == [])
+    wait_until(lambda: [path.name for path in root.glob(".victim*") if path.is_dir()] == [])
     session = client.session(template_id="victim", mode="offline")
     session.speak("Nothing is missing.")
     assert {m.header["degraded"] for m in session.media} == {None}
-
-
-def _until(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
