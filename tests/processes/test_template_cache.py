@@ -14,9 +14,9 @@ import pytest
 from tests.contract.client import Stranger
 from tests.contract.daemon import Daemon
 from tests.pictures import WEIGHTS, astronaut, encoded, film, moved, wander
-from tests.processes.harness import LIMIT_S, wait_until
+from tests.processes.harness import EQUALS, LIMIT_S, wait_until
 
-PREPARE_S = 60.0
+PREPARE_S = 120.0
 ROOTS = str(Path(WEIGHTS).parent)
 TEMPLATE_MB = 43
 """Of the photo below: 248 frames of 320x320 and their boxes."""
@@ -25,6 +25,7 @@ OVERRIDES = (
     f"template_roots=[{ROOTS}]",
     "engines.asr=[pocketsphinx]",
     "supervisor.beats_missed=60",
+    *EQUALS,
     f"templates.cache_bytes={(2 * TEMPLATE_MB + 20) * 1_000_000}",
     "templates.max_video_s=2",
 )
