@@ -6,6 +6,7 @@ a hidden folder, which ``sweep`` removes. The format is the one that ``models/te
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import json
@@ -35,6 +36,8 @@ HASH_CHUNK = 1 << 20
 PART = ".part-"
 """Marks a folder in the making; followed by random hex digits."""
 _OLD = ".old-"
+_HERE, _EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE of Linux."""
 _LEFTOVER = re.compile(r"\.([A-Za-z0-9_-]{1,64})\.(?:part|old)-[0-9a-f]+")
 
 
@@ -309,14 +312,25 @@ class TemplateWriter:
 
 
 def publish(root: Path, template_id: str, part: Path) -> Path:
-    """Give the finished folder ``part`` the template's name; an older one goes. Call with the lock held."""
+    """Give the finished folder ``part`` the template's name; an older one goes. Call with the lock held.
+
+    The two change places in one step, so that whoever is killed here leaves the old one or the new one.
+    """
     target = root / template_id
-    if target.exists():
-        os.rename(target, root / f".{template_id}{_OLD}{secrets.token_hex(4)}")
-    os.rename(part, target)
+    if not _exchange(part, target):
+        if target.exists():  # a file system that cannot exchange
+            os.rename(target, root / f".{template_id}{_OLD}{secrets.token_hex(4)}")
+        os.rename(part, target)
     _sync_folder(root)
     sweep(root, template_id)
     return target
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places; False when ``other`` is not there or the system cannot do it."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    paths = os.fsencode(one), os.fsencode(other)
+    return renameat2 is not None and renameat2(_HERE, paths[0], _HERE, paths[1], _EXCHANGE) == 0
 
 
 def _refuse_cancelled(cancel: Cancel, template_id: str) -> None:

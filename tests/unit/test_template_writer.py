@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +58,36 @@ def test_nothing_is_left_when_writing_fails(tmp_path: Path) -> None:
         with pytest.raises(EngineError, match="multiple of 8"):
             writer.finish([], quiet, threading.Event())
     assert list(tmp_path.iterdir()) == []
+
+
+def write(root: Path, digest: str) -> Path:
+    with TemplateWriter(root, "t", "image", (64, 64), (32, 32), alpha(32), digest) as writer:
+        for _ in range(8):
+            writer.add(np.zeros((64, 64, 3), np.uint8), (0, 0))
+        return writer.finish([], quiet, threading.Event())
+
+
+def test_there_is_a_template_at_every_step_of_its_replacement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is killed between two steps leaves the old one or the new one: a photo may be gone, its template not."""
+    write(tmp_path, "old")
+    seen: list[str] = []
+
+    def after(step: Callable[..., None]) -> Callable[..., None]:
+        def watched(*arguments: Any, **more: Any) -> None:
+            step(*arguments, **more)
+            seen.append(read_manifest(tmp_path / "t")["hash"])
+
+        return watched
+
+    for name in ("rename", "fsync"):
+        monkeypatch.setattr(os, name, after(getattr(os, name)))
+    monkeypatch.setattr(shutil, "rmtree", after(shutil.rmtree))
+    write(tmp_path, "new")
+    assert set(seen) == {"old", "new"}
+    assert seen == sorted(seen, reverse=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
 
 @pytest.mark.parametrize("origin", [(1, 0), (0, 40), (-2, 0)])
