@@ -203,23 +203,25 @@ def _convert_one(component: Component, root: Path, source: Path, digest: str) ->
 
 
 def load_converted(root: Path, name: str) -> tuple[dict[str, Any], State]:
-    """Configuration and tensors of a converted component; keys and shapes are checked again.
+    """Configuration and tensors of a converted component; its bytes, keys and shapes are checked again.
 
     Raises:
         EngineError: FAILED when it is not there, is damaged or does not fit its configuration.
     """
     entry = converted_entry(root, name)
     path = converted_path(root, name)
+    again = "run `musecast weights convert --force`"
     try:
-        state = load_file(path)
+        whole = _sha256(path) == entry["sha256"]
+        state = load_file(path) if whole else {}
     except (SafetensorError, OSError) as error:
-        raise EngineError(
-            "FAILED", f"{path} cannot be read: {error}", "run `musecast weights convert --force`"
-        ) from error
+        raise EngineError("FAILED", f"{path} cannot be read: {error}", again) from error
+    if not whole:
+        raise EngineError("FAILED", f"{path} differs from its manifest", again)
     config: dict[str, Any] = entry["config"]
     wrong = differences(state, expected_shapes(BY_NAME[name].kind, config))
     if wrong:
-        raise EngineError("FAILED", f"{path}: {'; '.join(wrong)}", "run `musecast weights convert --force`")
+        raise EngineError("FAILED", f"{path}: {'; '.join(wrong)}", again)
     return config, state
 
 

@@ -155,9 +155,11 @@ def test_a_changed_converted_file_is_noticed(copy: Path) -> None:
     data[-1] ^= 1
     path.write_bytes(data)
     assert "differs from its manifest" in problem(copy, "vae")
-    path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(EngineError, match="cannot be read"):
-        load_converted(copy, "vae")
+    for damaged in (data, data[: len(data) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(EngineError, match="differs from its manifest") as caught:
+            load_converted(copy, "vae")
+        assert "convert --force" in caught.value.hint
     with pytest.raises(EngineError, match="not converted"):
         load_converted(copy, "dwpose")
 
