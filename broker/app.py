@@ -222,10 +222,12 @@ class Broker:
         roots = [Path(os.path.realpath(r)) for r in self.config.template_roots]
         if not any(real.is_relative_to(root) for root in roots):
             raise ControlError(
-                "INVALID_ARGUMENT", f"path {path!r} is not below one of template_roots in the configuration"
+                "INVALID_ARGUMENT",
+                f"path {path!r} is not below one of template_roots in the configuration: put it there, or send "
+                "it as 'image' or 'video'",
             )
         if not real.is_file():
-            raise ControlError("NOT_FOUND", f"no file at {path!r}")
+            raise ControlError("NOT_FOUND", f"no file at {path!r}: name one that is there")
 
     def drain(self, timeout_s: float, then: Callable[[dict[str, Any]], None]) -> None:
         """Take no more sessions; call ``then`` when all have ended or the time is over."""

@@ -47,7 +47,9 @@ BUSY_RETRY_MS = 500
 
 def refuse_draining(request: Request) -> None:
     """Refuse a new session."""
-    request.refuse(ControlError("NOT_READY", "the daemon is draining and takes no more sessions"))
+    request.refuse(
+        ControlError("NOT_READY", "the daemon is draining and takes no more sessions: ask again after its restart")
+    )
 
 
 class Operations:
@@ -184,7 +186,9 @@ class Operations:
     def delete_template(self, request: Request, args: DeleteTemplate) -> None:
         """Forget a template."""
         if args.template_id in self._b.builtin:
-            raise ControlError("FAILED", f"template {args.template_id!r} is built in and stays")
+            raise ControlError(
+                "FAILED", f"template {args.template_id!r} is built in and stays; others can be deleted"
+            )
         if self._b.catalog.find(args.template_id) is None:
             raise ControlError("NOT_FOUND", f"no template {args.template_id!r}: see list_templates")
         if self._b.sessions.shows(args.template_id):
@@ -198,7 +202,7 @@ class Operations:
         """Begin a session as soon as its template and its init segment are there."""
         b = self._b
         if args.fps != 25:
-            raise ControlError("UNSUPPORTED", f"fps {args.fps}; video is 25 frames/s")
+            raise ControlError("UNSUPPORTED", f"fps {args.fps}; video is 25 frames/s: give 25, or leave it out")
         if args.idle == "loop" and args.mode == "offline":
             raise ControlError(
                 "INVALID_ARGUMENT", "idle 'loop' needs a clock: use mode 'realtime', or idle 'none'"
@@ -270,7 +274,9 @@ class Operations:
     def _open(self, sid: str) -> Session:
         session = self._b.sessions.find(sid)
         if session.closing:
-            raise ControlError("NOT_FOUND", f"session {sid!r} is ending and takes no more input")
+            raise ControlError(
+                "NOT_FOUND", f"session {sid!r} is ending and takes no more input: use start_session for another"
+            )
         return session
 
     def _admit(self, session: Session) -> None:
@@ -294,7 +300,10 @@ class Operations:
                 "INVALID_ARGUMENT", f"'text' is empty; give 1 to {limit} characters, not only spaces"
             )
         if len(args.text) > limit:
-            raise ControlError("TOO_LARGE", f"'text' has {len(args.text)} characters; the limit is {limit}")
+            raise ControlError(
+                "TOO_LARGE",
+                f"'text' has {len(args.text)} characters; the limit is {limit}: give it in several turns",
+            )
         session = self._open(args.session_id)
         self._admit(session)
         turn = session.new_turn(source, self._b.now(), args.text)
@@ -401,7 +410,10 @@ class Operations:
             then()
 
         def give_up() -> None:
-            request.refuse(ControlError("FAILED", f"turn {turn.number} was not published within {WAIT_S:.0f} s"))
+            late = (
+                f"turn {turn.number} was not published within {WAIT_S:.0f} s: see status, and read segments later"
+            )
+            request.refuse(ControlError("FAILED", late))
             then()
 
         if turn.state is State.OVER or turn.published >= target:
@@ -413,7 +425,8 @@ class Operations:
     def audio(self, request: Request, args: Audio) -> None:
         """Hear the user."""
         if len(args.pcm) % 2:
-            raise ControlError("INVALID_ARGUMENT", f"s16 has two bytes a sample; {len(args.pcm)} bytes are odd")
+            odd = f"s16 has two bytes a sample; {len(args.pcm)} bytes are odd: send whole samples"
+            raise ControlError("INVALID_ARGUMENT", odd)
         session = self._open(args.session_id)
         if session.ears is None:
             session.ears = Ears(session, args.sample_rate)
@@ -450,7 +463,8 @@ class Operations:
         """A new stream at another rate; what was said at the old one is still heard to its end."""
         session = ears.session
         if len(session.old_ears) >= OLD_EARS:
-            raise ControlError("BUSY", f"{OLD_EARS} changes of sample_rate are still being heard", BUSY_RETRY_MS)
+            many = f"{OLD_EARS} changes of sample_rate are still being heard: keep one rate, or try later"
+            raise ControlError("BUSY", many, BUSY_RETRY_MS)
         ears.hang_up(self._b.now())
         session.old_ears.append(ears)
         return Ears(session, sample_rate)

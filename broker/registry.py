@@ -80,7 +80,8 @@ class Registry:
         """
         session = self.live.get(sid)
         if session is None:
-            raise ControlError("NOT_FOUND", f"no session {sid!r}: it was never started, has ended or expired")
+            gone = f"no session {sid!r}: it was never started, has ended or expired; start_session begins one"
+            raise ControlError("NOT_FOUND", gone)
         session.last_request = self._hub.now()
         return session
 
@@ -94,7 +95,8 @@ class Registry:
         if channel is None:
             keep = self._hub.config.ring.keep_s
             raise ControlError(
-                "NOT_FOUND", f"no session {sid!r}: media and events are kept {keep:.0f} s after its end"
+                "NOT_FOUND",
+                f"no session {sid!r}: media and events are kept {keep:.0f} s after its end; read them sooner",
             )
         session = self.live.get(sid)
         if session is not None:

@@ -9,6 +9,7 @@ import msgspec
 
 T = TypeVar("T", bound="Arguments")
 PROTOCOL = 1
+EXAMPLE = '{"v": 1, "id": 1, "op": "health"}'
 ENVELOPE_BYTES = 1024
 """Longest 'id', 'op' or 'v', encoded."""
 _UNFIT = object()
@@ -174,7 +175,9 @@ def read_envelope(body: bytes) -> Envelope:
         return msgspec.msgpack.decode(body, type=Envelope)
     except Exception as error:  # hostile bytes: malformed, truncated, nested without end
         reason = str(error) or type(error).__name__
-        raise ControlError("INVALID_ARGUMENT", f"not one msgpack map with str keys: {reason}") from error
+        raise ControlError(
+            "INVALID_ARGUMENT", f"not one msgpack map with str keys, such as {EXAMPLE}: {reason}"
+        ) from error
 
 
 def _small(raw: msgspec.Raw) -> Any:
@@ -202,9 +205,9 @@ def operation(envelope: Envelope) -> str:
     """
     version = _small(envelope.v)
     if version is None:
-        raise ControlError("INVALID_ARGUMENT", f"'v' is missing; this daemon speaks version {PROTOCOL}")
+        raise ControlError("INVALID_ARGUMENT", f"'v' is missing: send {PROTOCOL}, the version of this daemon")
     if version != PROTOCOL or isinstance(version, bool):
-        raise ControlError("UNSUPPORTED", f"another version in 'v'; this daemon speaks version {PROTOCOL}")
+        raise ControlError("UNSUPPORTED", f"another version in 'v': send {PROTOCOL}, the version of this daemon")
     if request_id(envelope) is None:
         raise ControlError(
             "INVALID_ARGUMENT",
@@ -212,7 +215,7 @@ def operation(envelope: Envelope) -> str:
         )
     op = _small(envelope.op)
     if not isinstance(op, str):
-        raise ControlError("INVALID_ARGUMENT", "'op' must be a str that names an operation")
+        raise ControlError("INVALID_ARGUMENT", "'op' must be a str that names an operation, such as 'health'")
     return op
 
 

@@ -31,5 +31,6 @@ def samples_of(args: ProcessSegment) -> tuple[AudioFormat, memoryview]:
             "INVALID_ARGUMENT", f"raw audio needs 'sample_rate' from {low} to {high} Hz, got {args.sample_rate}"
         )
     if len(args.audio) % 2:
-        raise ControlError("INVALID_ARGUMENT", f"s16le has two bytes a sample; {len(args.audio)} bytes are odd")
+        odd = f"s16le has two bytes a sample; {len(args.audio)} bytes are odd: send whole samples"
+        raise ControlError("INVALID_ARGUMENT", odd)
     return AudioFormat(args.sample_rate, 1, "s16le", 2), memoryview(args.audio)

@@ -164,6 +164,45 @@ def test_wrong_arguments(session: Session, op: str, arguments: dict[str, Any], c
 
 
 @pytest.mark.parametrize(
+    ("request_map", "step"),
+    [
+        ([], '"op": "health"'),
+        ({"id": 7, "op": "health"}, "send 1"),
+        ({"v": 9, "id": 7, "op": "health"}, "send 1"),
+        ({"op": 12}, "such as 'health'"),
+        ({"op": "fly"}, "start_session"),
+        ({"op": "say", "session_id": "nobody", "text": "x"}, "start_session"),
+        ({"op": "segments", "session_id": "nobody", "from_seq": 0}, "60 s"),
+        ({"op": "say", "session_id": "{sid}", "text": " "}, "20000 characters"),
+        ({"op": "say", "session_id": "{sid}", "text": "x" * 20_001}, "several turns"),
+        ({"op": "audio", "session_id": "{sid}", "pcm": b"\0"}, "whole samples"),
+        ({"op": "audio", "session_id": "{sid}", "pcm": bytes(16_000 * 2 * 90)}, "pieces as they are spoken"),
+        ({"op": "process_segment", "session_id": "{sid}", "audio": b"ID3\4" + bytes(99)}, "ffmpeg"),
+        ({"op": "process_segment", "session_id": "{sid}", "audio": b"\0", "format": "mp3"}, "'s16le'"),
+        ({"op": "process_segment", "session_id": "{sid}", "audio": b"", "format": "s16le"}, "from 8000 to 48000"),
+        ({"op": "start_session", "template_id": "nobody"}, "list_templates"),
+        ({"op": "start_session", "mode": "sometimes"}, "'realtime' or 'offline'"),
+        ({"op": "start_session", "fps": 30}, "give 25"),
+        ({"op": "start_session", "idle": "loop", "mode": "offline"}, "mode 'realtime'"),
+        ({"op": "start_session", "session_id": "{sid}"}, "choose another id"),
+        ({"op": "delete_template", "template_id": "default"}, "others can be deleted"),
+        ({"op": "preprocess_template", "template_id": "x"}, "exactly one of"),
+        ({"op": "preprocess_template", "template_id": "x", "path": "/etc/passwd"}, "'image' or 'video'"),
+        ({"op": "preprocess_template", "template_id": "default", "image": b"x"}, "another template_id"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_refusal_names_the_next_step(stranger: Stranger, session: Session, request_map: Any, step: str) -> None:
+    if isinstance(request_map, dict) and "v" not in request_map and "id" not in request_map:
+        request_map = {"v": 1, "id": 7} | request_map
+    if isinstance(request_map, dict) and request_map.get("session_id") == "{sid}":
+        request_map = request_map | {"session_id": session.sid}
+    reply = _raw(stranger, msgpack.packb(request_map))
+    assert reply["ok"] is False
+    assert step in reply["error"]["message"], reply["error"]
+
+
+@pytest.mark.parametrize(
     ("arguments", "codes"),
     [
         ({"template_id": "nobody"}, {"NOT_FOUND"}),
