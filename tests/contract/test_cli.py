@@ -17,7 +17,8 @@ import pytest
 from tests.contract.client import Stranger
 from tests.contract.daemon import Daemon
 from tests.contract.limits import BEAT_S, COMMAND_S, STOP_S
-from tests.contract.media import speech_like, wav
+from tests.contract.media import decode, speech_like, wav
+from tests.contract.test_templates import png
 
 MUSECAST = str(Path(sys.executable).with_name("musecast"))
 
@@ -76,6 +77,36 @@ def test_templates(daemon: Daemon) -> None:
     assert json.loads(_run(daemon, "template", "show", "default", "--json"))["width"] == 512
     assert "template list" in _run(daemon, "template", "show", "nobody", code=1)
     assert "default" in _run(daemon, "template", "rm", "default", code=1)
+
+
+def test_a_photo_is_added_looked_at_spoken_with_and_removed(
+    daemon: Daemon, stranger: Stranger, tmp_path: Path
+) -> None:
+    session = stranger.session(mode="offline")
+    session.speak("Cheese.")
+    face = decode(session.blob()).first_frame
+    photo, sheet = tmp_path / "my face.png", tmp_path / "sheets" / "me.png"
+    photo.write_bytes(png(face))
+    made = json.loads(_run(daemon, "template", "add", str(photo), "--json"))
+    assert (made["template_id"], made["frames"], made["cached"]) == ("my-face", 248, False)
+    assert "was there already" in _run(daemon, "template", "add", str(photo))
+    assert "my-face" in _run(daemon, "template", "list")
+    assert str(sheet) in _run(daemon, "template", "show", "my-face", "--out", str(sheet))
+    with av.open(str(sheet)) as container:
+        tiles = next(container.decode(video=0)).to_ndarray(format="gray").astype(np.int16)
+    assert tiles.shape == (3 * 320, 4 * 320), "twelve frames of a square photo"
+    height, width = face.shape[:2]
+    small = face[:: height // 64, :: width // 64].mean(axis=2)
+    for row, column in ((0, 0), (1, 2), (2, 3)):
+        tile = tiles[row * 320 : (row + 1) * 320 : 5, column * 320 : (column + 1) * 320 : 5]
+        assert np.corrcoef(tile.ravel(), small.ravel())[0, 1] > 0.9, "not the face of the photo"
+    assert np.abs(tiles[:320, :320] - tiles[320:640, 640:960]).max() > 10, "it does not move"
+    _run(daemon, "say", "It is me.", "--template", "my-face", "--out", str(tmp_path / "me.mp4"))
+    assert _video(tmp_path / "me.mp4")[2] == (512, 512)
+    assert "deleted" in _run(daemon, "template", "rm", "my-face")
+    assert "template list" in _run(daemon, "template", "show", "my-face", code=1)
+    photo.write_bytes(png(np.full_like(face, 128)))
+    assert "no face was found" in _run(daemon, "template", "add", str(photo), code=1)
 
 
 def test_say_prints_the_words_and_keeps_the_video(daemon: Daemon, tmp_path: Path) -> None:

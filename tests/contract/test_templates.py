@@ -12,7 +12,7 @@ from tests.contract.limits import BEAT_S, REPLY_S, WORK_S
 from tests.contract.media import decode
 
 
-def _png(picture: NDArray[np.uint8]) -> bytes:
+def png(picture: NDArray[np.uint8]) -> bytes:
     """A PNG of u8 BGR [H, W, 3]."""
     height, width = picture.shape[:2]
     encoder = av.CodecContext.create("png", "w")
@@ -26,7 +26,7 @@ def photo(module_stranger: Stranger) -> bytes:
     """A face, as a file that a user would bring: a frame of the built-in one."""
     session = module_stranger.session(mode="offline")
     session.speak("Cheese.")
-    return _png(decode(session.blob()).first_frame)
+    return png(decode(session.blob()).first_frame)
 
 
 def _prepare(stranger: Stranger, name: str, **arguments: object) -> dict[str, object]:
@@ -81,7 +81,7 @@ def _check_media(session: Session) -> None:
 
 def test_a_picture_without_a_face_is_refused(stranger: Stranger) -> None:
     grey = np.full((512, 512, 3), 128, np.uint8)
-    reply = stranger.control.call("preprocess_template", WORK_S, template_id="nobody", image=_png(grey))
+    reply = stranger.control.call("preprocess_template", WORK_S, template_id="nobody", image=png(grey))
     assert reply["ok"] is False
     assert reply["error"]["code"] in ("INVALID_ARGUMENT", "FAILED")
     assert "face" in reply["error"]["message"]
