@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.contract.client import TERMINAL, Session, Stranger
-from tests.contract.limits import WORK_S
+from tests.contract.limits import BEAT_S, WORK_S
 from tests.contract.media import assert_seamless, decode
 
 LONG = (
@@ -16,6 +16,8 @@ LONG = (
 )
 """Most of a minute: whoever listens to its beginning has time, also on a slow machine."""
 QUANTUM_US = 320_000
+AHEAD_S = 8
+"""More than lip-sync may be ahead of what is shown."""
 
 
 def _terminals(session: Session) -> dict[int, list[str]]:
@@ -106,7 +108,14 @@ def test_interrupt_in_mid_speech(stranger: Stranger) -> None:
     assert decode(session.blob(first_new)).frames == sum(h["frames"] for h in new)
 
 
+def frames_made(stranger: Stranger) -> float:
+    """By lip-sync, as its processes have told until now."""
+    rows = stranger.control.ok("status")["stages"]
+    return sum(row["metrics"].get("frames", 0) for row in rows if row["stage"] == "lipsync")
+
+
 def test_interrupt_stops_the_work_and_does_not_merely_hide_it(stranger: Stranger) -> None:
+    made = frames_made(stranger)
     session = stranger.session(mode="offline")
     turn = session.say(LONG * 20)
     assert len(LONG * 20) > 15_000
@@ -118,6 +127,10 @@ def test_interrupt_stops_the_work_and_does_not_merely_hide_it(stranger: Stranger
     other.speak("Quick.")
     status = stranger.control.ok("status")
     assert sum(queue["media_ms"] for queue in status["queues"].values()) < 3000
+    beats = stranger.subscribe("sys.")
+    beats.wait(lambda _: len(beats.messages) > 4, 5 * BEAT_S, "what the stages tell of seconds of work")
+    shown = sum(m.header["frames"] for m in session.media + other.media)
+    assert frames_made(stranger) - made <= shown + 25 * AHEAD_S, "work nobody will see"
 
 
 def test_interrupt_with_nothing_to_cut(stranger: Stranger) -> None:
