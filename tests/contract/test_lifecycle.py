@@ -72,6 +72,24 @@ def test_sessions_expire_and_are_forgotten(
     assert session.refused("events", from_n=0)["code"] == "NOT_FOUND"
 
 
+def test_drain_takes_no_more_sessions_and_lets_those_there_are_finish(
+    start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger]
+) -> None:
+    stranger = connect(start_daemon())
+    session = stranger.session()
+    turn = session.say("This is said to its end, although the operator wants the machine back.")
+    session.wait_media(1, turn)
+    asked = stranger.control.send("drain", timeout_s=WORK_S)
+    assert stranger.control.ok("health")["status"] == "draining"
+    refused = stranger.control.refused("start_session")
+    assert refused["code"] == "NOT_READY"
+    assert "restart" in refused["message"]
+    session.wait_ended(turn)
+    assert session.wait_event("session.ended")["data"]["reason"] == "ended"
+    report = stranger.control.take(asked, WORK_S)
+    assert (report["sessions"], report["finished"], report["abandoned"]) == (1, 1, [])
+
+
 def test_sigterm_ends_sessions_and_leaves_nothing_behind(
     start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger]
 ) -> None:
