@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 
 from broker.segments import QUANTUM_FRAMES
-from models.templates.builtin import ensure_builtin
+from models.landmarks import face_landmarks, lip_gap, lip_width
+from models.landmarks.measure import yaw_degrees
+from models.media.paste import i420_to_bgr
+from models.templates.builtin import BUILTIN, ensure_builtin
 from models.templates.make import prepare_source
+from models.templates.store import open_template
 from models.templates.work import Source, Workplace
 from tests.engines.doubles import quiet
 from tests.face import (
@@ -124,6 +128,21 @@ def test_a_language_without_phonemes_moves_the_lips_too(unheard_language: Take) 
     assert by_lag[0] >= 0.5, by_lag
     assert max(by_lag, key=lambda lag: by_lag[lag]) in (-1, 0, 1), by_lag
     assert max(falls_ms(unheard_language.film, unheard_language.face, unheard_language.rest)) <= 120
+
+
+@pytest.mark.parametrize("name", list(BUILTIN))
+def test_the_landmark_model_finds_the_face_of_a_built_in_template(state_dir: Path, name: str) -> None:
+    made = ensure_builtin(str(state_dir), name, quiet, threading.Event())
+    template = open_template(str(made.path), made.hash)
+    for pose in range(0, template.frames, 31):
+        (face,) = face_landmarks(i420_to_bgr(template.i420[pose]), WEIGHTS)
+        assert face.presence > 0.9
+        assert abs(yaw_degrees(face.points)) < 10
+        assert lip_gap(face.points) < 0.08 * lip_width(face.points), "lips meet at rest"
+        x0, y0, x1, y1 = template.boxes[pose]
+        mouth, chin = face.points[[61, 291], :2], face.points[152, :2]
+        assert ((mouth > (x0, y0)) & (mouth < (x1, y1))).all()
+        assert chin[1] < y1
 
 
 # --- joints -----------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def write(root: Path, digest: str) -> Path:
 def test_there_is_a_template_at_every_step_of_its_replacement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever is killed between two steps leaves the old one or the new one: a photo may be gone, its template not."""
+    """Whoever is killed between two steps leaves the old one or the new one, whose photo may be gone."""
     write(tmp_path, "old")
     seen: list[str] = []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -254,6 +256,25 @@ def test_no_room_beside_a_batch_of_one_is_an_error_that_may_pass(generator: Gene
 def test_padding_is_told_apart_from_frames(generator: Generator) -> None:
     generator.generate(*inputs(7))
     assert generator.figures["batch_fill"] == pytest.approx(7 / 8, abs=1e-3)
+
+
+def test_figures_of_a_gpu_are_megabytes_and_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch reads utilisation and the memory of all processes by NVML."""
+    for name, value in (
+        ("memory_reserved", 2_500_000_000),
+        ("device_memory_used", 3_000_000_000),
+        ("utilization", 41),
+    ):
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    card = SimpleNamespace(total_memory=80_000_000_000)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    assert gpu_use(torch.device("cuda:0")) == (2500.0, 41.0, 3000.0, 80_000.0)
+
+    def absent(device: torch.device) -> int:
+        raise ModuleNotFoundError("pynvml does not seem to be installed")
+
+    monkeypatch.setattr(torch.cuda, "utilization", absent)
+    assert gpu_use(torch.device("cuda:0")) == (2500.0, None, 3000.0, 80_000.0)
 
 
 def test_a_gpu_that_cannot_be_read_has_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
