@@ -4,6 +4,7 @@
 
 "cold" includes the start of Python and loading the models; "warm" is what a running prepare stage adds. The photo
 and the film are the painted portrait, so nothing but the face models is fetched (once, into --weights).
+Exit code 1 when a bound is missed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from models.templates.work import Source, Workplace
 
 U8 = NDArray[np.uint8]
 FILM_S = 10
+COLD_S, WARM_S, FILM_MOST_S, ADDED_MB = 4.0, 2.0, 30.0, 60.0
+"""Bounds: of a photo, of the film, and of what a template adds to a process."""
 ONE = """
 import sys, threading
 from models.templates.make import prepare_source
@@ -99,13 +102,15 @@ def added_mb(stage: str, template: Path) -> tuple[float, float]:
     return float(after), float(most)
 
 
-def main() -> None:
+def main() -> int:
+    """Print the numbers; 1 when one is out of bounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default=os.path.expanduser("~/.cache/musecast-tests/weights"))
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     cv2.setNumThreads(options.threads)
     print(describe())
+    taken: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory(prefix="musecast-bench-") as temporary:
         folder = Path(temporary)
         for label, size in (("512x512", (512, 512)), ("1280x720", (1280, 720))):
@@ -115,17 +120,22 @@ def main() -> None:
             cold_s = cold(folder, options.weights, f"cold-{size[0]}", source, options.threads)
             warm_s, again_s = warm(folder, options.weights, f"warm-{size[0]}", data, options.threads)
             print(f"photo {label:<9} cold {cold_s:5.2f} s   warm {warm_s:5.2f} s   again {again_s:5.2f} s")
+            taken += [(cold_s, COLD_S), (warm_s, WARM_S)]
         source = folder / "film.mp4"
         source.write_bytes(film(portrait((1280, 720)), FILM_S))
         film_s = cold(folder, options.weights, "film", source, options.threads)
         print(f"film  1280x720, {FILM_S} s  cold {film_s:5.2f} s")
+        taken.append((film_s, FILM_MOST_S))
         template = folder / "templates" / "film"
         size_mb = sum(file.stat().st_size for file in template.rglob("*") if file.is_file()) / 1e6
         print(f"film  on disk {size_mb:.0f} MB, mapped and shared")
         for stage in ("lipsync", "encode"):
             after, most = added_mb(stage, template)
             print(f"film  adds to {stage:<7} {after:5.1f} MB; {most:.1f} MB in the middle of a segment")
+            taken.append((most, ADDED_MB))
+    print(f"bounds: photo {COLD_S:g} and {WARM_S:g} s, film {FILM_MOST_S:g} s, {ADDED_MB:g} MB")
+    return 0 if all(value <= bound for value, bound in taken) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
