@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,12 @@ from models.musetalk.pull import fetch_url, pull
 
 pytest.importorskip("huggingface_hub")
 
-FILES = {"config.json": b'{"in_channels": 3}', "weights.bin": bytes(range(256)) * 4000}
+FILES = {
+    "config.json": b'{"in_channels": 3}',
+    "weights.bin": bytes(range(256)) * 4000,
+    "diffusion_pytorch_model.bin": bytes(1000),
+}
+OURS = ("config.json", "weights.bin")
 COMMIT = "0" * 40
 
 
@@ -62,15 +68,23 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data[first:])
 
 
-@pytest.fixture
-def hub() -> Iterator[Server]:
+@contextmanager
+def serving() -> Iterator[Server]:
     server = Server(("127.0.0.1", 0), Handler)
     server.requests = []
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def hub() -> Iterator[Server]:
+    with serving() as server:
+        yield server
 
 
 def address(server: Server) -> str:
@@ -78,7 +92,7 @@ def address(server: Server) -> str:
 
 
 def component(folder: str = "net") -> Component:
-    files = tuple(Download(f"{folder}/{name}", repo="someone/model", file=name) for name in FILES)
+    files = tuple(Download(f"{folder}/{name}", repo="someone/model", file=name) for name in OURS)
     return Component("net", "vae", (f"{folder}/weights.bin",), (f"{folder}/config.json",), files, "a test")
 
 
@@ -86,8 +100,8 @@ def test_files_of_the_hub_arrive_whole_and_only_once(hub: Server, tmp_path: Path
     seen: list[tuple[str, int, int]] = []
     fetched = pull(tmp_path, [component()], lambda *step: seen.append(step), address(hub))
     assert fetched == ["net/config.json", "net/weights.bin"]
-    for name, data in FILES.items():
-        assert (tmp_path / "net" / name).read_bytes() == data
+    for name in OURS:
+        assert (tmp_path / "net" / name).read_bytes() == FILES[name]
     assert seen[-1] == ("net/weights.bin", len(FILES["weights.bin"]), len(FILES["weights.bin"]))
     assert pull(tmp_path, [component()], lambda *_: None, address(hub)) == []
 

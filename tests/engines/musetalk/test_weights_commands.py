@@ -1,0 +1,73 @@
+"""``musecast weights``: what a user types between an empty folder and an engine that speaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from models.musetalk.weights import load_converted
+from tests.contract.limits import COMMAND_S
+from tests.contract.test_cli import MUSECAST
+from tests.engines.musetalk import test_pull as hub_of
+from tests.engines.musetalk.checkpoints import tiny
+
+
+def weights(root: Path, *arguments: str, code: int = 0, endpoint: str = "http://127.0.0.1:9") -> str:
+    """Standard output, or what is wrong."""
+    environment = os.environ | {"MUSECAST_WEIGHTS_DIR": str(root), "HF_ENDPOINT": endpoint, "COLUMNS": "120"}
+    done = subprocess.run(
+        [MUSECAST, "weights", *arguments],
+        check=False, capture_output=True, text=True, timeout=COMMAND_S, env=environment,
+    )  # fmt: skip
+    assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def copy(official: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(official, tmp_path / "weights", ignore=shutil.ignore_patterns("converted")))
+
+
+def test_list_names_every_file_and_says_which_is_there(copy: Path) -> None:
+    (copy / "whisper" / "pytorch_model.bin").unlink()
+    found = json.loads(weights(copy, "list", "--json"))
+    assert found["weights_dir"] == str(copy)
+    rows = {row["name"]: row for row in found["components"]}
+    assert set(rows) >= {"unet-v15", "unet-v10", "vae", "whisper", "dwpose", "face-parse", "s3fd"}
+    assert rows["vae"]["bytes"] > 0
+    assert (rows["whisper"]["file"], rows["whisper"]["bytes"]) == ("whisper/pytorch_model.bin", None)
+    assert "missing" in weights(copy, "list")
+
+
+def test_verify_convert_and_verify_again(copy: Path) -> None:
+    text = weights(copy, "verify", code=1)  # what prepares templates is missing
+    assert "s3fd" in text
+    pointer = copy / "musetalk" / "pytorch_model.bin"
+    whole = pointer.read_bytes()
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3400000000\n")
+    reports = {one["name"]: one for one in json.loads(weights(copy, "verify", "--json", code=1))}
+    assert {name for name, one in reports.items() if one["status"] == "bad"} == {"unet-v10"}
+    assert "is a Git LFS pointer" in reports["unet-v10"]["problems"][0]
+    assert "musecast weights pull" in weights(copy, "convert", code=1)
+    pointer.write_bytes(whole)
+    assert "vae" in weights(copy, "convert")
+    assert "nothing to convert" in weights(copy, "convert")
+    assert load_converted(copy, "vae")[1].keys() == tiny("vae", 1).state_dict().keys()
+
+
+def test_pull_takes_the_mirror_of_the_environment(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    assert "there is no network 'nonsense'" in weights(tmp_path, "pull", "nonsense", code=1)
+    text = weights(tmp_path, "pull", "vae", code=1)
+    assert "stabilityai/sd-vae-ft-mse/config.json" in text
+    assert "HF_ENDPOINT" in text
+    with hub_of.serving() as server:
+        text = weights(tmp_path, "pull", "vae", endpoint=hub_of.address(server))
+    assert "2 files fetched" in text
+    for name in ("config.json", "diffusion_pytorch_model.bin"):
+        assert (tmp_path / "sd-vae" / name).read_bytes() == hub_of.FILES[name]
