@@ -74,7 +74,7 @@ def choose(faces: Sequence[Face], bgr: U8) -> Face | Fault:
         bgr: the picture, u8 ``[H, W, 3]``.
     """
     if not faces:
-        return Fault("none", "no face was found", "use a picture in which one face looks at the camera")
+        return Fault("none", "no face was found", "use a picture that shows one whole face, looking at the camera")
     widths = [float(face.box[2] - face.box[0]) for face in faces]
     rivals = [w for w, face in zip(widths, faces, strict=True) if w >= RIVAL * widths[0] and _is_face(face)]
     if len(rivals) > 1:

@@ -55,11 +55,22 @@ def test_a_face_too_small(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "columns"),
-    [(slice(110, 512), slice(0, 512)), (slice(0, 512), slice(225, 512)), (slice(0, 150), slice(60, 400))],
+    [
+        (slice(100, 512), slice(0, 512)), (slice(0, 150), slice(60, 400)),
+        (slice(0, 512), slice(200, 512)), (slice(0, 512), slice(0, 250)),
+    ],
+    ids=["above", "below", "left", "right"],
 )  # fmt: skip
 def test_a_face_cut_off(tmp_path: Path, rows: slice, columns: slice) -> None:
     error = refusal(tmp_path, encoded(np.ascontiguousarray(astronaut()[rows, columns])))
-    assert "cut off" in error.message or "no face" in error.message
+    assert "cut off by the picture's border" in error.message
+    assert "leave room" in error.hint
+
+
+def test_half_a_face_is_none_and_the_hint_asks_for_a_whole_one(tmp_path: Path) -> None:
+    error = refusal(tmp_path, encoded(np.ascontiguousarray(astronaut()[:, 225:])))
+    assert "no face was found" in error.message
+    assert "one whole face" in error.hint
 
 
 def test_a_blurred_face(tmp_path: Path) -> None:
