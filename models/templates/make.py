@@ -40,7 +40,7 @@ from models.templates.writer import TemplateWriter, content_hash, template_lock
 
 U8 = NDArray[np.uint8]
 
-VERSION = "2"
+VERSION = "3"
 """Raise it whenever the same source would become other pixels: older templates are then made again."""
 CONTENT_LOCKS = 64
 """Locks by content, shared by hash: two ids of one source do the work once. An id has no dot, their names have."""
@@ -166,12 +166,12 @@ def _make_photo(
     meshes = np.stack([animator.follow(n) for n in range(LOOP)])
     size = (picture.shape[1], picture.shape[0])
     side = min(framing.box_side(meshes, size), BOX_MAX)
-    origins = framing.box_origins(meshes, side, size, source.bbox_shift)
+    # One place for all: the head moves by less than the box's room, and a box that steps shows at the moved chin.
+    x, y = (int(v) for v in framing.box_origins(meshes.mean(axis=0)[None], side, size, source.bbox_shift)[0])
     refuse_full_disk(place.root, LOOP, size, side)
     alpha = framing.box_alpha(side)
     with TemplateWriter(place.root, source.template_id, "image", size, (side, side), alpha, digest) as writer:
         for n, frame in enumerate(_drawn(animator, cancel)):
-            x, y = (int(v) for v in origins[n])
             writer.add_i420(frame, read_bgr(frame, (x, y, x + side, y + side)), (x, y))
             if n % 8 == 7:
                 progress("frames", n + 1, LOOP)

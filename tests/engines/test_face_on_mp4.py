@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from broker.segments import QUANTUM_FRAMES
+from models.api import SAMPLE_RATE, Span
 from models.landmarks import face_landmarks, lip_gap, lip_width
 from models.landmarks.measure import yaw_degrees
 from models.media.paste import i420_to_bgr
@@ -265,6 +266,30 @@ def test_a_photo_speaks(photo: Studio) -> None:
     assert border_ratios(photo, film).max() <= 1.2
     found, joints = psnr(film), np.asarray(film.joints)
     assert np.abs(found[joints] - found[joints - 1]).max() <= 1.0
+
+
+HELD = [Span("A:", 0, 2_000_000)]
+
+
+@pytest.mark.parametrize("phonemes", [HELD, []], ids=["phonemes", "audio"])
+@pytest.mark.parametrize("who", ["studio", "photo"])
+def test_a_held_sound_holds_the_mouth_and_the_chin_still(
+    request: pytest.FixtureRequest, who: str, phonemes: list[Span]
+) -> None:
+    """Nothing trembles or swims: below the eyes the picture changes as the template's own does."""
+    studio: Studio = request.getfixturevalue(who)
+    t = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
+    voice = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 14))
+    crops, _ = studio.perform(Speech((voice * 5000).astype(np.int16), phonemes), 0)
+    template, middle = studio.template, range(15, 40)
+    x0, y0, x1, y1 = (int(v) for v in template.boxes[0])
+    face = np.s_[(y0 + y1) // 2 : y1, x0:x1]
+    shown = [studio.source(k, crops[k])[: template.height][face] for k in middle]
+    own = [template.i420[k % template.frames, : template.height][face] for k in middle]
+    assert np.abs(shown[0].astype(np.int16) - own[0]).max() > 60, "the mouth is open"
+    extra = changes(shown) - changes(own)
+    assert extra.mean() <= 0.1
+    assert extra.max() <= 0.3
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
