@@ -236,8 +236,12 @@ def _across(luma: np.ndarray, box: np.ndarray) -> np.ndarray:
 def test_speech_enters_and_leaves_idle_without_a_jump(
     studio: Studio, takes: dict[str, Take], language: str
 ) -> None:
-    film, template = takes[language].film, studio.template
-    own = changes(template.i420[:, : template.height]).max()
+    assert_no_jump(studio, takes[language].film)
+
+
+def assert_no_jump(studio: Studio, film: Film) -> None:
+    """Around the first and the last frame of the speech."""
+    own = changes(studio.template.i420[:, : studio.template.height]).max()
     into, out = film.first - 1, film.first + film.spoken - 1
     moved = changes(film.source_luma)
     assert moved[into - 1 : into + 2].max() <= 1.5 * own
@@ -264,6 +268,7 @@ def test_a_photo_speaks(photo: Studio) -> None:
     assert (closures(film, take.face) <= take.rest).mean() >= 0.9
     assert max(falls_ms(film, take.face, take.rest)) <= 120
     assert border_ratios(photo, film).max() <= 1.2
+    assert_no_jump(photo, film)
     found, joints = psnr(film), np.asarray(film.joints)
     assert np.abs(found[joints] - found[joints - 1]).max() <= 1.0
 
