@@ -14,20 +14,13 @@ from hypothesis import HealthCheck, settings
 
 from tests.contract.client import Stranger
 from tests.contract.daemon import Daemon
-from tests.contract.limits import START_S, TEST_S
+from tests.contract.limits import START_S
 
 # How fast examples are drawn and tried says something about the machine, not about the code.
 settings.register_profile("musecast", settings(deadline=None), suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("musecast")
 
 _daemons: list[Daemon] = []
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests against a whole daemon have waits of their own that say what did not come."""
-    for item in items:
-        if "contract" in item.path.parts and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(TEST_S))
 
 
 @pytest.hookimpl(wrapper=True)

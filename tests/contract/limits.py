@@ -20,7 +20,5 @@ STOP_S = 60.0
 """From SIGTERM to the end; the daemon's own ladder takes ``supervisor.stop_s``, 10 s."""
 RECOVERY_S = 120.0
 """From the death of a process to a warm successor."""
-TEST_S = 600.0
-"""For a whole test with its fixtures: the last net. The waits above say what was missing."""
 GONE_S = 30.0
 """For what the kernel or a thread does by itself."""
