@@ -16,6 +16,8 @@ COMMAND_S = 150.0
 """For a run of the command line, with a daemon of its own or without."""
 START_S = 150.0
 """From the start of a daemon to ``health`` ok."""
+LOAD_S = 300.0
+"""The same with processes that import torch."""
 STOP_S = 60.0
 """From SIGTERM to the end; the daemon's own ladder takes ``supervisor.stop_s``, 10 s."""
 RECOVERY_S = 120.0
