@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,10 @@ from tests.contract.limits import START_S
 # How fast examples are drawn and tried says something about the machine, not about the code.
 settings.register_profile("musecast", settings(deadline=None), suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("musecast")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Begun in the background by a shell without job control: what the tests start would ignore Ctrl-C, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _daemons: list[Daemon] = []
 
@@ -127,3 +133,21 @@ def connect() -> Iterator[Callable[[Daemon], Stranger]]:
     yield client
     for daemon, one in reversed(made):
         one.close(end=daemon.process.poll() is None)
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start commands that run beside the test, and not longer."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*command: str, env: dict[str, str]) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()

@@ -184,19 +184,18 @@ def test_render_without_a_daemon_starts_one_of_its_own(daemon: Daemon, tmp_path:
 
 
 def test_an_aborted_render_leaves_nothing(
-    daemon: Daemon, connect: Callable[[Daemon], Stranger], tmp_path: Path
+    daemon: Daemon,
+    connect: Callable[[Daemon], Stranger],
+    launch: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
 ) -> None:
     source, target = tmp_path / "long.wav", tmp_path / "long.mp4"
     source.write_bytes(wav(np.tile(speech_like(10.0, 16_000), 30), 16_000))
     stranger = connect(daemon)
     seen = stranger.subscribe("seg.", "sys.")
     others = seen.wait(lambda m: m.topic == "sys.", BEAT_S, "sys. message").header["sessions"]
-    process = subprocess.Popen(
-        [MUSECAST, "render", "--audio", str(source), "--out", str(target), "--connect"],
-        env=_where(daemon),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    command = (MUSECAST, "render", "--audio", str(source), "--out", str(target), "--connect")
+    process = launch(*command, env=_where(daemon))
     seen.wait(lambda m: m.header.get("kind") == "media", COMMAND_S, "media of the rendering")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=STOP_S)

@@ -184,7 +184,11 @@ def _reader_of(pipe: Path) -> Iterator[IO[bytes]]:
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_cut_off_while_writing_leaves_nothing(
-    daemon: Daemon, stranger: Stranger, tmp_path: Path, sent: signal.Signals
+    daemon: Daemon,
+    stranger: Stranger,
+    launch: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+    sent: signal.Signals,
 ) -> None:
     """The signal comes while the sound is read for the file: from a pipe that is held open until then."""
     source, target = tmp_path / "in.wav", tmp_path / "out.mp4"
@@ -193,10 +197,8 @@ def test_cut_off_while_writing_leaves_nothing(
     os.mkfifo(tmp_path / "pipe")
     stream = stranger.subscribe("seg.", "sys.")
     stream.wait(lambda m: m.topic.startswith("sys."), BEAT_S, "sys. message")
-    process = subprocess.Popen(
-        [MUSECAST, "render", "--audio", str(source), "--out", str(target), "--connect", "--quality", "fast"],
-        env=where(daemon), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    command = (MUSECAST, "render", "--audio", str(source), "--out", str(target), "--connect", "--quality", "fast")
+    process = launch(*command, env=where(daemon))
     stream.wait(lambda m: m.header.get("kind") == "media", COMMAND_S, "media")
     # The file for the daemon is open by now; what is opened next is the sound of the MP4.
     os.replace(tmp_path / "pipe", source)
@@ -218,17 +220,18 @@ def _runs(process: subprocess.Popen[str]) -> bool:
 
 
 def test_a_long_recording_is_rendered_with_little_of_it_under_way(
-    daemon: Daemon, connect: Callable[[Daemon], Stranger], tmp_path: Path
+    daemon: Daemon,
+    connect: Callable[[Daemon], Stranger],
+    launch: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
 ) -> None:
     """Across the border of 30 s."""
     source, target = tmp_path / "in.wav", tmp_path / "out.mp4"
     sound = np.tile(speech_like(7.0, 16_000), 5)
     source.write_bytes(wav(sound, 16_000))
     stranger = connect(daemon)
-    process = subprocess.Popen(
-        [MUSECAST, "render", "--audio", str(source), "--out", str(target), "--connect", "--quality", "max"],
-        env=where(daemon), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    command = (MUSECAST, "render", "--audio", str(source), "--out", str(target), "--connect", "--quality", "max")
+    process = launch(*command, env=where(daemon))
     most = 0
     deadline = time.monotonic() + 2 * COMMAND_S
     while _runs(process):
