@@ -63,7 +63,7 @@ def ffmpeg(*arguments: str, data: bytes) -> bytes:
         [program, "-v", "warning", "-i", "pipe:0", *arguments, "pipe:1"],
         input=data,
         capture_output=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()

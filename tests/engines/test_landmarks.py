@@ -160,6 +160,6 @@ def test_two_processes_fetch_once(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(240)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert fetched.read_text() == "x"

@@ -25,6 +25,9 @@ from models.templates.writer import damaged_files, sweep_all, template_lock
 from models.warp.preparer import WarpPreparer
 from tests.pictures import WEIGHTS, astronaut, encoded, film, moved, nobody, wander
 
+MADE_S = 240.0
+"""For a process that makes a template."""
+
 
 @lru_cache(maxsize=1)
 def photo() -> bytes:
@@ -203,7 +206,7 @@ def _start(folder: Path, name: str, data: bytes, at: str = "") -> tuple[multipro
 
 
 def _until(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + MADE_S
     while not there():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -216,7 +219,7 @@ def test_a_killed_preparation_leaves_nothing_half(tmp_path: Path, kind: str, at:
     _until(said.is_file)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    process.join(20)
+    process.join(MADE_S)
     root = tmp_path / "templates"
     assert not (root / "one").exists()
     assert len(folders(root)) == 1, "what it left is hidden"
@@ -233,13 +236,13 @@ def test_what_another_process_is_making_is_not_swept(tmp_path: Path) -> None:
         assert len(folders(root)) == 1
     finally:
         process.kill()
-        process.join(20)
+        process.join(MADE_S)
 
 
 def test_two_ids_of_one_source_at_the_same_time_do_the_work_once(tmp_path: Path) -> None:
     started = [_start(tmp_path, name, photo()) for name in ("one", "two")]
     for process, _ in started:
-        process.join(60)
+        process.join(MADE_S)
         assert process.exitcode == 0
     assert sorted(said.read_text() for _, said in started) == ["False", "True"]
 
@@ -267,7 +270,7 @@ def test_a_lock_that_was_removed_while_waiting_is_taken_anew(tmp_path: Path) -> 
         with template_lock(tmp_path, "x", wait=False) as held:
             assert held, "a new file is another lock"
             order.append("first")
-    thread.join(10)
+    thread.join(60)
     assert sorted(order) == ["first", "second"]
     with template_lock(tmp_path, "x", wait=False) as held:
         assert held

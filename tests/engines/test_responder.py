@@ -82,6 +82,6 @@ def test_threads_do_not_disturb_each_other(engine: Responder) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(240)
         assert not thread.is_alive()
     assert wrong == []

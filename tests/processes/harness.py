@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 EQUALS = tuple(f"stages.{stage}.nice=0" for stage in ("lipsync", "fallback", "encode", "prepare"))
 """For daemons in which the order of events is tested: what has to step back beside other load may stand still."""
 M = TypeVar("M", bound=Message)
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 """For anything that should happen at once; generous because the machine is shared. No promise is tested by it."""
 
 

@@ -38,6 +38,7 @@ OVERRIDES = (
     "musetalk.encoder_steps=160",
     "supervisor.beats_missed=60",
     "supervisor.intensity=30",
+    "stages.lipsync.item_timeout_s=300",
     *EQUALS,
 )
 
@@ -175,7 +176,7 @@ def test_a_session_that_speaks_meanwhile_goes_first(
     making = Preparation(client, "meanwhile", f"seg.{sid}.")
     making.wait_latents()
     session = client.session(session_id=sid, mode="offline")
-    session.speak(TEXT)
+    session.speak(TEXT, PREPARE_S)
     segments = session.media
     last = segments[-1].header["seq"]
     making.stream.wait(lambda m: m.header.get("seq") == last, LIMIT_S, "the last segment")
@@ -236,7 +237,7 @@ def test_without_its_process_an_engine_is_left_out_and_the_daemon_lives(
         assert "lipsync was given up" in line
         assert "unet-v15 are not converted" in line
         session = stranger.session()
-        session.speak("I speak all the same.")
+        session.speak("I speak all the same.", PREPARE_S)
     finally:
         stranger.close()
         daemon.stop()

@@ -20,6 +20,9 @@ from models.warp.preparer import WarpPreparer
 from models.warp.warmup import synthetic_template
 from tests.processes.harness import wait_until
 
+DRAWN_S = 240.0
+"""For what draws a built-in template, or waits for it."""
+
 
 def quiet(phase: str, done: int, total: int) -> None: ...
 
@@ -141,10 +144,10 @@ def test_a_preparation_killed_half_way_leaves_nothing_half(tmp_path: Path) -> No
     arguments = (str(tmp_path), "default", str(said))
     child = multiprocessing.get_context("spawn").Process(target=_draw, args=arguments)
     child.start()
-    wait_until(said.exists)
+    wait_until(said.exists, DRAWN_S)
     assert child.pid is not None
     os.kill(child.pid, signal.SIGKILL)
-    child.join(10)
+    child.join(DRAWN_S)
     assert not (root / "default").exists()
     assert list(root.glob(".default.part-*"))
     made = builtin.ensure_builtin(str(tmp_path), "default", quiet, threading.Event())
@@ -172,7 +175,7 @@ def test_two_callers_at_once_draw_once(default: builtin.Prepared) -> None:
             thread.start()
         assert found == []
     for thread in threads:
-        thread.join(20)
+        thread.join(DRAWN_S)
     assert [f.cached for f in found] == [True, True]
 
 
