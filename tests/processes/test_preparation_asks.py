@@ -20,7 +20,7 @@ import pytest
 from tests.contract.client import Message, Stranger, Stream
 from tests.contract.daemon import Daemon, stage_row
 from tests.pictures import WEIGHTS, astronaut, film, wander
-from tests.processes.harness import EQUALS
+from tests.processes.harness import EQUALS, PATIENT
 
 if importlib.util.find_spec("torch") is None or importlib.util.find_spec("diffusers") is None:
     pytest.skip("the extra musetalk is not installed", allow_module_level=True)
@@ -38,7 +38,7 @@ OVERRIDES = (
     "musetalk.encoder_steps=160",
     "supervisor.beats_missed=60",
     "supervisor.intensity=30",
-    "stages.lipsync.item_timeout_s=300",
+    PATIENT,
     *EQUALS,
 )
 

@@ -38,7 +38,7 @@ from broker.messages import (
 from models.musetalk import asks
 from stages.tensors import arrays_of
 from tests.pictures import WEIGHTS, astronaut
-from tests.processes.harness import EQUALS, Bench, environment
+from tests.processes.harness import EQUALS, PATIENT, Bench, environment
 
 for needed in ("torch", "diffusers", "mmcv"):
     if importlib.util.find_spec(needed) is None:
@@ -55,6 +55,7 @@ SETTINGS = (
     "musetalk.version=v10",
     "musetalk.max_batch=1",
     "musetalk.encoder_steps=160",
+    PATIENT,
     *EQUALS,
 )
 Arrays = list[np.ndarray]

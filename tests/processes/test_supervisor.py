@@ -314,7 +314,7 @@ def test_the_time_to_stop_is_bounded_whoever_ignores_sigterm(start: Start) -> No
     family = descendants(daemon.process.pid)
     begun = time.monotonic()
     assert daemon.end() == 0
-    assert 2.0 < time.monotonic() - begun < 10.0
+    assert 2.0 < time.monotonic() - begun < 20.0
     assert not any(map(alive, family))
 
 
@@ -324,7 +324,7 @@ def test_a_second_signal_means_now(start: Start) -> None:
     daemon.process.terminate()
     wait_until(lambda: bool(daemon.events("daemon.stopping")))
     daemon.process.send_signal(signal.SIGINT)
-    assert daemon.process.wait(10) == 0, "and not after the half minute that they may take"
+    assert daemon.process.wait(20) == 0, "and not after the half minute that they may take"
 
 
 def test_a_second_daemon_on_the_same_directory_is_refused_and_the_first_undisturbed(start: Start) -> None:
