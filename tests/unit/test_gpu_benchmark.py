@@ -162,9 +162,9 @@ def program(tmp_path: Path) -> tuple[str, dict[str, str]]:
 
 def test_a_helper_hears_and_says_lines_and_ends_with_its_input(program: tuple[str, dict[str, str]]) -> None:
     with Child(program[0], env=program[1]) as child:
-        assert child.hear(time.monotonic() + 20) == {"ready": True}
+        assert child.hear(time.monotonic() + 120) == {"ready": True}
         child.tell({"a": 1})
-        assert json.loads(child.hear(time.monotonic() + 20)) == {"a": 1}
+        assert json.loads(child.hear(time.monotonic() + 120)) == {"a": 1}
         pid = child.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -172,9 +172,9 @@ def test_a_helper_hears_and_says_lines_and_ends_with_its_input(program: tuple[st
 
 def test_a_helper_that_says_nothing_or_dies_is_noticed_and_gone(program: tuple[str, dict[str, str]]) -> None:
     with Child(program[0], env=program[1]) as child:
-        child.hear(time.monotonic() + 20)
+        child.hear(time.monotonic() + 120)
         with pytest.raises(TimeoutError, match="echoing said nothing"):
             child.hear(time.monotonic() + 0.1)
         os.kill(child.pid, signal.SIGKILL)
         with pytest.raises(RuntimeError, match="echoing ended with -9"):
-            child.hear(time.monotonic() + 20)
+            child.hear(time.monotonic() + 120)
