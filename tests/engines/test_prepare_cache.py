@@ -200,7 +200,7 @@ def _prepare_in_process(folder: str, name: str, data: bytes, at: str, phase_file
 def _start(folder: Path, name: str, data: bytes, at: str = "") -> tuple[multiprocessing.process.BaseProcess, Path]:
     said = folder / f"said-{name}"
     arguments = (str(folder), name, data, at, str(said))
-    process = multiprocessing.get_context("spawn").Process(target=_prepare_in_process, args=arguments)
+    process = multiprocessing.get_context("spawn").Process(target=_prepare_in_process, args=arguments, daemon=True)
     process.start()
     return process, said
 

@@ -142,7 +142,7 @@ def _draw(state: str, template_id: str, said: str) -> None:
 def test_a_preparation_killed_half_way_leaves_nothing_half(tmp_path: Path) -> None:
     root, said = tmp_path / "templates", tmp_path / "said"
     arguments = (str(tmp_path), "default", str(said))
-    child = multiprocessing.get_context("spawn").Process(target=_draw, args=arguments)
+    child = multiprocessing.get_context("spawn").Process(target=_draw, args=arguments, daemon=True)
     child.start()
     wait_until(said.exists, DRAWN_S)
     assert child.pid is not None
