@@ -21,7 +21,7 @@ from configs.schema import Config
 ROOT = Path(__file__).parents[2]
 EQUALS = tuple(f"stages.{stage}.nice=0" for stage in ("lipsync", "fallback", "encode", "prepare"))
 """For daemons in which the order of events is tested: what has to step back beside other load may stand still."""
-PATIENT = "stages.lipsync.item_timeout_s=600"
+PATIENT = "stages.lipsync.item_timeout_s=3600"
 """For networks on a CPU: it limits their batches, and how fast the machine is now is not what is tested."""
 M = TypeVar("M", bound=Message)
 LIMIT_S = 60.0

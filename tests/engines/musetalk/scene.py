@@ -47,17 +47,21 @@ class Drawn:
         return [drawn for _ in parts]
 
 
-PATIENT_S = 600.0
-"""Of an item: on a CPU it limits the batches, and how fast the machine is now is not what is tested."""
+PATIENT_S = 1e9
+"""Of an item: on a CPU it limits the batches, and how fast the machine is now is not what is tested. Also of the
+stage of stand-ins, for MuseTalk is one where it is not the first of its chain."""
 
 
 def config(root: Path, **more: Any) -> Config:
     settings: dict[str, Any] = {"max_batch": 8, "encoder_steps": 160, **more}
     stages = Config().stages
-    patient = msgspec.structs.replace(stages.lipsync, item_timeout_s=PATIENT_S)
+    patient = {
+        name: msgspec.structs.replace(getattr(stages, name), item_timeout_s=PATIENT_S)
+        for name in ("lipsync", "fallback")
+    }
     return msgspec.structs.replace(
         Config(), weights_dir=str(root), musetalk=Musetalk(**settings),
-        stages=msgspec.structs.replace(stages, lipsync=patient),
+        stages=msgspec.structs.replace(stages, **patient),
     )  # fmt: skip
 
 
