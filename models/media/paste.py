@@ -22,6 +22,9 @@ from models.templates.store import Template
 
 U8 = NDArray[np.uint8]
 
+MOVES_PIXELS = frozenset({"warp"})
+"""Engines whose crops are the template's own pixels, moved; others draw every pixel anew."""
+
 _KR, _KG, _KB = 0.2126, 0.7152, 0.0722
 
 
@@ -98,6 +101,23 @@ def _half_yuv(bgr: U8) -> U8:
     return np.asarray(cv2.transform(half, BGR_TO_YUV), np.uint8)
 
 
+ALIKE, APART = 2, 10
+"""Levels by which a crop may differ from the template's own and leave the template's pixels in place; from
+how many on it replaces them. Between lies a ramp: what is shown is within four levels of the crop, at its size."""
+REACH = 5
+"""Crop pixels around a changed one that count as changed too: a moved spot may look like what was there before."""
+_REPLACED = np.clip((np.arange(256) - ALIKE) * (255 / (APART - ALIKE)), 0, 255).astype(np.uint8)
+
+
+def own_crop(roi: U8) -> U8:
+    """The crop that shows the template as it is: u8 BGR ``[h, w, 3]``, its box, to u8 BGR ``[256, 256, 3]``.
+
+    Bilinear drops pixels below half size; area averaging costs 5x and is only needed there.
+    """
+    method = cv2.INTER_AREA if max(roi.shape[:2]) > 2 * CROP else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(roi, (CROP, CROP), interpolation=method), np.uint8)
+
+
 class Paster:
     """Pastes crops into the frames of one template.
 
@@ -106,14 +126,22 @@ class Paster:
     share one.
     """
 
-    def __init__(self, alpha: U8) -> None:
-        """``alpha``: u8 ``[h, w]`` over the box (even sides); 255 is all crop, 0 all template."""
+    def __init__(self, alpha: U8, *, own: bool = False) -> None:
+        """What the crops of one engine need.
+
+        Args:
+            alpha: u8 ``[h, w]`` over the box (even sides); 255 is all crop, 0 all template.
+            own: crops are ``own_crop`` with some of its pixels moved: what has not moved keeps the template's
+                own sharpness, which a box of another size than the crop would lose on the way there and back.
+        """
         self._size = (alpha.shape[1], alpha.shape[0])
+        self._own = own and self._size != (CROP, CROP)
         y0, y1 = _even_extent(alpha.max(axis=1, initial=0))
         x0, x1 = _even_extent(alpha.max(axis=0, initial=0))
         self._inner = (slice(y0, y1), slice(x0, x1))
         self._origin = (x0, y0)
         part = np.ascontiguousarray(alpha[self._inner])
+        self._part = part
         self._alpha = np.repeat(part[..., None], 3, axis=2)
         self._rest = 255 - self._alpha
         used = part > 0
@@ -128,14 +156,24 @@ class Paster:
             roi: u8 BGR ``[h, w, 3]``, the template's own pixels in the box.
             crop: u8 BGR ``[256, 256, 3]``.
         """
-        # Bilinear drops pixels below half size; area averaging costs 5x and is only needed there.
         shrink = max(self._size) * 2 < CROP
         method = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
         resized = cv2.resize(crop, self._size, interpolation=method)[self._inner]
+        alpha, rest = self._replacing(roi, crop) if self._own else (self._alpha, self._rest)
         # Two rounded products: each within half a level, and exact where alpha is 0 or 255.
-        new = cv2.multiply(resized, self._alpha, scale=1 / 255)
-        old = cv2.multiply(roi[self._inner], self._rest, scale=1 / 255)
+        new = cv2.multiply(resized, alpha, scale=1 / 255)
+        old = cv2.multiply(roi[self._inner], rest, scale=1 / 255)
         return np.asarray(cv2.add(new, old, dst=new), np.uint8)
+
+    def _replacing(self, roi: U8, crop: U8) -> tuple[U8, U8]:
+        """The alpha and its rest where only what the crop changes is replaced."""
+        blue, green, red = cv2.split(cv2.absdiff(crop, own_crop(roi)))
+        apart = cv2.dilate(cv2.max(cv2.max(blue, green), red), np.ones((REACH, REACH), np.uint8))
+        replaced = cv2.blur(cv2.LUT(apart, _REPLACED), (REACH, REACH))
+        inner = cv2.resize(replaced, self._size, interpolation=cv2.INTER_LINEAR)[self._inner]
+        part = cv2.multiply(self._part, inner, scale=1 / 255)
+        alpha = cv2.merge([part, part, part])
+        return np.asarray(alpha, np.uint8), np.asarray(cv2.bitwise_not(alpha), np.uint8)
 
     def paste(self, out: Planes, roi: U8, box: NDArray[np.int32], crop: U8) -> None:
         """Write ``crop`` into ``out``, which already holds the template's frame.
@@ -171,4 +209,4 @@ def _even_extent(used: U8) -> tuple[int, int]:
 @lru_cache(maxsize=32)
 def paster(template: Template, engine: str = "") -> Paster:
     """The paster of an open template (kept with it: ``open_template`` returns one object per content)."""
-    return Paster(template.alpha_of(engine))
+    return Paster(template.alpha_of(engine), own=engine in MOVES_PIXELS)

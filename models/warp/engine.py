@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from configs.schema import Config
 from models.api import CROP, EngineError, FrameJob, Progress, SpeechWindow
+from models.media.paste import own_crop
 from models.templates.store import Template
 from models.warp.corners import mended
 from models.warp.geometry import Field, Pose, field
@@ -75,12 +76,7 @@ class WarpLipSync:
 
 def render_into(out: U8, template: Template, index: int, state: MouthState) -> None:
     """Draw one pose with its mouth in ``state`` into ``out``, u8 BGR ``[256, 256, 3]``."""
-    roi = template.roi[index]
-    if roi.shape[:2] == (CROP, CROP):
-        out[...] = roi
-    else:
-        shrink = roi.shape[0] > CROP
-        cv2.resize(roi, (CROP, CROP), dst=out, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+    out[...] = own_crop(template.roi[index])
     if state == REST:
         return
     prepared = load_prepared(template)

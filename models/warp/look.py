@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.api import CROP
+from models.media.paste import own_crop
 
 F32 = NDArray[np.floating[Any]]
 U8 = NDArray[np.uint8]
@@ -86,7 +87,7 @@ def measure(roi: U8, lips: F32) -> NDArray[np.float32]:
         roi: the template's box, u8 BGR ``[h, w, 3]``.
         lips: the four lip curves, see ``geometry.Pose``, crop pixels: ``[4, n, 2]``.
     """
-    crop = cv2.resize(roi, (CROP, CROP), interpolation=cv2.INTER_AREA if len(roi) > CROP else cv2.INTER_LINEAR)
+    crop = own_crop(roi)
     grey = np.asarray(crop @ LUMA, np.float32)
     lip = _lip(np.asarray(crop, np.uint8), lips)
     skin = _skin(roi)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.media.paste import BGR_TO_YUV, Paster, bgr_to_i420, i420_to_bgr, paster, planes
+from models.media.paste import BGR_TO_YUV, Paster, bgr_to_i420, i420_to_bgr, own_crop, paster, planes
 from models.templates.store import open_template
 from tests.templates import soft_alpha, write_template
 
@@ -124,3 +124,41 @@ def test_an_empty_alpha_changes_nothing() -> None:
 def test_the_matrix_is_that_of_the_standard() -> None:
     assert np.allclose(BGR_TO_YUV[0, :3].sum(), 219 / 255)
     assert np.allclose(BGR_TO_YUV[1:, :3].sum(axis=1), 0, atol=1e-7)
+
+
+@pytest.mark.parametrize("box", [200, 300, 384])
+def test_what_an_engine_has_not_moved_stays_as_sharp_as_the_template(box: int) -> None:
+    roi = cv2.GaussianBlur(noise(box, box, 3), (0, 0), 1.5)
+    everything = np.full((box, box), 255, np.uint8)
+    tool, plain = Paster(everything, own=True), Paster(everything)
+    crop = own_crop(roi)
+    assert np.array_equal(tool.blend(roi, crop), roi)
+    assert np.abs(plain.blend(roi, crop).astype(int) - roi).max() > 4, "nothing is lost on the way: no test"
+    crop[100:160, 100:160] = 255 - crop[100:160, 100:160]
+    crop[100:160, 100:160] //= 2
+    shown, scale = tool.blend(roi, crop), box / 256
+    low, high = int(103 * scale), int(157 * scale)
+    inside = np.s_[low:high, low:high]
+    assert np.array_equal(shown[inside], plain.blend(roi, crop)[inside])
+    low, high = int(94 * scale), int(166 * scale)
+    shown[low:high, low:high] = roi[low:high, low:high]
+    assert np.array_equal(shown, roi)
+
+
+def test_a_mouth_that_fades_out_ends_in_the_templates_own_pixels() -> None:
+    """Each frame comes closer to the template: it does not become sharp all at once at the end."""
+    roi = cv2.GaussianBlur(noise(300, 300, 3), (0, 0), 1.5)
+    tool, own = Paster(np.full((300, 300), 255, np.uint8), own=True), own_crop(roi)
+    other = own.copy()
+    other[100:160, 100:160] = 128
+    apart = [
+        float(np.abs(tool.blend(roi, cv2.addWeighted(other, w, own, 1 - w, 0)).astype(int) - roi).mean())
+        for w in (1.0, 0.75, 0.5, 0.25, 0.0)
+    ]
+    assert apart == sorted(apart, reverse=True)
+    assert apart[-1] == 0
+
+
+def test_a_box_as_large_as_a_crop_costs_and_changes_nothing() -> None:
+    roi, crop, alpha = noise(256, 256, 3), noise(256, 256, 3), soft_alpha(256, 256)
+    assert np.array_equal(Paster(alpha, own=True).blend(roi, crop), Paster(alpha).blend(roi, crop))
