@@ -196,11 +196,10 @@ class _Scan:
                 raise _UndecidedError
             return ""
         found = URL.match(self.text, at)
-        if found is None:
-            return ""
-        if not self.final and found.end() == len(self.text):
+        arrived = found.end() if found else at + head.index("//") + 2
+        if not self.final and arrived == len(self.text):
             raise _UndecidedError
-        return split_url(found)[0]
+        return split_url(found)[0] if found else ""
 
     def _run(self, at: int) -> str:
         """The stop at ``at`` with the stops and closing quotes behind it."""

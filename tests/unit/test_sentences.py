@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.text.sentences import MAX_WEIGHT, SentenceCutter, sentences
@@ -106,6 +106,7 @@ PIECES = st.lists(
 ).map("".join)
 
 
+@example(text="长句子没有标点" * 10 + "[a](http://b", sizes=[1], early=False)
 @settings(max_examples=400, deadline=None)
 @given(text=PIECES, sizes=st.lists(st.integers(1, 9), min_size=1, max_size=20), early=st.booleans())
 def test_how_a_text_is_split_into_deltas_never_matters(text: str, sizes: list[int], early: bool) -> None:
