@@ -110,12 +110,16 @@ _REPLACED = np.clip((np.arange(256) - ALIKE) * (255 / (APART - ALIKE)), 0, 255).
 
 
 def own_crop(roi: U8) -> U8:
-    """The crop that shows the template as it is: u8 BGR ``[h, w, 3]``, its box, to u8 BGR ``[256, 256, 3]``.
+    """The crop that shows the template as it is: u8 BGR ``[h, w, 3]``, its box, to u8 BGR ``[256, 256, 3]``."""
+    return _resized(roi, (CROP, CROP))
 
-    Bilinear drops pixels below half size; area averaging costs 5x and is only needed there.
-    """
-    method = cv2.INTER_AREA if max(roi.shape[:2]) > 2 * CROP else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(roi, (CROP, CROP), interpolation=method), np.uint8)
+
+def _resized(picture: U8, size: tuple[int, int]) -> U8:
+    """To ``size``, width and height. Bilinear drops pixels below half size; area averaging costs 5x elsewhere."""
+    shrink = max(picture.shape[:2]) > 2 * max(size)
+    return np.asarray(
+        cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR), np.uint8
+    )
 
 
 class Paster:
@@ -156,9 +160,7 @@ class Paster:
             roi: u8 BGR ``[h, w, 3]``, the template's own pixels in the box.
             crop: u8 BGR ``[256, 256, 3]``.
         """
-        shrink = max(self._size) * 2 < CROP
-        method = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-        resized = cv2.resize(crop, self._size, interpolation=method)[self._inner]
+        resized = _resized(crop, self._size)[self._inner]
         alpha, rest = self._replacing(roi, crop) if self._own else (self._alpha, self._rest)
         # Two rounded products: each within half a level, and exact where alpha is 0 or 255.
         new = cv2.multiply(resized, alpha, scale=1 / 255)
