@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import configparser
 import shutil
+import signal
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,16 @@ from configs.load import ConfigError
 from configs.schema import Config
 from supervision.daemon import EXIT_CONFIG, EXIT_FATAL, SWEEP_LIMIT_S
 from supervision.place import InUseError
+from tests import seccomp
 
 UNIT = Path(__file__).parents[2] / "systemd" / "musecast.service"
+BIND = """
+import sys, zmq
+from tests.seccomp import restrict_families
+restrict_families([int(family) for family in sys.argv[1:]])
+with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+    router.bind("tcp://127.0.0.1:*")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +58,17 @@ def test_systemd_waits_longer_than_the_daemon_does(service: configparser.Section
     settings = Config().supervisor
     assert int(service["TimeoutStopSec"]) > settings.stop_s + settings.fence_s + SWEEP_LIMIT_S
     assert int(service["WatchdogSec"]) > 5 * settings.beat_s
+
+
+@pytest.mark.skipif(not seccomp.available(), reason="this machine has no filter of system calls that we know")
+def test_a_tcp_socket_is_bound_with_the_address_families_of_the_unit(service: configparser.SectionProxy) -> None:
+    """libzmq lists the machine's interfaces at each bind, and aborts where it cannot."""
+    names = service["RestrictAddressFamilies"].split()
+
+    def bind(*families: str) -> int:
+        numbers = [str(int(getattr(socket, family))) for family in families]
+        command = [sys.executable, "-c", BIND, *numbers]
+        return subprocess.run(command, check=False, capture_output=True, cwd=seccomp.ROOT, timeout=60).returncode
+
+    assert bind(*names) == 0
+    assert bind(*(name for name in names if name != "AF_NETLINK")) == -signal.SIGABRT
