@@ -105,6 +105,8 @@ class Supervisor(Section, frozen=True):
     """From SIGTERM to SIGKILL when the daemon stops."""
     fence_s: float = 2.0
     """How long a broker may take to answer FENCED before it counts as hung."""
+    pass_environment: list[str] = msgspec.field(default_factory=list)
+    """Variables that processes get beside ``supervision.environment.PASSED``; a name may end in "*"."""
 
 
 class Templates(Section, frozen=True):

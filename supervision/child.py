@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from broker.messages import Beat, StageRow
 from configs import logs
@@ -19,8 +19,16 @@ EVERYDAY = frozenset({State.IDLE, State.BUSY})
 class Child:
     """State of one instance; ``enter`` is the only way to change it."""
 
-    def __init__(self, spec: Spec, settings: Supervisor, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        settings: Supervisor,
+        clock: Callable[[], float],
+        environment: Callable[[str, Mapping[str, str]], Mapping[str, str]],
+    ) -> None:
+        """``environment`` makes that of an incarnation from instance and own variables."""
         self.spec = spec
+        self._environment = environment
         self.policy = RestartPolicy(settings.backoff_s, settings.intensity, settings.window_s)
         self.state = State.STOPPED
         self.epoch = 0
@@ -81,7 +89,7 @@ class Child:
         self.gpu, self.metrics = (None, None), {}
         self.enter(State.STARTING)
         command = [*self.spec.command, "--epoch", str(self.epoch), "--parent", str(os.getpid())]
-        self.process = Process(command, {**os.environ, **self.spec.env})
+        self.process = Process(command, self._environment(self.spec.instance, self.spec.env))
         self.group = self.process.pid
 
     def hear(self, beat: Beat, now: float) -> bool:

@@ -23,6 +23,7 @@ from configs.schema import Config
 from stages import recorder
 from supervision import policy
 from supervision.child import Child
+from supervision.environment import ChildEnvironment
 from supervision.line import Line
 from supervision.notify import Notifier
 from supervision.policy import LIVE, State
@@ -60,7 +61,10 @@ class Supervisor:
         self._settings = config.supervisor
         self._log = logs.get()
         self._notifier = notifier or Notifier({})
-        self._children = {spec.instance: Child(spec, self._settings, time.monotonic) for spec in specs}
+        environment = ChildEnvironment(config.runtime_dir, self._settings.pass_environment).of
+        self._children = {
+            spec.instance: Child(spec, self._settings, time.monotonic, environment) for spec in specs
+        }
         self._broker = next(child for child in self._children.values() if child.spec.is_broker)
         self._line = Line(config.runtime_dir)
         self._poller = zmq.Poller()

@@ -1,12 +1,19 @@
-"""The runtime directory: private, ours alone, and free of what an earlier daemon left."""
+"""The runtime directory: private, ours alone, and free of what an earlier daemon left.
+
+It may lie where others can write (``/tmp``), so nothing in it is believed: what is opened is opened below the
+directory's own descriptor, no link is followed, and owner and kind are asked of what was opened.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import stat
 
 LOCK_NAME = "lock"
+SCRATCH_NAME = "tmp"
+"""Temporary files of the daemon's processes."""
 _OWN = ("ingress", "members", "health", "config.json")
 _OWN_PREFIXES = ("w.", "c.", "hand.", "config.json.")
 
@@ -33,49 +40,137 @@ class RuntimeDir:
 
         Raises:
             InUseError: naming the other daemon's pid.
-            PlaceError: not a directory, someone else's, or not writable.
+            PlaceError: not a directory, someone else's, or not writable; or its lock is not a file of ours.
         """
         self.path = path
+        self._folder = self._lock = -1
         try:
             os.makedirs(path, mode=0o700, exist_ok=True)
-            status = os.lstat(path)
-            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-                raise PlaceError(f"runtime_dir {path} is not a directory of user {os.getuid()}; choose another")
-            if stat.S_IMODE(status.st_mode) & 0o077:
-                self._close_to_others(path)
-            self._lock = os.open(os.path.join(path, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._folder = _open_folder(path)
+            self._lock = _open_lock(path, self._folder)
+            self._take_lock()
+            self.clean()
         except OSError as error:
-            raise PlaceError(f"runtime_dir {path}: {error.strerror}; choose another") from None
+            self._close_all()
+            raise PlaceError(f"runtime_dir {path}: {_words(error)}; choose another") from None
+        except BaseException:
+            self._close_all()
+            raise
+
+    def _take_lock(self) -> None:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(self._lock, 32).decode(errors="replace").strip() or "unknown"
-            os.close(self._lock)
             raise InUseError(
-                f"runtime_dir {path} is in use by process {holder}; stop it or set another runtime_dir"
+                f"runtime_dir {self.path} is in use by process {holder}; stop it, or set another runtime_dir"
+                " and other ports"
             ) from None
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-        self.clean()
-
-    @staticmethod
-    def _close_to_others(path: str) -> None:
-        """Only an empty directory, or one that was ours before, is ours to change."""
-        names = os.listdir(path)
-        if names and LOCK_NAME not in names:
-            raise PlaceError(
-                f"runtime_dir {path} is open to other users and holds other files; choose another, or chmod 700 it"
-            )
-        os.chmod(path, 0o700)
 
     def clean(self) -> None:
-        """Remove what daemons put here; nothing else."""
-        for name in os.listdir(self.path):
+        """Remove what daemons put here; nothing else.
+
+        Raises:
+            OSError: something under one of their names cannot be removed.
+        """
+        for name in os.listdir(self._folder):
             if name in _OWN or name.startswith(_OWN_PREFIXES):
-                os.unlink(os.path.join(self.path, name))
+                os.unlink(name, dir_fd=self._folder)
+            elif name == SCRATCH_NAME:
+                self._remove_scratch()
+
+    def _remove_scratch(self) -> None:
+        """The kind is looked at only to choose: neither ``unlink`` nor ``rmtree`` follows a link."""
+        if stat.S_ISDIR(os.stat(SCRATCH_NAME, dir_fd=self._folder, follow_symlinks=False).st_mode):
+            shutil.rmtree(SCRATCH_NAME, dir_fd=self._folder)
+        else:
+            os.unlink(SCRATCH_NAME, dir_fd=self._folder)
 
     def close(self) -> None:
         """Clean up and let the next daemon in."""
-        self.clean()
-        os.ftruncate(self._lock, 0)
-        os.close(self._lock)
+        try:
+            self.clean()
+            os.ftruncate(self._lock, 0)
+        finally:
+            self._close_all()
+
+    def _close_all(self) -> None:
+        for descriptor in (self._lock, self._folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._folder = self._lock = -1
+
+
+def check_runtime_dir(path: str) -> None:
+    """Whether ``RuntimeDir`` would take a directory that is there already; one that is not there is fine.
+
+    Raises:
+        PlaceError: see ``RuntimeDir``. Nothing is made or changed.
+    """
+    try:
+        folder = _open_folder(path, change=False)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise PlaceError(f"runtime_dir {path}: {_words(error)}; choose another") from None
+    try:
+        os.close(_open_lock(path, folder, os.O_RDWR))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise PlaceError(f"runtime_dir {path}: {_words(error)}; choose another") from None
+    finally:
+        os.close(folder)
+
+
+def _open_folder(path: str, *, change: bool = True) -> int:
+    """A descriptor of the directory, which is ours and closed to others (afterwards, with ``change``)."""
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except NotADirectoryError:  # a link, too
+        raise PlaceError(f"runtime_dir {path} is no directory (links are not followed); choose another") from None
+    try:
+        status = os.fstat(folder)
+        if status.st_uid != os.getuid():
+            raise PlaceError(f"runtime_dir {path} belongs to user {status.st_uid}, not to {_me()}; choose another")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            # Only an empty directory, or one that was ours before, is ours to change.
+            names = os.listdir(folder)
+            if names and LOCK_NAME not in names:
+                raise PlaceError(
+                    f"runtime_dir {path} is open to other users and holds other files;"
+                    " choose another, or chmod 700 it"
+                )
+            if change:
+                os.fchmod(folder, 0o700)
+    except BaseException:
+        os.close(folder)
+        raise
+    return folder
+
+
+def _open_lock(path: str, folder: int, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+    """A descriptor of the lock file, which is a plain file of ours under no second name."""
+    name = os.path.join(path, LOCK_NAME)
+    try:
+        # O_NONBLOCK: a pipe by that name must not hold us up.
+        lock = os.open(LOCK_NAME, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise PlaceError(f"{name} cannot be the daemon's lock: {_words(error)}; remove it") from None
+    status = os.fstat(lock)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid() or status.st_nlink != 1:
+        os.close(lock)
+        raise PlaceError(f"{name} is not a plain file of {_me()} alone; remove it, or choose another runtime_dir")
+    return lock
+
+
+def _me() -> str:
+    return f"user {os.getuid()}"
+
+
+def _words(error: OSError) -> str:
+    return f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror)

@@ -41,7 +41,7 @@ class Spec:
     command: tuple[str, ...]
     limits: Limits
     env: Mapping[str, str] = field(default_factory=dict)
-    """Added to the supervisor's own environment."""
+    """Beside what is passed on to every process (``supervision.environment``)."""
     on_demand: bool = False
 
     @property

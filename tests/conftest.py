@@ -47,8 +47,8 @@ def state_dir() -> Iterator[Path]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def _run(state_dir: Path, *overrides: str) -> Iterator[Daemon]:
-    daemon = Daemon(state_dir, *overrides)
+def _run(state_dir: Path, *overrides: str, watched: bool = False) -> Iterator[Daemon]:
+    daemon = Daemon(state_dir, *overrides, watched=watched)
     _daemons.append(daemon)
     try:
         daemon.wait_healthy()
@@ -61,8 +61,8 @@ def _run(state_dir: Path, *overrides: str) -> Iterator[Daemon]:
 
 @pytest.fixture(scope="session")
 def daemon(state_dir: Path) -> Iterator[Daemon]:
-    """The daemon that well-behaved tests share."""
-    yield from _run(state_dir)
+    """The daemon that well-behaved tests share; what its processes do with sockets is watched."""
+    yield from _run(state_dir, watched=True)
 
 
 @pytest.fixture(scope="module")

@@ -5,16 +5,15 @@ utterance to the next, so the same sentence never sounds the same twice. Both ca
 voice variant's file. This folder therefore links to the installed data and has variants of its own: the
 installed ones without the wavering, and ``muse``, the default. Its short path also avoids the library's limit
 of 160 bytes.
+
+It lies in the temporary folder of the process. In the daemon that is one below ``runtime_dir``, which the
+supervisor removes after a process that could not do so itself.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import shutil
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,27 +31,23 @@ formant 5 114 80 130
 consonants 105 110
 """
 _STEADY = "\nflutter 0\nroughness 0\n"
-_PREFIX = f"musecast-espeak-{os.getuid()}-"
-_LOCK = "lock"
-_YOUNG_S = 60.0
+_PREFIX = "espeak-"
 
 
 @dataclass(frozen=True, slots=True)
 class DataFolder:
-    """A built folder: its path for ``espeak_Initialize``, its variants, and the lock that says it is in use."""
+    """A built folder: its path for ``espeak_Initialize``, and its variants."""
 
     path: str
     variants: frozenset[str]
-    lock: int
 
     def remove(self) -> None:
         """Delete the folder."""
         shutil.rmtree(Path(self.path).parent, ignore_errors=True)
-        os.close(self.lock)
 
 
 def make(installed: str) -> DataFolder:
-    """Build the folder; folders of processes that were killed are deleted.
+    """Build the folder.
 
     Args:
         installed: path of the installed ``espeak-ng-data``.
@@ -60,11 +55,8 @@ def make(installed: str) -> DataFolder:
     Raises:
         OSError: the temporary folder cannot be written.
     """
-    _sweep()
     source = Path(installed)
     root = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    lock = os.open(root / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     data = root / "espeak-ng-data"
     variants = data / "voices" / "!v"
     variants.mkdir(parents=True)
@@ -83,18 +75,5 @@ def make(installed: str) -> DataFolder:
         kept = [line for line in lines if not line.startswith(("flutter", "roughness"))]
         (variants / entry.name).write_text("\n".join(kept) + _STEADY)
         names.add(entry.name)
-    return DataFolder(str(data), frozenset(names), lock)
+    return DataFolder(str(data), frozenset(names))
 
-
-def _sweep() -> None:
-    """Delete folders whose lock nobody holds; a young one may be about to take it."""
-    for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime < _YOUNG_S:
-                continue
-            lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(lock)

@@ -18,10 +18,13 @@ from typing import Any
 import msgpack
 import zmq
 
+from tests import seccomp
 from tests.contract.limits import START_S, STOP_S
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG_LINES = 60
+OPERATOR = {"EXAMPLE_API_TOKEN": "a secret of the operator's shell", "CI": "true", "GITHUB_ACTIONS": "true"}
+"""Of the environment in which the daemon is started; none of it concerns its processes."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -40,9 +43,12 @@ def supervisor_command(*overrides: str) -> list[str]:
 
 
 class Daemon:
-    """Started in the constructor; ``wait_healthy`` before use, ``stop`` at the end."""
+    """Started in the constructor; ``wait_healthy`` before use, ``stop`` at the end.
 
-    def __init__(self, state_dir: Path, *overrides: str, fault: str = "") -> None:
+    ``watch``, where there is one, sees every socket of every process of it.
+    """
+
+    def __init__(self, state_dir: Path, *overrides: str, fault: str = "", watched: bool = False) -> None:
         # Short, because the path of a local socket is limited to about a hundred bytes.
         self.directory = Path(tempfile.mkdtemp(prefix="mc-", dir="/tmp"))
         self.runtime_dir = self.directory / "run"
@@ -58,17 +64,22 @@ class Daemon:
             *overrides,
         )
         self.log = self.directory / "log"
+        self.watch = seccomp.Watch() if watched and seccomp.available() else None
+        command = supervisor_command(*self.overrides)
         self.started_at = time.monotonic()
         with self.log.open("wb") as file:
             self.process = subprocess.Popen(
-                supervisor_command(*self.overrides),
+                self.watch.command(command) if self.watch else command,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
                 cwd=ROOT,
-                env={**os.environ, "MUSECAST_FAULT": fault},
+                env={**os.environ, **OPERATOR, "MUSECAST_FAULT": fault},
+                pass_fds=self.watch.pass_fds if self.watch else (),
             )
+        if self.watch:
+            self.watch.started()
 
     def wait_healthy(self, timeout_s: float = START_S) -> None:
         deadline = time.monotonic() + timeout_s

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -34,18 +33,6 @@ def test_no_voice_of_the_folder_wavers(temporary: Path) -> None:
     assert (Path(folder.path) / "en_dict").exists()
     folder.remove()
     assert list(temporary.iterdir()) == []
-
-
-def test_folders_of_killed_processes_are_deleted_and_those_in_use_kept(temporary: Path) -> None:
-    used = espeak_data.make(espeakng_loader.get_data_path())
-    dead = espeak_data.make(espeakng_loader.get_data_path())
-    os.close(dead.lock)  # what the kernel does when a process dies
-    for folder in (used, dead):
-        os.utime(Path(folder.path).parent, (0, 0))
-    young = espeak_data.make(espeakng_loader.get_data_path())
-    assert sorted(temporary.iterdir()) == sorted([Path(used.path).parent, Path(young.path).parent])
-    used.remove()
-    young.remove()
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ def specs_for(config: Config, config_path: str, _boot: str) -> list[Spec]:
             instance="broker",
             command=(sys.executable, "-m", "tests.processes.fake_broker", *common),
             limits=limits(config, 10, 30, float("inf")),
+            env={"FAKE_BROKER": os.environ.get("FAKE_BROKER", "")},
         )
     ]
     for text in os.environ.get("FAKE_STAGES", "").split():

@@ -1,0 +1,86 @@
+"""Nothing leaves the machine, nothing is written into the home folder, and no process knows more than it needs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.contract.client import Stranger
+from tests.contract.daemon import OPERATOR, Daemon
+from tests.contract.limits import COMMAND_S
+from tests.contract.media import decode
+from tests.contract.test_templates import png
+from tests.seccomp import Call, Watch, available
+
+pytestmark = pytest.mark.skipif(not available(), reason="this machine has no watch on system calls that we know")
+FETCH = " -m pip download "
+"""What the first photo of a machine may do: models.landmarks.files."""
+DEVICE_ID = Path.home() / ".cache" / "Microsoft"
+"""Where onnxruntime keeps what it tells its maker."""
+MUSECAST = str(Path(sys.executable).with_name("musecast"))
+
+
+def watched(environment: dict[str, str], *arguments: str) -> list[Call]:
+    """What all processes of a command do with sockets. Nothing tells them that this may be a test machine."""
+    watch = Watch()
+    with subprocess.Popen(
+        watch.command([MUSECAST, *arguments]),
+        pass_fds=watch.pass_fds,
+        env={"PATH": os.environ["PATH"], **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        watch.started()
+        output, _ = process.communicate(timeout=COMMAND_S)
+        assert process.returncode == 0, output
+    watch.finish()
+    return watch.calls
+
+
+def test_say_and_template_add_reach_nothing_but_the_daemon_and_the_daemon_nothing(
+    daemon: Daemon, stranger: Stranger, tmp_path: Path
+) -> None:
+    session = stranger.session(mode="offline")
+    session.speak("Cheese.")
+    photo = tmp_path / "watched.png"
+    photo.write_bytes(png(decode(session.blob()).first_frame))
+    where = {
+        "HOME": str(tmp_path / "home"),
+        "MUSECAST_ENDPOINTS__CONTROL": daemon.control,
+        "MUSECAST_ENDPOINTS__STREAM": daemon.stream,
+    }
+    clients = watched(where, "template", "add", str(photo))
+    clients += watched(where, "say", "Hello.", "--template", "watched", "--out", str(tmp_path / "said.mp4"))
+    stranger.control.ok("delete_template", template_id="watched")
+    assert any(call.what == "connect" and call.family == socket.AF_INET for call in clients), "nothing was seen"
+    assert daemon.watch is not None
+    calls = [call for call in [*clients, *daemon.watch.calls] if FETCH not in call.process]
+    assert not [call for call in calls if call.outside]
+    stages = [call for call in calls if " -m stages " in call.process]
+    assert {call.process.split(" -m stages ")[1].split()[0] for call in stages} >= {"asr", "tts", "prepare"}
+    assert {call.family for call in stages} == {socket.AF_UNIX}
+    assert not (tmp_path / "home").exists()
+    began = daemon.directory.stat().st_mtime
+    assert not [path for path in DEVICE_ID.rglob("*") if path.is_file() and path.stat().st_mtime > began]
+
+
+def test_demo_reaches_nothing_but_its_own_daemon(daemon: Daemon, tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path / "home"), "MUSECAST_STATE_DIR": str(daemon.state_dir)}
+    calls = watched(home, "demo", "--out", str(tmp_path / "out"))
+    assert any(" -m stages asr" in call.process for call in calls), "its daemon was not seen"
+    assert not [call for call in calls if call.outside]
+    assert not (tmp_path / "home").exists()
+
+
+def test_no_process_of_the_daemon_gets_what_the_operators_shell_holds(daemon: Daemon) -> None:
+    given = {pid: Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0") for pid in daemon.descendants()}
+    assert len(given) >= 7
+    for pairs in given.values():
+        assert not OPERATOR.keys() & {pair.partition("=")[0] for pair in pairs}
+        assert any(pair.startswith("PATH=") for pair in pairs)
