@@ -105,7 +105,7 @@ def pull_weights(names: NamesArgument = None, config: ConfigOption = None, overr
 
 @app.command("verify")
 def verify_weights(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
-    """Read every file: container, names, shapes, configuration; say what is wrong with each."""
+    """Read every file: checksums, names, shapes, numbers, configuration; say what is wrong with each."""
     _need_torch()
     from models.musetalk.weights import verify
 
@@ -126,6 +126,8 @@ def verify_weights(json: JsonOption = False, config: ConfigOption = None, overri
         for report in reports:
             for line in report.problems:
                 out.print(f"[red]{report.name}:[/] {line}", soft_wrap=True)
+            for line in report.notes:
+                out.print(f"{report.name}: {line}", soft_wrap=True)
     bad = [report.name for report in reports if report.status == "bad"]
     missing = [report.name for report in reports if report.status == "missing" and report.needed]
     if bad or missing:
@@ -134,7 +136,7 @@ def verify_weights(json: JsonOption = False, config: ConfigOption = None, overri
 
 @app.command("convert")
 def convert_weights(
-    force: Annotated[bool, typer.Option("--force", help="Convert again what is converted.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Convert again what is up to date.")] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
@@ -149,7 +151,13 @@ def convert_weights(
             status.update(f"{name} ({index + 1} of {total})")
 
         done = _run(lambda: convert(root, force=force, step=step))
-    out.print(f"converted: {', '.join(done)}" if done else "nothing to convert")
+    out.print(f"converted: {', '.join(done)}" if done else f"nothing to convert: {_nothing(root)}")
+
+
+def _nothing(root: Path) -> str:
+    if any(component.find(root) for component in COMPONENTS):
+        return "everything that is there is up to date"
+    return f"{root} holds no weights; run musecast weights pull"
 
 
 def _run(action: Callable[[], T]) -> T:

@@ -36,8 +36,6 @@ CHUNK_STEPS = CHUNK_MELS // 2
 MEL_RANGE = 8.0
 """log10 mel values are clamped from below to their maximum minus this."""
 
-UNET_REQUIRED = {"in_channels": 8, "out_channels": 4, "cross_attention_dim": AUDIO_DIM}
-"""What makes a UNet configuration MuseTalk's; a stale file with 32 and 16 channels circulates."""
 UNET_CONFIG: dict[str, object] = {
     "in_channels": 8,
     "out_channels": 4,

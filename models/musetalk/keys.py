@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from models.musetalk.pickles import State
 
 Shapes = dict[str, tuple[int, ...]]
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _OLD_PATTERN = re.compile(r"^(.*\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)$")
@@ -49,7 +50,7 @@ def _vae_entry(key: str, value: Tensor) -> tuple[str, Tensor]:
     match = _OLD_PATTERN.match(key)
     if match is not None:
         key = f"{match[1]}.{_OLD_ATTENTION[match[2]]}.{match[3]}"
-    if ".attentions." in key and value.ndim == 4 and value.shape[2:] == (1, 1):
+    if ".attentions." in key and value.layout is torch.strided and value.shape[2:] == (1, 1):
         value = value[:, :, 0, 0]
     return key, value
 
@@ -111,7 +112,7 @@ def _public(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def expected_shapes(kind: str, config: Mapping[str, Any]) -> Shapes:
-    """Name and shape of every tensor that a component must have."""
+    """Name and shape of every tensor that a component must have; all of them hold floating-point numbers."""
     with torch.device("meta"):
         module = build(kind, config)
     return {
@@ -126,6 +127,7 @@ def differences(state: Mapping[str, Tensor], expected: Shapes, most: int = 3) ->
     problems = []
     missing = sorted(expected.keys() - state.keys())
     extra = sorted(state.keys() - expected.keys())
+    odd = {key: oddity for key in sorted(expected.keys() & state.keys()) if (oddity := _oddity(state[key]))}
     wrong = sorted(key for key in expected.keys() & state.keys() if tuple(state[key].shape) != expected[key])
     if missing:
         problems.append(f"{len(missing)} tensors are missing: {_names(missing, most)}")
@@ -137,7 +139,19 @@ def differences(state: Mapping[str, Tensor], expected: Shapes, most: int = 3) ->
             f"{len(wrong)} tensors have another shape: {first} is {list(state[first].shape)}, "
             f"not {list(expected[first])}"
         )
+    if odd:
+        first = next(iter(odd))
+        problems.append(f"{len(odd)} tensors do not hold plain floating-point numbers: {first} is {odd[first]}")
     return problems
+
+
+def _oddity(value: Tensor) -> str:
+    """What a tensor is instead of dense floating-point numbers in memory; "" for one that is."""
+    if value.layout is not torch.strided:
+        return f"sparse ({str(value.layout).removeprefix('torch.')})"
+    if value.is_quantized or value.dtype not in FLOATS:
+        return str(value.dtype).removeprefix("torch.")
+    return "" if value.device.type == "cpu" else f"without numbers ({value.device})"
 
 
 def _names(keys: list[str], most: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 CONVERTED = "converted"
 """Folder below ``weights_dir`` with the files that the daemon loads."""
@@ -22,6 +23,14 @@ class Download:
     sha256_prefix: str = ""
 
 
+class Published(NamedTuple):
+    """A file as its authors publish it."""
+
+    bytes: int
+    sha256: str = ""
+    """"" where it is not known."""
+
+
 @dataclass(frozen=True)
 class Component:
     """One network.
@@ -31,6 +40,7 @@ class Component:
         configs: where its configuration may lie; empty when it has none.
         needed: False for what only some settings use.
         use: what it is for, in words.
+        published: the files that are known to be the authors' own; others may be as good.
     """
 
     name: str
@@ -40,6 +50,7 @@ class Component:
     downloads: tuple[Download, ...]
     use: str
     needed: bool = True
+    published: tuple[Published, ...] = ()
 
     def find(self, root: Path) -> Path | None:
         """The weights file that is there."""
@@ -67,6 +78,7 @@ COMPONENTS: tuple[Component, ...] = (
         ("musetalkV15/musetalk.json",),
         _from_hub(_OWN, "musetalkV15", "musetalkV15/musetalk.json", "musetalkV15/unet.pth"),
         "the mouth, version 1.5",
+        published=(Published(3_400_074_924, "7ebf6c98c181e20838e4c0054e96e944ac60d5d692cc01db42839fe11b787007"),),
     ),
     Component(
         "unet-v10",
@@ -76,6 +88,7 @@ COMPONENTS: tuple[Component, ...] = (
         _from_hub(_OWN, "musetalk", "musetalk/musetalk.json", "musetalk/pytorch_model.bin"),
         "the mouth, version 1.0 (musetalk.version: v10)",
         needed=False,
+        published=(Published(3_400_076_549),),
     ),
     Component(
         "vae",
@@ -84,6 +97,7 @@ COMPONENTS: tuple[Component, ...] = (
         ("sd-vae/config.json", "sd-vae-ft-mse/config.json"),
         _from_hub("stabilityai/sd-vae-ft-mse", "sd-vae", "config.json", "diffusion_pytorch_model.bin"),
         "pictures to latents and back",
+        published=(Published(334_707_217, "1b4889b6b1d4ce7ae320a02dedaeff1780ad77d415ea0d744b476155c6377ddc"),),
     ),
     Component(
         "whisper",
@@ -94,6 +108,10 @@ COMPONENTS: tuple[Component, ...] = (
             "openai/whisper-tiny", "whisper", "config.json", "pytorch_model.bin", "preprocessor_config.json"
         ),
         "audio features",
+        published=(
+            Published(151_095_027, "9607f98a2b22d9e229ae43c52ecea79dcede9e0c5cfae67e8da6eda86d8aac1d"),
+            Published(75_572_083, "65147644a518d12f04e32d6f3b26facc3f8dd46e5390956a9424a650c0ce22b9"),
+        ),
     ),
     Component(
         "dwpose",
@@ -102,6 +120,7 @@ COMPONENTS: tuple[Component, ...] = (
         (),
         _from_hub("yzd-v/DWPose", "dwpose", "dw-ll_ucoco_384.pth"),
         "landmarks of a template",
+        published=(Published(406_878_486, "0d9408b13cd863c4e95a149dd31232f88f2a12aa6cf8964ed74d7d97748c7a07"),),
     ),
     Component(
         "face-parse",
@@ -110,6 +129,7 @@ COMPONENTS: tuple[Component, ...] = (
         (),
         _from_hub("ManyOtherFunctions/face-parse-bisent", "face-parse-bisent", "79999_iter.pth"),
         "which pixels of a template are skin and lips",
+        published=(Published(53_289_463, "468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567"),),
     ),
     Component(
         "s3fd",
@@ -124,6 +144,7 @@ COMPONENTS: tuple[Component, ...] = (
             ),
         ),
         "faces in a template (absent from the official layout)",
+        published=(Published(89_843_225, "619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543"),),
     ),
     Component(
         "taesd",
@@ -136,6 +157,27 @@ COMPONENTS: tuple[Component, ...] = (
     ),
 )
 BY_NAME = {component.name: component for component in COMPONENTS}
+
+
+def is_published(component: Component, size: int, digest: str) -> bool | None:
+    """Whether a file of ``size`` bytes with that SHA-256 is the authors' own; None where that is not known."""
+    known = [one for one in component.published if one.sha256]
+    return any((size, digest) == one for one in known) if known else None
+
+
+def belongs_to(component: Component, size: int, digest: str) -> Component | None:
+    """The other network whose published file this is: the two UNets have the same tensors, so shapes tell nothing.
+
+    Where no SHA-256 is known, the number of bytes decides.
+    """
+    if is_published(component, size, digest):
+        return None
+    for other in COMPONENTS:
+        if other is not component and any(
+            digest == one.sha256 if one.sha256 else size == one.bytes for one in other.published
+        ):
+            return other
+    return None
 
 
 def unet_component(version: str) -> str:

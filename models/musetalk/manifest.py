@@ -12,6 +12,12 @@ from models.api import EngineError
 from models.musetalk.layout import BY_NAME, CONVERTED, MANIFEST
 
 MANIFEST_VERSION = 1
+_AGAIN = "delete it and run `musecast weights convert`"
+_FIELDS: dict[str, type] = {
+    "sha256": str, "source": str, "source_sha256": str, "config": dict, "tensors": int, "parameters": int,
+    "dtype": str,
+}  # fmt: skip
+"""Of the record of a component."""
 
 
 def converted_path(root: Path, name: str) -> Path:
@@ -50,12 +56,26 @@ def read_manifest(root: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise EngineError("FAILED", f"{path} cannot be read: {error}", "delete it and convert again") from error
-    if manifest.get("v") != MANIFEST_VERSION:
+    except (OSError, ValueError, RecursionError) as error:
+        raise EngineError("FAILED", f"{path} cannot be read: {error}", _AGAIN) from error
+    if isinstance(manifest, dict) and manifest.get("v", MANIFEST_VERSION) != MANIFEST_VERSION:
         return {}
+    if wrong := _misshapen(manifest):
+        raise EngineError("FAILED", f"{path} is damaged: {wrong}", _AGAIN)
     components: dict[str, Any] = manifest["components"]
     return components
+
+
+def _misshapen(manifest: Any) -> str:
+    """What a manifest of this version lacks; "" when it has all."""
+    components = manifest.get("components") if isinstance(manifest, dict) else None
+    if not isinstance(components, dict):
+        return "it has no components"
+    for name, entry in components.items():
+        for key, kind in _FIELDS.items():
+            if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+                return f"{name} has no {key}"
+    return ""
 
 
 def write_manifest(root: Path, components: Mapping[str, Any]) -> None:

@@ -1,8 +1,10 @@
-"""Reading weight files that strangers made: never more than tensors, never a class of theirs.
+"""Reading weight files that strangers made: never more than tensors, and no code of theirs.
 
-``torch.load`` with ``weights_only=True`` reads plain dictionaries of tensors. A checkpoint that also holds
-book-keeping objects (mmengine writes ``meta`` and ``message_hub``) is read by a restricted unpickler instead:
-tensors and ordered dictionaries are rebuilt, every other class becomes an inert placeholder.
+A checkpoint is a pickle, and a pickle is a program. Plain dictionaries of tensors are read by ``torch.load`` with
+``weights_only=True``. A ZIP archive that also holds bookkeeping objects (mmengine writes ``meta`` and
+``message_hub``) is read by a restricted unpickler: tensors and ordered dictionaries are rebuilt, everything else
+becomes an inert placeholder. Files in the format of PyTorch before 1.6 have five pickles in a row, of which torch
+hands four to ``pickle_module.load``: of these files nothing but tensors is read.
 """
 
 from __future__ import annotations
@@ -10,10 +12,10 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -23,16 +25,10 @@ from models.api import EngineError
 State = dict[str, Tensor]
 
 _LFS = b"version https://git-lfs"
+_ZIP = b"PK\x03\x04"
 _SMALLEST = 1024
-_ALLOWED = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-}
-_STORAGES = {
-    "FloatStorage", "DoubleStorage", "HalfStorage", "BFloat16Storage", "LongStorage", "IntStorage",
-    "ShortStorage", "CharStorage", "ByteStorage", "BoolStorage",
-}  # fmt: skip
+_TORCHSCRIPT = "constants.pkl"
+"""Only archives of compiled modules hold it; ``torch.load`` would hand them to ``torch.jit.load``."""
 
 
 def check_container(path: Path) -> None:
@@ -54,14 +50,52 @@ def check_container(path: Path) -> None:
         return
     if head[257:262] == b"ustar":
         raise _bad(path, "is a checkpoint in the old tar format, which is not read")
-    if head.startswith(b"PK\x03\x04"):
-        if not zipfile.is_zipfile(path):
-            raise _bad(path, f"is truncated: {size} bytes, and the directory at its end is missing")
+    if head.startswith(_ZIP):
+        _check_archive(path, size)
         return
     if not head.startswith(b"\x80"):
         raise _bad(path, f"is not a PyTorch checkpoint: it begins with {head[:8]!r}")
     if size < _SMALLEST:
         raise _bad(path, f"is truncated: {size} bytes")
+
+
+def _check_archive(path: Path, size: int) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        fact = f"is truncated: {size} bytes, and the directory at its end is missing or broken"
+        raise _bad(path, fact) from error
+    if any(record.filename.rsplit("/", 1)[-1] == _TORCHSCRIPT for record in records):
+        raise _bad(path, "is a compiled TorchScript module, which is code, not weights")
+    packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
+    if packed or sum(record.file_size for record in records) > size:
+        raise _bad(path, "is a compressed archive; a PyTorch checkpoint never is")
+
+
+def check_sums(path: Path) -> None:
+    """Read the whole archive and compare the checksum of every record, which memory-mapping never does.
+
+    Only ZIP checkpoints carry checksums; other files pass.
+
+    Raises:
+        EngineError: FAILED, with the first record that is damaged.
+    """
+    if not is_archive(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # whatever a damaged or hostile file provokes
+        raise _bad(path, f"is damaged: {_first_line(error)}") from error
+    if damaged is not None:
+        raise _bad(path, f"is damaged: the checksum of {damaged} inside it is wrong")
+
+
+def is_archive(path: Path) -> bool:
+    """Whether torch takes the file for a ZIP archive: by its first bytes alone."""
+    with path.open("rb") as file:
+        return file.read(len(_ZIP)) == _ZIP
 
 
 def load_state(path: Path) -> State:
@@ -86,20 +120,23 @@ def load_checkpoint(path: Path) -> Any:
         from safetensors.torch import load_file
 
         return load_file(path)
-    mapped = zipfile.is_zipfile(path)
+    archive = is_archive(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError:
-        return _load_restricted(path, mapped)
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except pickle.UnpicklingError as error:
+        if archive:
+            return _load_restricted(path)
+        fact = "holds more than tensors, in the format of PyTorch before 1.6, of which only tensors are read"
+        raise _bad(path, fact) from error
+    except Exception as error:  # whatever a damaged or hostile file provokes
         raise _bad(path, f"cannot be read: {_first_line(error)}") from error
 
 
-def _load_restricted(path: Path, mapped: bool) -> Any:
-    module = SimpleNamespace(Unpickler=_Restricted, load=pickle.load, loads=pickle.loads, __name__="restricted")
+def _load_restricted(path: Path) -> Any:
+    module = SimpleNamespace(Unpickler=_Restricted, load=_restricted_load, __name__="restricted")
     try:
-        return torch.load(path, map_location="cpu", weights_only=False, mmap=mapped, pickle_module=module)
-    except Exception as error:  # whatever a hostile file provokes
+        return torch.load(path, map_location="cpu", weights_only=False, mmap=True, pickle_module=module)
+    except Exception as error:  # whatever a damaged or hostile file provokes
         raise _bad(path, f"cannot be read: {_first_line(error)}") from error
 
 
@@ -125,13 +162,39 @@ class _Inert:
         """Swallow list items."""
 
 
+class _Call:
+    """A function that a pickle may call and not change: ``BUILD`` finds no attribute to set."""
+
+    __slots__ = ("_call",)
+    _call: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_call", function)
+
+    def __setattr__(self, name: str, _: Any) -> None:
+        raise pickle.UnpicklingError(f"a pickle may not set {name}")
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _Call(torch._utils._rebuild_tensor_v2),
+    ("torch._utils", "_rebuild_parameter"): _Call(torch._utils._rebuild_parameter),
+}
+"""All that a pickle is given by name; torch itself resolves the names of storages to a description of theirs."""
+
+
 class _Restricted(pickle.Unpickler):
     """Resolves tensors and ordered dictionaries; everything else becomes ``_Inert``."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module == "torch" and name in _STORAGES:
-            return getattr(torch, name)
         return _ALLOWED.get((module, name), _Inert)
+
+
+def _restricted_load(file: IO[bytes], **options: Any) -> Any:
+    return _Restricted(file, **options).load()
 
 
 def _flat(path: Path, loaded: Any) -> State:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,8 @@ import torch
 
 from models.api import EngineError
 from models.musetalk import constants, keys
-from models.musetalk.layout import BY_NAME, COMPONENTS
+from models.musetalk.layout import BY_NAME, COMPONENTS, belongs_to, is_published
 from models.musetalk.manifest import converted_path, source_digest
-from models.musetalk.pickles import load_checkpoint, load_state
 from models.musetalk.weights import (
     convert,
     load_converted,
@@ -129,23 +129,191 @@ def test_missing_extra_and_misshapen_tensors_are_named(copy: Path) -> None:
     assert "conv_in.weight is [32, 4, 3, 3], not [32, 8, 3, 3]" in problem(copy, "unet-v15")
 
 
-def test_a_foreign_unet_configuration_is_refused(copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("musetalkV15/musetalk.json", {"in_channels": 32, "out_channels": 16}, "in_channels is 32, not 8; out_"),
+        ("musetalkV15/musetalk.json", {"norm_eps": 1e-6}, "norm_eps is 1e-06, not 1e-05"),
+        ("musetalkV15/musetalk.json", {"attention_head_dim": 4}, "attention_head_dim is 4, not 8"),
+        ("musetalkV15/musetalk.json", {"center_input_sample": True}, "center_input_sample is True, not False"),
+        ("musetalkV15/musetalk.json", {"act_fn": "gelu"}, "act_fn is 'gelu', not 'silu'"),
+        ("musetalkV15/musetalk.json", {"flip_sin_to_cos": False}, "flip_sin_to_cos is False, not True"),
+        ("musetalkV15/musetalk.json", {"freq_shift": 1}, "freq_shift is 1, not 0"),
+        ("musetalkV15/musetalk.json", {"norm_num_groups": 16}, "norm_num_groups is 16, not 32"),
+        ("musetalkV15/musetalk.json", {"mid_block_scale_factor": 2}, "mid_block_scale_factor is 2, not 1"),
+        ("musetalkV15/musetalk.json", {"resnet_out_scale_factor": 2.0}, "resnet_out_scale_factor is 2.0, not 1.0"),
+        ("musetalkV15/musetalk.json", {"upcast_attention": 1}, "upcast_attention is 1, not False"),
+        ("musetalkV15/musetalk.json", {"layers_per_block": 10**9}, "layers_per_block is 1000000000, not 2"),
+        ("musetalkV15/musetalk.json", {"block_out_channels": [10**9] * 4}, "block_out_channels is [1000000000,"),
+        ("musetalkV15/musetalk.json", {"block_out_channels": "wide"}, "block_out_channels is 'wide'"),
+        ("musetalkV15/musetalk.json", {"down_block_types": ["Nonsense"] * 4}, "down_block_types is ['Nonsense'"),
+        ("musetalkV15/musetalk.json", {"up_block_types": 3}, "up_block_types is 3"),
+        ("sd-vae/config.json", {"latent_channels": 16}, "latent_channels is 16, not 4"),
+        ("sd-vae/config.json", {"scaling_factor": 0.13025}, "scaling_factor is 0.13025, not 0.18215"),
+        ("sd-vae/config.json", {"act_fn": "relu"}, "act_fn is 'relu', not 'silu'"),
+        ("whisper/config.json", {"encoder_attention_heads": 8}, "encoder_attention_heads is 8, not 6"),
+        ("whisper/config.json", {"activation_function": "relu"}, "activation_function is 'relu', not 'gelu'"),
+        ("whisper/config.json", {"encoder_layers": "four"}, "encoder_layers is 'four', not 4"),
+    ],
+)
+def test_a_configuration_that_would_change_a_pixel_is_refused(
+    official: Path, tmp_path: Path, file: str, change: dict[str, object], said: str
+) -> None:
+    path = tmp_path / file
+    path.parent.mkdir()
+    path.write_text(json.dumps(json.loads((official / file).read_text()) | change))
+    name = next(c.name for c in COMPONENTS if file in c.configs)
+    with pytest.raises(EngineError) as caught:
+        read_config(BY_NAME[name], tmp_path)
+    assert said in caught.value.message
+    assert ("musetalk.json of the official layout" in caught.value.hint) is (name == "unet-v15")
+
+
+@pytest.mark.parametrize("text", ["[]", "[1, 2]", "null", '"a"', "7", "{", "", "[" * 100_000, "\xff\xfe"])
+def test_a_file_that_is_no_configuration_is_named(copy: Path, text: str) -> None:
+    for file in ("musetalkV15/musetalk.json", "sd-vae/config.json", "whisper/config.json"):
+        (copy / file).write_bytes(text.encode("latin-1"))
+    for name in ("unet-v15", "vae", "whisper"):
+        with pytest.raises(EngineError, match=r"cannot be read|not keys and values"):
+            read_config(BY_NAME[name], copy)
+
+
+def test_what_changes_no_pixel_may_stand_in_a_configuration(copy: Path) -> None:
     path = copy / "musetalkV15" / "musetalk.json"
-    config = json.loads(path.read_text())
-    path.write_text(json.dumps(config | {"in_channels": 32, "out_channels": 16}))
-    text = problem(copy, "unet-v15")
-    assert "in_channels is 32, not 8" in text
-    assert "out_channels is 16, not 4" in text
+    harmless = {"sample_size": 32, "dropout": 0.1, "_name_or_path": "x", "made_up": 3, "norm_eps": 0.00001}
+    path.write_text(json.dumps(json.loads(path.read_text()) | harmless))
+    assert read_official(BY_NAME["unet-v15"], copy)
     path.unlink()
     assert "is missing" in problem(copy, "unet-v15")
 
 
-def test_broken_numbers_are_not_converted(copy: Path) -> None:
+def test_a_configuration_that_was_repaired_is_converted_again(copy: Path) -> None:
+    path = copy / "sd-vae" / "config.json"
+    right = json.loads(path.read_text())
+    convert(copy)
+    path.write_text(json.dumps(right | {"act_fn": "relu"}))
+    with pytest.raises(EngineError, match="act_fn is 'relu'"):
+        convert(copy)
+    path.write_text(json.dumps(right | {"sample_size": 512}))
+    report = next(r for r in verify(copy) if r.name == "vae")
+    assert (report.status, report.converted) == ("ok", False)
+    assert "of another file or configuration" in report.notes[-1]
+    assert convert(copy) == ["vae"]
+    assert load_converted(copy, "vae")[0]["sample_size"] == 512
+
+
+def test_what_was_converted_is_checked_against_its_configuration(copy: Path) -> None:
+    convert(copy)
+    manifest = copy / "converted" / "manifest.json"
+    held = json.loads(manifest.read_text())
+    held["components"]["vae"]["config"]["act_fn"] = "relu"
+    manifest.write_text(json.dumps(held))
+    with pytest.raises(EngineError, match="act_fn is 'relu'"):
+        load_converted(copy, "vae")
+    assert "act_fn is 'relu'" in problem(copy, "vae")
+    assert convert(copy) == ["vae"]
+    assert load_converted(copy, "vae")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{}", '{"v": 1}', '{"v": 1, "components": []}', '{"v": 1, "components": {"vae": {}}}',
+     '{"v": 1, "components": {"vae": {"sha256": "ab", "source": "x", "source_sha256": 3}}}', "{"],
+)  # fmt: skip
+def test_a_manifest_that_lacks_something_is_named(copy: Path, text: str) -> None:
+    manifest = copy / "converted" / "manifest.json"
+    manifest.parent.mkdir()
+    manifest.write_text(text)
+    actions: list[Callable[[Path], object]] = [
+        verify, convert, lambda root: load_converted(root, "vae"), lambda root: source_digest(root, "vae"),
+    ]  # fmt: skip
+    for action in actions:
+        with pytest.raises(EngineError, match=r"is damaged|cannot be read") as caught:
+            action(copy)
+        assert "delete it and run `musecast weights convert`" in caught.value.hint
+    manifest.write_text('{"v": 0, "anything": 1}')
+    assert convert(copy)[0] == "unet-v15", "another version is made anew"
+
+
+def test_tensors_of_another_kind_are_refused(copy: Path) -> None:
+    unet = copy / "musetalkV15" / "unet.pth"
+    state = made.tiny("unet", 15).state_dict()
+    shape = state["conv_in.bias"].shape
+    for odd, said in (
+        (torch.ones(shape, dtype=torch.int64), "int64"),
+        (torch.ones(shape, dtype=torch.bool), "bool"),
+        (torch.ones(shape, dtype=torch.complex64), "complex64"),
+        (torch.ones(shape).to(torch.float8_e4m3fn), "float8_e4m3fn"),
+        (torch.ones(shape).to_sparse(), "sparse (sparse_coo)"),
+        (torch.ones(shape, device="meta"), "without numbers (meta)"),
+    ):
+        torch.save(state | {"conv_in.bias": odd}, unet)
+        with pytest.raises(EngineError, match=r"1 tensors do not hold plain floating-point") as caught:
+            read_official(BY_NAME["unet-v15"], copy)
+        assert f"conv_in.bias is {said}" in caught.value.message
+
+
+def test_sparse_matrices_of_the_vae_are_refused_whatever_their_shape(copy: Path) -> None:
+    state = made.old_vae_names(made.tiny("vae", 1).state_dict(), four_dimensional=True)
+    key = next(key for key in state if key.endswith("query.weight"))
+    torch.save(state | {key: state[key].to_sparse()}, copy / "sd-vae" / "diffusion_pytorch_model.bin")
+    assert "another shape" in problem(copy, "vae")
+
+
+def test_a_unet_in_the_place_of_the_other_version_is_refused(copy: Path) -> None:
+    newer, older = copy / "musetalkV15" / "unet.pth", copy / "musetalk" / "pytorch_model.bin"
+    shutil.copyfile(older, newer)
+    for name in ("unet-v15", "unet-v10"):
+        assert "are the same file, and one of them is in the wrong place" in problem(copy, name)
+    with pytest.raises(EngineError, match="wrong place"):
+        convert(copy)
+    assert not converted_path(copy, "unet-v15").exists()
+
+
+def test_the_published_files_are_known_and_belong_to_one_place() -> None:
+    newer, older = BY_NAME["unet-v15"], BY_NAME["unet-v10"]
+    (of_newer,), (of_older,) = newer.published, older.published
+    assert belongs_to(newer, of_older.bytes, "0" * 64) is older
+    assert belongs_to(older, of_newer.bytes, of_newer.sha256) is newer
+    assert belongs_to(newer, *of_newer) is None
+    assert belongs_to(older, of_older.bytes, "0" * 64) is None
+    assert is_published(newer, *of_newer) is True
+    assert is_published(newer, of_newer.bytes, "0" * 64) is False
+    assert is_published(older, *of_older) is None
+    assert all(one.sha256 == "" or len(one.sha256) == 64 for c in COMPONENTS for one in c.published)
+
+
+def test_weights_of_ones_own_are_converted_and_said_to_be_such(copy: Path) -> None:
+    reports = {r.name: r for r in verify(copy)}
+    assert reports["vae"].status == "ok"
+    assert reports["vae"].published is False
+    assert "not the file that its authors publish" in reports["vae"].notes[0]
+    assert reports["unet-v10"].published is None
+    assert reports["unet-v10"].notes == []
+
+
+def test_broken_numbers_are_neither_verified_nor_converted(copy: Path) -> None:
     state = made.tiny("unet", 15).state_dict()
     state["conv_in.bias"][0] = float("nan")
     torch.save(state, copy / "musetalkV15" / "unet.pth")
+    assert "NaN or infinity, first conv_in" in problem(copy, "unet-v15")
     with pytest.raises(EngineError, match="NaN or infinity, first conv_in"):
         convert(copy)
+
+
+def test_a_flipped_byte_inside_an_archive_is_found(copy: Path) -> None:
+    path = copy / "whisper" / "pytorch_model.bin"
+    with zipfile.ZipFile(path) as archive:
+        record = next(one for one in archive.infolist() if one.filename.endswith("/data/5"))
+    data = bytearray(path.read_bytes())
+    data[record.header_offset + 30 + len(record.filename) + 64] ^= 0x10  # within the record's padding or numbers
+    at = data.index(torch.load(path, weights_only=True)["model.encoder.conv2.bias"].numpy().tobytes())
+    data[at + 8] ^= 0x10
+    path.write_bytes(data)
+    assert "is damaged: the checksum of pytorch_model/data/" in problem(copy, "whisper")
+    with pytest.raises(EngineError, match="is damaged"):
+        convert(copy)
+    assert not converted_path(copy, "whisper").exists()
 
 
 def test_a_changed_converted_file_is_noticed(copy: Path) -> None:
@@ -159,25 +327,9 @@ def test_a_changed_converted_file_is_noticed(copy: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(EngineError, match="differs from its manifest") as caught:
             load_converted(copy, "vae")
-        assert "convert --force" in caught.value.hint
+        assert "weights convert" in caught.value.hint
     with pytest.raises(EngineError, match="not converted"):
         load_converted(copy, "dwpose")
-
-
-def test_a_strangers_classes_are_never_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "hostile.pth"
-    tensors = {"a": torch.arange(6.0).reshape(2, 3), "half": torch.ones(3, dtype=torch.float16)}
-
-    class Bomb:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return exec, ("raise SystemExit('code ran')",)
-
-    torch.save({"state_dict": tensors, "message_hub": made.Unimportable(), "meta": Bomb()}, path)
-    monkeypatch.setitem(sys.modules, "tests.engines.musetalk.checkpoints", None)
-    loaded = load_checkpoint(path)
-    assert type(loaded["message_hub"]).__name__ == "_Inert"
-    state = load_state(path)
-    assert all(torch.equal(state[key], value) for key, value in tensors.items())
 
 
 @pytest.mark.slow
@@ -194,12 +346,3 @@ def test_preparation_networks_load_and_the_redundant_trunk_is_never_opened(
         module = keys.build(BY_NAME[name].kind, {})
         assert not module.load_state_dict(state, strict=False).unexpected_keys
     assert not any("resnet18" in file for c in COMPONENTS for file in c.files)
-
-
-def test_a_foreign_vae_configuration_is_refused_with_its_own_next_step(copy: Path) -> None:
-    path = copy / "sd-vae" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"latent_channels": 16}))
-    with pytest.raises(EngineError, match="latent_channels is 16, not 4") as caught:
-        read_config(BY_NAME["vae"], copy)
-    assert "musetalk.json" not in str(caught.value)
-    assert "weights pull" in caught.value.hint
