@@ -147,6 +147,8 @@ class Operations:
             bbox_shift=args.bbox_shift,
             force=args.force,
             in_use=self._b.sessions.shows(args.template_id),
+            keep=args.keep,
+            if_absent=args.if_absent,
         )
 
         def then(found: Listed | ControlError, made: TemplateReady | None) -> None:
@@ -160,6 +162,8 @@ class Operations:
                 height=found.height,
                 cached=made.cached if made else True,
                 seconds=made.seconds if made else 0.0,
+                replaced=made.replaced if made else False,
+                **({"same_as": made.same_as} if made and made.same_as else {}),
                 **({"bbox_shift": made.bbox_shift} if made and made.bbox_shift else {}),
             )
 
@@ -178,6 +182,8 @@ class Operations:
                     "engines": t.engines,
                     "bytes": t.nbytes,
                     "in_use": self._b.sessions.shows(t.ref.id),
+                    "keep": t.keep,
+                    "outdated": t.outdated,
                 }
                 for t in self._b.catalog.all()
             ]
@@ -189,7 +195,7 @@ class Operations:
             raise ControlError(
                 "FAILED", f"template {args.template_id!r} is built in and stays; others can be deleted"
             )
-        if self._b.catalog.find(args.template_id) is None:
+        if not self._b.catalog.there(args.template_id):
             raise ControlError("NOT_FOUND", f"no template {args.template_id!r}: see list_templates")
         if self._b.sessions.shows(args.template_id):
             raise ControlError("FAILED", f"template {args.template_id!r} is in use; end its sessions first")
@@ -216,7 +222,7 @@ class Operations:
             refuse_draining(request)
             return
         if not b.catalog.known(args.template_id):
-            raise ControlError("NOT_FOUND", f"no template {args.template_id!r}: see list_templates")
+            raise ControlError("NOT_FOUND", b.catalog.missing(args.template_id))
         sid = b.sessions.reserve(args.session_id, args.template_id)
 
         def refuse(error: ControlError) -> None:

@@ -71,6 +71,8 @@ class PreprocessTemplate(Arguments):
     path: FilePath | None = None
     bbox_shift: int = 0
     force: bool = False
+    keep: bool = False
+    if_absent: bool = False
 
 
 class DeleteTemplate(Arguments):

@@ -57,7 +57,9 @@ class Workshop:
         self._count = 0
 
     def template(self, template_id: str, then: TemplateDone) -> None:
-        """Call ``then`` with the template, made first when it is a built-in one that is not there yet.
+        """Call ``then`` with the template.
+
+        It is made first when it is a built-in one that is not there yet, or one of an older format.
 
         One that is being made anew is waited for; should that fail, the one that is there will do.
         """
@@ -65,17 +67,18 @@ class Workshop:
         self._catalog.touch(template_id)
         job = self._templates.get(template_id)
         if job is not None:
-            old = found
+            old = found if found is not None and not found.outdated else None
 
             def made_or_old(made: Listed | ControlError, ready: TemplateReady | None) -> None:
                 then(old if old is not None and isinstance(made, ControlError) else made, ready)
 
             job.waiting.append(made_or_old)
+        elif found is not None and found.outdated:
+            self.prepare(PrepareRequest(template_id, "kept"), then)
         elif found is not None:
             then(found, None)
         elif template_id not in BUILTIN:
-            message = f"no template {template_id!r}: see list_templates, or make it with preprocess_template"
-            then(ControlError("NOT_FOUND", message), None)
+            then(ControlError("NOT_FOUND", self._catalog.missing(template_id)), None)
         else:
             self.prepare(PrepareRequest(template_id, "builtin"), then)
 
@@ -105,8 +108,21 @@ class Workshop:
         self._hub.publisher.template(template_id, "ready", 1, 1)
         for then in job.waiting:
             then(listed, made)
-        keep = {template_id, *self._templates}
-        self._catalog.evict(self._hub.config.templates.cache_bytes, lambda t: t in keep or self._shows(t))
+        busy = {template_id, *self._templates}
+        self._catalog.evict(self._limit, lambda t: t in busy or self._shows(t))
+
+    @property
+    def _limit(self) -> int:
+        return self._hub.config.templates.cache_bytes
+
+    def room(self, request: PrepareRequest) -> tuple[int | None, str]:
+        """Bytes that the cache has for this template, and what a person can do when they do not suffice.
+
+        A template that only has to be made anew was let in long ago.
+        """
+        if request.kind != "source":
+            return None, ""
+        return self._catalog.room(request.template_id, self._limit, self._shows)
 
     def init(self, width: int, height: int, quality: str, then: InitDone) -> None:
         """Call ``then`` with init segment and mime type for these settings."""
@@ -135,7 +151,7 @@ class Workshop:
 
 
 class PrepareRequest:
-    """What to make of which source."""
+    """What to make of which source; ``kind`` as in ``PrepareItem``."""
 
     def __init__(
         self,
@@ -147,6 +163,8 @@ class PrepareRequest:
         bbox_shift: int = 0,
         force: bool = False,
         in_use: bool = False,
+        keep: bool = False,
+        if_absent: bool = False,
     ) -> None:
         self.template_id = template_id
         self.kind = kind
@@ -155,7 +173,9 @@ class PrepareRequest:
         self.bbox_shift = bbox_shift
         self.force = force
         self.in_use = in_use
-        self.key = (kind, path, hashlib.sha256(source).digest(), bbox_shift, force)
+        self.keep = keep
+        self.if_absent = if_absent
+        self.key = (kind, path, hashlib.sha256(source).digest(), bbox_shift, force, keep, if_absent)
         """Equal for two requests that ask for the same."""
 
 
@@ -182,6 +202,7 @@ class PrepareJob:
         self._withdraw()
         self._item_id = item_id
         r = self.request
+        room, no_room = self._workshop.room(r)
         item = PrepareItem(
             id=item_id,
             attempt=attempt,
@@ -194,6 +215,10 @@ class PrepareJob:
             bbox_shift=r.bbox_shift,
             force=r.force,
             in_use=r.in_use,
+            keep=r.keep,
+            if_absent=r.if_absent,
+            room=room,
+            no_room=no_room,
         )
         return item, [r.source] if r.source else []
 

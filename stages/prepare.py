@@ -17,6 +17,7 @@ from models.api import EngineError, Preparer, Progress
 from models.registry import preparers
 from models.templates.builtin import ensure_builtin
 from models.templates.cache import Prepared
+from models.templates.origin import read_origin
 from models.templates.writer import sweep_all
 from stages.stage import Result, Stage, Work
 from stages.tensors import Asker
@@ -33,7 +34,7 @@ class PrepareStage(Stage):
     def setup(self, progress: Progress) -> None:
         """Remove what killed preparations left. Models and drawing code are loaded when they are needed."""
         cv2.setNumThreads(self.settings.threads)
-        swept = sweep_all(Path(self.config.state_dir) / "templates")
+        swept = sweep_all(self._root)
         if swept:
             log.info("template.swept", folders=swept)
         progress("ready", 1, 1)
@@ -54,7 +55,9 @@ class PrepareStage(Stage):
                 PrepareProgress(src="", ep=0, id="", attempt=0, index=0, phase=phase, done=done, total=total)
             )
 
-        made_by = preparers(self.config, lambda engine: Asker(work, engine, self._ask_limit_s), item.bbox_shift)
+        kept = read_origin(self._root / item.template_id) if item.kind == "kept" else None
+        shift = item.bbox_shift if kept is None else kept.bbox_shift
+        made_by = preparers(self.config, lambda engine: Asker(work, engine, self._ask_limit_s), shift)
         if item.kind == "builtin":
             made = ensure_builtin(self.config.state_dir, item.template_id, progress, work.cancel, made_by)
         else:
@@ -76,9 +79,16 @@ class PrepareStage(Stage):
                 cached=made.cached,
                 seconds=made.seconds,
                 bbox_shift=made.bbox_shift,
+                replaced=made.outcome.replaced,
+                same_as=made.outcome.same_as,
             ),
             (),
         )
+
+    @property
+    def _root(self) -> Path:
+        """The folder of all templates."""
+        return Path(self.config.state_dir) / "templates"
 
     @property
     def _ask_limit_s(self) -> float:
@@ -89,9 +99,18 @@ class PrepareStage(Stage):
         self, item: PrepareItem, work: Work, made_by: Sequence[Preparer], progress: Progress
     ) -> Prepared:
         # Imported here: a daemon that shows built-in templates only needs none of it.
-        from models.templates.make import prepare_source
+        from models.templates.make import prepare_source, rebuild
         from models.templates.work import Source, Workplace
 
+        place = Workplace(
+            state_dir=self.config.state_dir,
+            weights_dir=self.config.weights_dir,
+            max_video_s=self.config.templates.max_video_s,
+            threads=self.settings.threads,
+            preparers=made_by,
+        )
+        if item.kind == "kept":
+            return rebuild(item.template_id, place, progress, work.cancel)
         source = Source(
             template_id=item.template_id,
             path=item.path,
@@ -99,12 +118,9 @@ class PrepareStage(Stage):
             bbox_shift=item.bbox_shift,
             force=item.force,
             in_use=item.in_use,
-        )
-        place = Workplace(
-            state_dir=self.config.state_dir,
-            weights_dir=self.config.weights_dir,
-            max_video_s=self.config.templates.max_video_s,
-            threads=self.settings.threads,
-            preparers=made_by,
+            if_absent=item.if_absent,
+            keep=item.keep,
+            room=item.room,
+            no_room=item.no_room,
         )
         return prepare_source(source, place, progress, work.cancel)

@@ -23,6 +23,7 @@ from models.musetalk.layout import CONVERTED, unet_component
 from models.musetalk.manifest import converted_path, write_manifest
 from models.musetalk.prepare import MuseTalkPreparer
 from models.musetalk.tensors import PreparationNetworks
+from models.templates.origin import Entry
 from models.templates.store import Template, open_template
 from models.templates.writer import TemplateWriter
 
@@ -126,7 +127,9 @@ def write_template(config: Config, name: str) -> Template:
     networks = PreparationNetworks(Path(config.weights_dir), device)
     preparer = MuseTalkPreparer(config, networks, source=_Placed())
     root = Path(config.state_dir) / "templates"
-    with TemplateWriter(root, name, "builtin", (width, height), (side, side), alpha, f"random-{name}") as writer:
+    with TemplateWriter(
+        root, name, "builtin", (width, height), (side, side), alpha, Entry(f"random-{name}")
+    ) as writer:
         for picture in pictures(height, width):
             writer.add(picture, origin)
         path = writer.finish([preparer], quiet, threading.Event())

@@ -171,9 +171,11 @@ class InitSegment(Output, kw_only=True, tag="encode.initsegment"):
 
 
 class PrepareItem(Item, kw_only=True, tag="prepare.item"):
-    """Make a template. ``kind``: "builtin" or "source". Buffer 0 (optional): the source's bytes.
+    """Make a template. Buffer 0 (optional): the source's bytes.
 
+    ``kind``: "builtin", "source", or "kept": made anew from the source that is kept beside it.
     ``in_use``: a session shows the template of this id; it may be confirmed, not replaced.
+    ``room``: bytes that the cache has for it, None: no limit; ``no_room``: what to tell when they do not suffice.
     """
 
     template_id: str
@@ -182,6 +184,10 @@ class PrepareItem(Item, kw_only=True, tag="prepare.item"):
     bbox_shift: int = 0
     force: bool = False
     in_use: bool = False
+    keep: bool = False
+    if_absent: bool = False
+    room: int | None = None
+    no_room: str = ""
 
 
 class PrepareProgress(Output, kw_only=True, tag="prepare.progress"):
@@ -216,3 +222,7 @@ class TemplateReady(Output, kw_only=True, tag="prepare.ready"):
     seconds: float
     bbox_shift: dict[str, int | list[int]] | None = None
     """``asked``, ``used`` and ``range``, where an engine of the template looks at it."""
+    replaced: bool = False
+    """The id held another source's template."""
+    same_as: str = ""
+    """Id of another template, whose files this one shares."""

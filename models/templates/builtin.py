@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.api import Cancel, EngineError, Preparer, Progress
-from models.templates.cache import Prepared, describe, intact
+from models.templates.cache import Outcome, Prepared, describe, intact
 from models.templates.framing import box_alpha
+from models.templates.origin import Entry
 from models.templates.writer import TemplateWriter, content_hash, template_lock
 from models.warp.preparer import WarpPreparer
 
@@ -69,7 +70,7 @@ def ensure_builtin(
         raise EngineError(
             "FAILED", f"cannot write template {template_id} below {root}: {error}", "free space or set state_dir"
         ) from error
-    return describe(root / template_id, cached=cached, seconds=time.monotonic() - began)
+    return describe(root / template_id, Outcome(cached), seconds=time.monotonic() - began)
 
 
 def _draw(
@@ -95,7 +96,7 @@ def _draw(
     landmarks = np.stack([animator.follow(points, n) for n in range(LOOP)])
     drift = landmarks.mean(axis=1) - (points.mean(axis=0) - artwork.origin)
     box, alpha = (side, y1 - y0), box_alpha(side)
-    with TemplateWriter(root, template_id, "builtin", artwork.size, box, alpha, digest) as writer:
+    with TemplateWriter(root, template_id, "builtin", artwork.size, box, alpha, Entry(digest)) as writer:
         for n, frame in enumerate(_ahead(animator.frame, LOOP)):
             if cancel.is_set():
                 raise EngineError("FAILED", f"drawing {template_id} was cancelled", "ask again", retryable=True)

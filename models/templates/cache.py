@@ -1,4 +1,4 @@
-"""What is in the cache: facts on a template, whether it is whole, and another one of the same content."""
+"""What is in the cache: facts on a template, whether it is whole and whose, another one of the same content."""
 
 from __future__ import annotations
 
@@ -7,16 +7,47 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
 from models.api import EngineError
+from models.templates.origin import (
+    SOURCE,
+    Entry,
+    is_kept,
+    keep_source,
+    mark_kept,
+    read_origin,
+    refuse_beyond_room,
+)
 from models.templates.store import read_manifest
-from models.templates.writer import PART, damaged_files, publish
+from models.templates.writer import PART, damaged_files, file_sha256, folder_size, publish
 
 log = structlog.get_logger(__name__)
+
+
+class Outcome(NamedTuple):
+    """How a request came by its template."""
+
+    cached: bool
+    """No pixel had to be made."""
+    replaced: bool = False
+    """Its id held another source's template, which is gone."""
+    same_as: str = ""
+    """The id of the template whose files it shares, when it was not in place under its own."""
+
+
+class Held(Enum):
+    """What an id holds, seen from a source that is to become its template."""
+
+    NOTHING = "nothing"
+    SAME = "same"
+    """A template of this source, though maybe of another version, other options, or damaged."""
+    OTHER = "other"
+    """Another source's template, or one of which that cannot be told."""
 
 
 class Prepared(NamedTuple):
@@ -31,21 +62,25 @@ class Prepared(NamedTuple):
     height: int
     nbytes: int
     engines: list[str]
-    cached: bool
+    outcome: Outcome
     seconds: float
     bbox_shift: dict[str, int | list[int]] | None
     """What became of it: ``asked``, ``used`` and, where it matters, the ``range`` that suits the face; None where
     no engine looks at it."""
 
+    @property
+    def cached(self) -> bool:
+        """Whether no pixel had to be made."""
+        return self.outcome.cached
 
-def describe(path: Path, *, cached: bool, seconds: float) -> Prepared:
+
+def describe(path: Path, outcome: Outcome, *, seconds: float) -> Prepared:
     """Facts on the template in folder ``path``.
 
     Raises:
         EngineError: as ``read_manifest``.
     """
     manifest = read_manifest(path)
-    nbytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return Prepared(
         manifest["id"],
         path,
@@ -54,9 +89,9 @@ def describe(path: Path, *, cached: bool, seconds: float) -> Prepared:
         manifest["frames"],
         manifest["width"],
         manifest["height"],
-        nbytes,
+        folder_size(path),
         list(manifest["engines"]),
-        cached,
+        outcome,
         seconds,
         _bbox_shift(path, manifest["engines"]),
     )
@@ -113,14 +148,54 @@ def twin(root: Path, template_id: str, digest: str) -> Path | None:
     return None
 
 
-def adopt(root: Path, template_id: str, source: Path) -> Path:
+def held(path: Path, entry: Entry) -> Held:
+    """What the folder ``path`` holds for somebody who comes with the source of ``entry``.
+
+    The source decides: the same picture made anew, after an upgrade or with another option, costs nobody a face.
+    Of templates that were made before sources were kept, the content hash has to say it.
+    """
+    kept = read_origin(path)
+    if kept is not None:
+        same = entry.origin is not None and kept.sha256 == entry.origin.sha256
+        return Held.SAME if same else Held.OTHER
+    try:
+        manifest = json.loads((path / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return Held.NOTHING
+    digest = manifest.get("hash") if isinstance(manifest, dict) else None
+    if digest is None:
+        return Held.NOTHING
+    return Held.SAME if digest == entry.digest else Held.OTHER
+
+
+def confirm(path: Path, entry: Entry) -> None:
+    """The template in ``path`` is what was asked for: add what its folder lacks.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    _provide_source(path, entry)
+    if entry.keep and not is_kept(path):
+        mark_kept(path)
+
+
+def _provide_source(path: Path, entry: Entry) -> None:
+    """The source of ``entry`` stands in ``path``, whole."""
+    if entry.file is None or entry.origin is None:
+        return
+    if read_origin(path) != entry.origin or file_sha256(path / SOURCE) != entry.origin.sha256:
+        keep_source(path, entry.file, entry.origin)
+
+
+def adopt(root: Path, template_id: str, source: Path, entry: Entry) -> Path:
     """Make ``template_id`` out of the template in ``source``, sharing its files on disk; returns its folder.
 
-    Files of a template never change once it is in place, so two may share them. Idle segments are not shared.
-    Call with the lock of ``template_id`` held.
+    Files of a template never change once it is in place, so two may share them. Idle segments and what belongs to
+    the id, not to the content, are not shared. Call with the lock of ``template_id`` held.
 
     Raises:
         OSError: the disk refuses, or ``source`` was deleted meanwhile.
+        EngineError: FAILED when the cache has no room for it.
     """
     part = root / f".{template_id}{PART}{secrets.token_hex(4)}"
     try:
@@ -132,6 +207,10 @@ def adopt(root: Path, template_id: str, source: Path) -> Path:
         (part / "idle").mkdir()
         manifest["id"] = template_id
         (part / "manifest.json").write_text(json.dumps(manifest, indent=1), "utf-8")
+        _provide_source(part, entry)
+        if entry.keep or is_kept(root / template_id):
+            mark_kept(part)
+        refuse_beyond_room(template_id, folder_size(part), entry)
         return publish(root, template_id, part)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -18,6 +18,7 @@ from models.templates import framing
 from models.templates.canvas import Box, read_bgr, write_bgr
 from models.templates.checks import Fault, choose, describe, runs
 from models.templates.features import close_mouth
+from models.templates.origin import Entry
 from models.templates.video import frames, open_film
 from models.templates.work import BOX_MAX, SIDE_MAX, Source, Workplace, refuse_cancelled, refuse_full_disk
 from models.templates.writer import TemplateWriter, scratch_folder
@@ -50,7 +51,7 @@ class Track(NamedTuple):
 
 
 def prepare_film(
-    source: Source, file: BinaryIO, digest: str, place: Workplace, progress: Progress, cancel: Cancel
+    source: Source, file: BinaryIO, entry: Entry, place: Workplace, progress: Progress, cancel: Cancel
 ) -> None:
     """Make the template of the video in ``file``. Call with the lock of the id held.
 
@@ -65,7 +66,7 @@ def prepare_film(
             with raw.open("wb") as out:
                 for picture in frames(film, SIDE_MAX, place.max_video_s):
                     reader.take(picture, out)
-        _write(source, raw, reader.track(), digest, place, progress, cancel)
+        _write(source, raw, reader.track(), entry, place, progress, cancel)
 
 
 class _Reader:
@@ -165,7 +166,7 @@ def loop_length(frames_read: int) -> int:
 
 
 def _write(
-    source: Source, raw: Path, track: Track, digest: str, place: Workplace, progress: Progress, cancel: Cancel
+    source: Source, raw: Path, track: Track, entry: Entry, place: Workplace, progress: Progress, cancel: Cancel
 ) -> None:
     count = loop_length(len(track.meshes))
     width, height = track.size
@@ -176,7 +177,7 @@ def _write(
     origins = framing.box_origins(steady, side, track.size, source.bbox_shift)
     order = [*range(count), *range(count - 2, 0, -1)]
     with TemplateWriter(
-        place.root, source.template_id, "video", track.size, (side, side), framing.box_alpha(side), digest
+        place.root, source.template_id, "video", track.size, (side, side), framing.box_alpha(side), entry
     ) as writer:
         for k, n in enumerate(order):
             refuse_cancelled(cancel)

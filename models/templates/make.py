@@ -21,11 +21,12 @@ from models.landmarks.faces import Face, Landmarker, landmarker
 from models.media.paste import planes
 from models.templates import checks, framing
 from models.templates.builtin import LOOP
-from models.templates.cache import Prepared, adopt, describe, intact, twin
+from models.templates.cache import Held, Outcome, Prepared, adopt, confirm, describe, held, intact, twin
 from models.templates.canvas import read_bgr
 from models.templates.film import prepare_film
 from models.templates.image import decode_photo, looks_like_image
 from models.templates.motion import LID
+from models.templates.origin import SOURCE, Entry, Origin, read_origin
 from models.templates.photo import PhotoAnimator
 from models.templates.work import (
     BOX_MAX,
@@ -57,43 +58,75 @@ def prepare_source(source: Source, place: Workplace, progress: Progress, cancel:
 
     Raises:
         EngineError: INVALID_ARGUMENT when the source cannot become a template, TOO_LARGE beyond a limit,
-            NOT_FOUND when ``path`` is not there, FAILED for everything else; the message says what to do.
+            NOT_FOUND when ``path`` is not there, ALREADY_EXISTS with ``if_absent`` when the id holds another
+            source's template, FAILED for everything else; the message says what to do.
     """
     began = time.monotonic()
     try:
-        with _open(source) as file:
-            digest = content_hash(f"source:{_sha256(file, cancel)}", _parameters(source), place.preparers)
+        with _open(source, place) as file:
+            origin = Origin(_sha256(file, cancel), source.bbox_shift)
+            if source.kept not in (None, origin):
+                raise EngineError(
+                    "FAILED",
+                    f"the source that was kept of template {source.template_id} is damaged",
+                    "prepare it again from the original file",
+                )
+            digest = content_hash(f"source:{origin.sha256}", _parameters(source), place.preparers)
+            entry = Entry(digest, file, origin, source.keep, source.room, source.no_room)
             with template_lock(place.root, source.template_id):
-                cached = _ensure(source, file, digest, place, progress, cancel)
+                outcome = _ensure(source, file, entry, place, progress, cancel)
     except OSError as error:
         raise EngineError(
             "FAILED", f"cannot write template {source.template_id}: {error}", "free space or set state_dir"
         ) from error
-    return describe(place.root / source.template_id, cached=cached, seconds=time.monotonic() - began)
+    return describe(place.root / source.template_id, outcome, seconds=time.monotonic() - began)
+
+
+def rebuild(template_id: str, place: Workplace, progress: Progress, cancel: Cancel) -> Prepared:
+    """The template made anew from the source that is kept beside it; until then the old one stays as it is.
+
+    Raises:
+        EngineError: NOT_FOUND when none is kept; else as ``prepare_source``.
+    """
+    origin = read_origin(place.root / template_id)
+    if origin is None:
+        raise EngineError(
+            "NOT_FOUND", f"no source was kept of template {template_id}", "prepare it again from the original file"
+        )
+    source = Source(template_id, bbox_shift=origin.bbox_shift, kept=origin)
+    return prepare_source(source, place, progress, cancel)
 
 
 def _ensure(
-    source: Source, file: BinaryIO, digest: str, place: Workplace, progress: Progress, cancel: Cancel
-) -> bool:
-    """Make sure that the template is in place; returns whether no pixel had to be made."""
+    source: Source, file: BinaryIO, entry: Entry, place: Workplace, progress: Progress, cancel: Cancel
+) -> Outcome:
+    """Make sure that the template is in place."""
     target = place.root / source.template_id
     progress("check", 0, 1)
-    if not source.force and intact(target, digest):
-        return True
+    if not source.force and intact(target, entry.digest):
+        confirm(target, entry)
+        return Outcome(cached=True)
+    replaced = held(target, entry) is Held.OTHER
+    if replaced and source.if_absent:
+        raise EngineError(
+            "ALREADY_EXISTS",
+            f"template {source.template_id} is there, made from another source",
+            "choose another template_id, or leave out if_absent to replace it",
+        )
     if source.in_use and target.exists():
         raise EngineError(
             "FAILED",
             f"template {source.template_id} is shown by a session and would have to be replaced",
             "end its sessions first, or choose another template_id",
         )
-    with template_lock(place.root, f"content.{int(digest[:8], 16) % CONTENT_LOCKS}"):
-        same = None if source.force else twin(place.root, source.template_id, digest)
+    with template_lock(place.root, f"content.{int(entry.digest[:8], 16) % CONTENT_LOCKS}"):
+        same = None if source.force else twin(place.root, source.template_id, entry.digest)
         if same is not None:
             with contextlib.suppress(FileNotFoundError):  # deleted since it was found
-                adopt(place.root, source.template_id, same)
-                return True
-        _make(source, file, digest, place, progress, cancel)
-    return False
+                adopt(place.root, source.template_id, same, entry)
+                return Outcome(cached=True, replaced=replaced, same_as=same.name)
+        _make(source, file, entry, place, progress, cancel)
+    return Outcome(cached=False, replaced=replaced)
 
 
 def _parameters(source: Source) -> dict[str, object]:
@@ -107,7 +140,9 @@ def _parameters(source: Source) -> dict[str, object]:
     }
 
 
-def _open(source: Source) -> BinaryIO:
+def _open(source: Source, place: Workplace) -> BinaryIO:
+    if source.kept is not None:
+        return (place.root / source.template_id / SOURCE).open("rb")
     if not source.path:
         return io.BytesIO(source.data)
     try:
@@ -135,7 +170,7 @@ def _sha256(file: BinaryIO, cancel: Cancel) -> str:
 
 
 def _make(
-    source: Source, file: BinaryIO, digest: str, place: Workplace, progress: Progress, cancel: Cancel
+    source: Source, file: BinaryIO, entry: Entry, place: Workplace, progress: Progress, cancel: Cancel
 ) -> None:
     progress("load", 0, 1)
     head = file.read(16)
@@ -144,15 +179,15 @@ def _make(
         picture = decode_photo(file.read())
         models = landmarker(place.weights_dir, progress, cancel)
         refuse_cancelled(cancel)
-        _make_photo(source, picture, digest, place, models, progress, cancel)
+        _make_photo(source, picture, entry, place, models, progress, cancel)
     else:
-        prepare_film(source, file, digest, place, progress, cancel)
+        prepare_film(source, file, entry, place, progress, cancel)
 
 
 def _make_photo(
     source: Source,
     picture: U8,
-    digest: str,
+    entry: Entry,
     place: Workplace,
     models: Landmarker,
     progress: Progress,
@@ -170,7 +205,7 @@ def _make_photo(
     x, y = (int(v) for v in framing.box_origins(meshes.mean(axis=0)[None], side, size, source.bbox_shift)[0])
     refuse_full_disk(place.root, LOOP, size, side)
     alpha = framing.box_alpha(side)
-    with TemplateWriter(place.root, source.template_id, "image", size, (side, side), alpha, digest) as writer:
+    with TemplateWriter(place.root, source.template_id, "image", size, (side, side), alpha, entry) as writer:
         for n, frame in enumerate(_drawn(animator, cancel)):
             writer.add_i420(frame, read_bgr(frame, (x, y, x + side, y + side)), (x, y))
             if n % 8 == 7:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models.api import Cancel, EngineError, Preparer
 from models.templates.builtin import PREPARERS
+from models.templates.origin import Origin
 
 SIDE_MAX = 1280
 """Pixels of a template's longer side."""
@@ -31,6 +32,16 @@ class Source:
     """Make it even when it is in place."""
     in_use: bool = False
     """A session shows the template of this id: it may be confirmed, not replaced."""
+    if_absent: bool = False
+    """Refuse, where the id holds another source's template."""
+    keep: bool = False
+    """Never evict it."""
+    room: int | None = None
+    """Bytes that the cache has for it; None: no limit."""
+    no_room: str = ""
+    """What a person can do when they do not suffice."""
+    kept: Origin | None = None
+    """Take the source that is kept beside the template, which must be this; ``path`` and ``data`` are empty."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from models.api import Cancel, EngineError, Preparer, Progress
 from models.media.paste import bgr_to_i420
+from models.templates.origin import Entry, is_kept, keep_source, mark_kept, refuse_beyond_room
 from models.templates.store import MANIFEST_VERSION, map_template, read_manifest
 
 log = structlog.get_logger(__name__)
@@ -58,6 +59,11 @@ def file_sha256(path: Path) -> str:
     """Hex SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_size(path: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def damaged_files(path: Path) -> list[str]:
@@ -157,7 +163,7 @@ class TemplateWriter:
         size: width and height of the frames in pixels, both even.
         box: width and height of the face box in pixels, both even.
         alpha: u8 ``[box height, box width]``, 0 on its border.
-        digest: the content hash, see ``content_hash``.
+        entry: its content hash, its source, and what the cache grants it.
     """
 
     def __init__(
@@ -168,7 +174,7 @@ class TemplateWriter:
         size: tuple[int, int],
         box: tuple[int, int],
         alpha: NDArray[np.uint8],
-        digest: str,
+        entry: Entry,
     ) -> None:
         if any(side % 2 for side in (*size, *box)):
             raise EngineError(
@@ -177,7 +183,9 @@ class TemplateWriter:
         if alpha.shape != (box[1], box[0]):
             raise EngineError("INVALID_ARGUMENT", f"alpha is {alpha.shape}, the box {box[::-1]}")
         self.root, self.id, self.kind, self.size, self.box = root, template_id, kind, size, box
-        self.hash = digest
+        self.hash = entry.digest
+        self._entry = entry
+        self._written = 0
         self._alpha = alpha
         self._boxes: list[tuple[int, int, int, int]] = []
         self._valid: list[bool] = []
@@ -245,6 +253,8 @@ class TemplateWriter:
         np.save(self._part / name, array)
 
     def _append(self, name: str, data: NDArray[np.uint8]) -> None:
+        self._written += data.nbytes
+        refuse_beyond_room(self.id, self._written, self._entry)
         self._files[name].write(data.data)
         self._digests[name].update(data.data)
 
@@ -254,7 +264,8 @@ class TemplateWriter:
         An older template of the same name is replaced; processes that have it mapped keep their pages.
 
         Raises:
-            EngineError: a preparer failed, the loop has the wrong length, or ``cancel`` was set.
+            EngineError: a preparer failed, the loop has the wrong length, the cache has no room for it, or
+                ``cancel`` was set.
         """
         if not self._boxes or len(self._boxes) % LOOP_MULTIPLE:
             raise EngineError(
@@ -283,9 +294,19 @@ class TemplateWriter:
         manifest["engines"] = [p.engine for p in preparers if p.engine not in failures]
         (self._part / "idle").mkdir()
         manifest["files"] = self._hash_files()
+        self._keep()
         _write_synced(self._part / "manifest.json", json.dumps(manifest, indent=1).encode())
+        refuse_beyond_room(self.id, folder_size(self._part), self._entry)
         _refuse_cancelled(cancel, self.id)
         return publish(self.root, self.id, self._part)
+
+    def _keep(self) -> None:
+        """Add the source and the mark."""
+        entry = self._entry
+        if entry.file is not None and entry.origin is not None:
+            keep_source(self._part, entry.file, entry.origin)
+        if entry.keep or is_kept(self.root / self.id):
+            mark_kept(self._part)
 
     def _manifest(self, engines: list[str]) -> dict[str, Any]:
         return {

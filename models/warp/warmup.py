@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.api import CROP, FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE, LipSync, Progress, Span, SpeechWindow
+from models.templates.origin import Entry
 from models.templates.store import Template, open_template
 from models.templates.writer import TemplateWriter
 from models.warp.geometry import COLUMNS
@@ -38,7 +39,9 @@ def synthetic_template(root: Path, frames: int = 8, box: int = CROP) -> Template
     alpha[[0, -1], :] = 0
     alpha[:, [0, -1]] = 0
     name = f"synthetic-{box}"
-    with TemplateWriter(root, name, "builtin", (size, size), (box, box), alpha, f"{name}-{frames}") as writer:
+    with TemplateWriter(
+        root, name, "builtin", (size, size), (box, box), alpha, Entry(f"{name}-{frames}")
+    ) as writer:
         for index in range(frames):
             writer.add(picture.astype(np.uint8), (32, 32 + 2 * (index % 2)))
         writer.save("landmarks.npy", np.repeat(synthetic_landmarks(box)[None], frames, axis=0))

@@ -14,6 +14,7 @@ import pytest
 
 from models.api import CROP, EngineError
 from models.templates import builtin
+from models.templates.origin import Entry
 from models.templates.store import open_template, read_manifest
 from models.templates.writer import TemplateWriter, content_hash, damaged_files, template_lock
 from models.warp.preparer import WarpPreparer
@@ -33,7 +34,7 @@ def alpha(side: int) -> np.ndarray:
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (8, 64, 96, 3), np.uint8)
-    with TemplateWriter(tmp_path, "t", "image", (96, 64), (32, 32), alpha(32), "h") as writer:
+    with TemplateWriter(tmp_path, "t", "image", (96, 64), (32, 32), alpha(32), Entry("h")) as writer:
         for k, frame in enumerate(frames):
             writer.add(frame, (2 * k, 4), valid=k != 3)
         path = writer.finish([], quiet, threading.Event())
@@ -56,7 +57,7 @@ def test_a_flipped_byte_is_found_by_name(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_when_writing_fails(tmp_path: Path) -> None:
-    with TemplateWriter(tmp_path, "t", "image", (64, 64), (32, 32), alpha(32), "h") as writer:
+    with TemplateWriter(tmp_path, "t", "image", (64, 64), (32, 32), alpha(32), Entry("h")) as writer:
         writer.add(np.zeros((64, 64, 3), np.uint8), (0, 0))
         with pytest.raises(EngineError, match="multiple of 8"):
             writer.finish([], quiet, threading.Event())
@@ -64,7 +65,7 @@ def test_nothing_is_left_when_writing_fails(tmp_path: Path) -> None:
 
 
 def write(root: Path, digest: str) -> Path:
-    with TemplateWriter(root, "t", "image", (64, 64), (32, 32), alpha(32), digest) as writer:
+    with TemplateWriter(root, "t", "image", (64, 64), (32, 32), alpha(32), Entry(digest)) as writer:
         for _ in range(8):
             writer.add(np.zeros((64, 64, 3), np.uint8), (0, 0))
         return writer.finish([], quiet, threading.Event())
@@ -97,7 +98,7 @@ def test_there_is_a_template_at_every_step_of_its_replacement(
 def test_a_box_that_is_odd_or_outside_is_refused(tmp_path: Path, origin: tuple[int, int]) -> None:
     frame = np.zeros((64, 64, 3), np.uint8)
     with (
-        TemplateWriter(tmp_path, "t", "image", (64, 64), (32, 32), alpha(32), "h") as writer,
+        TemplateWriter(tmp_path, "t", "image", (64, 64), (32, 32), alpha(32), Entry("h")) as writer,
         pytest.raises(EngineError, match="box"),
     ):
         writer.add(frame, origin)
@@ -218,13 +219,13 @@ class _Preparer:
 def test_an_engine_that_cannot_prepare_costs_the_others_nothing(tmp_path: Path) -> None:
     for name, refusals, engines in (("one", (False, True), ["a"]), ("both", (False, False), ["a", "b"])):
         preparers = [_Preparer(e, refuses=r) for e, r in zip("ab", refusals, strict=True)]
-        with TemplateWriter(tmp_path, name, "image", (64, 64), (32, 32), alpha(32), "h") as writer:
+        with TemplateWriter(tmp_path, name, "image", (64, 64), (32, 32), alpha(32), Entry("h")) as writer:
             for _ in range(8):
                 writer.add(np.zeros((64, 64, 3), np.uint8), (0, 0))
             path = writer.finish(preparers, quiet, threading.Event())
         assert read_manifest(path)["engines"] == engines
         assert sorted(p.name for p in (path / "engine").iterdir()) == engines
-    with TemplateWriter(tmp_path, "none", "image", (64, 64), (32, 32), alpha(32), "h") as writer:
+    with TemplateWriter(tmp_path, "none", "image", (64, 64), (32, 32), alpha(32), Entry("h")) as writer:
         for _ in range(8):
             writer.add(np.zeros((64, 64, 3), np.uint8), (0, 0))
         with pytest.raises(EngineError, match="weights"):

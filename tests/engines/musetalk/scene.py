@@ -17,6 +17,7 @@ from models.musetalk.constants import PARSED
 from models.musetalk.faces import Found, Part
 from models.musetalk.prepare import MuseTalkPreparer
 from models.musetalk.tensors import PreparationNetworks
+from models.templates.origin import Entry
 from models.templates.store import Template, open_template
 from models.templates.writer import TemplateWriter
 from models.warp.preparer import WarpPreparer
@@ -83,7 +84,9 @@ def write(
     networks = PreparationNetworks(Path(config.weights_dir), torch.device("cpu"))
     preparers: list[Preparer] = [MuseTalkPreparer(config, networks, source=source or Drawn())]
     preparers += [WarpPreparer()] if warp else []
-    with TemplateWriter(root, f"scene-{box}", "builtin", (size, size), (box, box), alpha, "x" * 64) as writer:
+    with TemplateWriter(
+        root, f"scene-{box}", "builtin", (size, size), (box, box), alpha, Entry("x" * 64)
+    ) as writer:
         for k in range(frames):
             writer.add(np.roll(texture, 2 * (k % 4), axis=1), (32, 32))
         writer.save("landmarks.npy", np.repeat(synthetic_landmarks(box)[None], frames, axis=0))

@@ -15,6 +15,7 @@ from models.api import Progress
 from models.musetalk import asks, pose
 from models.musetalk.layout import CONVERTED, MANIFEST
 from models.musetalk.manifest import MANIFEST_VERSION
+from models.templates.origin import Entry
 from models.templates.store import Template, open_template
 from models.templates.writer import TemplateWriter
 from tests.engines.doubles import CancelAfter, quiet
@@ -96,7 +97,7 @@ def write(
     box = 256
     alpha = np.full((box, box), 255, np.uint8)
     alpha[[0, -1], :] = alpha[:, [0, -1]] = 0
-    with TemplateWriter(root, "red", kind, (SIZE, SIZE), (box, box), alpha, "x" * 64) as writer:
+    with TemplateWriter(root, "red", kind, (SIZE, SIZE), (box, box), alpha, Entry("x" * 64)) as writer:
         for k in range(frames):
             picture = np.full((SIZE, SIZE, 3), 128, np.uint8)
             for dx, dy in place(min(k, frames - k) if kind == "video" else k):

@@ -13,6 +13,7 @@ import torch
 from models.musetalk.prepare import MuseTalkPreparer
 from models.musetalk.tensors import PreparationNetworks
 from models.templates.builtin import ARTWORK_VERSION, LOOP
+from models.templates.origin import Entry
 from models.templates.writer import TemplateWriter, content_hash
 from models.warp.preparer import WarpPreparer
 from tests.contract.daemon import free_ports
@@ -36,7 +37,7 @@ def write_default(state_dir: Path, weights: Path) -> None:
     texture = cv2.GaussianBlur(random.integers(0, 256, (320, 320, 3), np.uint8), (0, 0), 3)
     alpha = np.full((256, 256), 255, np.uint8)
     folder = state_dir / "templates"
-    with TemplateWriter(folder, "default", "builtin", (320, 320), (256, 256), alpha, digest) as writer:
+    with TemplateWriter(folder, "default", "builtin", (320, 320), (256, 256), alpha, Entry(digest)) as writer:
         for k in range(FRAMES):
             writer.add(np.roll(texture, 2 * (k % 4), axis=1), (32, 32))
         writer.finish([drawn], quiet, CancelAfter(10_000))
