@@ -144,6 +144,26 @@ def test_what_was_not_shown_for_longest_goes_first(client: Stranger) -> None:
     session.end()
 
 
+def test_kept_templates_stay_and_the_next_one_is_refused(client: Stranger) -> None:
+    prepare(client, "anna", 16, keep=True)
+    prepare(client, "idle", 17)
+    prepare(client, "ben", 18, keep=True)
+    assert "idle" not in rows(client), "it was the only one that could go"
+    sizes = {name: f"{name} ({row['bytes'] / 1e6:.1f} MB)" for name, row in rows(client).items()}
+    for more in ({}, {"keep": True}):
+        error = client.control.refused("preprocess_template", template_id="carl", image=photo(19), **more)
+        assert error["code"] == "FAILED"
+        assert sizes["anna"] in error["message"]
+        assert sizes["ben"] in error["message"]
+        assert "cache_bytes" in error["message"]
+    assert {"anna", "ben"} <= set(rows(client))
+    assert "carl" not in rows(client)
+    assert prepare(client, "anna", 16)["cached"], "what is in place is confirmed"
+    assert prepare(client, "ben", 20)["replaced"], "and what takes its own place finds room"
+    client.control.ok("delete_template", template_id="anna")
+    assert not prepare(client, "carl", 19, keep=True)["cached"]
+
+
 def test_a_deleted_template_is_gone_from_the_disk(client: Stranger, own_daemon: Daemon) -> None:
     prepare(client, "gone", 21)
     root = own_daemon.state_dir / "templates"
