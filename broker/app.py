@@ -23,6 +23,7 @@ from broker.census import ON_DEMAND, Census
 from broker.control import Control
 from broker.hearing import Hearing
 from broker.ingress import Ingress
+from broker.joiners import Joiners
 from broker.ledger import Entry, Ledger
 from broker.links import Links
 from broker.messages import Beat, Demand, Down, Fenced, Message, Report, TemplateReady, Up
@@ -110,10 +111,11 @@ class Broker:
         self._members = factory.pull_bind(ends.members, hwm=1000)
         self._health = factory.push_connect(ends.health, hwm=1000)
         self._router = factory.router_bind(self.config.endpoints.control)
-        self._xpub = factory.xpub_bind(self.config.endpoints.stream)
+        self._xpub = factory.xpub_bind(self.config.endpoints.stream, sessions=self.config.limits.sessions)
+        self._joiners = Joiners(self._xpub)
         self._links = Links(factory, ends, self._poller, self.epoch)
-        self.publisher = Publisher(self._xpub, self.boot, self.config.ring)
-        for sock in (self._pull, self._members, self._router, self._xpub):
+        self.publisher = Publisher(self._xpub, self.boot, self.config.ring, self._joiners)
+        for sock in (self._pull, self._members, self._router, self._xpub, self._joiners.monitor):
             self._poller.register(sock, zmq.POLLIN)
         self._wake, wake_up = socket.socketpair()
         self._wake.setblocking(False)
@@ -267,6 +269,7 @@ class Broker:
             self._pull: self._read_ingress,
             self._members: lambda: self._drain_socket(self._members, self._member),
             self._xpub: self._read_subscriptions,
+            self._joiners.monitor: self._joiners.accepted,
             self._wake.fileno(): self._signalled,
         }
         while not self._done:
@@ -381,9 +384,11 @@ class Broker:
     def _read_subscriptions(self) -> None:
         for _ in range(BATCH):
             try:
-                self.publisher.subscription(self._xpub.recv(zmq.NOBLOCK))
+                topic = self._joiners.read()
             except zmq.Again:
                 return
+            if topic is not None:
+                self.publisher.joined(topic)
 
     # --- supervisor ---
 
@@ -457,6 +462,7 @@ class Broker:
 
     def _second(self) -> None:
         self.publisher.beacon(round(self.uptime_s, 3), len(self.sessions.live), self.status)
+        self.publisher.pay_inits()
         for entry in self.ledger.overdue(self._limits_us, self.now()):
             log.error("item.lost", item=entry.id, stage=entry.stage, attempt=entry.attempt)
             if entry.worker is not None:
@@ -479,6 +485,7 @@ class Broker:
 
     def _close(self) -> None:
         self._links.close()
+        self._joiners.close()
         for sock in (self._pull, self._members):
             sock.close(0)
         for sock in (self._router, self._xpub, self._health):

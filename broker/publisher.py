@@ -14,11 +14,14 @@ from typing import Any
 import msgspec
 import zmq
 
+from broker.joiners import Joiners
 from broker.ring import Ring
 from broker.sockets import send_now
 from configs.schema import Ring as RingConfig
 
 PUBLIC_VERSION = 1
+INIT_PERIOD_S = 1.0
+"""A session's ``init`` goes to all subscribers at most so often, but for one that media must not overtake."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -34,13 +37,18 @@ class Channel:
     next_n: int = 0
     gen: int = 0
     ended: bool = False
+    init_sent: float = 0.0
+    """Monotonic seconds; when all subscribers were last sent the ``init``."""
+    init_owed: bool = False
+    """Someone joined since: ``init`` goes out before the next media."""
 
 
 class Publisher:
     """Writes the stream."""
 
-    def __init__(self, socket: zmq.Socket[bytes], boot: str, ring: RingConfig) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], boot: str, ring: RingConfig, joiners: Joiners) -> None:
         self._socket = socket
+        self._joiners = joiners
         self._boot = boot
         self._ring = ring
         self._channels: dict[str, Channel] = {}
@@ -75,11 +83,18 @@ class Publisher:
         return _encode(header)
 
     def _send_init(self, channel: Channel) -> None:
+        """To every subscriber of the session."""
+        channel.init_sent, channel.init_owed = time.monotonic(), False
+        self._write_init(channel)
+
+    def _write_init(self, channel: Channel) -> None:
         header = self._media_header(channel, "init", channel.init, last=False)
         send_now(self._socket, [f"seg.{channel.sid}.".encode(), header, channel.init])
 
     def media(self, channel: Channel, seq: int, payload: bytes, **fields: Any) -> None:
         """Publish one media segment and keep it."""
+        if channel.init_owed:
+            self._send_init(channel)
         header = self._media_header(channel, "media", payload, seq=seq, **fields)
         channel.media.add(seq, header, payload)
         send_now(self._socket, [f"seg.{channel.sid}.".encode(), header, payload], copy=False)
@@ -120,15 +135,35 @@ class Publisher:
 
     # --- subscribers ---
 
-    def subscription(self, frame: bytes) -> None:
-        """Apply one subscription, then send the inits it covers: nobody sees media first."""
-        topic = frame[1:]
-        if frame[:1] == b"\x00":
-            self._socket.setsockopt(zmq.UNSUBSCRIBE, topic)
+    def joined(self, topic: bytes) -> None:
+        """Someone has subscribed to ``topic``: nobody sees media before the ``init``.
+
+        A joiner of one session gets it alone. libzmq singles out one message only, so who joins several
+        sessions has theirs sent to all, now or, within ``INIT_PERIOD_S`` of the last time, before the next media.
+        """
+        covered = self._covered(topic)
+        if len(covered) == 1 and self._joiners.can_single_out:
+            with self._joiners.only_the_last():
+                self._write_init(covered[0])
             return
-        if frame[:1] != b"\x01":
-            return  # a stranger's message on the stream socket; nothing to answer on XPUB
-        self._socket.setsockopt(zmq.SUBSCRIBE, topic)
+        now = time.monotonic()
+        for channel in covered:
+            if now - channel.init_sent >= INIT_PERIOD_S:
+                self._send_init(channel)
+            else:
+                channel.init_owed = True
+
+    def _covered(self, topic: bytes) -> list[Channel]:
+        """Sessions whose media begins with ``topic``."""
+        if topic.startswith(b"seg.") and topic.endswith(b".") and topic != b"seg.":
+            channel = self._channels.get(topic[4:-1].decode(errors="replace"))
+            return [channel] if channel is not None and not channel.ended else []
+        live = (c for c in self._channels.values() if not c.ended)
+        return [c for c in live if f"seg.{c.sid}.".encode().startswith(topic)]
+
+    def pay_inits(self) -> None:
+        """Send the ``init`` to joiners that no media has come for; once a second is right."""
+        now = time.monotonic()
         for channel in self._channels.values():
-            if not channel.ended and f"seg.{channel.sid}.".encode().startswith(topic):
+            if channel.init_owed and now - channel.init_sent >= INIT_PERIOD_S:
                 self._send_init(channel)

@@ -7,7 +7,7 @@
 | work out | PUSH    | broker   | snd 64     | 0       |
 | work in  | PULL    | stage    | rcv 64     | 0       |
 | control  | ROUTER  | broker   | 1000       | 1000 ms |
-| stream   | XPUB    | broker   | snd 32     | 1000 ms |
+| stream   | XPUB    | broker   | snd 32+2n  | 1000 ms |
 
 Credit, not the high-water mark, bounds what is outstanding (design 4); the marks are a memory backstop.
 Options set after bind or connect are silently ignored by libzmq, which is why nothing else creates sockets.
@@ -36,6 +36,8 @@ SEND_BUFFER_BYTES = 1 << 20
 """Of the kernel, for work: a speech window (230 kB) leaves in one write instead of several, each of which would
 wake the reader. Not for the stream, where a slow subscriber is to be noticed and not buffered for.
 """
+STREAM_WAITING = 32
+"""Messages that wait for one subscriber, beside two for each of the n sessions that may be open."""
 HEARTBEAT_MS = 15_000
 """ZMTP heartbeats on public sockets find peers that vanished without a FIN."""
 
@@ -169,11 +171,15 @@ class SocketFactory:
         socket.bind(endpoint)
         return socket
 
-    def xpub_bind(self, endpoint: str, hwm: int = 32) -> zmq.Socket[bytes]:
-        """The public stream. Manual: a subscription is applied by us, then ``init`` is sent (design 4)."""
+    def xpub_bind(self, endpoint: str, *, sessions: int = 0) -> zmq.Socket[bytes]:
+        """The public stream. Manual: a subscription is applied by us, then ``init`` is sent (design 4).
+
+        Args:
+            sessions: so many at most; the ``init`` and a segment of each are one burst that nobody must lose.
+        """
         socket = self._make(
             zmq.XPUB,
-            hwm=hwm,
+            hwm=STREAM_WAITING + 2 * sessions,
             linger=1000,
             options={
                 zmq.XPUB_MANUAL: 1,

@@ -74,7 +74,7 @@ class Floor:
         self.ledger = Ledger()
         self.timers = Timers()
         self.wire = Wire(self)
-        self.publisher = Publisher(self.wire, "boot", self.config.ring)  # type: ignore[arg-type]
+        self.publisher = Publisher(self.wire, "boot", self.config.ring, None)  # type: ignore[arg-type]
         self.shelf: Any = IdleShelf()
         self.delay_us: dict[str, int | None] = {"llm": 5_000, "tts": 10_000, "lipsync": 40_000, "encode": 30_000}
         self.speech_us = 2_000_000

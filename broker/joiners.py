@@ -1,0 +1,116 @@
+"""Subscriptions of the public stream: who joins what, and ``init`` for joiners alone (contract 3).
+
+XPUB tells topics, not peers. The number of the connection's file descriptor travels with each message inside
+libzmq, though, and the socket's monitor says when a number stands for a new connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+XPUB_MANUAL_LAST_VALUE = 98
+"""libzmq 4.3: the next message goes to the peer whose subscription was read last. pyzmq has no name for it."""
+TOPICS_KEPT = 4096
+"""Of one connection; what it subscribes to beyond is treated as new each time."""
+
+
+class Held:
+    """The topics that each connection holds. Pure."""
+
+    def __init__(self) -> None:
+        self._topics: defaultdict[int, set[bytes]] = defaultdict(set)
+
+    def connected(self, fd: int) -> None:
+        """The number stands for a new connection from here on."""
+        self._topics.pop(fd, None)
+
+    def subscribed(self, fd: int, topic: bytes) -> bool:
+        """Note a subscription; whether the connection did not hold it already."""
+        topics = self._topics[fd]
+        if topic in topics:
+            return False
+        if len(topics) < TOPICS_KEPT:
+            topics.add(topic)
+        return True
+
+    def unsubscribed(self, fd: int, topic: bytes) -> None:
+        """The connection has given the topic up."""
+        self._topics[fd].discard(topic)
+
+
+class Joiners:
+    """The receiving side of the stream socket.
+
+    Args:
+        socket: XPUB with ``XPUB_MANUAL``.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._socket = socket
+        self._held = Held()
+        self.monitor = socket.get_monitor_socket(zmq.EVENT_ACCEPTED)
+        """Readable when a connection was accepted; read it with ``accepted`` or it fills up."""
+        try:
+            socket.setsockopt(XPUB_MANUAL_LAST_VALUE, 1)
+            self.can_single_out = True
+        except zmq.ZMQError:  # a libzmq without it: everybody gets the init
+            self.can_single_out = False
+        self._broadcast()
+
+    def _broadcast(self) -> None:
+        if self.can_single_out:
+            self._socket.setsockopt(XPUB_MANUAL_LAST_VALUE, 0)
+        self._socket.setsockopt(zmq.XPUB_MANUAL, 1)
+
+    def accepted(self) -> None:
+        """Take note of new connections."""
+        while self.monitor.poll(0):
+            self._held.connected(int(recv_monitor_message(self.monitor)["value"]))
+
+    def read(self) -> bytes | None:
+        """Apply the next message of a subscriber; the topic that it joined, None if it joined nothing new.
+
+        Raises:
+            zmq.Again: there is none.
+        """
+        frame = self._socket.recv(zmq.NOBLOCK, copy=False)
+        kind, topic = frame.bytes[:1], frame.bytes[1:]
+        # The accept was told before the subscription was, so a number used again is known as new here.
+        self.accepted()
+        fd = _fd(frame)
+        if kind == b"\x00":
+            self._socket.setsockopt(zmq.UNSUBSCRIBE, topic)
+            if fd is not None:
+                self._held.unsubscribed(fd, topic)
+            return None
+        if kind != b"\x01":
+            return None  # a stranger's message on the stream socket; nothing to answer on XPUB
+        self._socket.setsockopt(zmq.SUBSCRIBE, topic)
+        return topic if fd is None or self._held.subscribed(fd, topic) else None
+
+    @contextlib.contextmanager
+    def only_the_last(self) -> Iterator[None]:
+        """One message sent inside goes to the joiner that was read last, and to nobody else."""
+        self._socket.setsockopt(XPUB_MANUAL_LAST_VALUE, 1)
+        try:
+            yield
+        finally:
+            self._broadcast()
+
+    def close(self) -> None:
+        """Before the stream socket is closed."""
+        self._socket.disable_monitor()
+        self.monitor.close(0)
+
+
+def _fd(frame: zmq.Frame) -> int | None:
+    """Number of the connection that a message came from; None for what libzmq itself says of one that is gone."""
+    try:
+        return int(frame.get("__fd"))
+    except (zmq.ZMQError, ValueError, TypeError):
+        return None
