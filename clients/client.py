@@ -20,12 +20,15 @@ VERSION = 1
 REQUEST_TIMEOUT_S = 30.0
 """For a reply to an ordinary request; the daemon answers these within milliseconds."""
 LONG_REQUEST_TIMEOUT_S = 900.0
-"""For ``initialize``, ``preprocess_template``, ``end_session`` and ``process_segment`` with ``wait``."""
+"""For ``initialize``, ``preprocess_template``, ``start_session`` (its template may have to be made first),
+``end_session`` and ``process_segment`` with ``wait``."""
 QUIET_S = 2.0
 """Without any message for this long, a follower asks whether it missed something."""
 STREAM_HWM = 4096
 """Messages a subscriber may lag behind before ZeroMQ drops them; a hole is then fetched."""
-LONG_OPERATIONS = frozenset({"initialize", "preprocess_template", "end_session", "process_segment", "drain"})
+LONG_OPERATIONS = frozenset(
+    {"initialize", "preprocess_template", "start_session", "end_session", "process_segment", "drain"}
+)
 
 Header = dict[str, Any]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,12 +19,13 @@ from clients.cli.common import (
     print_json,
     table,
 )
+from clients.cli.naming import ID_MAX, id_from_name, is_id
 from clients.cli.template_view import Watched, write_picture
+from clients.client import Client, RequestError
 
 app = typer.Typer(help="The people on screen: list, show, add, rm.", no_args_is_help=True)
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
-NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]+")
 SEND_MAX = 31 << 20
 """Bytes of a source that go in one message (contract 2: 32 MiB, with its envelope)."""
 
@@ -38,16 +38,17 @@ def list_templates(json: JsonOption = False, config: ConfigOption = None, overri
     if json:
         print_json(templates)
         return
-    rows = table("template", "kind", ">frames", ">size", "engines", ">MB", ">in use")
+    rows = table("template", "kind", ">frames", ">size", "engines", ">MB", "kept", "in use")
     for one in templates:
         rows.add_row(
             one["template_id"],
             one["kind"],
             cell(one["frames"]),
             f"{one['width']}x{one['height']}",
-            " ".join(one["engines"]),
+            "made anew at its next use" if one["outdated"] else " ".join(one["engines"]),
             f"{one['bytes'] / 1e6:.1f}",
-            cell(one["in_use"]),
+            "yes" if one["keep"] else "",
+            "yes" if one["in_use"] else "",
         )
     out.print(rows)
 
@@ -83,38 +84,83 @@ def show(
 def add(
     source: Annotated[Path, typer.Argument(help="A photo or a video with one face.", exists=True, dir_okay=False)],
     template: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Id of the template; the file's name without it.")
+        str | None,
+        typer.Option("--id", metavar="ID", help="Id of the template; made of the file's name without it."),
     ] = None,
     shift: Annotated[int, typer.Option("--bbox-shift", help="Move the face box down by so many pixels.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Make it even when it is there already.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Make it again when it is there, replace it when it shows another picture."),
+    ] = False,
     json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Prepare a photo or a video as a template."""
-    name = template or NOT_IN_IDS.sub("-", source.stem)[:64]
+    """Prepare a photo or a video as a template, to stay until it is removed."""
+    name = _id_of(source, template)
     size = source.stat().st_size
     if size > SEND_MAX:
         raise CommandError(
             f"{source} has {size / 2**20:.0f} MiB; at most {SEND_MAX >> 20} can be sent. Shorten it, or put it "
             "below one of template_roots and name it by `path` in preprocess_template."
         )
-    content = source.read_bytes()
     kind = "image" if source.suffix.lower() in IMAGES else "video"
-    with connect(config, overrides) as client, contextlib.closing(client.subscribe(f"tpl.{name}.")) as progress:
-        arguments: dict[str, Any] = {"template_id": name, "bbox_shift": shift, "force": force, kind: content}
-        with Watched(source.name) as watched:
-            result = watched.request(client, progress, "preprocess_template", arguments)
+    arguments: dict[str, Any] = {
+        "template_id": name, "bbox_shift": shift, "keep": True, "force": force, "if_absent": not force,
+        kind: source.read_bytes(),
+    }  # fmt: skip
+    with connect(config, overrides) as client:
+        result = _prepare(client, source, arguments)
     if json:
         print_json(result)
         return
     size_text = f"{result['width']}x{result['height']}"
-    how = "was there already" if result["cached"] else f"{result['seconds']:.1f} s"
-    out.print(f"{name}: {result['frames']} frames, {size_text}, {how}", soft_wrap=True)
+    out.print(f"{name}: {result['frames']} frames, {size_text}, {_how(result)}", soft_wrap=True)
     told = result.get("bbox_shift", {})
     if "range" in told and told["used"] != told["asked"]:
         low, high = told["range"]
         out.print(f"bbox_shift {told['asked']} was limited to {told['used']}: {low} to {high} suits this face")
+
+
+def _id_of(source: Path, given: str | None) -> str:
+    """The id that was given, else one made of the file's name."""
+    name = id_from_name(source.stem) if given is None else given
+    if is_id(name):
+        return name
+    if given is None:
+        raise CommandError(f"no id can be made of the name of {source}: give one with --id, such as --id anna")
+    like = id_from_name(given)
+    instead = f", such as --id {like}" if like else ""
+    raise CommandError(f"{given!r} cannot be an id: use 1 to {ID_MAX} of A to Z, a to z, 0 to 9, - and _{instead}")
+
+
+def _prepare(client: Client, source: Path, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Ask for it and show its progress; a template of somebody else is not replaced unasked."""
+    name = arguments["template_id"]
+    with contextlib.closing(client.subscribe(f"tpl.{name}.")) as progress, Watched(source.name) as watched:
+        try:
+            return watched.request(client, progress, "preprocess_template", arguments)
+        except RequestError as error:
+            if error.code != "ALREADY_EXISTS":
+                raise
+    rows = client.request("list_templates")["templates"]
+    if any(row["template_id"] == name and row["kind"] == "builtin" for row in rows):
+        raise CommandError(f"template {name!r} comes with musecast and stays: name {source.name} with --id")
+    raise CommandError(
+        f"there is a template {name!r} already, made from another file: give {source.name} another name with "
+        "--id, or replace that template with --force"
+    )
+
+
+def _how(result: dict[str, Any]) -> str:
+    """How the template came about."""
+    if "same_as" in result:
+        how = f"made from the same file as template {result['same_as']}"
+    elif result["cached"]:
+        how = "was there already"
+    else:
+        how = f"{result['seconds']:.1f} s"
+    return f"{how}; it replaced another one" if result["replaced"] else how
 
 
 @app.command("rm")

@@ -103,10 +103,34 @@ def test_a_photo_is_added_looked_at_spoken_with_and_removed(
     assert np.abs(tiles[:320, :320] - tiles[320:640, 640:960]).max() > 10, "it does not move"
     _run(daemon, "say", "It is me.", "--template", "my-face", "--out", str(tmp_path / "me.mp4"))
     assert _video(tmp_path / "me.mp4")[2] == (512, 512)
+    _check_another_photo(daemon, photo, png(face[:, ::-1]))
     assert "deleted" in _run(daemon, "template", "rm", "my-face")
     assert "template list" in _run(daemon, "template", "show", "my-face", code=1)
     photo.write_bytes(png(np.full_like(face, 128)))
     assert "no face was found" in _run(daemon, "template", "add", str(photo), code=1)
+
+
+def _check_another_photo(daemon: Daemon, photo: Path, content: bytes) -> None:
+    """A second person does not take the first one's place unasked."""
+    other = photo.with_name("李明.png")
+    other.write_bytes(content)
+    made = json.loads(_run(daemon, "template", "add", str(other), "--json"))
+    assert made["template_id"].startswith("LiMing-")
+    same = _run(daemon, "template", "add", str(other), "--id", "my-face-2")
+    assert f"made from the same file as template {made['template_id']}" in same
+    assert "already" not in same
+    refused = _run(daemon, "template", "add", str(other), "--id", "my-face", code=1)
+    assert "made from another file" in refused
+    assert "--force" in refused
+    assert "it replaced another one" in _run(daemon, "template", "add", str(photo), "--id", "my-face-2", "--force")
+    listed = json.loads(_run(daemon, "template", "list", "--json"))
+    assert {row["template_id"] for row in listed if row["keep"]} >= {"my-face", "my-face-2", made["template_id"]}
+    other = other.rename(photo.with_name("---.png"))
+    assert "--id anna" in _run(daemon, "template", "add", str(other), code=1)
+    assert "such as --id Jose" in _run(daemon, "template", "add", str(other), "--id", "José", code=1)
+    assert "comes with musecast" in _run(daemon, "template", "add", str(other), "--id", "default", code=1)
+    for name in ("my-face-2", made["template_id"]):
+        _run(daemon, "template", "rm", name)
 
 
 def test_say_prints_the_words_and_keeps_the_video(daemon: Daemon, tmp_path: Path) -> None:
