@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from models.text.reasoning import ReasoningFilter
 from models.text.speakable import URL, speakable, split_url
 
 MAX_WEIGHT = 220
@@ -81,16 +82,17 @@ class SentenceCutter:
         self._early = early
         self._first = True
         self._text = ""
+        self._reasoning = ReasoningFilter()
         self._fence = _FenceFilter()
 
     def feed(self, delta: str) -> list[str]:
         """Take more text; returns the sentences that it completes."""
-        self._text += self._fence.feed(delta)
+        self._text += self._fence.feed(self._reasoning.feed(delta))
         return self._take(final=False)
 
     def flush(self) -> list[str]:
         """The text has ended: returns what is left, and begins anew."""
-        self._text += self._fence.flush()
+        self._text += self._fence.feed(self._reasoning.flush()) + self._fence.flush()
         found = self._take(final=True)
         rest = speakable(self._text)
         self._text, self._first = "", True

@@ -1,6 +1,7 @@
 """What a voice can say of a written text: pure, standard library only.
 
-Emphasis marks, list bullets, HTML tags and emoji are left out, a link is its text, a URL its host.
+Emphasis marks, list bullets, HTML tags, chat marks and emoji are left out, a link is its text, a URL its host.
+Only what is certainly markup goes: ``a<b and c>d``, ``2**3`` and ``(a+b)*(c+d)`` stay as they are.
 """
 
 from __future__ import annotations
@@ -11,12 +12,40 @@ URL = re.compile(r"https?://[^\s<>\"'()\[\]{}，。！？；、（）《》“�
 _URL_END = ".,;:!?*_`~"
 
 _IMAGE_OR_LINK = re.compile(r"!?\[([^\[\]]*)\]\((?:[^()\s]|\([^()]*\))*(?:\s+\"[^\"]*\")?\)")
-_TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
-_LINE_MARK = re.compile(r"(?m)^[ \t]*(?:#{1,6}[ \t]+|>+[ \t]*|[-*+•‣◦▪][ \t]+(?:\[[ xX]\][ \t]+)?)+")
+_TAGS = (
+    "a|abbr|address|article|aside|b|bdi|bdo|big|blockquote|body|br|button|caption|center|cite|code|col|colgroup|dd|del|"
+    "details|dfn|div|dl|dt|em|figcaption|figure|font|footer|form|h[1-6]|head|header|hr|html|i|iframe|img|input|ins|kbd|"
+    "label|legend|li|link|main|mark|meta|nav|ol|option|p|pre|q|s|samp|script|section|select|small|source|span|strike|"
+    "strong|style|sub|summary|sup|svg|table|tbody|td|textarea|tfoot|th|thead|time|title|tr|tt|u|ul|var|video|wbr|"
+    "speak|prosody|phoneme|say-as|voice|audio|break|emphasis|"
+    "think|thinking|thought|reasoning|reflection|scratchpad|seed:think|answer|final|response"
+)
+"""Of HTML, of SSML, and what language models put around their answers."""
+_ATTRIBUTE = (
+    r"\s+[A-Za-z_:@][\w:.@-]{0,40}\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>=`]+)"
+    r"|\s+(?:checked|disabled|hidden|open)"
+)
+_TAG = re.compile(
+    rf"<!--.*?-->|</(?:{_TAGS})\s*>|<(?:{_TAGS})(?:{_ATTRIBUTE}){{0,8}}\s*/?>", re.IGNORECASE | re.DOTALL
+)
+_CHAT_MARK = re.compile(
+    r"<\|(?:im_start|start_header_id|start|role)\|>[ \t]*(?:system|user|assistant|tool)?(?!\w)"
+    r"|<\|channel\|>[ \t]*(?:analysis|commentary|final)?(?!\w)"
+    r"|<\|[A-Za-z][\w ]{0,40}\|>|<｜[\w▁ ]{1,40}｜>"
+    r"|</?(?:bos|eos|pad|unk)>|<(?:start|end)_of_turn>(?:model|user)?(?!\w)"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|THINK)\]|<</?SYS>>|◁/?think▷"
+)
+"""Special tokens of chat templates that a server let through."""
+_LINE_MARK = re.compile(
+    r"(?m)^[ \t]*(?:#{1,6}[ \t]+|>+(?![ \t]*[\d=])[ \t]*|\+[ \t]+(?!\d)|[-*•‣◦▪][ \t]+(?:\[[ xX]\][ \t]+)?)+"
+)
 _RULE = re.compile(r"(?m)^[ \t]*(?:[-*_=~][ \t]*){3,}$|^(?=[ \t:-]*\|)[ \t|:-]*$")
-_STRONG = re.compile(r"\*{2,}|~~+|__+|`+")
-_EMPHATIC = re.compile(r"[*_~`]")
-_EMPHASIS = re.compile(r"(?<![\w*])\*(?=\S)|(?<=\S)\*(?![\w*])|(?<!\w)_(?=\S)|(?<=\S)_(?!\w)")
+_TABLE_ROW = re.compile(r"(?m)^[ \t]*\|[ \t].*$|^.*[ \t]\|[ \t]*$")
+_CODE = re.compile(r"`+")
+_MARKS = re.compile(r"\*+|_+|~~+")
+_CJK = "\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uff9f"
+_BEFORE = re.compile(rf"[\s({{\[<\"'“‘（「『《，。！？；：、—–{_CJK}]")
+_AFTER = re.compile(rf"[\s)}}\]>\"'”’）」』》.,!?;:，。！？；：、…—–{_CJK}]")
 _EMOJIS = (
     "\U0001f000-\U0001faff\U0001fb00-\U0001fbff\u2600-\u27bf\u2b00-\u2bff\u2300-\u23ff"
     "\u25a0-\u25ff\u2190-\u21ff\ufe00-\ufe0f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\u20e3"
@@ -49,18 +78,51 @@ def speakable(text: str) -> str:
         text = _IMAGE_OR_LINK.sub(r"\1", text)
     if "://" in text:
         text = URL.sub(_host, text)
-    if "<" in text:
-        text = _TAG.sub(" ", text)
+    if "<" in text or "[" in text or "◁" in text:
+        text = _TAG.sub(" ", _CHAT_MARK.sub(" ", text))
     text = _RULE.sub(" ", text)
     text = _LINE_MARK.sub("", text)
-    if _EMPHATIC.search(text):
-        text = _EMPHASIS.sub("", _STRONG.sub("", text))
+    if "`" in text:
+        text = _CODE.sub("", text)
+    if _MARKS.search(text):
+        text = _plain(text)
     text = _CONTROL.sub(" ", text)
     if _EMOJI.search(text):
         text = _EMOJI.sub(" ", _EMOJI_BEFORE_STOP.sub("", text))
-    text = text.replace("|", " ")
+    if "|" in text:
+        text = _TABLE_ROW.sub(lambda row: row.group().replace("|", " "), text)
     text = _SPACE.sub(" ", text).strip()
     return text if _SAYABLE.search(text) else ""
+
+
+def _plain(text: str) -> str:
+    """Without marks of emphasis: those that open before a word and close behind one, in pairs.
+
+    Of emphasis that goes over several sentences, the sentence has one end only. ``2*3``, ``a * b``, ``x_1`` and
+    ``*p`` in mid-sentence are none.
+    """
+    dropped: list[tuple[int, int]] = []
+    opened: dict[str, tuple[int, int]] = {}
+    for found in _MARKS.finditer(text):
+        (begin, end), mark = found.span(), found.group()
+        before, after = text[begin - 1 : begin], text[end : end + 1]
+        if before and not before.isspace() and (not after or _AFTER.match(after)):
+            if mark in opened:
+                dropped += [opened.pop(mark), (begin, end)]
+                continue
+            if not after and not before.isdigit() and len(mark) <= 3:
+                dropped.append((begin, end))
+                continue
+        if after and not after.isspace() and (not before or _BEFORE.match(before)):
+            opened[mark] = (begin, end)
+    dropped += [span for mark, span in opened.items() if span[0] == 0 and len(mark) <= 3 and _word(text, span[1])]
+    for begin, end in sorted(dropped, reverse=True):
+        text = text[:begin] + text[end:]
+    return text
+
+
+def _word(text: str, at: int) -> bool:
+    return text[at].isalpha() or text[at] in "\"“‘"
 
 
 def _host(match: re.Match[str]) -> str:

@@ -221,6 +221,33 @@ def test_no_text_takes_time_that_grows_with_its_square(unit: str) -> None:
         ("![alt text](http://x/y.png)", "alt text"),
         ("<b>Hi</b><br/>there", "Hi there"),
         ("5 < 6 and 7 > 3", "5 < 6 and 7 > 3"),
+        ("a<b and c>d", "a<b and c>d"),
+        ("a<b && c>d", "a<b && c>d"),
+        ("List<String> and vector<int>", "List<String> and vector<int>"),
+        ('<a href="http://x.org/a b" class=c>here</a>', "here"),
+        ("<p hidden>no</p> <input disabled> <img src='a.png'/>", "no"),
+        ("Press <Enter>, then type <name>.", "Press <Enter>, then type <name>."),
+        ("<speak>Hi <break time=\"1s\"/>there</speak>", "Hi there"),
+        ("2*3 = 6, 2 * 3 = 6, 2**3 = 8", "2*3 = 6, 2 * 3 = 6, 2**3 = 8"),
+        ("(a+b)*(c+d) and x* y", "(a+b)*(c+d) and x* y"),
+        ("x_1 + y_2, snake_case_name", "x_1 + y_2, snake_case_name"),
+        ("say *this* and _that_, ***both***", "say this and that, both"),
+        ("你好**世界**吗", "你好世界吗"),
+        ("**It goes on.", "It goes on."),
+        ("to the end.**", "to the end."),
+        ("a || b | c", "a || b | c"),
+        ("|x| = 5", "|x| = 5"),
+        ("| name | age |", "name age"),
+        ("> 5 is large", "> 5 is large"),
+        ("+ 3 is positive", "+ 3 is positive"),
+        ("about ~5 minutes, a ~~ b", "about ~5 minutes, a ~~ b"),
+        ("C# and #1", "C# and #1"),
+        ("<|im_start|>assistant Hi<|im_end|>", "Hi"),
+        ("<|start_header_id|>assistant<|end_header_id|>Hi<|eot_id|>", "Hi"),
+        ("[INST] Hi [/INST]</s>", "Hi"),
+        ("<start_of_turn>model Hi<end_of_turn>", "Hi"),
+        ("<｜Assistant｜>Hi<｜end▁of▁sentence｜>", "Hi"),
+        ("<!-- note -->Hi", "Hi"),
         ("👍🏽 good 👨‍👩‍👧", "good"),
         ("- [x] done", "done"),
         ("> quoted", "quoted"),
@@ -232,3 +259,31 @@ def test_no_text_takes_time_that_grows_with_its_square(unit: str) -> None:
 )
 def test_markup_is_not_read_aloud(written: str, spoken: str) -> None:
     assert speakable(written) == spoken
+
+
+THOUGHTS = "The user says hi. I should answer! <b>Well</b>\n\nSo..."
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        (f"<think>{THOUGHTS}</think>\n\nHello there. How are you?", ["Hello there.", "How are you?"]),
+        (f"<THINK>{THOUGHTS}</Think>Hello.", ["Hello."]),
+        (f"\n <thinking>{THOUGHTS}</thinking>Hello.", ["Hello."]),
+        (f"[THINK]{THOUGHTS}[/THINK]Hello.", ["Hello."]),
+        (f"◁think▷{THOUGHTS}◁/think▷Hello.", ["Hello."]),
+        (f"<|channel|>analysis<|message|>{THOUGHTS}<|end|><|start|>assistant<|channel|>final<|message|>H.", ["H."]),
+        (f"<think></think><think>{THOUGHTS}</think>Hello.", ["Hello."]),
+        (f"Hello.\n<think>{THOUGHTS}</think>\nBye.", ["Hello.", "Bye."]),
+        (f"<think>{THOUGHTS}", []),
+        ("Use the <think> tag. It helps.", ["Use the tag.", "It helps."]),
+        ("<this is no block. Really.", ["<this is no block.", "Really."]),
+        ("<thin", ["<thin"]),
+        ("</think>Hello.", ["Hello."]),
+    ],
+)
+def test_what_a_model_thinks_is_not_spoken_however_the_text_comes(text: str, spoken: list[str]) -> None:
+    for size in (1, 2, 3, 4, 7, len(text)):
+        cutter = SentenceCutter(early=False)
+        found = [one for at in range(0, len(text), size) for one in cutter.feed(text[at : at + size])]
+        assert found + cutter.flush() == spoken, size
