@@ -240,6 +240,12 @@ class PrepareJob:
     def failed(self, code: str, message: str) -> None:
         """It cannot be made."""
         self._withdraw()
+        if self.request.kind == "kept":  # who asked for it did not send the source
+            code = "FAILED"
+            message = (
+                f"template {self.request.template_id!r} is of an older format and could not be made anew from "
+                f"the source that was kept: {message}"
+            )
         self._workshop.template_made(self.request.template_id, ControlError(code, message))
 
 

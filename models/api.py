@@ -246,7 +246,10 @@ class Preparer(Protocol):
 
     @property
     def version(self) -> str:
-        """Part of the template's content hash."""
+        """Part of the template's content hash: a request for the same source makes it anew under another version.
+
+        Where older files can no longer be read, ``store.MANIFEST_VERSION`` rises too: sessions look at that.
+        """
         ...
 
     def prepare(self, template: Template, out: str, progress: Progress, cancel: Cancel) -> None:

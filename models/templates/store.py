@@ -10,6 +10,8 @@ A template is a folder (design 5)::
     alpha.npy       u8 [h, w]: how much of the crop is pasted; 0 on the border
     valid.npy       bool [L]: whether a face was found in the frame
     landmarks.npy   f32 [L, n, 2], frame pixels: the lips and anchors that preparers start from
+    source, source.json, keep
+                    what it was made from, and that it stays: ``models/templates/origin.py``
     idle/           idle segments, encoded on first use
     engine/<name>/  what an engine's preparer wrote
 
@@ -31,6 +33,9 @@ from numpy.typing import NDArray
 from models.errors import EngineError
 
 MANIFEST_VERSION = 1
+"""Raise it whenever what is read of a template's folder changes, engines' files included: templates whose source
+was kept are then made anew at their next use, others are no longer listed.
+"""
 OPEN_TEMPLATES = 32
 """Handles kept per process; a handle is a few mappings, not memory."""
 

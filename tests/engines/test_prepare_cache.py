@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 from models.api import Cancel, EngineError, Progress
-from models.templates.cache import Prepared
-from models.templates.make import prepare_source
-from models.templates.store import Template, open_template
+from models.templates.cache import Outcome, Prepared
+from models.templates.make import prepare_source, rebuild
+from models.templates.origin import is_kept
+from models.templates.store import MANIFEST_VERSION, Template, open_template
 from models.templates.work import Source, Workplace
 from models.templates.writer import damaged_files, sweep_all, template_lock
 from models.warp.preparer import WarpPreparer
@@ -87,6 +88,75 @@ def test_another_source_replaces_the_template(state: Path) -> None:
     assert new.hash != old.hash
     assert np.array_equal(old.i420[0], kept), "who has the old one mapped goes on showing it"
     assert folders(state / "templates") == ["one"]
+
+
+def test_what_replaces_another_source_says_so_and_can_be_refused(state: Path) -> None:
+    other = encoded(moved(astronaut(), 10, 10))
+    with pytest.raises(EngineError, match="made from another source") as error:
+        make(state, other, if_absent=True)
+    assert error.value.code == "ALREADY_EXISTS"
+    assert make(state, if_absent=True).cached, "nothing was touched"
+    assert not make(state).outcome.replaced
+    assert make(state, other, name="two", if_absent=True).outcome == Outcome(cached=False)
+    assert make(state, other).outcome == Outcome(cached=True, replaced=True, same_as="two")
+    moved_box = make(state, other, bbox_shift=4, if_absent=True)
+    assert moved_box.outcome == Outcome(cached=False), "the same source is nobody else"
+
+
+def age(folder: Path) -> None:
+    """Let a template be of an older format, with other pixels."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"v": MANIFEST_VERSION - 1, "hash": "older"}))
+    (folder / "frames.i420").unlink()
+
+
+def test_a_template_is_made_anew_from_the_source_beside_it(state: Path) -> None:
+    folder = state / "templates/one"
+    before = open_template(str(folder), "")
+    kept = before.i420[100].copy()
+    make(state, keep=True)
+    age(folder)
+    again = rebuild("one", place(state), nobody, threading.Event())
+    assert again.outcome == Outcome(cached=False)
+    assert again.hash == before.hash
+    assert np.array_equal(open_template(str(folder), again.hash).i420[100], kept)
+    assert damaged_files(folder) == []
+    assert is_kept(folder)
+    assert (folder / "source").read_bytes() == photo()
+    assert rebuild("one", place(state), nobody, threading.Event()).cached, "once is enough"
+
+
+def test_the_bbox_shift_of_a_template_is_that_of_its_rebuild(tmp_path: Path) -> None:
+    first = make(tmp_path, bbox_shift=6)
+    age(first.path)
+    assert rebuild("one", place(tmp_path), nobody, threading.Event()).hash == first.hash
+
+
+def test_a_source_that_changed_on_disk_is_not_taken_for_the_template_s_own(state: Path) -> None:
+    folder = state / "templates/one"
+    age(folder)
+    (folder / "source").write_bytes(encoded(moved(astronaut(), 10, 10)))
+    with pytest.raises(EngineError, match="is damaged"):
+        rebuild("one", place(state), nobody, threading.Event())
+    (folder / "source").unlink()
+    with pytest.raises(EngineError, match="no source was kept"):
+        rebuild("one", place(state), nobody, threading.Event())
+    assert not make(state).cached
+
+
+def test_a_rebuild_that_fails_leaves_the_source_for_the_next_one(state: Path) -> None:
+    folder = state / "templates/one"
+    age(folder)
+    stop = threading.Event()
+
+    def give_up(phase: str, done: int, total: int) -> None:
+        if phase == "frames":
+            stop.set()
+
+    with pytest.raises(EngineError, match="cancelled"):
+        rebuild("one", place(state), give_up, stop)
+    assert folders(state / "templates") == ["one"]
+    assert not rebuild("one", place(state), nobody, threading.Event()).cached
 
 
 def test_a_template_in_use_is_confirmed_but_not_replaced(state: Path) -> None:
