@@ -95,7 +95,10 @@ class Joiners:
 
     @contextlib.contextmanager
     def only_the_last(self) -> Iterator[None]:
-        """One message sent inside goes to the joiner that was read last, and to nobody else."""
+        """One message sent inside goes to the joiner that was read last, and to nobody else.
+
+        Should another connection end in this very moment, libzmq forgets the joiner and sends it to all.
+        """
         self._socket.setsockopt(XPUB_MANUAL_LAST_VALUE, 1)
         try:
             yield

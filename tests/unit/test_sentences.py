@@ -272,7 +272,7 @@ THOUGHTS = "The user says hi. I should answer! <b>Well</b>\n\nSo..."
         (f"\n <thinking>{THOUGHTS}</thinking>Hello.", ["Hello."]),
         (f"[THINK]{THOUGHTS}[/THINK]Hello.", ["Hello."]),
         (f"◁think▷{THOUGHTS}◁/think▷Hello.", ["Hello."]),
-        (f"<|channel|>analysis<|message|>{THOUGHTS}<|end|><|start|>assistant<|channel|>final<|message|>H.", ["H."]),
+        (f"<|channel|>analysis<|message|>{THOUGHTS}<|end|><|start|>assistant<|channel|>final<|message|>H", ["H"]),
         (f"<think></think><think>{THOUGHTS}</think>Hello.", ["Hello."]),
         (f"Hello.\n<think>{THOUGHTS}</think>\nBye.", ["Hello.", "Bye."]),
         (f"<think>{THOUGHTS}", []),
