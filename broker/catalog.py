@@ -166,8 +166,8 @@ class Catalog:
         held.sort(key=lambda row: -row.nbytes)
         names = [f"{row.id} ({row.nbytes / 1e6:.1f} MB{', in use' if shown(row.id) else ''})" for row in held]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        delete = f"delete what may go of {', '.join(names[:NAMED])}{more}, or " if names else ""
-        advice = f"templates.cache_bytes is {limit / 1e6:.1f} MB: {delete}raise it"
+        delete = f"Delete some of {', '.join(names[:NAMED])}{more}, or raise" if names else "Raise"
+        advice = f"{delete} templates.cache_bytes ({limit / 1e6:.1f} MB)"
         return limit - sum(row.nbytes for row in held), advice
 
     def evict(self, limit: int, held: Callable[[str], bool]) -> list[str]:

@@ -45,7 +45,7 @@ def list_templates(json: JsonOption = False, config: ConfigOption = None, overri
             one["kind"],
             cell(one["frames"]),
             f"{one['width']}x{one['height']}",
-            "made anew at its next use" if one["outdated"] else " ".join(one["engines"]),
+            "rebuilt on use" if one["outdated"] else " ".join(one["engines"]),
             f"{one['bytes'] / 1e6:.1f}",
             "yes" if one["keep"] else "",
             "yes" if one["in_use"] else "",

@@ -94,7 +94,7 @@ def refuse_beyond_room(template_id: str, nbytes: int, entry: Entry) -> None:
     if entry.room is not None and nbytes > entry.room:
         raise EngineError(
             "FAILED",
-            f"template {template_id} takes {nbytes / 1e6:.1f} MB or more and the cache has room for "
-            f"{max(0, entry.room) / 1e6:.1f} MB",
+            f"template {template_id} does not fit into the cache: beside those that are kept or in use there is "
+            f"room for {max(0, entry.room) / 1e6:.1f} MB",
             entry.no_room,
         )

@@ -123,7 +123,7 @@ def test_a_template_beyond_the_room_is_refused_and_the_old_one_stays(tmp_path: P
     old = write(tmp_path, entry(b"old", "old"))
     before = folder_size(old)
     for room in (-5, FRAME, 8 * (FRAME + ROI), before - 1):
-        with pytest.raises(EngineError, match="the cache has room for") as error:
+        with pytest.raises(EngineError, match="there is room for") as error:
             write(tmp_path, entry(b"new", "new", room=room, no_room="delete anna (43.1 MB)"))
         assert error.value.code == "FAILED"
         assert error.value.hint == "delete anna (43.1 MB)"
@@ -135,7 +135,7 @@ def test_a_template_beyond_the_room_is_refused_and_the_old_one_stays(tmp_path: P
 
 def test_sharing_the_files_of_another_takes_room_too(tmp_path: Path) -> None:
     one = write(tmp_path, entry(), "one")
-    with pytest.raises(EngineError, match="the cache has room for"):
+    with pytest.raises(EngineError, match="there is room for"):
         adopt(tmp_path, "two", one, entry(room=folder_size(one) - 1))
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
     assert adopt(tmp_path, "two", one, entry(room=folder_size(one))).is_dir()
