@@ -81,6 +81,27 @@ def moved(picture: U8, dx: float = 0.0, dy: float = 0.0, zoom: float = 1.0, degr
     return np.asarray(shown, np.uint8)
 
 
+def leaning(picture: U8, degrees: float) -> U8:
+    """The whole picture turned clockwise about its middle, on a ground half as wide and high again."""
+    height, width = picture.shape[:2]
+    rim = (height // 4, height // 4, width // 4, width // 4)
+    wide = cv2.copyMakeBorder(picture, *rim, cv2.BORDER_REPLICATE)
+    return _about_the_middle(np.asarray(wide, np.uint8), degrees)
+
+
+def straightened(picture: U8, degrees: float) -> U8:
+    """What ``leaning`` was made of."""
+    height, width = picture.shape[:2]
+    return _about_the_middle(picture, -degrees)[height // 6 : -(height // 6), width // 6 : -(width // 6)]
+
+
+def _about_the_middle(picture: U8, degrees: float) -> U8:
+    height, width = picture.shape[:2]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -degrees, 1.0)
+    method, border = cv2.INTER_LANCZOS4, cv2.BORDER_REPLICATE
+    return np.asarray(cv2.warpAffine(picture, matrix, (width, height), flags=method, borderMode=border), np.uint8)
+
+
 def wander(picture: U8, count: int) -> Iterator[U8]:
     """A hand-held film of a picture: slow drift, zoom and roll."""
     for n in range(count):

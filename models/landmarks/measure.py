@@ -35,8 +35,9 @@ RIGHT_BROW = (285, 295, 282, 283, 276)
 NOSE_TIP, NOSE_BASE, CHIN, FOREHEAD = 1, 2, 152, 10
 LEFT_CHEEK, RIGHT_CHEEK = 234, 454
 LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 33, 263
-
-
+_LEFT_OF_PAIRS = (LEFT_EYE_OUTER, 133, LEFT_CHEEK, 61, 172, 46)
+_RIGHT_OF_PAIRS = (RIGHT_EYE_OUTER, 362, RIGHT_CHEEK, 291, 397, 276)
+"""Corners of the eyes, cheeks, corners of the mouth, jaw, ends of the brows."""
 NOSE_REACH = 0.45
 """Height of the nose's tip above the line between the cheeks, in widths of the face."""
 
@@ -82,6 +83,10 @@ def yaw_degrees(points: Points) -> float:
 
 
 def roll_degrees(points: Points) -> float:
-    """How far the head leans, degrees, clockwise."""
-    across = points[RIGHT_EYE_OUTER] - points[LEFT_EYE_OUTER]
+    """How far the head leans, degrees, clockwise, -180 to 180.
+
+    From six pairs of points that lie level in a face, however it is turned to the side: one pair alone follows
+    crooked eyes or a crooked smile.
+    """
+    across = (points[list(_RIGHT_OF_PAIRS), :2] - points[list(_LEFT_OF_PAIRS), :2]).sum(axis=0)
     return float(np.degrees(np.arctan2(across[1], across[0])))

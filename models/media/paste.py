@@ -122,6 +122,13 @@ def _resized(picture: U8, size: tuple[int, int]) -> U8:
     )
 
 
+def replaced(before: U8, after: U8) -> U8:
+    """Where ``after`` is to be seen, since it differs from ``before`` (u8 BGR ``[h, w, 3]``): u8 ``[h, w]``."""
+    blue, green, red = cv2.split(cv2.absdiff(after, before))
+    apart = cv2.dilate(cv2.max(cv2.max(blue, green), red), np.ones((REACH, REACH), np.uint8))
+    return np.asarray(cv2.blur(cv2.LUT(apart, _REPLACED), (REACH, REACH)), np.uint8)
+
+
 class Paster:
     """Pastes crops into the frames of one template.
 
@@ -169,10 +176,8 @@ class Paster:
 
     def _replacing(self, roi: U8, crop: U8) -> tuple[U8, U8]:
         """The alpha and its rest where only what the crop changes is replaced."""
-        blue, green, red = cv2.split(cv2.absdiff(crop, own_crop(roi)))
-        apart = cv2.dilate(cv2.max(cv2.max(blue, green), red), np.ones((REACH, REACH), np.uint8))
-        replaced = cv2.blur(cv2.LUT(apart, _REPLACED), (REACH, REACH))
-        inner = cv2.resize(replaced, self._size, interpolation=cv2.INTER_LINEAR)[self._inner]
+        changed = replaced(own_crop(roi), crop)
+        inner = cv2.resize(changed, self._size, interpolation=cv2.INTER_LINEAR)[self._inner]
         part = cv2.multiply(self._part, inner, scale=1 / 255)
         alpha = cv2.merge([part, part, part])
         return np.asarray(alpha, np.uint8), np.asarray(cv2.bitwise_not(alpha), np.uint8)

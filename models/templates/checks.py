@@ -20,6 +20,8 @@ RIVAL = 0.6
 """Another face of this share of the largest one's width or more leaves open who is meant."""
 MAX_YAW = 32.0
 """Degrees to the side."""
+MAX_ROLL = 60.0
+"""Degrees that a head may lean; beyond, the detector no longer finds every face."""
 MIN_PRESENCE = 0.9
 """Of the mesh; a face that looks at the camera has 0.99."""
 MAX_OUTSIDE = 0.03
@@ -112,7 +114,10 @@ def _place(face: Face, bgr: U8) -> Fault | None:
 
 
 def _direction(face: Face) -> Fault | None:
-    """Whether it looks at the camera."""
+    """Whether it is upright and looks at the camera."""
+    leaning = lean_fault(measure.roll_degrees(face.points))
+    if leaning is not None:
+        return leaning
     yaw = abs(measure.yaw_degrees(face.points))
     if yaw <= MAX_YAW:
         return None
@@ -121,6 +126,15 @@ def _direction(face: Face) -> Fault | None:
         f"the face is turned to the side, about {yaw:.0f} degrees; the limit is {MAX_YAW:.0f}",
         "look at the camera",
     )
+
+
+def lean_fault(roll: float | None) -> Fault | None:
+    """What stands against a head that leans by ``roll`` degrees clockwise; nothing where that is not known."""
+    if roll is None or abs(roll) <= MAX_ROLL:
+        return None
+    lying = f"the face leans to the side, by about {abs(roll):.0f} degrees; the limit is {MAX_ROLL:.0f}"
+    back = "counter-clockwise" if roll > 0 else "clockwise"
+    return Fault("leaning", lying, f"turn the picture upright, about {abs(roll):.0f} degrees {back}")
 
 
 class Run(NamedTuple):

@@ -16,9 +16,10 @@ from models.landmarks.faces import Face, Landmarker, landmarker
 from models.media.paste import bgr_to_i420
 from models.templates import framing
 from models.templates.canvas import Box, read_bgr, write_bgr
-from models.templates.checks import Fault, choose, describe, runs
+from models.templates.checks import Fault, choose, describe, lean_fault, runs
 from models.templates.features import close_mouth
 from models.templates.origin import Entry
+from models.templates.points import save_points
 from models.templates.video import frames, open_film
 from models.templates.work import BOX_MAX, SIDE_MAX, Source, Workplace, refuse_cancelled, refuse_full_disk
 from models.templates.writer import TemplateWriter, scratch_folder
@@ -97,6 +98,9 @@ class _Reader:
     def _begin(self, picture: U8) -> None:
         """The first frame decides the size: a face that fills more than a crop can hold is scaled down."""
         height, width = picture.shape[:2]
+        lying = lean_fault(self._models.lean(picture))
+        if lying is not None:
+            raise EngineError("INVALID_ARGUMENT", f"this video cannot be used: {lying.fact}", lying.hint)
         face = choose(self._models.faces(picture), picture)
         scale = 1.0
         if isinstance(face, Face):
@@ -174,14 +178,14 @@ def _write(
     meshes = track.meshes[:count].astype(np.float64)
     side = min(framing.box_side(meshes, track.size), 2 * BOX_MAX)
     steady = framing.smooth_in_time(meshes, BOX_SIGMA)
-    origins = framing.box_origins(steady, side, track.size, source.bbox_shift)
+    placed = framing.framed(steady, side, track.size, source.bbox_shift)
     order = [*range(count), *range(count - 2, 0, -1)]
     with TemplateWriter(
-        place.root, source.template_id, "video", track.size, (side, side), framing.box_alpha(side), entry
+        place.root, source.template_id, "video", track.size, (side, side), placed.alpha, entry
     ) as writer:
         for k, n in enumerate(order):
             refuse_cancelled(cancel)
-            x, y = (int(v) for v in origins[n])
+            x, y = (int(v) for v in placed.origins[n])
             box = (x, y, x + side, y + side)
             roi = read_bgr(stored[n], box)
             if k < count:  # on the way there; the way back finds it done
@@ -190,8 +194,7 @@ def _write(
             writer.add_i420(stored[n], roi, (x, y), valid=bool(track.valid[n]))
             if k % 8 == 7:
                 progress("frames", k + 1, len(order))
-        writer.save("landmarks.npy", np.stack([framing.lip_landmarks(meshes[n]) for n in order]))
-        writer.save("mesh.npy", meshes[order].astype(np.float32))
+        save_points(writer, meshes[order], placed.axes if placed.axes is None else placed.axes[order])
         writer.finish(place.preparers, progress, cancel)
 
 

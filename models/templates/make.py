@@ -28,6 +28,7 @@ from models.templates.image import decode_photo, looks_like_image
 from models.templates.motion import LID
 from models.templates.origin import SOURCE, Entry, Origin, read_origin
 from models.templates.photo import PhotoAnimator
+from models.templates.points import save_points
 from models.templates.work import (
     BOX_MAX,
     SIDE_MAX,
@@ -41,7 +42,7 @@ from models.templates.writer import TemplateWriter, content_hash, template_lock
 
 U8 = NDArray[np.uint8]
 
-VERSION = "3"
+VERSION = "4"
 """Raise it whenever the same source would become other pixels: older templates are then made again."""
 CONTENT_LOCKS = 64
 """Locks by content, shared by hash: two ids of one source do the work once. An id has no dot, their names have."""
@@ -202,16 +203,16 @@ def _make_photo(
     size = (picture.shape[1], picture.shape[0])
     side = min(framing.box_side(meshes, size), BOX_MAX)
     # One place for all: the head moves by less than the box's room, and a box that steps shows at the moved chin.
-    x, y = (int(v) for v in framing.box_origins(meshes.mean(axis=0)[None], side, size, source.bbox_shift)[0])
+    placed = framing.framed(meshes.mean(axis=0)[None], side, size, source.bbox_shift)
+    x, y = (int(v) for v in placed.origins[0])
     refuse_full_disk(place.root, LOOP, size, side)
-    alpha = framing.box_alpha(side)
-    with TemplateWriter(place.root, source.template_id, "image", size, (side, side), alpha, entry) as writer:
+    kind, box = "image", (side, side)
+    with TemplateWriter(place.root, source.template_id, kind, size, box, placed.alpha, entry) as writer:
         for n, frame in enumerate(_drawn(animator, cancel)):
             writer.add_i420(frame, read_bgr(frame, (x, y, x + side, y + side)), (x, y))
             if n % 8 == 7:
                 progress("frames", n + 1, LOOP)
-        writer.save("landmarks.npy", np.stack([framing.lip_landmarks(mesh) for mesh in meshes]))
-        writer.save("mesh.npy", meshes.astype(np.float32))
+        save_points(writer, meshes, placed.axes)
         writer.finish(place.preparers, progress, cancel)
 
 
@@ -237,7 +238,7 @@ def _drawn(animator: PhotoAnimator, cancel: Cancel) -> Iterator[U8]:
 
 
 def _the_face(picture: U8, models: Landmarker) -> Face:
-    found = checks.choose(models.faces(picture), picture)
+    found = checks.lean_fault(models.lean(picture)) or checks.choose(models.faces(picture), picture)
     if isinstance(found, checks.Fault):
         raise EngineError("INVALID_ARGUMENT", f"this photo cannot be used: {found.fact}", found.hint)
     return found

@@ -192,7 +192,7 @@ def _around(points: NDArray[np.floating[Any]], shape: tuple[int, ...]) -> tuple[
     """What a blink may change, in source pixels, even."""
     eyes = points[list(measure.LEFT_EYE_UPPER + measure.RIGHT_EYE_UPPER + measure.LEFT_EYE_LOWER
                        + measure.RIGHT_EYE_LOWER)]  # fmt: skip
-    reach = float(np.ptp(eyes[:, 0]))
+    reach = float(np.ptp(eyes, axis=0).max())
     low = np.maximum(np.floor(eyes.min(axis=0) - reach), 0).astype(int) & ~1
     high = np.ceil(eyes.max(axis=0) + reach).astype(int) + 1 & ~1
     limit = (shape[1] * OVER, shape[0] * OVER)

@@ -12,6 +12,7 @@ A template is a folder (design 5)::
     landmarks.npy   f32 [L, n, 2], frame pixels: the lips and anchors that preparers start from
     source, source.json, keep
                     what it was made from, and that it stays: ``models/templates/origin.py``
+    axes.npy        f32 [L, 3]: where the head leans, the middle of the face's own box and degrees clockwise
     idle/           idle segments, encoded on first use
     engine/<name>/  what an engine's preparer wrote
 

@@ -14,6 +14,7 @@ from models.media.paste import own_crop
 from models.templates.store import Template
 from models.warp.corners import mended
 from models.warp.geometry import Field, Pose, field
+from models.warp.lean import put_back, upright
 from models.warp.lips import shade
 from models.warp.look import Look
 from models.warp.mouth import inside
@@ -25,6 +26,8 @@ U8 = NDArray[np.uint8]
 CORNER, THIN = 0.24, 0.05
 """How far from the opening's corners the mouth's inside comes to be seen where it is thin, in half widths of the
 opening, and what is thin, in half widths of the mouth."""
+ABOVE_NOSE = 8
+"""Rows above the base of the nose that are looked at, crop pixels; above, nothing moves."""
 
 
 class WarpLipSync:
@@ -81,10 +84,22 @@ def render_into(out: U8, template: Template, index: int, state: MouthState) -> N
         return
     prepared = load_prepared(template)
     pose = prepared.pose(index)
-    move = field(pose, state, prepared.look.soft)
+    if prepared.turns is None:
+        _speak(out, pose, state, prepared.look)
+        return
+    turn = prepared.turns[index]
+    before = upright(out, turn, max(int(pose.nose[1]) - ABOVE_NOSE, 0))
+    after = before.copy()
+    _speak(after, pose, state, prepared.look)
+    put_back(out, before, after, turn)
+
+
+def _speak(out: U8, pose: Pose, state: MouthState, look: Look) -> None:
+    """Move the mouth of an upright face in ``out``, its own picture, u8 BGR ``[256, 256, 3]``, in place."""
+    move = field(pose, state, look.soft)
     height, width = move.upper_x.shape
     window = out[move.y0 : move.y0 + height, move.x0 : move.x0 + width]
-    moved = _moved(mended(out, pose, state, prepared.look), move, state, pose, prepared.look)
+    moved = _moved(mended(out, pose, state, look), move, state, pose, look)
     if state.weight >= 1:
         window[...] = moved
     else:

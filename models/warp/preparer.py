@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.api import CROP, Cancel, EngineError, Progress
+from models.media.paste import own_crop
 from models.templates.store import Template
 from models.warp.geometry import COLUMNS, Pose
+from models.warp.lean import Turn, turns, upright, upright_points, within
 from models.warp.look import Look, look, measure
 
 ENGINE = "warp"
@@ -21,7 +23,8 @@ class WarpPreparer:
     """Turns a template's landmarks into poses.
 
     Reads ``landmarks.npy`` of the template: f32 ``[L, 4 * COLUMNS + 2, 2]`` in frame pixels: the four lip
-    curves (see ``geometry.Pose``), the base of the nose and the tip of the chin.
+    curves (see ``geometry.Pose``), the base of the nose and the tip of the chin; and ``axes.npy`` where the head
+    leans (see ``models.templates.framing.Framing``).
     """
 
     engine = ENGINE
@@ -29,7 +32,8 @@ class WarpPreparer:
 
     def prepare(self, template: Template, out: str, progress: Progress, cancel: Cancel) -> None:
         """Write ``poses.npy`` (f32 ``[L, 4 * COLUMNS + 2, 2]``, crop pixels) and ``look.npy`` (f32 ``[10]``, see
-        ``look.measure``).
+        ``look.measure``); of a leaning head both are of the upright crop, and ``turns.npy`` (f64 ``[L, 2, 3]``,
+        see ``lean.Turn``) leads back from it, ``alpha.npy`` (see ``Template.alpha_of``) is where it is pasted.
 
         Raises:
             EngineError: FAILED when the template has no landmarks.
@@ -42,8 +46,15 @@ class WarpPreparer:
         # OpenCV's resize maps pixel centres: x' = (x + 0.5) * scale - 0.5.
         crop = (points - template.boxes[:, None, :2] + 0.5) * scale[:, None, :] - 0.5
         folder = Path(out)
+        first = template.roi[0]
+        if (template.path / "axes.npy").is_file():
+            turned = turns(np.load(template.path / "axes.npy"), template.boxes)
+            crop = np.stack([upright_points(one, turn) for one, turn in zip(crop, turned, strict=True)])
+            first = upright(own_crop(first), turned[0])
+            np.save(folder / "turns.npy", turned)
+            np.save(folder / "alpha.npy", within(template.alpha, turned))
         np.save(folder / "poses.npy", crop.astype(np.float32))
-        np.save(folder / "look.npy", measure(template.roi[0], crop[0, : 4 * COLUMNS].reshape(4, COLUMNS, 2)))
+        np.save(folder / "look.npy", measure(first, crop[0, : 4 * COLUMNS].reshape(4, COLUMNS, 2)))
         progress("warp", 1, 1)
 
 
@@ -52,6 +63,8 @@ class Prepared(NamedTuple):
 
     points: NDArray[np.float32]
     look: Look
+    turns: Turn | None
+    """Of every pose where the head leans: its points are those of the upright crop."""
 
     def pose(self, index: int) -> Pose:
         """One pose of the loop."""
@@ -64,11 +77,12 @@ def _load(path: str, content_hash: str) -> Prepared:
     folder = Path(path)
     try:
         points, measured = np.load(folder / "poses.npy"), np.load(folder / "look.npy")
+        turned = np.load(folder / "turns.npy") if (folder / "turns.npy").is_file() else None
     except (OSError, ValueError) as error:
         raise EngineError(
             "FAILED", f"template {folder.parent.parent.name} is not prepared for warp: {error}", "prepare it again"
         ) from error
-    return Prepared(points, look(measured))
+    return Prepared(points, look(measured), turned)
 
 
 def load_prepared(template: Template) -> Prepared:
