@@ -362,8 +362,10 @@ class Broker:
                 worker.blocked = False
             self.hearing.writable(instance)
 
-    def _drain_socket(self, sock: zmq.Socket[bytes], handle: Callable[[list[bytes]], None]) -> None:
-        until = self.now() + SLICE_US
+    def _drain_socket(
+        self, sock: zmq.Socket[bytes], handle: Callable[[list[bytes]], None], slice_us: int = SLICE_US
+    ) -> None:
+        until = self.now() + slice_us
         while self.now() < until:
             found = receive_now(sock)
             if found is None:
@@ -484,6 +486,8 @@ class Broker:
             self.sessions.end(session, "shutdown", drain=False)
 
     def _close(self) -> None:
+        self._control.stop()
+        self._drain_socket(self._router, self._control.receive, int(CLOSE_S * 1_000_000))
         self._links.close()
         self._joiners.close()
         for sock in (self._pull, self._members):

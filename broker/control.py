@@ -20,11 +20,18 @@ class Request:
     """One request; answered once, now or later."""
 
     def __init__(
-        self, socket: zmq.Socket[bytes], route: list[bytes], request_id: int | str | None, op: str
+        self,
+        socket: zmq.Socket[bytes],
+        route: list[bytes],
+        request_id: int | str | None,
+        op: str,
+        waiting: set[Request],
     ) -> None:
         self._socket = socket
+        self._waiting = waiting
+        waiting.add(self)
         self._route = route
-        self._id = request_id
+        self.id = request_id
         self.op = op
         self.answered = False
 
@@ -40,7 +47,8 @@ class Request:
         if self.answered:
             return
         self.answered = True
-        packed = _encode({"v": PROTOCOL, "id": self._id, **body})
+        self._waiting.discard(self)
+        packed = _encode({"v": PROTOCOL, "id": self.id, **body})
         try:
             send_now(self._socket, [*self._route, packed], copy=False)
         except zmq.Again:
@@ -67,16 +75,29 @@ class Control:
         self._socket = socket
         self._operations = operations
         self._max_bytes = max_bytes
+        self._waiting: set[Request] = set()
+        """Requests that have no answer yet."""
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Refuse what has no answer yet and all that comes from here on, so that nobody waits in vain."""
+        self._stopped = True
+        for request in [*self._waiting]:
+            request.refuse(
+                ControlError("NOT_READY", "the daemon stopped before this was done: ask again after its restart")
+            )
 
     def receive(self, frames: list[bytes]) -> None:
         """Handle one message of the ROUTER: identity, whatever the client put before, the request."""
         route, body = frames[:-1], frames[-1]
-        request = Request(self._socket, route, None, "?")
         if len(frames) < 2:
             return
+        request = Request(self._socket, route, None, "?", self._waiting)
         try:
             envelope = read_envelope(body)
-            request = Request(self._socket, route, request_id(envelope), "?")
+            request.id = request_id(envelope)
+            if self._stopped:
+                raise ControlError("NOT_READY", "the daemon is stopping: ask again after its restart")
             if len(body) > self._max_bytes:
                 raise ControlError(
                     "TOO_LARGE",

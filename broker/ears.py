@@ -106,6 +106,11 @@ class Ears:
         """Whether something that was sent has yet to be heard, or to become a transcript."""
         return bool(self._turns) or self._heard < self._end
 
+    @property
+    def unheard_ms(self) -> int:
+        """How much of what was sent has yet to be heard."""
+        return (self._end - self._heard) * 1000 // self.sample_rate
+
     def let_go(self) -> None:
         """Give up the asr process for now; the next audio finds one again."""
         self.close()

@@ -453,7 +453,10 @@ class Operations:
                 "BUSY", f"{ears.room} bytes of audio can still be taken; send it as it is spoken", BUSY_RETRY_MS
             )
         ears.push(args.pcm, end=args.end, now=self._b.now())
-        result: dict[str, Any] = {"vad": "speech" if ears.speaking else "silence"}
+        result: dict[str, Any] = {
+            "vad": "speech" if ears.speaking else "silence",
+            "unheard_ms": ears.unheard_ms,
+        }
         if ears.turn is not None:
             result["turn"] = ears.turn.number
         request.reply(**result)

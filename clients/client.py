@@ -6,17 +6,24 @@ a SUB, and the repair of holes with the ``segments`` and ``events`` operations.
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 import zmq
 
+from clients.liveness import FROZEN_S, LOOK_S, Liveness
+from clients.reach import reach
+
 VERSION = 1
+FPS = 25
+SAMPLE_RATE = 48_000
+"""Of the media of every session."""
 REQUEST_TIMEOUT_S = 30.0
 """For a reply to an ordinary request; the daemon answers these within milliseconds."""
 LONG_REQUEST_TIMEOUT_S = 900.0
@@ -26,6 +33,9 @@ QUIET_S = 2.0
 """Without any message for this long, a follower asks whether it missed something."""
 STREAM_HWM = 4096
 """Messages a subscriber may lag behind before ZeroMQ drops them; a hole is then fetched."""
+REACH_S = 0.3
+"""For a look whether anybody still listens at the control address."""
+BEACONS_HWM = 64
 LONG_OPERATIONS = frozenset(
     {"initialize", "preprocess_template", "start_session", "end_session", "process_segment", "drain"}
 )
@@ -40,10 +50,12 @@ class RequestError(Exception):
         code: one of the contract's error codes.
         message: the fact, the limit and the next step.
         retry_after_ms: with ``BUSY``, when to try again.
+        op: what was asked.
     """
 
-    def __init__(self, code: str, message: str, retry_after_ms: int | None = None) -> None:
+    def __init__(self, code: str, message: str, retry_after_ms: int | None = None, op: str = "") -> None:
         super().__init__(f"{code}: {message}")
+        self.op = op
         self.code = code
         self.message = message
         self.retry_after_ms = retry_after_ms
@@ -51,6 +63,18 @@ class RequestError(Exception):
 
 class NoDaemonError(Exception):
     """Nothing answers on the control address."""
+
+
+class DaemonGoneError(NoDaemonError):
+    """The daemon that was asked has stopped, was killed or does not run any more; noticed within 3 s."""
+
+
+class _Asked(NamedTuple):
+    """A request that has no reply yet."""
+
+    op: str
+    start: int
+    """Of the daemon, as ``Liveness.starts`` counts them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +101,14 @@ class Client:
         self._dealer = self._context.socket(zmq.DEALER)
         self._dealer.setsockopt(zmq.LINGER, 0)
         self._dealer.connect(control)
+        self._beacons = self._context.socket(zmq.SUB)
+        self._beacons.setsockopt(zmq.RCVHWM, BEACONS_HWM)
+        self._beacons.setsockopt(zmq.SUBSCRIBE, b"sys.")
+        self._beacons.connect(stream)
+        self._liveness = Liveness()
         self._next_id = 0
         self._replies: dict[int, dict[str, Any]] = {}
-        self._wanted: set[int] = set()
+        self._wanted: dict[int, _Asked] = {}
 
     def __enter__(self) -> Client:
         return self
@@ -92,23 +121,39 @@ class Client:
         self._context.destroy(linger=0)
 
     def send(self, op: str, **arguments: Any) -> int:
-        """Send a request without waiting; returns its id for ``receive``. ``None`` arguments are left out."""
+        """Send a request without waiting; returns its id for ``receive``. ``None`` arguments are left out.
+
+        Raises:
+            RequestError: a text has bytes that are no UTF-8 (a surrogate, as Python reads them from a terminal).
+        """
+        self._hear()
         self._next_id += 1
         request = {"v": VERSION, "id": self._next_id, "op": op}
         request |= {name: value for name, value in arguments.items() if value is not None}
-        self._dealer.send(msgpack.packb(request))
-        self._wanted.add(self._next_id)
+        try:
+            packed = msgpack.packb(request)
+        except UnicodeEncodeError as error:
+            name = next((name for name, value in arguments.items() if value is error.object), "a text")
+            message = f"{name!r} has bytes that are no UTF-8 (after {error.start} characters): send UTF-8"
+            raise RequestError("INVALID_ARGUMENT", message, op=op) from error
+        self._dealer.send(packed)
+        self._wanted[self._next_id] = _Asked(op, self._liveness.starts)
         return self._next_id
 
     def ready(self, request_id: int, timeout_s: float) -> bool:
-        """Wait up to ``timeout_s`` for the reply to a request sent before; whether it is there."""
+        """Wait up to ``timeout_s`` for the reply to a request sent before; whether it is there.
+
+        Raises:
+            DaemonGoneError: the daemon that was asked is gone.
+        """
         deadline = time.monotonic() + timeout_s
         while request_id not in self._replies:
-            if not self._dealer.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+            start = self._wanted[request_id].start
+            if not self._wait(self._dealer, max(0.0, deadline - time.monotonic()), start):
                 return False
             reply = msgpack.unpackb(self._dealer.recv())
+            self._liveness.reply(time.monotonic(), reply.get("boot"))
             if reply["id"] in self._wanted:
-                self._wanted.remove(reply["id"])
                 self._replies[reply["id"]] = reply
         return True
 
@@ -118,9 +163,15 @@ class Client:
         Raises:
             RequestError: the daemon refused it.
             NoDaemonError: no reply within ``timeout_s``.
+            DaemonGoneError: the daemon that was asked is gone.
         """
-        if not self.ready(request_id, timeout_s):
-            self._wanted.discard(request_id)
+        try:
+            there = self.ready(request_id, timeout_s)
+        except NoDaemonError:
+            self._wanted.pop(request_id, None)
+            raise
+        op = self._wanted.pop(request_id).op
+        if not there:
             raise NoDaemonError(
                 f"no answer from {self.control} within {timeout_s:g} s: is the daemon running? "
                 "Start it with `musecast up`, or name its configuration with --config."
@@ -128,8 +179,54 @@ class Client:
         reply = self._replies.pop(request_id)
         if not reply["ok"]:
             error = reply["error"]
-            raise RequestError(error["code"], error["message"], error.get("retry_after_ms"))
+            raise RequestError(error["code"], error["message"], error.get("retry_after_ms"), op)
         return {key: value for key, value in reply.items() if key not in ("v", "id", "ok")}
+
+    def _wait(self, readable: zmq.Socket[bytes], timeout_s: float, start: int) -> bool:
+        """Wait until there is something to read; False when nothing comes in time.
+
+        Args:
+            start: of the daemon that it must come from.
+
+        Raises:
+            DaemonGoneError: that one is gone.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not readable.poll(0):
+            self._hear()
+            self._check(start)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            zmq.select([readable, self._beacons], [], [], min(left, LOOK_S))
+        return True
+
+    def _hear(self) -> None:
+        """Read the beacons that have come."""
+        now = time.monotonic()
+        while self._beacons.poll(0):
+            header = msgpack.unpackb(self._beacons.recv_multipart()[1])
+            self._liveness.beacon(now, header["boot"], header["uptime_s"])
+        self._liveness.watch(now)
+
+    def _check(self, start: int) -> None:
+        """Raise ``DaemonGoneError`` when the daemon of this start is gone."""
+        if self._liveness.starts != start:
+            raise DaemonGoneError(
+                f"the daemon at {self.control} was started anew, and what was under way is lost: ask again"
+            )
+        now = time.monotonic()
+        if not self._liveness.doubtful(now):
+            return
+        if reach(self.control, REACH_S) == "refused":
+            raise DaemonGoneError(
+                f"the daemon at {self.control} is gone: it was stopped or killed. Start it with `musecast up`"
+            )
+        if self._liveness.frozen(now):
+            raise DaemonGoneError(
+                f"the daemon at {self.control} says nothing for {FROZEN_S:g} s: it was halted, or the machine has "
+                "too much to do; `musecast probe health` tells when it goes on"
+            )
 
     def request(self, op: str, *, timeout_s: float | None = None, **arguments: Any) -> dict[str, Any]:
         """Send a request and wait for its result; raises as ``receive`` does."""
@@ -139,7 +236,9 @@ class Client:
 
     def subscribe(self, *topics: str) -> Subscription:
         """Subscribe to topic prefixes such as ``seg.<sid>.`` or ``sys.``."""
-        return Subscription(self._context, self.stream, topics)
+        self._hear()
+        wait = functools.partial(self._wait, start=self._liveness.starts)
+        return Subscription(self._context, self.stream, topics, wait)
 
     def follow(self, session_id: str, *, media: bool = True) -> Follower:
         """Everything of one session from now on, in order and without holes."""
@@ -162,9 +261,20 @@ def _header(raw: bytes | Header) -> Header:
 
 
 class Subscription:
-    """Raw messages of the stream; at most once, as PUB/SUB is."""
+    """Raw messages of the stream; at most once, as PUB/SUB is.
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, topics: tuple[str, ...]) -> None:
+    Args:
+        wait: waits for something to read; it may raise.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        topics: tuple[str, ...],
+        wait: Callable[[zmq.Socket[bytes], float], bool],
+    ) -> None:
+        self._wait = wait
         self._socket = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, STREAM_HWM)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -173,8 +283,12 @@ class Subscription:
             self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
 
     def receive(self, timeout_s: float) -> Published | None:
-        """The next message, or None after ``timeout_s``."""
-        if not self._socket.poll(int(timeout_s * 1000)):
+        """The next message, or None after ``timeout_s``.
+
+        Raises:
+            DaemonGoneError: the daemon that was subscribed to is gone.
+        """
+        if not self._wait(self._socket, timeout_s):
             return None
         topic, header, payload = self._socket.recv_multipart()
         return Published(topic.decode(), msgpack.unpackb(header), payload)

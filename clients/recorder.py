@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,16 +14,18 @@ from typing import IO, Any
 
 import av
 
+from clients.client import FPS
+from clients.errors import MediaError
 from clients.signals import unbroken
+from clients.target import part_of, put, writable
 
 US = Fraction(1, 1_000_000)
-FPS = 25
 FASTSTART = {"movflags": "faststart"}
 Sound = Callable[[Any], Iterator[Any]]
 """Adds an audio stream to the output container, then yields its packets, in order from time 0."""
 
 
-class RecordingError(Exception):
+class RecordingError(MediaError):
     """There is not enough media for a file."""
 
 
@@ -43,11 +44,17 @@ class Recorder:
 
     Nothing stands under the final name until ``finish``; leaving the ``with`` block without it removes all.
     Media is kept on disk beside the target, so a recording may be as long as the disk allows.
+
+    Args:
+        target: a file that is there is replaced; a link to one stays.
+
+    Raises:
+        TargetError: nothing can be written there.
     """
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        self.target.parent.mkdir(parents=True, exist_ok=True)
+        self._real = writable(target)
         self.frames = 0
         self._init = b""
         self._files = ExitStack()
@@ -61,11 +68,11 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._files.close()
-        self._part.unlink(missing_ok=True)
 
     @property
-    def _part(self) -> Path:
-        return self.target.with_name(f".{self.target.name}.part.mp4")
+    def empty(self) -> bool:
+        """Whether no media has come yet."""
+        return not self._runs
 
     def add(self, header: dict[str, Any], payload: bytes) -> None:
         """Take the next ``init`` or media message, in the order of ``seq``."""
@@ -76,7 +83,7 @@ class Recorder:
             if self._runs:
                 # A new generation begins at ``flush_from``: what the old one has at or after it is void.
                 self._runs[-1].cut_us = header["pts"]
-            file = self._files.enter_context(tempfile.TemporaryFile(dir=self.target.parent))  # noqa: SIM115
+            file = self._files.enter_context(tempfile.TemporaryFile(dir=self._real.parent))  # noqa: SIM115
             file.write(self._init)
             self._runs.append(_Run(header["gen"], file, header["pts"]))
         if self._start_us is None:
@@ -93,21 +100,26 @@ class Recorder:
 
         Raises:
             RecordingError: nothing was recorded, or fewer frames than are to be kept.
+            TargetError: something that is no regular file stands at the target now.
         """
         if not self._runs or self._start_us is None:
             raise RecordingError("no media was received, so there is nothing to record")
-        with unbroken() as may_stop, av.open(str(self._part), "w", format="mp4", options=FASTSTART) as output:
-            if sound is None:
-                packets = self._packets(output, ("video", "audio"), frames)
-            else:
-                picture = self._packets(output, ("video",), frames)
-                packets = heapq.merge(picture, sound(output), key=lambda p: p.dts * p.time_base)
-            for packet in packets:
-                may_stop()
-                output.mux(packet)
-        if frames is not None and self.frames < frames:
-            raise RecordingError(f"only {self.frames} of {frames} frames were received")
-        os.replace(self._part, self.target)
+        part = part_of(self._real, ".mp4")
+        try:
+            with unbroken() as may_stop, av.open(str(part), "w", format="mp4", options=FASTSTART) as output:
+                if sound is None:
+                    packets = self._packets(output, ("video", "audio"), frames)
+                else:
+                    picture = self._packets(output, ("video",), frames)
+                    packets = heapq.merge(picture, sound(output), key=lambda p: p.dts * p.time_base)
+                for packet in packets:
+                    may_stop()
+                    output.mux(packet)
+            if frames is not None and self.frames < frames:
+                raise RecordingError(f"only {self.frames} of {frames} frames were received")
+            put(part, self._real)
+        finally:
+            part.unlink(missing_ok=True)
         return self.frames / FPS
 
     def _packets(self, output: Any, kinds: tuple[str, ...], frames: int | None) -> Iterator[Any]:

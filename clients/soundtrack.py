@@ -13,16 +13,17 @@ from typing import Any
 import av
 import numpy as np
 
+from clients.client import SAMPLE_RATE
+from clients.errors import MediaError
 from clients.signals import each_unbroken
 
-SAMPLE_RATE = 48_000
 BITS_PER_CHANNEL = 128_000
 CHANNELS_MAX = 2
 """More channels are mixed down to two."""
 AAC_FRAME = 1024
 
 
-class SoundError(Exception):
+class SoundError(MediaError):
     """A file has no sound that can be read."""
 
 
@@ -43,6 +44,8 @@ class Soundtrack:
         with self._open() as container:
             duration = container.duration
             self._layout = "mono" if _channels(container) == 1 else "stereo"
+            if next(container.decode(audio=0), None) is None:
+                raise SoundError(f"{path} has no sound in it")
         self.seconds_about = None if duration is None else duration / av.time_base
         """What the file says about its length."""
 
@@ -92,8 +95,10 @@ class Soundtrack:
                 if not container.streams.audio:
                     raise SoundError(f"{self.path} has no sound in it")
                 yield container
-        except av.error.InvalidDataError as error:
-            raise SoundError(f"{self.path} is not an audio file that FFmpeg can read") from error
+        except (FileNotFoundError, PermissionError):
+            raise
+        except av.FFmpegError as error:
+            raise SoundError(f"{self.path} is not an audio file that FFmpeg can read: {error.strerror}") from error
 
 
 def _channels(container: Any) -> int:

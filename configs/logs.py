@@ -16,6 +16,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from configs.plain import plain
 from configs.schema import Log
 
 _LIBRARIES_AT_WARNING = ("faster_whisper", "httpx", "httpcore", "urllib3", "asyncio", "PIL")
@@ -54,7 +55,12 @@ def setup(log: Log, **bound: Any) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
     ]
     render: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)]
+        [
+            _plain_values,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), pad_event_to=24, exception_formatter=_plain_traceback
+            ),
+        ]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     )
@@ -103,6 +109,17 @@ class Cooldown:
             return None
         self._last[key] = now
         return self._held.pop(key, 0)
+
+
+def _plain_values(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """On a terminal, a text that came from elsewhere moves no cursor and sets no title."""
+    return {key: plain(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _plain_traceback(target: TextIO, exc_info: Any) -> None:
+    lines = io.StringIO()
+    structlog.dev.plain_traceback(lines, exc_info)
+    target.write(plain(lines.getvalue()))
 
 
 def _binder(bound: dict[str, Any]) -> Callable[[Any, str, dict[str, Any]], dict[str, Any]]:

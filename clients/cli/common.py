@@ -1,17 +1,24 @@
-"""What every command shares: options, finding the daemon, printing."""
+"""What every command shares: its common options, finding the daemon, the ways to fail."""
 
 from __future__ import annotations
 
-import json
-import socket
+import functools
+import inspect
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from clients.cli.terminal import cell as cell
+from clients.cli.terminal import err as err
+from clients.cli.terminal import out as out
+from clients.cli.terminal import print_json as print_json
+from clients.cli.terminal import table as table
 from clients.client import Client, NoDaemonError
+from clients.reach import reach
 from configs.load import load, resolve
 from configs.schema import Config
 
@@ -20,9 +27,8 @@ ANSWER_S = 3.0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_CONFIG = 78
-
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+OPEN_FILES = 64
+"""What a command needs: sockets, a few files, a daemon of its own. libzmq aborts the program when it gets none."""
 
 ConfigOption = Annotated[
     Path | None,
@@ -31,11 +37,53 @@ ConfigOption = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text; failures, too.")]
+COMMON_OPTIONS = {"json": (JsonOption, False), "config": (ConfigOption, None), "overrides": (SetOption, None)}
 
 
 class CommandError(Exception):
     """A command cannot do its job; the text says what, and what to do next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """The options of every command, as they were given."""
+
+    json: bool
+    config: Path | None
+    overrides: list[str]
+
+    def settings(self) -> Config:
+        """The configuration in force; raises ``ConfigError`` with the place of the fault."""
+        return read_config(self.config, self.overrides)
+
+    def connect(self, *, patient: bool = True) -> Client:
+        """A client of the daemon that this configuration describes; as ``connect``."""
+        return connect(self.config, self.overrides, patient=patient)
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A function with a parameter ``common: Common`` as a command that has the options of every command."""
+    hints = get_type_hints(function, include_extras=True)
+    own = [
+        one.replace(annotation=hints[name])
+        for name, one in inspect.signature(function).parameters.items()
+        if name != "common"
+    ]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    shared = [
+        inspect.Parameter(name, kind, annotation=hint, default=default)
+        for name, (hint, default) in COMMON_OPTIONS.items()
+    ]
+
+    @functools.wraps(function)
+    def run(**arguments: Any) -> None:
+        given = {name: arguments.pop(name) for name in COMMON_OPTIONS}
+        function(common=Common(given["json"], given["config"], given["overrides"] or []), **arguments)
+
+    run.__signature__ = inspect.Signature([one.replace(kind=kind) for one in own] + shared)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in own + shared}
+    return run
 
 
 def read_config(path: Path | None, overrides: list[str] | None) -> Config:
@@ -51,7 +99,9 @@ def connect(config: Path | None, overrides: list[str] | None, *, patient: bool =
 
     Raises:
         NoDaemonError: none answers.
+        CommandError: too few files may be open.
     """
+    need_open_files()
     endpoints = read_config(config, overrides).endpoints
     if not patient and not listened_to(endpoints.control):
         raise NoDaemonError(f"nothing listens at {endpoints.control}")
@@ -64,40 +114,25 @@ def connect(config: Path | None, overrides: list[str] | None, *, patient: bool =
     return client
 
 
+def need_open_files() -> None:
+    """Raise the limit of open files where it is too low.
+
+    Raises:
+        CommandError: it cannot be raised.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= OPEN_FILES:
+        return
+    if hard != resource.RLIM_INFINITY and hard < OPEN_FILES:
+        raise CommandError(
+            f"only {hard} files may be open at once, and a command needs {OPEN_FILES}: raise the limit, e.g. with "
+            f"`ulimit -Hn {OPEN_FILES}` as root"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
+
+
 def listened_to(endpoint: str) -> bool:
-    """Whether somebody has bound this; ZeroMQ itself waits for it as long as it takes."""
+    """Whether somebody has bound this; where that cannot be told it is taken for granted."""
     if not endpoint.startswith("tcp://"):
         return True
-    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
-    except OSError:
-        return False
-    return True
-
-
-def print_json(value: Any) -> None:
-    """One JSON document on one line; bytes are shown by their length."""
-    out.file.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
-    out.file.flush()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return f"<{len(value)} bytes>"
-    return str(value)
-
-
-def table(*columns: str, title: str | None = None) -> Table:
-    """A table in the house style; a column whose name begins with ">" is aligned to the right."""
-    made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
-    return made
-
-
-def cell(value: Any) -> str:
-    """A value as text; nothing for None."""
-    if value is None:
-        return "-"
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+    return reach(endpoint, ANSWER_S) == "listens"

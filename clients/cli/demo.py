@@ -2,67 +2,103 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from clients.cli.common import CommandError, ConfigOption, SetOption, out
-from clients.cli.microphone import Pace, Recording
+from clients.cli.common import CommandError, Common, command
+from clients.cli.microphone import Pace, Recording, piece_bytes
+from clients.cli.options import TemplateOption
 from clients.cli.private import private_daemon
 from clients.cli.session import Session, own_session
-from clients.cli.sheet import Spoken, contact_sheet
 from clients.cli.show import TERMINAL_EVENTS, Transcript, timings
+from clients.cli.terminal import err, out, print_json
 from clients.client import Published
-from clients.recorder import Recorder
+from clients.target import writable
+
+if TYPE_CHECKING:
+    from clients.cli.sheet import Spoken
+    from clients.recorder import Recorder
 
 TURN_TIMEOUT_S = 120.0
 """Question and answer last under half a minute; a slow machine renders late, but not this late."""
 QUESTION = "question.wav"
 
 
+@command
 def demo(
     target: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where the video and its picture go.")
+        Path, typer.Option("--out", metavar="DIR", file_okay=False, help="Where the video and its picture go.")
     ] = Path("out"),
-    template: Annotated[str, typer.Option("--template", metavar="ID", help="Who answers.")] = "default",
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    template: TemplateOption = "default",
+    *,
+    common: Common,
 ) -> None:
     """Ask a bundled spoken question; write DIR/demo.mp4, DIR/demo.png and a table of timings."""
-    target.mkdir(parents=True, exist_ok=True)
+    video, picture = _targets(target)
+    from clients.cli.sheet import contact_sheet
+    from clients.recorder import Recorder
+
     with as_file(files("clients.cli") / "assets" / QUESTION) as path:
-        question = Recording.read(path)
+        question = Recording(path)
     began = time.monotonic()
-    out.print("starting a private daemon", style="dim")
-    with private_daemon(config, overrides or []) as client:
-        out.print(f"ready after {time.monotonic() - began:.1f} s; asking", style="dim")
-        with Recorder(target / "demo.mp4") as recorder, own_session(client, template_id=template) as session:
-            conversation = _Conversation(session, recorder)
+    _say("starting a daemon of its own: it listens, thinks, speaks, moves lips and encodes")
+    with private_daemon(common.config, common.overrides) as client:
+        _say(f"ready after {time.monotonic() - began:.1f} s; asking it a recorded question, as a microphone would")
+        with Recorder(video) as recorder, own_session(client, template_id=template) as session:
+            conversation = _Conversation(session, recorder, Transcript(json=common.json))
             conversation.hold(question)
+            _say(f"writing {video} and {picture}")
             seconds = recorder.finish()
     contact_sheet(
-        target / "demo.mp4",
-        target / "demo.png",
-        conversation.spoken(),
-        [("question", conversation.heard), ("answer", conversation.answer)],
+        video, picture, conversation.spoken(), [("question", conversation.heard), ("answer", conversation.answer)]
     )
+    if common.json:
+        written = {"video": str(video), "picture": str(picture), "seconds": seconds, "frames": recorder.frames}
+        print_json(written | {"timings_ms": conversation.timings})
+        return
     out.print()
     out.print(timings(conversation.timings, "the last voiced sample of the question"))
     out.print()
-    out.print(f"{target / 'demo.mp4'}  {seconds:.2f} s, {recorder.frames} frames, H.264 and AAC", soft_wrap=True)
-    out.print(f"{target / 'demo.png'}  the same as a picture", soft_wrap=True)
+    out.print(
+        escape(f"{video}  {seconds:.2f} s with sound, {recorder.frames} frames; any player shows it"),
+        soft_wrap=True,
+    )
+    out.print(escape(f"{picture}  the same as one picture"), soft_wrap=True)
+    out.print('next: musecast up, then in another terminal: musecast chat "What can you do?" --out answer.mp4')
+
+
+def _say(text: str) -> None:
+    err.print(f"[dim]{escape(text)}[/]", soft_wrap=True)
+
+
+def _targets(folder: Path) -> tuple[Path, Path]:
+    """Video and picture, in a folder that is made when its parent is there.
+
+    Raises:
+        CommandError, TargetError, OSError: they cannot be written.
+    """
+    if not folder.absolute().parent.is_dir():
+        raise CommandError(f"there is no folder {folder.absolute().parent}: make it first, or name another --out")
+    folder.mkdir(exist_ok=True)
+    found = folder / "demo.mp4", folder / "demo.png"
+    for one in found:
+        writable(one)
+    return found
 
 
 class _Conversation:
     """One question and its answer."""
 
-    def __init__(self, session: Session, recorder: Recorder) -> None:
+    def __init__(self, session: Session, recorder: Recorder, transcript: Transcript) -> None:
         self._session = session
         self._recorder = recorder
-        self._transcript = Transcript()
+        self._transcript = transcript
         self._sentences: list[dict[str, Any]] = []
         self._start_us: int | None = None
         self._end_us = 0
@@ -80,7 +116,8 @@ class _Conversation:
         """
         deadline = time.monotonic() + TURN_TIMEOUT_S
         pace = Pace()
-        pieces = question.pieces()
+        silence = bytes(piece_bytes(question.sample_rate))
+        pieces = itertools.chain(question.pieces(), itertools.repeat(silence))
         while not self._understood and self._ended is None:
             self._session.request("audio", pcm=next(pieces), sample_rate=question.sample_rate)
             pace.sent()
@@ -91,11 +128,13 @@ class _Conversation:
             self._take(message)
         if self._ended["event"] != "turn.ended":
             data = self._ended["data"]
-            raise CommandError(f"no answer: {data.get('message') or data.get('reason')}")
+            raise CommandError(f"no answer: {Transcript.reason(data)}")
         self.timings = self._ended["data"]["timings_ms"]
 
     def spoken(self) -> list[Spoken]:
         """The sentences in seconds of the recorded video; one of unknown length lasts until the next."""
+        from clients.cli.sheet import Spoken
+
         start = self._start_us or 0
         found: list[Spoken] = []
         end = self._end_us

@@ -1,7 +1,11 @@
-"""A recording played in real time, as if it came from a microphone."""
+"""Sound as a microphone gives it, 100 ms at a time: a recording played in real time, or standard input."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
+import select
 import sys
 import time
 import wave
@@ -9,54 +13,84 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clients.cli.common import CommandError
+from clients.client import SAMPLE_RATE
 
 PIECE_MS = 100
 SAMPLE_BYTES = 2
+LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
+
+
+def piece_bytes(sample_rate: int) -> int:
+    """Bytes of 100 ms."""
+    return sample_rate * PIECE_MS // 1000 * SAMPLE_BYTES
 
 
 class Recording:
-    """Mono 16-bit samples: a WAV file, or raw ones from standard input."""
+    """A file's sound as mono 16-bit samples.
 
-    def __init__(self, pcm: bytes, sample_rate: int) -> None:
-        self.pcm = pcm
-        self.sample_rate = sample_rate
+    Args:
+        path: a WAV file, or any other file with sound that FFmpeg reads.
 
-    @classmethod
-    def read(cls, path: Path) -> Recording:
-        """Read a WAV file.
+    Raises:
+        CommandError: there is no sound in it.
+    """
 
-        Raises:
-            CommandError: it is not 16-bit mono PCM.
-        """
-        try:
-            with wave.open(str(path), "rb") as file:
-                if file.getsampwidth() != SAMPLE_BYTES or file.getnchannels() != 1:
-                    raise CommandError(
-                        f"{path} has {file.getnchannels()} channels of {8 * file.getsampwidth()} bits; "
-                        "a microphone gives 16-bit mono: convert it, e.g. with ffmpeg -ac 1 -sample_fmt s16"
-                    )
-                return cls(file.readframes(file.getnframes()), file.getframerate())
-        except wave.Error as error:
-            raise CommandError(f"{path} is not a WAV file: {error}") from error
-
-    @property
-    def piece_bytes(self) -> int:
-        """Bytes of 100 ms."""
-        return self.sample_rate * PIECE_MS // 1000 * SAMPLE_BYTES
+    def __init__(self, path: Path) -> None:
+        plain = _plain_wav(path)
+        if plain is None:
+            self.sample_rate, pieces = _decoded(path)
+        else:
+            self.sample_rate, pieces = plain
+        first = next(pieces, b"")
+        if not first:
+            raise CommandError(f"{path} has no sound in it: name another file")
+        self._pieces = itertools.chain([first], pieces)
 
     def pieces(self) -> Iterator[bytes]:
-        """The recording in pieces of 100 ms, then silence for as long as one listens."""
-        for start in range(0, len(self.pcm), self.piece_bytes):
-            yield self.pcm[start : start + self.piece_bytes].ljust(self.piece_bytes, b"\0")
-        while True:
-            yield bytes(self.piece_bytes)
+        """All of it, once, in whole pieces of 100 ms."""
+        size = piece_bytes(self.sample_rate)
+        return (piece.ljust(size, b"\0") for piece in self._pieces)
+
+
+def _plain_wav(path: Path) -> tuple[int, Iterator[bytes]] | None:
+    """Sample rate and pieces of a WAV file that the daemon takes as it is."""
+    with contextlib.suppress(wave.Error, EOFError), wave.open(str(path), "rb") as file:
+        rate = file.getframerate()
+        fits = file.getsampwidth() == SAMPLE_BYTES and file.getnchannels() == 1
+        if fits and LOWEST_RATE <= rate <= HIGHEST_RATE:
+            pcm, size = file.readframes(file.getnframes()), piece_bytes(rate)
+            return rate, (pcm[start : start + size] for start in range(0, len(pcm), size))
+    return None
+
+
+def _decoded(path: Path) -> tuple[int, Iterator[bytes]]:
+    from clients.soundtrack import SoundError, Soundtrack
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            yield from Soundtrack(path).pieces(PIECE_MS / 1000)
+        except SoundError as error:
+            raise CommandError(f"{error}: name another file") from error
+
+    return SAMPLE_RATE, pieces()
 
 
 def standard_input(sample_rate: int) -> Iterator[bytes]:
-    """Raw s16le mono from standard input, 100 ms at a time; ends with it."""
-    size = sample_rate * PIECE_MS // 1000 * SAMPLE_BYTES
-    while piece := sys.stdin.buffer.read(size):
-        yield piece[: len(piece) // SAMPLE_BYTES * SAMPLE_BYTES]
+    """Raw s16le mono from standard input, at most 100 ms at a time, or nothing when none came; ends with it."""
+    descriptor, size = sys.stdin.fileno(), piece_bytes(sample_rate)
+    waiting = bytearray()
+    while True:
+        if select.select([descriptor], [], [], PIECE_MS / 1000)[0]:
+            read = os.read(descriptor, size - len(waiting))
+            if not read:
+                break
+            waiting += read
+            if len(waiting) < size:
+                continue
+        whole = len(waiting) // SAMPLE_BYTES * SAMPLE_BYTES
+        yield bytes(waiting[:whole])
+        del waiting[:whole]
+    yield bytes(waiting[: len(waiting) // SAMPLE_BYTES * SAMPLE_BYTES])
 
 
 class Pace:

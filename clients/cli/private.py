@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from clients.cli.common import CommandError, read_config
-from clients.client import Client, NoDaemonError
+from clients.cli.common import CommandError, need_open_files, read_config
+from clients.client import Client, DaemonGoneError, NoDaemonError
 
 STOP_TIMEOUT_S = 20.0
 """The daemon's own ladder ends after ``supervisor.stop_s`` (10 s)."""
@@ -39,11 +39,12 @@ def private_daemon(config: Path | None, overrides: list[str]) -> Iterator[Client
     ``state_dir`` is the configured one, so that prepared templates are found again next time.
 
     Raises:
-        CommandError: it did not start; the end of its log is in the text.
+        CommandError: it did not start, or ended too early; the end of its log is in the text.
         ConfigError: the configuration is refused.
     """
     stages = read_config(config, overrides).stages  # refuse here, with the right exit code, not in the child's log
     limit_s = max(getattr(stages, name).load_timeout_s for name in stages.__struct_fields__)
+    need_open_files()
     control, stream = free_ports(2)
     # Short, because the path of a local socket is limited to about a hundred bytes.
     directory = Path(tempfile.mkdtemp(prefix="musecast-"))
@@ -68,7 +69,10 @@ def private_daemon(config: Path | None, overrides: list[str]) -> Iterator[Client
         try:
             with Client(f"tcp://127.0.0.1:{control}", f"tcp://127.0.0.1:{stream}") as client:
                 _wait_until_healthy(client, process, log, limit_s)
-                yield client
+                try:
+                    yield client
+                except DaemonGoneError as error:
+                    raise CommandError(f"its own daemon ended in the middle of the work\n{_tail(log)}") from error
         finally:
             _stop(process)
     finally:

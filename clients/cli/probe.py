@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
-from clients.cli.common import (
-    EXIT_FAILED,
-    CommandError,
-    ConfigOption,
-    JsonOption,
-    SetOption,
-    cell,
-    connect,
-    out,
-    print_json,
-    table,
-)
-from clients.cli.figures import work
+from clients.cli.common import EXIT_FAILED, CommandError, Common, command
+from clients.cli.figures import gpus, processes, sessions, work
+from clients.cli.options import SessionArgument, TemplateOption, a_text, a_video, an_id
 from clients.cli.session import own_session
-from clients.cli.show import TERMINAL_EVENTS, timings
-from clients.client import Client
-from clients.recorder import Recorder, RecordingError
+from clients.cli.show import TERMINAL_EVENTS, Transcript, timings
+from clients.cli.terminal import MB, err, out, print_json
+from clients.client import Client, DaemonGoneError
+
+if TYPE_CHECKING:
+    from clients.recorder import Recorder
 
 app = typer.Typer(help="Look at a running daemon: health, status, stream, record, turn.", no_args_is_help=True)
 
@@ -38,11 +31,12 @@ COLOURS = {"seg": "green", "evt": "cyan", "tpl": "magenta", "sys": "dim"}
 
 
 @app.command("health")
-def health(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+@command
+def health(*, common: Common) -> None:
     """Exit 0 when the daemon is ok or degraded, 1 otherwise."""
-    with connect(config, overrides) as client:
+    with common.connect() as client:
         result = client.request("health", timeout_s=HEALTH_TIMEOUT_S)
-    if json:
+    if common.json:
         print_json(result)
     else:
         out.print(f"{result['status']}, up {result['uptime_s']:.0f} s, boot {result['boot']}")
@@ -51,91 +45,52 @@ def health(json: JsonOption = False, config: ConfigOption = None, overrides: Set
 
 
 @app.command("status")
-def status(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+@command
+def status(*, common: Common) -> None:
     """Every process, queue and session."""
-    with connect(config, overrides) as client:
+    with common.connect() as client:
         result = client.request("status")
-    if json:
+    if common.json:
         print_json(result)
         return
-    stages = table(
-        "instance",
-        "state",
-        "engine",
-        "device",
-        ">pid",
-        ">epoch",
-        ">restarts",
-        ">busy ms",
-        ">MB",
-        title="Processes",
-    )
-    for row in result["stages"]:
-        colour = {"fatal": "red", "backoff": "yellow", "busy": "cyan"}.get(row["state"], "green")
-        stages.add_row(
-            row["instance"],
-            f"[{colour}]{row['state']}[/]",
-            cell(row["engine"]),
-            cell(row["device"]),
-            cell(row["pid"]),
-            cell(row["epoch"]),
-            cell(row["restarts"]),
-            cell(row["busy_ms"]),
-            cell(row["rss_mb"]),
-        )
-    out.print(stages)
-    out.print(work(result["stages"]))
-    queues = {stage: one for stage, one in result["queues"].items() if one["items"]}
-    for stage, one in queues.items():
-        out.print(f"waiting for {stage}: {one['items']} items, {one['media_ms']} ms of media")
+    rows = result["stages"]
+    out.print(processes(rows))
+    out.print()
+    out.print(work(rows))
+    if any(row["gpu_mem_mb"] is not None for row in rows):
+        out.print()
+        out.print(gpus(rows))
+    out.print()
+    for stage, one in result["queues"].items():
+        if one["items"]:
+            out.print(f"waiting for {stage}: {one['items']} items, {one['media_ms']} ms of media")
     if result["sessions"]:
-        sessions = table(
-            "session",
-            "template",
-            "mode",
-            ">gen",
-            ">turn",
-            ">segment",
-            ">clock s",
-            ">lead ms",
-            title="Sessions",
-        )
-        for one in result["sessions"]:
-            clock = None if one["clock"] is None else one["clock"] / 1e6
-            sessions.add_row(
-                one["session_id"],
-                one["template_id"],
-                one["mode"],
-                *(cell(one[key]) for key in ("gen", "turn", "newest_seq")),
-                cell(clock),
-                cell(one["lead_ms"]),
-            )
-        out.print(sessions)
+        out.print(sessions(result["sessions"]))
     else:
         out.print("no sessions")
 
 
 @app.command("stream")
+@command
 def stream(
-    session: Annotated[str | None, typer.Argument(help="Session id; all without it.")] = None,
+    session: Annotated[str | None, typer.Argument(callback=an_id, help="Id of a session; all without it.")] = None,
     count: Annotated[int, typer.Option("--count", help="Stop after so many messages; 0: never.")] = 0,
     seconds: Annotated[float, typer.Option("--seconds", help="Stop after so long; 0: never.")] = 0.0,
-    json: JsonOption = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    *,
+    common: Common,
 ) -> None:
     """Print the header of every message published."""
     topics = STREAM_TOPICS if session is None else (f"seg.{session}.", f"evt.{session}.")
     deadline = time.monotonic() + seconds if seconds else None
     seen = 0
-    with connect(config, overrides) as client:
+    with common.connect() as client:
         subscription = client.subscribe(*topics)
         while (not count or seen < count) and (deadline is None or time.monotonic() < deadline):
             message = subscription.receive(POLL_S)
             if message is None:
                 continue
             seen += 1
-            if json:
+            if common.json:
                 print_json({"topic": message.topic, "bytes": len(message.payload)} | message.header)
             else:
                 out.print(_line(message.topic, message.header, len(message.payload)), soft_wrap=True)
@@ -151,26 +106,34 @@ def _line(topic: str, header: dict[str, Any], size: int) -> str:
 
 
 @app.command("record")
+@command
 def record(
-    session: Annotated[str, typer.Argument(help="The session to record.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT.mp4", help="The file to write.")],
+    session: SessionArgument,
+    target: Annotated[Path, typer.Argument(metavar="OUT.mp4", callback=a_video, help="The file to write.")],
     seconds: Annotated[
         float, typer.Option("--seconds", help="Stop after so long; 0: at the session's end.")
     ] = 0.0,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    *,
+    common: Common,
 ) -> None:
     """Write a session as one MP4: what the daemon still holds, and what comes until the end or Ctrl-C."""
-    with connect(config, overrides) as client, Recorder(target) as recorder:
+    from clients.recorder import Recorder
+
+    with common.connect() as client, Recorder(target) as recorder:
         try:
             _collect(client, session, recorder, seconds)
         except KeyboardInterrupt:
-            out.print("stopped")
-        try:
-            duration = recorder.finish()
-        except RecordingError as error:
-            raise CommandError(f"session {session}: {error}") from error
-        out.print(f"{target}: {duration:.2f} s, {recorder.frames} frames")
+            if not common.json:
+                out.print("stopped")
+        except DaemonGoneError:
+            if recorder.empty:
+                raise
+            err.print("[yellow]the daemon is gone[/]; what had come by then is kept")
+        duration = recorder.finish()
+    if common.json:
+        print_json({"file": str(target), "seconds": duration, "frames": recorder.frames})
+    else:
+        out.print(escape(f"{target}: {duration:.2f} s, {recorder.frames} frames"), soft_wrap=True)
 
 
 def _collect(client: Client, session: str, recorder: Recorder, seconds: float) -> None:
@@ -193,18 +156,18 @@ def _collect(client: Client, session: str, recorder: Recorder, seconds: float) -
 
 
 @app.command("turn")
+@command
 def turn(
     text: Annotated[
-        str, typer.Argument(help="What to say or ask.")
+        str, typer.Argument(callback=a_text, help="What to say or ask.")
     ] = "Hello. This is one turn, from text to video.",
     op: Annotated[Literal["say", "chat"], typer.Option("--op", help="say or chat.")] = "say",
-    template: Annotated[str, typer.Option("--template", metavar="ID")] = "default",
-    json: JsonOption = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    template: TemplateOption = "default",
+    *,
+    common: Common,
 ) -> None:
     """One turn on a session of its own, and how long each step took."""
-    with connect(config, overrides) as client, own_session(client, template_id=template) as session:
+    with common.connect() as client, own_session(client, template_id=template) as session:
         asked = time.monotonic()
         session.request(op, text=text)
         accepted = time.monotonic()
@@ -222,15 +185,15 @@ def turn(
         "frames": frames,
         "bytes": size,
     }
-    if json:
+    if common.json:
         print_json({"event": header["event"], **header["data"], "client": seen})
     elif header["event"] == "turn.ended":
         out.print(timings(header["data"]["timings_ms"], "the request"))
         out.print(
             f"here: accepted after {seen['request_ms']} ms, "
             f"first segment after {seen['first_segment_ms']} ms, "
-            f"{segments} segments, {frames} frames, {size / 1e6:.2f} MB",
+            f"{segments} segments, {frames} frames, {size / MB:.2f} MB",
             soft_wrap=True,
         )
     if header["event"] != "turn.ended":
-        raise CommandError(f"the turn ended as {header['event']}: {header['data']}")
+        raise CommandError(f"the turn did not end as it should: {Transcript.reason(header['data'])}")

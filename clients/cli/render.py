@@ -8,18 +8,23 @@ import time
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from clients.cli.common import CommandError, ConfigOption, SetOption, connect, err, out
+from clients.cli.common import CommandError, Common, command
+from clients.cli.options import TemplateOption, a_text, a_video
 from clients.cli.private import private_daemon
 from clients.cli.session import Session, own_session
-from clients.cli.show import TERMINAL_EVENTS
-from clients.client import Client, NoDaemonError, Published, RequestError
-from clients.recorder import FPS, Recorder, RecordingError
-from clients.soundtrack import SAMPLE_RATE, SoundError, Soundtrack
+from clients.cli.show import TERMINAL_EVENTS, Transcript
+from clients.cli.terminal import err, out, print_json
+from clients.client import FPS, SAMPLE_RATE, Client, NoDaemonError, Published, RequestError
+
+if TYPE_CHECKING:
+    from clients.recorder import Recorder
+    from clients.soundtrack import Soundtrack
 
 PIECE_S = 1.0
 AHEAD_S = 10.0
@@ -41,16 +46,17 @@ class Quality(StrEnum):
     FAST = "fast"
 
 
+@command
 def render(
-    template: Annotated[str, typer.Option("--template", metavar="ID", help="Who speaks.")] = "default",
+    template: TemplateOption = "default",
     audio: Annotated[
         Path | None,
         typer.Option("--audio", exists=True, dir_okay=False, help="What is spoken: any audio file."),
     ] = None,
-    text: Annotated[str | None, typer.Option("--text", help="What is spoken, as text.")] = None,
-    target: Annotated[Path, typer.Option("--out", metavar="FILE.mp4", help="The video to write.")] = Path(
-        "out.mp4"
-    ),
+    text: Annotated[str | None, typer.Option("--text", callback=a_text, help="What is spoken, as text.")] = None,
+    target: Annotated[
+        Path, typer.Option("--out", metavar="FILE.mp4", callback=a_video, help="The video to write.")
+    ] = Path("out.mp4"),
     engine: Annotated[
         str | None, typer.Option("--engine", metavar="NAME", help="Which lip-sync engine: warp, musetalk.")
     ] = None,
@@ -61,37 +67,41 @@ def render(
     must_connect: Annotated[
         bool, typer.Option("--connect", help="Use the running daemon; fail when there is none.")
     ] = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    *,
+    common: Common,
 ) -> None:
     """Render speech to a video file. Uses the running daemon, else one of its own."""
     if (audio is None) == (text is None):
         raise typer.BadParameter("give one of --audio and --text")
-    try:
-        sound = None if audio is None else Soundtrack(audio)
-        with contextlib.ExitStack() as stack:
-            client = stack.enter_context(_daemon(config, overrides or [], must_connect, engine))
-            recorder = stack.enter_context(Recorder(target))
-            session = stack.enter_context(
-                own_session(client, template_id=template, mode="offline", quality=quality.value)
-            )
-            bar = stack.enter_context(_bar())
-            task = bar.add_task(target.name, total=None if sound is None else sound.seconds_about)
-            began = time.monotonic()
-            rendering = _Rendering(session, recorder, AHEAD_MAX_S if quality is Quality.MAX else AHEAD_S)
-            for done_s in rendering.text(text or "") if sound is None else rendering.speech(sound):
-                bar.update(task, completed=done_s)
-            bar.update(task, description=f"{target.name}: writing")
-            if sound is None:
-                seconds = recorder.finish()
-            else:
-                # Rounded up: the last frame is held while the last sound is heard.
-                seconds = recorder.finish(sound=sound.mux, frames=math.ceil(sound.seconds * FPS))
-            bar.update(task, description=target.name, total=seconds, completed=seconds)
-            speed = seconds / (time.monotonic() - began)
-    except (SoundError, RecordingError) as error:
-        raise CommandError(str(error)) from error
-    out.print(f"{target}: {seconds:.2f} s, {recorder.frames} frames, {speed:.1f}x real time", soft_wrap=True)
+    from clients.recorder import Recorder
+    from clients.soundtrack import Soundtrack
+
+    sound = None if audio is None else Soundtrack(audio)
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(_daemon(common, must_connect, engine))
+        recorder = stack.enter_context(Recorder(target))
+        session = stack.enter_context(
+            own_session(client, template_id=template, mode="offline", quality=quality.value)
+        )
+        bar = stack.enter_context(_bar())
+        task = bar.add_task(escape(target.name), total=None if sound is None else sound.seconds_about)
+        began = time.monotonic()
+        rendering = _Rendering(session, recorder, AHEAD_MAX_S if quality is Quality.MAX else AHEAD_S)
+        for done_s in rendering.text(text or "") if sound is None else rendering.speech(sound):
+            bar.update(task, completed=done_s)
+        bar.update(task, description=escape(f"{target.name}: writing"))
+        if sound is None:
+            seconds = recorder.finish()
+        else:
+            # Rounded up: the last frame is held while the last sound is heard.
+            seconds = recorder.finish(sound=sound.mux, frames=math.ceil(sound.seconds * FPS))
+        bar.update(task, description=escape(target.name), total=seconds, completed=seconds)
+        speed = seconds / (time.monotonic() - began)
+    if common.json:
+        print_json({"file": str(target), "seconds": seconds, "frames": recorder.frames, "speed": round(speed, 2)})
+        return
+    told = f"{target}: {seconds:.2f} s, {recorder.frames} frames, {speed:.1f}x real time"
+    out.print(escape(told), soft_wrap=True)
 
 
 def _bar() -> Progress:
@@ -106,10 +116,10 @@ def _bar() -> Progress:
 
 
 @contextlib.contextmanager
-def _daemon(config: Path | None, overrides: list[str], must_connect: bool, engine: str | None) -> Iterator[Client]:
+def _daemon(common: Common, must_connect: bool, engine: str | None) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         try:
-            client = stack.enter_context(connect(config, overrides, patient=must_connect))
+            client = stack.enter_context(common.connect(patient=must_connect))
         except NoDaemonError:
             if must_connect:
                 raise
@@ -119,7 +129,7 @@ def _daemon(config: Path | None, overrides: list[str], must_connect: bool, engin
             yield client
             return
     chosen = [] if engine is None else [f"engines.lipsync=[{engine}]"]
-    with private_daemon(config, [*overrides, *chosen]) as client:
+    with private_daemon(common.config, [*common.overrides, *chosen]) as client:
         yield client
 
 
@@ -211,5 +221,5 @@ class _Rendering:
             self._recorder.add(header, message.payload)
         elif header["event"] in TERMINAL_EVENTS:
             if header["event"] != "turn.ended":
-                raise CommandError(f"the daemon could not render it: {header['data']}")
+                raise CommandError(f"it could not be rendered: {Transcript.reason(header['data'])}")
             self._ended = True

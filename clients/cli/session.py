@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from clients.client import Client, Follower, NoDaemonError, RequestError, new_session_id
+from clients.client import Client, DaemonGoneError, Follower, NoDaemonError, RequestError, new_session_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,14 @@ def own_session(client: Client, **arguments: Any) -> Iterator[Session]:
     sid = new_session_id()
     follower = client.follow(sid).from_start()
     started = client.request("start_session", session_id=sid, **arguments)
+    gone = False
     try:
         yield Session(sid, client, follower, started)
+    except DaemonGoneError:
+        gone = True
+        raise
     finally:
-        with contextlib.suppress(RequestError, NoDaemonError):
-            client.request("end_session", session_id=sid, drain=False, timeout_s=5.0)
+        if not gone:
+            with contextlib.suppress(RequestError, NoDaemonError):
+                client.request("end_session", session_id=sid, drain=False, timeout_s=5.0)
         follower.close()

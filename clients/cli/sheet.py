@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.signals import unbroken
+from clients.target import store
 
 Image = NDArray[np.uint8]
 Sound = NDArray[np.float32]
@@ -54,7 +55,7 @@ def contact_sheet(video: Path, target: Path, spoken: Sequence[Spoken], title: Se
     """Draw the sheet of ``video`` as a PNG. ``title`` is lines of (label, text) above the pictures.
 
     Raises:
-        OSError: the file cannot be written.
+        TargetError, OSError: the file cannot be written.
     """
     sound = _decode_sound(video)
     count, rate = _length(video)
@@ -87,8 +88,7 @@ def contact_sheet(video: Path, target: Path, spoken: Sequence[Spoken], title: Se
         _draw_wave(sheet[y : y + WAVE, x : x + TILE], sound, begin_s, step_s, at_s)
         here = _join([text for text, at_s in words if begin_s <= at_s < begin_s + step_s])
         _write(sheet, here, x, y + WAVE + SMALL_SIZE, INK, SMALL_SIZE, TILE)
-    if not cv2.imwrite(str(target), sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
-        raise OSError(f"could not write {target}")
+    store(target, cv2.imencode(".png", sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes())
 
 
 def _length(video: Path) -> tuple[int, float]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Group
 from rich.markup import escape
 
-from clients.cli.common import out, print_json, table
+from clients.cli.terminal import out, print_json, table
 
 TERMINAL_EVENTS = ("turn.ended", "turn.interrupted", "turn.failed")
 
@@ -22,6 +22,25 @@ MOMENTS = {
     "first_segment": "first segment published",
     "last_segment": "last segment published",
 }
+REASONS = {
+    "client": "somebody interrupted it",
+    "barge_in": "somebody spoke",
+    "ended": "its session was ended",
+    "expired": "nobody asked anything for too long",
+    "shutdown": "the daemon stops",
+}
+LEVELS = {
+    "skip": "the lips move in half as many steps",
+    "fallback": "the lips are moved by another engine",
+    "audio_only": "the lips stand still",
+}
+
+
+class Video(Protocol):
+    """Something that takes a session's media."""
+
+    def add(self, header: dict[str, Any], payload: bytes) -> None:
+        """The next ``init`` or media message."""
 
 
 def timings(values: dict[str, float | None], since: str) -> Group:
@@ -63,11 +82,22 @@ class Transcript:
             heard = escape(data["text"]) if data["text"] else "[dim](not understood)[/]"
             out.print(f"[green]you[/]    {heard}", soft_wrap=True)
         elif name == "turn.interrupted":
-            out.print(f"[yellow]interrupted[/] {escape(data.get('message') or data['reason'])}")
+            out.print(f"[yellow]interrupted[/] {escape(self.reason(data))}", soft_wrap=True)
         elif name == "turn.failed":
-            out.print(f"[red]{data['code']}[/] {escape(data['message'])}", soft_wrap=True)
+            out.print(f"[red]failed[/] {escape(data['message'])}", soft_wrap=True)
         elif name == "degraded":
-            out.print(f"[yellow]degraded[/] {escape(str(data))}", soft_wrap=True)
+            out.print(f"[yellow]degraded[/] {escape(self.degraded(data))}", soft_wrap=True)
+
+    @staticmethod
+    def reason(data: dict[str, Any]) -> str:
+        """Why a turn or a session ended before its time; ``data`` of that event."""
+        return str(data.get("message") or REASONS.get(data["reason"], data["reason"]))
+
+    @staticmethod
+    def degraded(data: dict[str, Any]) -> str:
+        """What is missing from the picture now, and why."""
+        seen = LEVELS.get(data["level"], data["level"])
+        return f"{seen}: {data['reason']}" if data.get("reason") else seen
 
     def _end_line(self) -> None:
         if self._in_reply:

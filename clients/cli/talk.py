@@ -8,23 +8,76 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from clients.cli.common import EXIT_FAILED, ConfigOption, JsonOption, SetOption, connect, out, print_json
-from clients.cli.microphone import Pace, Recording, standard_input
+from clients.cli.common import EXIT_FAILED, CommandError, Common, command
+from clients.cli.listening import Listening
+from clients.cli.microphone import HIGHEST_RATE, LOWEST_RATE, Recording, standard_input
+from clients.cli.options import (
+    PlayOption,
+    SessionArgument,
+    SessionOption,
+    TemplateOption,
+    TimingsOption,
+    VideoOption,
+    a_text,
+)
+from clients.cli.player import Player, installed
 from clients.cli.session import Session, own_session
-from clients.cli.show import TERMINAL_EVENTS, Transcript, timings
-from clients.client import Client
-from clients.recorder import Recorder
+from clients.cli.show import TERMINAL_EVENTS, Transcript, Video, timings
+from clients.cli.terminal import out, print_json
+from clients.client import Client, NoDaemonError, RequestError
 
 TURN_TIMEOUT_S = 900.0
 """20,000 characters are about twenty minutes of speech; nothing for this long is a fault all the same."""
 
-SessionOption = Annotated[
-    str | None,
-    typer.Option("--session", metavar="ID", help="An open session; without it one is made for this."),
-]
-TemplateOption = Annotated[str, typer.Option("--template", metavar="ID", help="Who speaks.")]
-OutOption = Annotated[Path | None, typer.Option("--out", metavar="FILE.mp4", help="Keep the video.")]
+
+class _Shown:
+    """Where the picture goes: a file, a player, both or nowhere."""
+
+    def __init__(self, stack: contextlib.ExitStack, target: Path | None, play: bool) -> None:
+        self.videos: list[Video] = []
+        self._target = target
+        if target is not None:
+            from clients.recorder import Recorder
+
+            self._recorder = stack.enter_context(Recorder(target))
+            self.videos.append(self._recorder)
+        if play:
+            self._player = stack.enter_context(Player())
+            self.videos.append(self._player)
+        self._playing = play
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no picture."""
+        return self._target is None or self._recorder.empty
+
+    def take(self, header: dict[str, Any], payload: bytes) -> None:
+        for video in self.videos:
+            video.add(header, payload)
+
+    def rest(self, session: Session) -> None:
+        """Media that is published and has not come yet, as far as a daemon that may be stopping gives it."""
+        with contextlib.suppress(RequestError, NoDaemonError):
+            for message in session.follower.rest():
+                if "kind" in message.header:
+                    self.take(message.header, message.payload)
+
+    def finish(self, *, quiet: bool) -> None:
+        """Complete the file; say where the picture went, or how to see it."""
+        if self._target is not None:
+            seconds = self._recorder.finish()
+            if not quiet:
+                frames = self._recorder.frames
+                out.print(escape(f"{self._target}: {seconds:.2f} s, {frames} frames"), soft_wrap=True)
+        if quiet:
+            return
+        if self._playing and self._player.failed:
+            out.print(f"[yellow]{self._player.name} ended before the video did[/]; --out FILE.mp4 keeps it")
+        elif not self.videos:
+            player = " --play shows it," if installed() else ""
+            out.print(f"[dim]To see it:{player} --out FILE.mp4 keeps it.[/]")
 
 
 @contextlib.contextmanager
@@ -41,149 +94,127 @@ def _session(client: Client, session: str | None, template: str) -> Iterator[Ses
         follower.close()
 
 
-def _watch(session: Session, turn: int, transcript: Transcript, recorder: Recorder | None) -> dict[str, Any]:
-    """Show a turn until it ends; returns its terminal event."""
-    for message in session.follower.until(*TERMINAL_EVENTS, "session.ended", timeout_s=TURN_TIMEOUT_S):
-        header = message.header
-        if "event" in header:
-            transcript.event(header)
-        elif recorder is not None:
-            recorder.add(header, message.payload)
-        if header.get("event") in TERMINAL_EVENTS and header["turn"] != turn:
-            return _watch(session, turn, transcript, recorder)
-    return header
+def _watch(session: Session, turn: int, transcript: Transcript, shown: _Shown) -> dict[str, Any]:
+    """Show a turn until it ends; returns its terminal event, or the one that ends the session before."""
+    while True:
+        for message in session.follower.until(*TERMINAL_EVENTS, "session.ended", timeout_s=TURN_TIMEOUT_S):
+            header = message.header
+            if "event" in header:
+                transcript.event(header)
+            else:
+                shown.take(header, message.payload)
+        if header["turn"] == turn or header["event"] == "session.ended":
+            return header
 
 
-def _turn(op: str, text: str, options: dict[str, Any]) -> None:
-    json, target = options["json"], options["out"]
-    with contextlib.ExitStack() as stack:
-        client = stack.enter_context(connect(options["config"], options["overrides"]))
-        recorder = stack.enter_context(Recorder(target)) if target is not None else None
-        session = stack.enter_context(_session(client, options["session"], options["template"]))
-        turn = session.request(op, text=text)["turn"]
-        ended = _watch(session, turn, Transcript(json=json), recorder)
-        if recorder is not None:
-            for message in session.follower.rest():
-                if "kind" in message.header:
-                    recorder.add(message.header, message.payload)
-            seconds = recorder.finish()
-            if not json:
-                out.print(f"{target}: {seconds:.2f} s, {recorder.frames} frames")
-        if ended["event"] != "turn.ended":
-            raise typer.Exit(EXIT_FAILED)
-        if not json:
-            out.print(timings(ended["data"]["timings_ms"], "the request"))
-
-
-def say(
-    text: Annotated[str, typer.Argument(help="What the avatar says, word for word.")],
-    session: SessionOption = None,
-    template: TemplateOption = "default",
-    target: OutOption = None,
-    json: JsonOption = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-) -> None:
-    """Have the avatar speak a text."""
-    _turn("say", text, _options(session, template, target, json, config, overrides))
-
-
-def chat(
-    text: Annotated[str, typer.Argument(help="What you say to the avatar.")],
-    session: SessionOption = None,
-    template: TemplateOption = "default",
-    target: OutOption = None,
-    json: JsonOption = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-) -> None:
-    """Ask the avatar something; it answers in its own words."""
-    _turn("chat", text, _options(session, template, target, json, config, overrides))
-
-
-def _options(
-    session: str | None,
+def _turn(
+    common: Common,
+    op: str,
+    text: str,
+    session_id: str | None,
     template: str,
     target: Path | None,
-    json: bool,
-    config: Path | None,
-    overrides: list[str] | None,
-) -> dict[str, Any]:
-    return {
-        "session": session,
-        "template": template,
-        "out": target,
-        "json": json,
-        "config": config,
-        "overrides": overrides,
-    }
+    play: bool,
+    timed: bool,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(common.connect())
+        shown = _Shown(stack, target, play)
+        session = stack.enter_context(_session(client, session_id, template))
+        turn = session.request(op, text=text)["turn"]
+        ended = _watch(session, turn, Transcript(json=common.json), shown)
+        if ended["event"] != "session.ended":
+            shown.rest(session)
+        if ended["event"] == "turn.ended" and timed and not common.json:
+            out.print(timings(ended["data"]["timings_ms"], "the request"))
+        failed = ended["event"] != "turn.ended"
+        if not (failed and shown.empty):
+            shown.finish(quiet=common.json)
+        if failed:
+            raise typer.Exit(EXIT_FAILED)
 
 
+@command
+def say(
+    text: Annotated[str, typer.Argument(callback=a_text, help="What the avatar says, word for word.")],
+    session: SessionOption = None,
+    template: TemplateOption = "default",
+    target: VideoOption = None,
+    play: PlayOption = False,
+    timed: TimingsOption = False,
+    *,
+    common: Common,
+) -> None:
+    """Have the avatar speak a text. To see it: --play, or --out FILE.mp4."""
+    _turn(common, "say", text, session, template, target, play, timed)
+
+
+@command
+def chat(
+    text: Annotated[str, typer.Argument(callback=a_text, help="What you say to the avatar.")],
+    session: SessionOption = None,
+    template: TemplateOption = "default",
+    target: VideoOption = None,
+    play: PlayOption = False,
+    timed: TimingsOption = False,
+    *,
+    common: Common,
+) -> None:
+    """Ask the avatar something; it answers in its own words. To see it: --play, or --out FILE.mp4."""
+    _turn(common, "chat", text, session, template, target, play, timed)
+
+
+@command
 def listen(
     source: Annotated[
-        str, typer.Argument(help="A WAV file (16-bit mono), or - for raw s16le from standard input.")
+        str, typer.Argument(help="A file with a voice in it, or - for raw s16le mono from standard input.")
     ],
-    rate: Annotated[int, typer.Option("--rate", help="Sample rate of standard input, in Hz.")] = 16000,
+    rate: Annotated[
+        int,
+        typer.Option("--rate", min=LOWEST_RATE, max=HIGHEST_RATE, help="Sample rate of standard input, in Hz."),
+    ] = 16000,
     template: TemplateOption = "default",
-    json: JsonOption = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    target: VideoOption = None,
+    play: PlayOption = False,
+    timed: TimingsOption = False,
+    *,
+    common: Common,
 ) -> None:
-    """Let the avatar listen to a voice and answer.
+    """Let the avatar listen to a voice and answer. To see it: --play, or --out FILE.mp4.
 
     Live: arecord -t raw -f S16_LE -r 16000 | musecast listen -
     """
-    recording = None if source == "-" else Recording.read(Path(source))
+    recording = None if source == "-" else Recording(Path(source))
     sample_rate = rate if recording is None else recording.sample_rate
-    pieces = standard_input(rate) if recording is None else recording.pieces()
-    transcript = Transcript(json=json)
-    with (
-        connect(config, overrides) as client,
-        own_session(client, template_id=template) as session,
-    ):
-        ended = hold_microphone(session, pieces, sample_rate, transcript, stop=recording is not None)
-        if recording is None:
-            # Standard input has ended: whatever is still being said is heard and answered.
-            reply = session.request("audio", pcm=b"", sample_rate=rate, end=True)
-            if reply.get("turn") is not None:
-                ended = _watch(session, reply["turn"], transcript, None)
-        if ended is not None and ended["event"] == "turn.ended" and not json:
-            out.print(timings(ended["data"]["timings_ms"], "the last voiced sample"))
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(common.connect())
+        shown = _Shown(stack, target, play)
+        session = stack.enter_context(own_session(client, template_id=template))
+        listening = Listening(session, sample_rate, Transcript(json=common.json), shown.videos)
+        listening.hold(standard_input(rate) if recording is None else recording.pieces())
+        if listening.ended is None:
+            hint = "does the microphone work, and is --rate its rate?" if recording is None else "is it speech?"
+            name = "standard input" if recording is None else source
+            raise CommandError(f"no voice was heard in {name}: {hint}")
+        if timed and listening.ended["event"] == "turn.ended" and not common.json:
+            out.print(timings(listening.ended["data"]["timings_ms"], "the last voiced sample"))
+        if listening.answered or not shown.empty:
+            shown.finish(quiet=common.json)
+        if not listening.answered:
+            raise typer.Exit(EXIT_FAILED)
 
 
-def hold_microphone(
-    session: Session, pieces: Iterator[bytes], sample_rate: int, transcript: Transcript, *, stop: bool
-) -> dict[str, Any] | None:
-    """Send audio at the pace of a microphone and show what happens; returns the last terminal event seen.
-
-    With ``stop`` it ends at the first terminal event, else with the audio.
-    """
-    ended: dict[str, Any] | None = None
-    pace = Pace()
-    for piece in pieces:
-        session.request("audio", pcm=piece, sample_rate=sample_rate)
-        pace.sent()
-        while (message := session.follower.receive(pace.due_s())) is not None:
-            if "event" in message.header:
-                transcript.event(message.header)
-                if message.header["event"] in TERMINAL_EVENTS:
-                    ended = message.header
-                    if stop:
-                        return ended
-    return ended
-
-
+@command
 def interrupt(
-    session: Annotated[str, typer.Argument(help="The session to interrupt.")],
+    session: SessionArgument,
     turn: Annotated[int | None, typer.Option("--turn", help="Only if this turn has not ended.")] = None,
-    json: JsonOption = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    *,
+    common: Common,
 ) -> None:
     """Cut what a session says, and everything that waits behind it."""
-    with connect(config, overrides) as client:
+    with common.connect() as client:
         result = client.request("interrupt", session_id=session, turn=turn)
-    if json:
+    if common.json:
         print_json(result)
     elif result["turn"] is None:
         out.print("nothing to interrupt")

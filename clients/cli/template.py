@@ -7,20 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from clients.cli.common import (
-    CommandError,
-    ConfigOption,
-    JsonOption,
-    SetOption,
-    cell,
-    connect,
-    out,
-    print_json,
-    table,
-)
+from clients.cli.common import CommandError, Common, command
 from clients.cli.naming import ID_MAX, id_from_name, is_id
+from clients.cli.options import a_picture, an_id
 from clients.cli.template_view import Watched, write_picture
+from clients.cli.terminal import MB, cell, out, print_json, table
 from clients.client import Client, RequestError
 
 app = typer.Typer(help="The people on screen: list, show, add, rm.", no_args_is_help=True)
@@ -31,11 +24,12 @@ SEND_MAX = 31 << 20
 
 
 @app.command("list")
-def list_templates(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+@command
+def list_templates(*, common: Common) -> None:
     """Every template the daemon has."""
-    with connect(config, overrides) as client:
+    with common.connect() as client:
         templates = client.request("list_templates")["templates"]
-    if json:
+    if common.json:
         print_json(templates)
         return
     rows = table("template", "kind", ">frames", ">size", "engines", ">MB", "kept", "in use")
@@ -46,7 +40,7 @@ def list_templates(json: JsonOption = False, config: ConfigOption = None, overri
             cell(one["frames"]),
             f"{one['width']}x{one['height']}",
             "rebuilt on use" if one["outdated"] else " ".join(one["engines"]),
-            f"{one['bytes'] / 1e6:.1f}",
+            f"{one['bytes'] / MB:.1f}",
             "yes" if one["keep"] else "",
             "yes" if one["in_use"] else "",
         )
@@ -54,33 +48,35 @@ def list_templates(json: JsonOption = False, config: ConfigOption = None, overri
 
 
 @app.command("show")
+@command
 def show(
-    template: Annotated[str, typer.Argument(help="Template id.")],
+    template: Annotated[str, typer.Argument(callback=an_id, help="Template id.")],
     target: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.png", help="Write a picture of its whole loop.")
+        Path | None,
+        typer.Option("--out", metavar="FILE.png", callback=a_picture, help="Write a picture of its whole loop."),
     ] = None,
-    json: JsonOption = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    *,
+    common: Common,
 ) -> None:
     """One template in full; with --out also what it looks like."""
-    with connect(config, overrides) as client:
+    with common.connect() as client:
         templates = client.request("list_templates")["templates"]
         found = next((one for one in templates if one["template_id"] == template), None)
         if found is None:
             raise CommandError(f"there is no template {template!r}; `musecast template list` names all of them")
         if target is not None:
             write_picture(client, template, found["frames"], target)
-    if json:
+    if common.json:
         print_json(found)
         return
     for key, value in found.items():
-        out.print(f"{key:<12} {' '.join(value) if isinstance(value, list) else value}")
+        out.print(escape(f"{key:<12} {' '.join(value) if isinstance(value, list) else value}"), soft_wrap=True)
     if target is not None:
-        out.print(f"{'picture':<12} {target}", soft_wrap=True)
+        out.print(escape(f"{'picture':<12} {target}"), soft_wrap=True)
 
 
 @app.command("add")
+@command
 def add(
     source: Annotated[Path, typer.Argument(help="A photo or a video with one face.", exists=True, dir_okay=False)],
     template: Annotated[
@@ -92,9 +88,8 @@ def add(
         bool,
         typer.Option("--force", help="Make it again when it is there, replace it when it shows another picture."),
     ] = False,
-    json: JsonOption = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    *,
+    common: Common,
 ) -> None:
     """Prepare a photo or a video as a template, to stay until it is removed."""
     name = _id_of(source, template)
@@ -102,16 +97,16 @@ def add(
     if size > SEND_MAX:
         raise CommandError(
             f"{source} has {size / 2**20:.0f} MiB; at most {SEND_MAX >> 20} can be sent. Shorten it, or put it "
-            "below one of template_roots and name it by `path` in preprocess_template."
+            "below one of template_roots and have a program name it by its path (docs/protocol.md)."
         )
     kind = "image" if source.suffix.lower() in IMAGES else "video"
     arguments: dict[str, Any] = {
         "template_id": name, "bbox_shift": shift, "keep": True, "force": force, "if_absent": not force,
         kind: source.read_bytes(),
     }  # fmt: skip
-    with connect(config, overrides) as client:
+    with common.connect() as client:
         result = _prepare(client, source, arguments)
-    if json:
+    if common.json:
         print_json(result)
         return
     size_text = f"{result['width']}x{result['height']}"
@@ -164,12 +159,16 @@ def _how(result: dict[str, Any]) -> str:
 
 
 @app.command("rm")
+@command
 def remove(
-    template: Annotated[str, typer.Argument(help="Template id.")],
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    template: Annotated[str, typer.Argument(callback=an_id, help="Template id.")],
+    *,
+    common: Common,
 ) -> None:
     """Delete a template that no session uses."""
-    with connect(config, overrides) as client:
+    with common.connect() as client:
         client.request("delete_template", template_id=template)
-    out.print(f"{template}: deleted")
+    if common.json:
+        print_json({"template_id": template, "deleted": True})
+    else:
+        out.print(f"{template}: deleted")

@@ -8,15 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import av
-import cv2
-import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from clients.cli.common import CommandError, err
 from clients.cli.session import own_session
+from clients.cli.terminal import err
 from clients.client import LONG_REQUEST_TIMEOUT_S, Client, Subscription
-from clients.signals import unbroken
+from clients.target import store
 
 LOOK_S = 0.2
 """How long to wait for the reply before looking for progress."""
@@ -64,11 +61,17 @@ class Watched:
 
 
 def write_picture(client: Client, template_id: str, frames: int, target: Path) -> None:
-    """Frames of the template's loop, evenly spaced, as one PNG.
+    """Frames of the template's loop, evenly spaced, as one PNG or JPEG.
 
     Raises:
-        CommandError: the file cannot be written.
+        TargetError, OSError: the file cannot be written.
     """
+    import av
+    import cv2
+    import numpy as np
+
+    from clients.signals import unbroken
+
     silence = bytes(round(max(frames, 8) * FRAME_S * SILENCE_RATE) * 2)
     video = io.BytesIO()
     with own_session(client, template_id=template_id, mode="offline") as session:
@@ -93,8 +96,4 @@ def write_picture(client: Client, template_id: str, frames: int, target: Path) -
     size = (TILE, round(TILE * height / width))
     tiles = [cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in chosen]
     sheet = np.vstack([np.hstack(tiles[row * COLUMNS : (row + 1) * COLUMNS]) for row in range(ROWS)])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(target), sheet):
-        raise CommandError(
-            f"cannot write a picture to {target}: name a .png or .jpg in a folder that you may write"
-        )
+    store(target, cv2.imencode(target.suffix, sheet)[1].tobytes())

@@ -9,20 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
-from clients.cli.common import (
-    CommandError,
-    ConfigOption,
-    JsonOption,
-    SetOption,
-    cell,
-    err,
-    out,
-    print_json,
-    read_config,
-    table,
-)
+from clients.cli.common import CommandError, Common, command
+from clients.cli.terminal import MB, err, out, print_json, table
 from models.api import EngineError
 from models.musetalk.layout import BY_NAME, COMPONENTS, Component
 
@@ -35,8 +26,8 @@ NamesArgument = Annotated[
 ]
 
 
-def _root(config: Path | None, overrides: list[str] | None) -> Path:
-    return Path(read_config(config, overrides).weights_dir)
+def _root(common: Common) -> Path:
+    return Path(common.settings().weights_dir)
 
 
 def _need_torch() -> None:
@@ -55,9 +46,10 @@ def _chosen(names: list[str] | None) -> list[Component]:
 
 
 @app.command("list")
-def list_weights(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+@command
+def list_weights(*, common: Common) -> None:
     """Which files belong where, and which are there. Looks at names and sizes only."""
-    root = _root(config, overrides)
+    root = _root(common)
     rows: list[dict[str, Any]] = []
     for component in COMPONENTS:
         path = component.find(root)
@@ -71,25 +63,28 @@ def list_weights(json: JsonOption = False, config: ConfigOption = None, override
                 "from": component.downloads[-1].repo or component.downloads[-1].url,
             }
         )
-    if json:
+    if common.json:
         print_json({"weights_dir": str(root), "components": rows})
         return
-    shown = table("network", "file", ">MB", "from", "use", title=f"weights_dir: {root}")
+    out.print(f"weights_dir: {escape(str(root))}", soft_wrap=True)
+    shown = table("network", ">MB", "file, use, origin")
+    shown.columns[-1].overflow = "fold"
     for row in rows:
-        size = "missing" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f}"
+        size = "missing" if row["bytes"] is None else f"{row['bytes'] / MB:.1f}"
         use = row["use"] if row["needed"] else f"{row['use']}; optional"
-        shown.add_row(row["name"], row["file"], size, row["from"], use)
+        shown.add_row(row["name"], size, f"{escape(row['file'])}\n[dim]{use}\n{row['from']}[/]")
     out.print(shown)
 
 
 @app.command("pull")
-def pull_weights(names: NamesArgument = None, config: ConfigOption = None, overrides: SetOption = None) -> None:
+@command
+def pull_weights(names: NamesArgument = None, *, common: Common) -> None:
     """Download what is missing (about 4.4 GB): resumed, checked; HF_ENDPOINT chooses a mirror."""
     if importlib.util.find_spec("huggingface_hub") is None:
         raise CommandError("huggingface_hub is not installed; install the extra `musetalk`, see docs/models.md")
     from models.musetalk.pull import pull
 
-    root, chosen = _root(config, overrides), _chosen(names)
+    root, chosen = _root(common), _chosen(names)
     with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=err) as bar:
         tasks: dict[str, TaskID] = {}
 
@@ -100,34 +95,40 @@ def pull_weights(names: NamesArgument = None, config: ConfigOption = None, overr
             bar.update(task, completed=done, total=total or None)
 
         fetched = _run(lambda: pull(root, chosen, step))
-    out.print(f"{len(fetched)} files fetched into {root}; next: musecast weights convert")
+    if common.json:
+        print_json({"weights_dir": str(root), "fetched": [str(one) for one in fetched]})
+    else:
+        out.print(
+            escape(f"{len(fetched)} files fetched into {root}; next: musecast weights convert"), soft_wrap=True
+        )
 
 
 @app.command("verify")
-def verify_weights(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+@command
+def verify_weights(*, common: Common) -> None:
     """Read every file: checksums, names, shapes, numbers, configuration; say what is wrong with each."""
     _need_torch()
     from models.musetalk.weights import verify
 
-    root = _root(config, overrides)
+    root = _root(common)
     with err.status("reading"):
         reports = _run(lambda: verify(root))
-    if json:
+    if common.json:
         print_json([asdict(report) for report in reports])
     else:
-        shown = table("network", "status", "file", ">tensors", ">parameters", "dtype", "converted")
+        shown = table("network", "status", ">parameters", "dtype", "converted", "file")
         for report in reports:
             status = report.status if report.needed or report.status != "missing" else "not used"
             shown.add_row(
-                report.name, status, report.file, cell(report.tensors or None), f"{report.parameters:,}",
-                report.dtype, "yes" if report.converted else "no",
+                report.name, status, f"{report.parameters:,}", report.dtype,
+                "yes" if report.converted else "no", escape(report.file),
             )  # fmt: skip
         out.print(shown)
         for report in reports:
             for line in report.problems:
-                out.print(f"[red]{report.name}:[/] {line}", soft_wrap=True)
+                out.print(f"[red]{report.name}:[/] {escape(line)}", soft_wrap=True)
             for line in report.notes:
-                out.print(f"{report.name}: {line}", soft_wrap=True)
+                out.print(f"{report.name}: {escape(line)}", soft_wrap=True)
     bad = [report.name for report in reports if report.status == "bad"]
     missing = [report.name for report in reports if report.status == "missing" and report.needed]
     if bad or missing:
@@ -135,23 +136,27 @@ def verify_weights(json: JsonOption = False, config: ConfigOption = None, overri
 
 
 @app.command("convert")
+@command
 def convert_weights(
     force: Annotated[bool, typer.Option("--force", help="Convert again what is up to date.")] = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    *,
+    common: Common,
 ) -> None:
     """Write safetensors and a manifest, once; the daemon reads nothing else."""
     _need_torch()
     from models.musetalk.weights import convert
 
-    root = _root(config, overrides)
+    root = _root(common)
     with err.status("converting") as status:
 
         def step(name: str, index: int, total: int) -> None:
             status.update(f"{name} ({index + 1} of {total})")
 
         done = _run(lambda: convert(root, force=force, step=step))
-    out.print(f"converted: {', '.join(done)}" if done else f"nothing to convert: {_nothing(root)}")
+    if common.json:
+        print_json({"converted": done})
+    else:
+        out.print(f"converted: {', '.join(done)}" if done else f"nothing to convert: {escape(_nothing(root))}")
 
 
 def _nothing(root: Path) -> str:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import wave
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import av
 import numpy as np
 import pytest
 
+from clients.cli import player
+from clients.cli.app import run
 from tests.contract.client import Stranger
 from tests.contract.daemon import Daemon
 from tests.contract.limits import BEAT_S, COMMAND_S, STOP_S
 from tests.contract.media import decode, speech_like, wav
+from tests.contract.microphone import QUESTION
 from tests.contract.test_templates import png
 
 MUSECAST = str(Path(sys.executable).with_name("musecast"))
@@ -28,21 +35,16 @@ def _where(daemon: Daemon) -> dict[str, str]:
         "MUSECAST_ENDPOINTS__CONTROL": daemon.control,
         "MUSECAST_ENDPOINTS__STREAM": daemon.stream,
         "MUSECAST_STATE_DIR": str(daemon.state_dir),
-        "COLUMNS": "120",
     }
 
 
 def _run(daemon: Daemon, *arguments: str, code: int = 0) -> str:
-    result = subprocess.run(
-        [MUSECAST, *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_S,
-        env=_where(daemon),
-    )
-    assert result.returncode == code, (arguments, result.returncode, result.stdout, result.stderr)
-    return result.stdout if code == 0 else result.stderr
+    """Run the command in this process, 80 columns wide; what it printed, or the error where one is expected."""
+    out, err = io.StringIO(), io.StringIO()
+    with mock.patch.dict(os.environ, _where(daemon)), redirect_stdout(out), redirect_stderr(err):
+        found = run(list(arguments))
+    assert found == code, (arguments, found, out.getvalue(), err.getvalue())
+    return out.getvalue() if code == 0 or "--json" in arguments else err.getvalue()
 
 
 def _video(path: Path) -> tuple[int, float, tuple[int, int]]:
@@ -85,7 +87,7 @@ def test_a_photo_is_added_looked_at_spoken_with_and_removed(
     session = stranger.session(mode="offline")
     session.speak("Cheese.")
     face = decode(session.blob()).first_frame
-    photo, sheet = tmp_path / "my face.png", tmp_path / "sheets" / "me.png"
+    photo, sheet = tmp_path / "my face.png", tmp_path / "me.png"
     photo.write_bytes(png(face))
     made = json.loads(_run(daemon, "template", "add", str(photo), "--json"))
     assert (made["template_id"], made["frames"], made["cached"]) == ("my-face", 248, False)
@@ -137,11 +139,38 @@ def test_say_prints_the_words_and_keeps_the_video(daemon: Daemon, tmp_path: Path
     target = tmp_path / "said.mp4"
     printed = _run(daemon, "say", "Good evening to all of you.", "--out", str(target))
     assert "Good evening to all of you." in printed
+    assert "first segment" not in printed
     frames, seconds, size = _video(target)
     assert frames >= 24
     assert seconds == pytest.approx(frames / 25, abs=0.05)
     assert size == (512, 512)
     assert [p.name for p in tmp_path.iterdir()] == ["said.mp4"]
+
+
+def test_without_a_picture_say_tells_how_to_see_it(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(player.shutil, "which", lambda name: None)
+    printed = _run(daemon, "say", "Hello.", "--timings")
+    assert "first segment published" in printed
+    assert "--out FILE.mp4" in printed
+    assert "--play" not in printed
+    assert "install one" in _run(daemon, "say", "Hello.", "--play", code=1)
+
+
+def test_a_player_gets_the_video_while_it_comes(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A player that keeps what it is given: that is a playable file, whole."""
+    seen, fake = tmp_path / "seen.mp4", tmp_path / "bin" / "mpv"
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\nexec cat > {seen}\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(fake.parent), prepend=os.pathsep)
+    kept = tmp_path / "kept.mp4"
+    printed = _run(daemon, "chat", "Hello", "--play", "--out", str(kept))
+    assert "--out FILE.mp4" not in printed
+    assert _video(seen)[0] == _video(kept)[0] >= 16
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    assert "ended before the video did" in _run(daemon, "say", "Hello. And one more sentence.", "--play")
 
 
 def test_chat_prints_the_answer_as_json_events(daemon: Daemon) -> None:
@@ -229,11 +258,74 @@ def test_an_aborted_render_leaves_nothing(
 
 
 def test_listen_hears_a_recording(daemon: Daemon) -> None:
-    question = Path(__file__).resolve().parents[2] / "clients" / "cli" / "assets" / "question.wav"
-    events = [json.loads(line) for line in _run(daemon, "listen", str(question), "--json").splitlines()]
+    events = [json.loads(line) for line in _run(daemon, "listen", str(QUESTION), "--json").splitlines()]
     names = [e["event"] for e in events]
     assert names[-1] == "turn.ended"
     assert "transcript.final" in names
+
+
+def test_listen_takes_any_sound_and_ends_when_there_is_no_voice_in_it(daemon: Daemon, tmp_path: Path) -> None:
+    noise, empty, film = tmp_path / "noise.wav", tmp_path / "empty.wav", tmp_path / "answer.mp4"
+    samples = np.random.default_rng(0).normal(0, 1000, 16_000).astype(np.int16)
+    noise.write_bytes(wav(np.stack([samples, samples], axis=1), 44_100))
+    assert "no voice was heard" in _run(daemon, "listen", str(noise), code=1)
+    for content in (b"", wav(np.zeros(0, np.int16), 16_000), b"RIFF", b"this is no sound"):
+        empty.write_bytes(content)
+        assert str(empty) in _run(daemon, "listen", str(empty), code=1)
+        assert str(empty) in _run(daemon, "render", "--audio", str(empty), "--out", str(film), "--connect", code=1)
+    assert not film.exists()
+
+
+def test_listen_ends_with_standard_input(daemon: Daemon) -> None:
+    """A question without an end is answered; nothing at all is said to be nothing."""
+    with wave.open(str(QUESTION), "rb") as file:
+        pcm = file.readframes(file.getnframes())
+    spoken = len(pcm) - 2 * file.getframerate()  # cut close behind the last word
+    command, where = [MUSECAST, "listen", "-"], os.environ | _where(daemon)
+    answered, silent = (
+        subprocess.run(command, input=raw, check=False, capture_output=True, timeout=COMMAND_S, env=where)
+        for raw in (pcm[:spoken], b"")
+    )
+    assert answered.returncode == 0, answered.stderr
+    assert b"What happens when I ask a question" in answered.stdout
+    assert silent.returncode == 1
+    assert b"no voice was heard in standard input" in silent.stderr
+
+
+def test_status_fits_into_80_columns(daemon: Daemon, stranger: Stranger) -> None:
+    session = stranger.session()
+    session.speak("Something to count.")
+    status = json.loads(_run(daemon, "probe", "status", "--json"))
+    shown = _run(daemon, "probe", "status")
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown
+    assert session.sid in shown
+    for row in status["stages"]:
+        assert row["instance"] in shown
+        assert all(name.removeprefix("ms.") in shown for name in row["metrics"])
+    assert "RSS MB" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("say", "x", "--template", "nobody"), "NOT_FOUND", "nobody"),
+        (("interrupt", "nobody"), "NOT_FOUND", "nobody"),
+        (("say", " "), "INVALID_ARGUMENT", "empty"),
+        (("template", "show", "nobody"), "FAILED", "nobody"),
+        (("listen", "no.wav"), "FAILED", "no.wav"),
+        (("probe", "health", "--set", "endpoints.control=tcp://127.0.0.1:9"), "NO_DAEMON", "musecast up"),
+    ],
+)
+def test_failures_are_one_line_or_json(daemon: Daemon, arguments: tuple[str, ...], code: str, words: str) -> None:
+    told = _run(daemon, *arguments, code=1)
+    assert words in told
+    assert told.count("\n") == 1
+    for word in ("list_templates", "start_session", "preprocess_template", "Errno", "regex"):
+        assert word not in told
+    error = json.loads(_run(daemon, *arguments, "--json", code=1).splitlines()[-1])["error"]
+    assert error["code"] == code
+    assert words in error["message"]
 
 
 def test_configuration_commands(daemon: Daemon, tmp_path: Path) -> None:
@@ -244,7 +336,10 @@ def test_configuration_commands(daemon: Daemon, tmp_path: Path) -> None:
     message = _run(daemon, "config", "check", "--config", str(wrong), code=78)
     assert "wrong.yaml, line 2" in message
     _run(daemon, "config", "check", "--set", "nonsense", code=78)
-    _run(daemon, "up", "--set", "timeline.lead=5", code=78)
+    refused = subprocess.run(
+        [MUSECAST, "up", "--set", "timeline.lead=5"], check=False, capture_output=True, timeout=COMMAND_S
+    )
+    assert refused.returncode == 78
 
 
 def test_usage_errors(daemon: Daemon) -> None:
