@@ -28,6 +28,7 @@ from broker.ledger import Entry, Ledger
 from broker.links import Links
 from broker.messages import Beat, Demand, Down, Fenced, Message, Report, TemplateReady, Up
 from broker.operations import Operations
+from broker.pace import Pace
 from broker.publisher import Publisher
 from broker.registry import Registry
 from broker.requests import ControlError
@@ -86,6 +87,7 @@ class Broker:
         self._when_ready: list[Callable[[], None]] = []
         self.timers = Timers()
         self.ledger = Ledger()
+        self.paces = {"lipsync": Pace(), "fallback": Pace(), "encode": Pace()}
         self.shelf = Shelf(self)
         self.catalog = Catalog(config.state_dir)
         self.census = Census(config)
@@ -421,7 +423,11 @@ class Broker:
             self.census.down(message.instance)
             worker = self.ledger.workers.get(message.instance)
             fallout = self.ledger.down(
-                message.instance, message.epoch, commanded=message.commanded, in_hand=message.in_hand
+                message.instance,
+                message.epoch,
+                commanded=message.commanded,
+                in_hand=message.in_hand,
+                now=self.now(),
             )
             self.hearing.down(message.instance)
             self.workshop.asks.down(message.instance)

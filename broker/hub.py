@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from broker.ledger import Ledger
+from broker.pace import Pace
 from broker.timers import Timers
 from configs.schema import Config
 
@@ -21,6 +22,8 @@ class Hub(Protocol):
     config: Config
     epoch: int
     ledger: Ledger
+    paces: dict[str, Pace]
+    """How fast the stages work whose frames a viewer waits for: lipsync, fallback, encode."""
     timers: Timers
     publisher: Publisher
     shelf: Shelf

@@ -146,7 +146,7 @@ class Ingress:
             log.debug("stage.hello", src=message.src, epoch=message.ep, pid=message.pid, held=message.held)
 
     def _ready(self, message: Ready) -> None:
-        if self._ledger.ready(message.src, message.ep, message.credit) is None:
+        if self._ledger.ready(message.src, message.ep, message.credit, self._now()) is None:
             return
         self._census.ready(message)
         log.info("stage.ready", src=message.src, epoch=message.ep, engine=message.engine, load_s=message.load_s)

@@ -50,9 +50,12 @@ class Segment:
     """Which stage makes the crops: "lipsync", or "fallback" (the next engine of the chain)."""
     skip: int = 1
     """2: every other frame is drawn, the rest interpolated."""
+    item: str = ""
+    """Id of the item that makes the crops."""
     asked_at: int = 0
-    time_us: int = 0
-    """When its crops were asked for, and how long they may take (monotonic microseconds)."""
+    """When its crops were asked for (monotonic microseconds)."""
+    opens: bool = False
+    """It begins the turn, or a sentence: a pause before it is a pause between sentences."""
     engine: str = ""
     """Who rendered the crops."""
     degraded: str | None = None
@@ -133,6 +136,7 @@ class LipsyncJob:
         self._segment.crops.append(buffers[0])
         self._segment.engine = message.engine
         self._segment.crop_frames += message.frames
+        self._turn.made(self._segment.via, message.frames)
 
     def done(self) -> None:
         """All crops are there."""
@@ -186,6 +190,7 @@ class EncodeJob:
             return
         self._segment.stage = Stage.READY
         self._segment.crops = []
+        self._turn.made("encode", self._segment.frames)
 
     def failed(self, code: str, message: str) -> None:
         """Without media there is no turn."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 QUANTUM_SAMPLES = 15_360
 """320 ms at 48 kHz: 8 video frames, 15 AAC frames."""
 QUANTUM_FRAMES = 8
@@ -9,6 +11,20 @@ RAMP = (1, 1, 2)
 """Quanta of the first segments of a turn."""
 STEADY = 3
 """Quanta that later segments have at least."""
+
+
+def _nearest(sample: int) -> int:
+    return (2 * sample + QUANTUM_SAMPLES) // (2 * QUANTUM_SAMPLES)
+
+
+def opens(starts: Iterable[int], planned: int) -> bool:
+    """Whether the turn or one of the sentences that begin at ``starts`` begins with the quantum at ``planned``."""
+    return not planned or any(_nearest(start) * QUANTUM_SAMPLES == planned for start in starts)
+
+
+def joint_after(starts: Iterable[int], planned: int) -> int | None:
+    """The quantum after ``planned`` that begins nearest to where the next of the sentences does; in order."""
+    return next((joint for start in starts if (joint := _nearest(start)) * QUANTUM_SAMPLES > planned), None)
 
 
 def quanta_ready(end: int, planned: int, look_ahead: int, *, ended: bool) -> int:

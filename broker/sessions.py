@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 HOLD_US = 60_000
 """A place that speech is being made for is given to idle video this long before the clock reaches it."""
+STALL_US = 480_000
+"""In the middle of a sentence the picture rather stands for so long than that the face falls silent: idle video
+and the making anew take longer.
+"""
 RECENT_SAMPLES = 4 * 48_000
 """Published audio that is kept for the run-in of the next encoder; more than any lead."""
 HISTORY_CHARS = 64_000
@@ -71,6 +75,8 @@ class Session:
         lead_ms = hub.config.timeline.idle_lead_ms if loop_frames else hub.config.timeline.lead_ms
         self.timeline = Timeline(paced=mode == "realtime", lead_us=lead_ms * 1000)
         self._loop_frames = loop_frames
+        self.loops = loop_frames > 0
+        """Whether idle video fills what its turns leave."""
         self.current: Turn | None = None
         self.waiting: deque[Turn] = deque()
         self.ears: Ears | None = None
@@ -211,8 +217,12 @@ class Session:
         """
         while True:
             pts = self.timeline.end
-            held = self.current is not None and self.current.next_pts == pts
-            early = HOLD_US if held else self.timeline.lead_us
+            turn = self.current
+            held = turn is not None and turn.next_pts == pts
+            if held and turn is not None and turn.midway:
+                early = self.timeline.overdue(now) - STALL_US
+            else:
+                early = HOLD_US if held else self.timeline.lead_us
             wait = pts - early - self.timeline.clock(now)
             if self.timeline.started and wait > 0:
                 return now + wait
@@ -221,9 +231,12 @@ class Session:
             if segment is None:
                 return None
             self._publish_idle(segment, now)
-            if held and self.current is not None:
-                self.current.move(self.timeline.end)
-                return now  # the turn cuts its next segment before more places are given away
+            if turn is None:
+                continue
+            if held:
+                turn.move(self.timeline.end)
+            if held or turn.next_pts == self.timeline.end:
+                return now  # the turn cuts or publishes its next segment before more places are given away
 
     def _publish_idle(self, segment: IdleSegment, now: int) -> None:
         place = self.timeline.publish(QUANTUM_US, now, first=True)

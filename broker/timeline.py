@@ -52,6 +52,13 @@ class Timeline:
         pts, at = self._anchor
         return min(pts + now - at, self.end)
 
+    def overdue(self, now: int) -> int:
+        """For how long the clock has stood at the end of what was published."""
+        if self._anchor is None or not self.paced:
+            return 0
+        pts, at = self._anchor
+        return max(0, pts + now - at - self.end)
+
     def wait(self, pts: int, now: int) -> int:
         """Microseconds until a segment at ``pts`` may be published; 0: now."""
         if not self.paced:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from broker.answer import LlmJob, heard_text
 from broker.axis import Axis
 from broker.ledger import Job
+from broker.marks import Marks
 from broker.messages import Line
+from broker.pace import OFFLINE
+from broker.pacing import Pacing
 from broker.passages import complete, needed_from
 from broker.render import FUTURE, PAST, POST_ROLL, PRE_ROLL, EncodeJob, LipsyncJob, Segment, Stage
 from broker.requests import ControlError
-from broker.segments import QUANTUM_SAMPLES, RAMP, quanta_ready, segment_quanta
+from broker.segments import QUANTUM_SAMPLES, RAMP, joint_after, opens, quanta_ready, segment_quanta
 from broker.speech import SpeechTrack, to_samples, to_us
 from broker.timeline import QUANTUM_US
 from broker.voices import AudioFormat, AudioVoice, TextVoice
@@ -24,25 +27,12 @@ from models.text.sentences import sentences
 if TYPE_CHECKING:
     from broker.sessions import Session
 
-MARKS = (
-    "vad_end",
-    "asr_final",
-    "llm_first_token",
-    "llm_first_sentence",
-    "tts_first_audio",
-    "lipsync_first",
-    "encode_first",
-    "first_segment",
-    "last_segment",
-)
 SPEECH_AHEAD_US = 10_000_000
 LIPSYNC_AHEAD_US = 3_000_000
 ENCODE_AHEAD_US = 2_000_000
 """How far beyond the clock each stage may work for a session (design 4)."""
 ENCODE_TIME_US = 180_000
 """Kept back for encoding: crops that come later than this before their time are not waited for."""
-FIRST_CROPS_US = 2_500_000
-"""How long the first segment of a turn, which has no deadline of its own, waits for its crops."""
 OFFLINE_US = 3_600_000_000
 SEQS_KEPT = 4096
 """Far more segments than one call's audio makes; a turn of a client's own audio may go on for days."""
@@ -53,8 +43,8 @@ NO_LIPSYNC = "no process of the chosen lip-sync engine is ready"
 MOVES_MAX = 3
 """At most 2^3 quanta are left to idle video before a segment that was late."""
 LEAST_CROPS_US = 400_000
-"""Audio that itself comes late (a live feed, a slow language model) leaves lip-sync this long all the same: a
-short delay once, after which the clock is anchored anew, instead of a face whose lips never move.
+"""Crops of audio that itself comes late (a live feed, a slow language model) may take this long before they count
+as close to their deadline.
 """
 STARVING_US = 600_000
 """With less media than this ahead of the clock, what audio there is is cut without waiting for more."""
@@ -101,15 +91,18 @@ class Turn:
         """Called once that many quanta are published, or the turn is over."""
         self.failure: ControlError | None = None
         """Why the turn failed, if it did."""
-        self._marks: dict[str, int] = {}
+        self._marks = Marks(t0)
         self._segments: list[Segment] = []
         self._planned = 0
         self._count = 0
         self._announced = 0
         """Sentences whose event is out."""
         self._axis: Axis | None = None
-        self._first_planned_at = 0
+        payer = session.id if session.timeline.paced else OFFLINE
+        self._pacing = Pacing(self.hub.ledger, self.hub.paces, payer)
         self._moves = 0
+        self._moved = -1
+        """Sample that was last given another place: there is a pause before it already."""
         self._reply: list[str] = []
 
     def audio(self, audio_format: AudioFormat) -> AudioVoice:
@@ -158,11 +151,11 @@ class Turn:
 
     def mark(self, name: str) -> None:
         """Note the first time something happened."""
-        self._marks.setdefault(name, self.hub.now())
+        self._marks.first(name, self.hub.now())
 
     def mark_at(self, name: str, at: int) -> None:
         """Note when something happened."""
-        self._marks.setdefault(name, at)
+        self._marks.first(name, at)
 
     def said(self, text: str) -> None:
         """More of the reply's text."""
@@ -193,14 +186,15 @@ class Turn:
             return
         self._show_template(segment, reason)
 
-    @staticmethod
-    def _show_template(segment: Segment, reason: str) -> None:
+    def _show_template(self, segment: Segment, reason: str) -> None:
+        self._pacing.unmade(segment, self.hub.now())
         segment.stage = Stage.CROPS
         segment.crops = []
         segment.degraded = "audio_only"
         segment.reason = reason
 
     def _fall_back(self, segment: Segment, reason: str) -> None:
+        self._pacing.unmade(segment, self.hub.now())
         segment.via = segment.degraded = "fallback"
         segment.reason = reason
         self._animate(segment)
@@ -233,7 +227,7 @@ class Turn:
         self.voice.pump(self._planned + to_samples(max(0, clock + ahead - self._pts(self._planned))))
         wakes = [self._plan(now, clock), self._render(now, clock), self._publish(now)]
         if self.state is State.RUNNING and self._complete():
-            self._finish("turn.ended", {"timings_ms": self.timings()}, "".join(self._reply))
+            self._finish("turn.ended", {"timings_ms": self._marks.timings()}, "".join(self._reply))
             return None
         return min((w for w in wakes if w is not None), default=None)
 
@@ -244,10 +238,6 @@ class Turn:
         """End as ``turn.interrupted``: nothing of this turn is published any more."""
         heard = self._heard(flush_from) if self.state is State.RUNNING else ""
         self._finish("turn.interrupted", {"flush_from": flush_from, "reason": reason, **data}, heard)
-
-    def timings(self) -> dict[str, int | None]:
-        """Moments in ms since t0, None where the turn did not pass."""
-        return {name: (self._marks[name] - self.t0) // 1000 if name in self._marks else None for name in MARKS}
 
     def _heard(self, until_pts: int | None = None) -> str:
         if self._axis is None or isinstance(self.voice, AudioVoice):
@@ -262,7 +252,7 @@ class Turn:
             return
         began, self.state = self.state is State.RUNNING, State.OVER
         self.hub.cancel(self.hub.ledger.named(f"{self.name}/"))
-        self._segments.clear()
+        self._forget_segments()
         if began and heard:
             self.session.remember("assistant", heard)
         self.session.event(event, self.number, data=data)
@@ -283,7 +273,6 @@ class Turn:
     def _plan(self, now: int, clock: int) -> int | None:
         """Cut speech into segments up to the lip-sync work-ahead."""
         timeline = self.session.timeline
-        longest = self.hub.config.timeline.max_segment_ms * 1000 // QUANTUM_US
         while True:
             known = self._usable(self.track.end, ended=self.track.ended)
             ready = quanta_ready(known, self._planned, FUTURE, ended=self.track.ended)
@@ -291,10 +280,9 @@ class Turn:
                 return None
             if self._axis is None:
                 self._axis = Axis(timeline.end)
-                self._first_planned_at = now
             elif self._axis.pts(self._planned) < timeline.end:
                 self._axis.move(self._planned, timeline.end)  # idle video has filled a wait
-            pts = self._axis.pts(self._planned)
+            pts = self._placed(clock)
             if pts >= clock + LIPSYNC_AHEAD_US:
                 return now + pts - clock - LIPSYNC_AHEAD_US + 1
             left = pts - clock
@@ -303,13 +291,57 @@ class Turn:
                 or self._planned // QUANTUM_SAMPLES + ready <= self.flush_to
                 or (timeline.paced and self._count > 0 and left < STARVING_US)
             )
-            quanta = segment_quanta(self._count, ready, longest, flush=flush)
+            quanta = segment_quanta(self._count, ready, self._longest, flush=flush)
+            joint = joint_after(self._starts, self._planned) if self._pacing.slow else None
+            if joint is not None:
+                quanta = min(quanta, joint - self._planned // QUANTUM_SAMPLES)
             if not quanta:
                 return now + left - STARVING_US + 1 if timeline.paced and self._count else None
             self._cut(quanta, pts)
 
+    def _placed(self, clock: int) -> int:
+        """Where what is cut next is shown. Between idle video a sentence for which lip-sync is too slow begins
+        later: its pose follows its place, so that it cannot just be held back.
+        """
+        assert self._axis is not None
+        pts = self._axis.pts(self._planned)
+        if self.session.loops and opens(self._starts, self._planned):
+            later = self._pacing.delay(self._planned, self._uncut, self._longest, ahead=pts - clock)
+            if later:
+                pts += later * QUANTUM_US
+                self._axis.move(self._planned, pts)
+        return pts
+
+    @property
+    def _starts(self) -> list[int]:
+        """Samples of the turn where its sentences begin, as far as they are known."""
+        return [s.start for s in self.voice.sentences if s.start is not None]
+
+    @property
+    def _uncut(self) -> int:
+        """Quanta of the sentence at hand that are known and not cut yet."""
+        end = joint_after(self._starts, self._planned) or quanta_ready(self.track.end, 0, 0, ended=True)
+        return end - self._planned // QUANTUM_SAMPLES
+
+    @property
+    def _longest(self) -> int:
+        return self._pacing.longest(self.hub.config.timeline.max_segment_ms * 1000 // QUANTUM_US)
+
+    def _held(self, segment: Segment, now: int) -> int:
+        """How much longer a sentence is held back so that it need not pause in its middle."""
+        timeline = self.session.timeline
+        if not segment.opens or not timeline.paced or self.session.loops:
+            return 0
+        ahead = segment.pts - timeline.clock(now)
+        rest = 0 if opens(self._starts, self._planned) else self._uncut
+        return self._pacing.hold(self._segments, rest, self._longest, ahead=ahead, now=now)
+
     def _cut(self, quanta: int, pts: int) -> None:
-        segment = Segment(self._count, self._planned, quanta, pts)
+        segment = Segment(
+            self._count, self._planned, quanta, pts, opens=opens([*self._starts, self._moved], self._planned)
+        )
+        if not self._segments:
+            self._pacing.leads(segment, self.hub.now())
         self._segments.append(segment)
         self._planned += segment.samples
         self._count += 1
@@ -327,13 +359,34 @@ class Turn:
         segment.stage = Stage.LIPSYNC
         segment.crops, segment.crop_frames = [], 0
         segment.asked_at = self.hub.now()
-        segment.time_us = max(self.deadline(segment.pts) - segment.asked_at - ENCODE_TIME_US, LEAST_CROPS_US)
-        self.submit(segment.via, segment.index, LipsyncJob(self, segment), at=segment.first, cost=segment.frames)
+        self._pacing.asked(segment, segment.via, segment.asked_at)
+        segment.item = self.submit(
+            segment.via, segment.index, LipsyncJob(self, segment), at=segment.first, cost=segment.frames
+        )
 
     def animated(self, segment: Segment) -> None:
         """The crops are there: how close was it? The first segments of a turn are always wanted at once."""
         if self.session.timeline.paced and segment.index >= len(RAMP):
-            self.session.strain.observe(self.hub.now() - segment.asked_at, segment.time_us)
+            now = self.hub.now()
+            used = now - segment.asked_at
+            time = used + self._due(segment) - now
+            self.session.strain.observe(used, max(time, LEAST_CROPS_US))
+
+    def _due(self, segment: Segment) -> int:
+        """When its crops have to be there, by the clock as it runs now: it stands until a turn's first segment
+        is out, and is anchored anew after each late one.
+        """
+        return self.deadline(segment.pts) - ENCODE_TIME_US
+
+    def made(self, stage: str, frames: int) -> None:
+        """A stage has made so many frames of this turn."""
+        self._pacing.made(stage, frames, self.hub.now())
+
+    def _forget_segments(self) -> None:
+        now = self.hub.now()
+        for segment in self._segments:
+            self._pacing.unmade(segment, now)
+        self._segments.clear()
 
     @property
     def _orphaned(self) -> bool:
@@ -348,7 +401,6 @@ class Turn:
     def _render(self, now: int, clock: int) -> int | None:
         """Give up on late crops, send complete ones to encode."""
         wake: int | None = None
-        first_due = self._first_planned_at + FIRST_CROPS_US
         orphaned = self._orphaned
         for segment in self._segments:
             left = segment.pts - clock
@@ -356,21 +408,28 @@ class Turn:
                 self._abandon(segment)
                 self._fall_back(segment, NO_LIPSYNC)
             if segment.stage is Stage.LIPSYNC and self.session.timeline.paced:
-                due = segment.asked_at + segment.time_us if self.published else first_due
+                due = self._pacing.given_up_at(segment, self._due(segment))
                 if due <= now:
                     self._abandon(segment)
                     self.session.strain.observe(1, 0)
-                    self._show_template(segment, "lip-sync missed the segment's deadline")
+                    self._show_template(segment, self._pacing.give_up(segment, now))
                 else:
                     wake = due if wake is None else min(wake, due)
             if segment.stage is Stage.CROPS:
                 if left < ENCODE_AHEAD_US:
                     segment.stage = Stage.ENCODE
+                    self._pacing.asked(segment, "encode", now)
                     self.submit("encode", segment.index, EncodeJob(self, segment), at=segment.first)
                 else:
                     due = now + left - ENCODE_AHEAD_US + 1
                     wake = due if wake is None else min(wake, due)
         return wake
+
+    @property
+    def midway(self) -> bool:
+        """Whether a sentence has begun, goes on with the next segment, and lip-sync is there to make it."""
+        going = self.published > 0 and bool(self._segments) and not self._segments[0].opens
+        return going and self.hub.ledger.serving(self._segments[0].via)
 
     @property
     def next_pts(self) -> int | None:
@@ -380,14 +439,17 @@ class Turn:
     def move(self, pts: int) -> None:
         """Idle video has taken the place of the next segment: make the waiting ones anew for ``pts`` on.
 
-        Their pose changes with their place. Each move of a turn leaves twice the time of the one before, so
-        that a slow engine catches up instead of starting over for ever.
+        Their pose changes with their place. Each move of a turn leaves twice the time of the one before, or what
+        the stages are measured to need, so that they catch up instead of starting over for ever.
         """
         assert self._axis is not None
         self.hub.cancel([f"{self.name}/{kind}/{s.index}" for s in self._segments for kind in KINDS])
         self._planned = self._segments[0].first
-        self._segments.clear()
-        self._axis.move(self._planned, pts + ((1 << min(self._moves, MOVES_MAX)) - 1) * QUANTUM_US)
+        self._forget_segments()
+        self._moved = self._planned
+        ahead = pts - self.session.timeline.clock(self.hub.now())
+        room = self._pacing.room(self._planned, self._uncut, self._longest, ahead=ahead)
+        self._axis.move(self._planned, pts + max((1 << min(self._moves, MOVES_MAX)) - 1, room) * QUANTUM_US)
         self._moves += 1
 
     def encoder_pcm(self, segment: Segment) -> bytes:
@@ -401,10 +463,14 @@ class Turn:
         """Publish what is ready and due, in order."""
         while self._segments and self._segments[0].stage is Stage.READY:
             segment = self._segments[0]
-            wait = self.session.timeline.wait(segment.pts, now)
+            if segment.pts > self.session.timeline.end:
+                return None  # idle video has yet to fill the place before it
+            wait = self.session.timeline.wait(segment.pts, now) or self._held(segment, now)
             if wait:
                 return now + wait
             self._segments.pop(0)
+            if self._segments:
+                self._pacing.leads(self._segments[0], now)
             end = segment.first + segment.samples
             segment.last = self.track.ended and not self._segments and end >= self.track.end
             self._announce(segment)

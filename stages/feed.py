@@ -72,6 +72,7 @@ class HeldWork:
         if self._closed:
             raise RuntimeError(f"item {self.item.id} emits after its end")
         self.progress()
+        self._feed.faults.delay(self.item.id, getattr(output, "frames", 1))
         if self.cancel.is_set():
             return
         self._feed.faults.passing("before_output", self.item.id)

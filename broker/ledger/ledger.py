@@ -89,6 +89,8 @@ class Worker:
     """What it holds is an item that is tried by itself."""
     blocked: bool = False
     """Its socket takes nothing at the moment."""
+    moved_at: int = 0
+    """Its last sign of life, monotonic microseconds."""
 
     def room(self, entry: Entry) -> bool:
         """Whether ``entry`` may be sent here; an item larger than the whole credit goes to an empty worker."""
@@ -115,6 +117,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._queues: dict[str, list[tuple[int, int, int, Entry]]] = {}
         self._order = count()
+        self._moved: dict[str, int] = {}
         self.refused = 0
         """Messages of an older epoch, attempt or order."""
 
@@ -204,11 +207,15 @@ class Ledger:
         if entry is not None:
             entry.started = True
             entry.moved_at = now
+            self._sign(src, now)
 
     def output(self, message: Output, now: int = 0) -> Entry | None:
         """The entry that this output belongs to, or None when it is to be ignored."""
         entry = self._leased(message.src, message.ep, message.id, message.attempt)
-        if entry is None or entry.void:
+        if entry is None:
+            return None
+        self._sign(message.src, now)  # also by an item that is not wanted any more
+        if entry.void:
             return None
         if message.index != entry.outputs:
             self.refused += 1
@@ -309,20 +316,36 @@ class Ledger:
         worker = self.workers[instance] = Worker(instance, epoch, stage)
         return worker
 
-    def ready(self, src: str, epoch: int, credit: int) -> Worker | None:
+    def ready(self, src: str, epoch: int, credit: int, now: int = 0) -> Worker | None:
         """The worker is warm."""
         worker = self.workers.get(src)
         if worker is None or worker.epoch != epoch:
             self.refused += 1
             return None
         worker.credit = credit
+        self._sign(src, now)
         return worker
+
+    def _sign(self, src: str, now: int) -> None:
+        worker = self.workers[src]
+        worker.moved_at = now
+        self._moved[worker.stage] = now
+
+    def moved(self, stage: str, item_id: str) -> int:
+        """When the worker that holds this item, or any of the stage when none does, last gave a sign of life: it
+        became ready, took up an item, sent an output, or ended. 0: never.
+        """
+        entry = self._entries.get(item_id)
+        worker = None if entry is None else entry.worker
+        return worker.moved_at if worker is not None else self._moved.get(stage, 0)
 
     def serving(self, stage: str) -> bool:
         """Whether a warm worker of this stage is there."""
         return any(w.stage == stage and w.credit for w in self.workers.values())
 
-    def down(self, instance: str, epoch: int, *, commanded: bool, in_hand: Sequence[str] = ()) -> Fallout:
+    def down(
+        self, instance: str, epoch: int, *, commanded: bool, in_hand: Sequence[str] = (), now: int = 0
+    ) -> Fallout:
         """Fence an incarnation: its leases go back to the front, or are set aside as poison.
 
         Args:
@@ -331,6 +354,7 @@ class Ledger:
         worker = self.workers.get(instance)
         if worker is None or worker.epoch != epoch:
             return Fallout([], [])
+        self._sign(instance, now)
         del self.workers[instance]
         held = [e for e in worker.leased.values() if not e.void]
         in_progress = [e for e in worker.leased.values() if e.started or e.id in in_hand]

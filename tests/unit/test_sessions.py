@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import zmq
 
-from broker.ledger import Ledger
+from broker.ledger import Entry, Ledger
 from broker.messages import (
     AudioItem,
     EncodedSegment,
@@ -31,6 +31,7 @@ from broker.messages import (
     TtsItem,
     Word,
 )
+from broker.pace import Pace
 from broker.publisher import Publisher
 from broker.sessions import Session
 from broker.shelf import IdleSegment
@@ -72,11 +73,17 @@ class Floor:
         self.config = Config()
         self.epoch = 1
         self.ledger = Ledger()
+        self.paces = {"lipsync": Pace(), "fallback": Pace(), "encode": Pace()}
         self.timers = Timers()
         self.wire = Wire(self)
         self.publisher = Publisher(self.wire, "boot", self.config.ring, None)  # type: ignore[arg-type]
         self.shelf: Any = IdleShelf()
         self.delay_us: dict[str, int | None] = {"llm": 5_000, "tts": 10_000, "lipsync": 40_000, "encode": 30_000}
+        self.frame_us: dict[str, int] = {}
+        """Of a stage that makes one item after the other, beside its delay."""
+        self.frozen_until: dict[str, int] = {}
+        self._queues: dict[str, list[tuple[Entry, Item]]] = {}
+        self._working: set[str] = set()
         self.speech_us = 2_000_000
         self.done: list[str] = []
         self.lipsync: list[tuple[LipsyncItem, list[bytes]]] = []
@@ -89,7 +96,7 @@ class Floor:
 
     def worker(self, stage: str) -> None:
         self.ledger.up(f"{stage}.0", 1, stage)
-        self.ledger.ready(f"{stage}.0", 1, 1000)
+        self.ledger.ready(f"{stage}.0", 1, 1000, self.time)
 
     def now(self) -> int:
         return self.time
@@ -132,16 +139,36 @@ class Floor:
                 if isinstance(item, LipsyncItem):
                     self.lipsync.append((item, [*buffers]))
                 if delay is not None:
-                    self.timers.at(self.time + delay, self._finish(worker.instance, item))
+                    self._queues.setdefault(worker.stage, []).append((entry, item))
+                    self._work(worker.stage)
             if not dirty and not work:
                 return
+
+    def _work(self, stage: str) -> None:
+        """Take up what waits: one item after the other where ``frame_us`` says so, and none that is cancelled."""
+        queue = self._queues[stage]
+        queue[:] = sorted((work for work in queue if not work[0].void), key=lambda work: work[0].priority)
+        while queue and stage not in self._working:
+            entry, item = queue.pop(0)
+            assert entry.worker is not None
+            src, delay = entry.worker.instance, self.delay_us[stage]
+            begun = max(self.time, self.frozen_until.get(stage, 0))
+            ended = begun + self.frame_us.get(stage, 0) * getattr(item, "frames", 0)
+            self.timers.at(ended + (delay or 0), self._finish(src, item))
+            if stage in self.frame_us:
+                self._working.add(stage)
+                self.timers.at(ended, lambda: self._free(stage))
+
+    def _free(self, stage: str) -> None:
+        self._working.remove(stage)
+        self._work(stage)
 
     def _finish(self, src: str, item: Item) -> Callable[[], None]:
         def finish() -> None:
             base = {"src": src, "ep": 1, "id": item.id, "attempt": item.attempt}
             for index, (kind, fields, buffers) in enumerate(self._outputs(item)):
                 message: Output = kind(**base, index=index, **fields)
-                entry = self.ledger.output(message)
+                entry = self.ledger.output(message, self.time)
                 if entry is not None:
                     entry.job.output(message, [memoryview(b) for b in buffers])
             entry = self.ledger.done(src, 1, item.id, item.attempt)
@@ -235,6 +262,103 @@ def test_without_lipsync_the_voice_goes_on_with_the_templates_own_pixels(floor: 
     assert floor.media[0][0] == pytest.approx(1_010_000 + 2_500_000 + 30_000, abs=5_000)
     assert session.timeline.late == 0, "a segment without crops is encoded before its time, not after it"
     assert session.totals()["degraded_us"] == 7 * QUANTUM
+
+
+def pauses(floor: Floor) -> dict[int, int]:
+    """By pts: for how long a viewer's picture has stood before that segment, microseconds."""
+    found: dict[int, int] = {}
+    anchor: tuple[int, int] | None = None
+    for at, h in floor.media:
+        stood = 0 if anchor is None else at - (anchor[1] + h["pts"] - anchor[0])
+        if anchor is None or stood >= 0:
+            anchor = (h["pts"], at)
+        if stood > 0:
+            found[h["pts"]] = stood
+    return found
+
+
+def first_of_turn(floor: Floor, header: dict[str, Any]) -> bool:
+    """Whether it is the first media of its turn."""
+    return header is next(h for _, h in floor.media if h["turn"] == header["turn"])
+
+
+def within_sentences(floor: Floor, turn: int = 1) -> int:
+    """The longest pause from this turn on that is not beside the start of a sentence, microseconds."""
+    starts = [e["data"]["pts"] for e in floor.events("sentence")]
+    first = next(h["pts"] for _, h in floor.media if h["turn"] == turn)
+    inside = [
+        us for pts, us in pauses(floor).items()
+        if pts > first and min(abs(pts - start) for start in starts) > QUANTUM // 2
+    ]  # fmt: skip
+    return max(inside, default=0)
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_lipsync_that_is_frozen_for_a_moment_costs_a_moment_and_no_lips(floor: Floor, idle: bool) -> None:
+    session = floor.watch(floor.session(idle=idle))
+    floor.run(3_000_000)
+    said = floor.time
+    floor.frozen_until["lipsync"] = said + 800_000
+    floor.frame_us["lipsync"] = 4_000
+    floor.speech_us = 6_000_000
+    session.new_turn("say", floor.time, "Hello there you two.")
+    floor.run(30_000_000)
+    spoken = [(at, h) for at, h in floor.media if h["turn"]]
+    assert contiguous(floor.media)
+    assert {h["degraded"] for _, h in spoken} == {None}
+    assert spoken[0][0] < said + 1_200_000 + idle * 640_000
+    assert within_sentences(floor) == 0
+    assert len(floor.events("turn.ended")) == 1
+
+
+@pytest.mark.parametrize("idle", [False, True])
+@pytest.mark.parametrize("text", ["One sentence.", "One. Two. Three. Four."])
+def test_lipsync_slower_than_real_time_pauses_between_sentences(floor: Floor, idle: bool, text: str) -> None:
+    session = floor.watch(floor.session(idle=idle))
+    floor.frame_us["lipsync"] = 48_000
+    floor.speech_us = 3_000_000
+    for _ in range(2):
+        session.new_turn("say", floor.time, text)
+    floor.run(60_000_000)
+    assert contiguous(floor.media)
+    assert {h["degraded"] for _, h in floor.media} == {None}
+    assert [e["turn"] for e in floor.events("turn.ended")] == [1, 2]
+    # Between idle video a sentence is given its place before anything is measured: once in a daemon's life.
+    assert within_sentences(floor) <= (500_000 if idle else 200_000)
+    assert within_sentences(floor, turn=2) <= 200_000
+    late = [h for at, h in floor.media if h["turn"] and h["pts"] in pauses(floor)]
+    assert session.timeline.late == len([h for h in late if not first_of_turn(floor, h)])
+
+
+def test_a_hopelessly_slow_lipsync_is_waited_for_once(floor: Floor) -> None:
+    session = floor.watch(floor.session())
+    floor.frame_us["lipsync"] = 2_000_000
+    floor.speech_us = 6_000_000
+    session.new_turn("say", floor.time, "Hello.")
+    floor.run(60_000_000)
+    assert contiguous(floor.media)
+    assert {h["degraded"] for _, h in floor.media} == {"audio_only"}
+    assert floor.media[0][0] < 5_000_000
+    assert floor.media[-1][0] < 12_000_000
+
+
+def test_lipsync_that_dies_is_waited_for_until_it_is_back(floor: Floor) -> None:
+    session = floor.watch(floor.session())
+    floor.speech_us = 6_000_000
+    session.new_turn("say", floor.time, "Hello.")
+    floor.run(1_200_000)
+    floor.delay_us["lipsync"] = None
+    floor.run(2_000_000)
+    floor.ledger.down("lipsync.0", 1, commanded=False, now=floor.time)
+    floor.touch(session)
+    floor.run(4_000_000)
+    floor.delay_us["lipsync"] = 40_000
+    floor.worker("lipsync")
+    floor.touch(session)
+    floor.run(60_000_000)
+    assert contiguous(floor.media)
+    assert {h["degraded"] for _, h in floor.media} == {None}
+    assert len(floor.events("turn.ended")) == 1
 
 
 def test_the_fallback_engine_takes_over_when_no_lipsync_process_is_ready_and_hands_back(floor: Floor) -> None:
