@@ -156,7 +156,7 @@ class Broker:
 
     @property
     def lipsync_skips(self) -> bool:
-        """Whether the lip-sync engine can draw every other frame and interpolate the rest."""
+        """Whether the lip-sync engine can draw fewer frames and interpolate the rest."""
         return self.census.skips
 
     # --- what operations ask ---

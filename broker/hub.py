@@ -30,7 +30,7 @@ class Hub(Protocol):
 
     @property
     def lipsync_skips(self) -> bool:
-        """Whether the lip-sync engine can draw every other frame and interpolate the rest."""
+        """Whether the lip-sync engine can draw fewer frames and interpolate the rest."""
         ...
 
     def now(self) -> int:

@@ -49,7 +49,7 @@ class Segment:
     via: str = "lipsync"
     """Which stage makes the crops: "lipsync", or "fallback" (the next engine of the chain)."""
     skip: int = 1
-    """2: every other frame is drawn, the rest interpolated."""
+    """Of so many frames one is drawn, the rest interpolated."""
     item: str = ""
     """Id of the item that makes the crops."""
     asked_at: int = 0

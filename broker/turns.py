@@ -348,11 +348,12 @@ class Turn:
         if self._orphaned:
             segment.via = segment.degraded = "fallback"
             segment.reason = NO_LIPSYNC
-        elif self.hub.lipsync_skips and self.session.timeline.paced and self.hub.config.timeline.skip_frames > 1:
-            segment.skip = self.hub.config.timeline.skip_frames
-        elif self.session.strain.skip and self.hub.lipsync_skips:
-            segment.skip, segment.degraded = 2, "skip"
-            segment.reason = "lip-sync comes close to its deadlines; every other frame is interpolated"
+        elif self.hub.lipsync_skips and self.session.timeline.paced:
+            wanted, strained = self.hub.config.timeline.skip_frames, self.session.strain.skip
+            segment.skip = max(wanted, strained)
+            if strained > wanted:
+                segment.degraded = "skip"
+                segment.reason = f"lip-sync comes close to its deadlines; it draws one frame in {strained}"
         self._animate(segment)
 
     def _animate(self, segment: Segment) -> None:
@@ -370,7 +371,7 @@ class Turn:
             now = self.hub.now()
             used = now - segment.asked_at
             time = used + self._due(segment) - now
-            self.session.strain.observe(used, max(time, LEAST_CROPS_US))
+            self.session.strain.observe(used, max(time, LEAST_CROPS_US), segment.skip)
 
     def _due(self, segment: Segment) -> int:
         """When its crops have to be there, by the clock as it runs now: it stands until a turn's first segment

@@ -192,7 +192,7 @@ class SpeechWindow:
     speech_to_us: int | None
     """Where the turn's audio ends when that lies inside the window, else None."""
     skip: int = 1
-    """2: generate every other frame and interpolate the rest."""
+    """2 or 4: make every other or every fourth frame, and the segment's last one; interpolate the rest."""
     passages: Sequence[Passage] = ()
     """With quality "max": all that the features of these frames reach, in order. Engines without features of
     whole speech need not look at them."""

@@ -55,10 +55,12 @@ class Face:
 
 @dataclass(slots=True)
 class Mouth:
-    """What one frame shows: the mean of ``faces`` with ``weight`` over the template; nothing without faces."""
+    """What one frame shows: ``faces`` with ``weight`` over the template; nothing without faces."""
 
     weight: float = 0.0
     faces: Sequence[Face] = field(default_factory=tuple)
+    share: float = 0.5
+    """Of the second of two faces."""
     exact: bool = False
     """A face that is not finite is an error, not left out."""
 
@@ -201,7 +203,12 @@ class MuseTalkLipSync:
             FrameJob(
                 window.template,
                 poses[window.start + k],
-                Mouth(float(shown[k]), tuple(faces[frame] for frame in frames), window.exact),
+                Mouth(
+                    float(shown[k]),
+                    tuple(faces[frame] for frame in frames),
+                    (window.start + k - frames[0]) / (frames[1] - frames[0]) if len(frames) > 1 else 0.0,
+                    window.exact,
+                ),
             )
             for k, frames in enumerate(wanted)
         ]
@@ -328,13 +335,14 @@ class MuseTalkLipSync:
 
 
 def sources(frame: int, frames: int, skip: int) -> tuple[int, ...]:
-    """The generated frames that one frame of a segment is made from: itself, or its two neighbours.
+    """The generated frames that one frame of a segment is made from: itself, or the ones on either side.
 
-    With ``skip`` 2 even frames and the segment's last one are generated.
+    Every ``skip``-th frame and the segment's last one are generated.
     """
-    if skip < 2 or frame % 2 == 0 or frame == frames - 1:
+    if frame % skip == 0 or frame == frames - 1:
         return (frame,)
-    return (frame - 1, frame + 1)
+    before = frame // skip * skip
+    return (before, min(before + skip, frames - 1))
 
 
 def _frame(job: FrameJob) -> U8:
@@ -343,12 +351,14 @@ def _frame(job: FrameJob) -> U8:
     crops = [face.crop for face in mouth.faces if face.crop is not None]
     if not crops or len(crops) < len(mouth.faces):
         return own
-    face = crops[0] if len(crops) == 1 else _mean(crops[0], crops[1])
+    face = crops[0] if len(crops) == 1 else _between(crops[0], crops[1], mouth.share)
     prepared = load_prepared(job.template)
     matrix = to_template_crop(prepared.boxes[job.pose], job.template.boxes[job.pose])
     compose(own, face, prepared.mask[job.pose], matrix, mouth.weight)
     return own
 
 
-def _mean(a: U8, b: U8) -> U8:
-    return ((a.astype(np.uint16) + b + 1) >> 1).astype(np.uint8)
+def _between(a: U8, b: U8, share: float) -> U8:
+    """``share`` of ``b`` in steps of 1/256, the rest of ``a``; halves are rounded up."""
+    of_b = round(256 * share)
+    return ((a.astype(np.uint32) * (256 - of_b) + b.astype(np.uint32) * of_b + 128) >> 8).astype(np.uint8)

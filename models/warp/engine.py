@@ -12,6 +12,7 @@ from configs.schema import Config
 from models.api import CROP, EngineError, FrameJob, Progress, SpeechWindow
 from models.media.paste import own_crop
 from models.templates.store import Template
+from models.warp import skipping
 from models.warp.corners import mended
 from models.warp.geometry import Field, Pose, field
 from models.warp.lean import put_back, upright
@@ -31,12 +32,11 @@ ABOVE_NOSE = 8
 
 
 class WarpLipSync:
-    """The embedded lip-sync engine; needs no model files.
-
-    ``skip`` of a window is not used: a frame costs less than interpolating one would.
-    """
+    """The embedded lip-sync engine; needs no model files."""
 
     name = "warp"
+    skips = True
+    """``SpeechWindow.skip`` is honoured, in both its steps."""
     buckets: Sequence[int] = (1, 2, 4, 8)
 
     def __init__(self, config: Config) -> None:
@@ -60,6 +60,8 @@ class WarpLipSync:
         """
         load_prepared(window.template)
         try:
+            if window.skip > 1:
+                return skipping.plan(window)
             found = contexts(window)
         except ValueError as error:
             raise EngineError("INVALID_ARGUMENT", str(error)) from error
@@ -73,7 +75,10 @@ class WarpLipSync:
         """Render jobs of any sessions: u8 BGR ``[n, 256, 256, 3]``."""
         crops = np.empty((len(jobs), CROP, CROP, 3), np.uint8)
         for crop, job in zip(crops, jobs, strict=True):
-            render_into(crop, job.template, job.pose, job.data)
+            if isinstance(job.data, skipping.Between):
+                skipping.render_into(crop, job, render_into)
+            else:
+                render_into(crop, job.template, job.pose, job.data)
         return crops
 
 

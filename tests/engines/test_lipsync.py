@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,41 @@ def test_going_on_after_a_crash_gives_the_same_remaining_frames(engine: LipSync,
         assert np.array_equal(rest, whole[start:])
 
 
+def own_pixels(template: Template, first: int, frames: int) -> np.ndarray:
+    """The crops of a template that says nothing, s16 ``[frames, 256, 256, 3]``."""
+    return np.stack([template.roi[(1000 + first + k) % template.frames] for k in range(frames)]).astype(np.int16)
+
+
+@pytest.mark.parametrize("skip", [2, 4])
+def test_skipped_frames_lie_between_the_drawn_ones(engine: LipSync, template: Template, skip: int) -> None:
+    pcm, spans = speech()
+    full = rendered(engine, window(template, pcm, spans, 16, 32)).astype(np.int16)
+    skipped = rendered(engine, window(template, pcm, spans, 16, 32, skip=skip)).astype(np.int16)
+    drawn = [*range(0, 32, skip), 31]
+    assert np.array_equal(skipped[drawn], full[drawn])
+    assert not np.array_equal(skipped, full)
+    change = full - own_pixels(template, 16, 32)
+    between = skipped - own_pixels(template, 16, 32)
+    for before, after in itertools.pairwise(drawn):
+        for frame in range(before + 1, after):
+            share = (frame - before) / (after - before)
+            wanted = (1 - share) * change[before] + share * change[after]
+            assert np.abs(between[frame] - wanted).max() <= 0.5 + 1e-4
+    untouched = (change[drawn] == 0).all(axis=0)
+    assert (between[:, untouched] == 0).all(), "what no mouth moves is the template's own"
+
+
+@pytest.mark.parametrize("skip", [2, 4])
+def test_a_skipping_item_goes_on_after_a_crash_with_the_same_frames(
+    engine: LipSync, template: Template, skip: int
+) -> None:
+    pcm, spans = speech()
+    whole = rendered(engine, window(template, pcm, spans, 16, 32, skip=skip))
+    for start in (1, 2, 13, 31, 32):
+        rest = rendered(engine, window(template, pcm, spans, 16, 32, start, skip=skip))
+        assert np.array_equal(rest, whole[start:])
+
+
 def test_frames_of_several_sessions_share_a_batch(engine: LipSync, template: Template) -> None:
     pcm, spans = speech()
     one = engine.plan(window(template, pcm, spans, 0, 8))
@@ -141,7 +177,7 @@ def test_silence_shows_the_templates_own_mouth(engine: LipSync, template: Templa
 def test_speech_moves_the_mouth_and_only_inside_the_crop(engine: LipSync, template: Template) -> None:
     pcm, spans = speech()
     crops = rendered(engine, window(template, pcm, spans, 0, FRAMES)).astype(np.int16)
-    own = np.stack([template.roi[(1000 + k) % template.frames] for k in range(FRAMES)]).astype(np.int16)
+    own = own_pixels(template, 0, FRAMES)
     change = np.abs(crops - own).max(axis=-1)
     assert change.max() > 60
     border = np.concatenate([change[:, [0, -1], :].ravel(), change[:, :, [0, -1]].ravel()])
@@ -152,7 +188,7 @@ def test_a_turn_begins_and_ends_with_the_templates_mouth(engine: LipSync, templa
     n = 16 * FRAME_SAMPLES
     loud = (np.sin(np.arange(n) * 0.06) * 15000).astype(np.int16)
     crops = rendered(engine, window(template, loud, [Span("a", 0, 640_000)], 0, 16)).astype(np.int16)
-    own = np.stack([template.roi[(1000 + k) % template.frames] for k in range(16)]).astype(np.int16)
+    own = own_pixels(template, 0, 16)
     change = np.abs(crops - own).mean(axis=(1, 2, 3))
     assert change[0] < 0.7 * change[4]
     assert change[-1] < 0.5 * change[8]

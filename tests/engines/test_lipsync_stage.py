@@ -202,7 +202,7 @@ def test_what_is_in_hand_at_the_end_is_finished(stage: LipsyncStage, ref: Templa
 
 
 def test_the_stage_tells_what_its_engine_can(stage: LipsyncStage) -> None:
-    assert stage.info == {"skips": False, "bucket": 8}
+    assert stage.info == {"skips": True, "bucket": 8}
     assert stage.credit == Config().stages.lipsync.credit
     unset = LipsyncStage(Config(stages=Stages(lipsync=StageConfig(credit=0))), "lipsync.0")
     unset._engine = stage._engine

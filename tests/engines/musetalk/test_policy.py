@@ -42,11 +42,15 @@ def test_out_of_memory_shrinks_the_batch_and_the_larger_one_is_tried_again_later
 
 
 @pytest.mark.parametrize("frames", [8, 32])
-def test_every_other_frame_is_generated_and_the_rest_lies_between_two(frames: int) -> None:
-    plan = [sources(k, frames, 2) for k in range(frames)]
+@pytest.mark.parametrize("skip", [2, 4])
+def test_every_other_or_fourth_frame_is_generated_and_the_rest_lies_between_two(frames: int, skip: int) -> None:
+    plan = [sources(k, frames, skip) for k in range(frames)]
     generated = {k for k in range(frames) if plan[k] == (k,)}
-    assert len(generated) == frames // 2 + 1
-    assert all(set(plan[k]) == {k - 1, k + 1} <= generated for k in range(frames) if k not in generated)
+    assert len(generated) == frames // skip + 1
+    for k in set(range(frames)) - generated:
+        before, after = plan[k]
+        assert {before, after} <= generated
+        assert k // skip * skip == before < k < after <= before + skip
     assert [sources(k, frames, 1) for k in range(frames)] == [(k,) for k in range(frames)]
 
 
