@@ -226,7 +226,7 @@ class Catalog:
                 nbytes = ready.nbytes if ready else _size(folder)
             except OSError:  # it is just being deleted
                 continue
-            rows.append(Row(folder.name, nbytes, ready.keep if ready else is_kept(folder)))
+            rows.append(Row(folder.name, nbytes, is_kept(folder)))
         return rows
 
     def _read(self, folder: Path) -> Listed | None:

@@ -26,7 +26,7 @@ from models.templates.canvas import read_bgr
 from models.templates.film import prepare_film
 from models.templates.image import decode_photo, looks_like_image
 from models.templates.motion import LID
-from models.templates.origin import SOURCE, Entry, Origin, read_origin
+from models.templates.origin import SOURCE, Entry, Origin, read_origin, refuse_beyond_room
 from models.templates.photo import PhotoAnimator
 from models.templates.points import save_points
 from models.templates.work import (
@@ -120,6 +120,8 @@ def _ensure(
             f"template {source.template_id} is shown by a session and would have to be replaced",
             "end its sessions first, or choose another template_id",
         )
+    refuse_beyond_room(source.template_id, file.seek(0, os.SEEK_END), entry)  # the source is kept, too
+    file.seek(0)
     with template_lock(place.root, f"content.{int(entry.digest[:8], 16) % CONTENT_LOCKS}"):
         same = None if source.force else twin(place.root, source.template_id, entry.digest)
         if same is not None:

@@ -103,6 +103,20 @@ def test_what_replaces_another_source_says_so_and_can_be_refused(state: Path) ->
     assert moved_box.outcome == Outcome(cached=False), "the same source is nobody else"
 
 
+def test_without_room_nothing_is_made(state: Path) -> None:
+    before = open_template(str(state / "templates/one"), "").hash
+    other = encoded(moved(astronaut(), 10, 10))
+    said: list[str] = []
+    source = Source("one", data=other, room=len(other) - 1, no_room="Delete some of anna (43.1 MB)")
+    with pytest.raises(EngineError, match=r"there is room for .* MB\. Delete some of anna"):
+        prepare_source(source, place(state), lambda phase, *_: said.append(phase), threading.Event())
+    assert set(said) == {"check"}, "refused before any work"
+    with pytest.raises(EngineError, match="there is room for"):
+        make(state, other, room=20_000_000)
+    assert open_template(str(state / "templates/one"), "").hash == before
+    assert folders(state / "templates") == ["one"]
+
+
 def age(folder: Path) -> None:
     """Let a template be of an older format, with other pixels."""
     path = folder / "manifest.json"

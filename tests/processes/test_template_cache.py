@@ -63,7 +63,7 @@ def pid_of_prepare(client: Stranger) -> int:
     return pid
 
 
-def test_a_file_below_the_roots_by_its_path(client: Stranger) -> None:
+def test_a_file_below_the_roots_by_its_path(client: Stranger, own_daemon: Daemon) -> None:
     source = Path(ROOTS) / f"photo-{os.getpid()}.png"
     source.write_bytes(photo())
     try:
@@ -72,12 +72,15 @@ def test_a_file_below_the_roots_by_its_path(client: Stranger) -> None:
         source.unlink()
     assert (made["width"], made["height"], made["frames"]) == (320, 320, 248)
     assert prepare(client, "path")["cached"], "the same content, however it came"
+    assert (own_daemon.state_dir / "templates/path/source").read_bytes() == photo(), "a copy: the file may go"
 
 
-def test_a_video_and_its_limit(client: Stranger) -> None:
+def test_a_video_and_its_limit(client: Stranger, own_daemon: Daemon) -> None:
     picture = np.ascontiguousarray(astronaut()[0:320, 60:380])
-    made = client.control.ok("preprocess_template", PREPARE_S, template_id="film", video=film(wander(picture, 22)))
+    source = film(wander(picture, 22))
+    made = client.control.ok("preprocess_template", PREPARE_S, template_id="film", video=source)
     assert made["frames"] == 40
+    assert (own_daemon.state_dir / "templates/film/source").read_bytes() == source
     assert rows(client)["film"]["kind"] == "video"
     error = client.control.refused("preprocess_template", template_id="long", video=film(wander(picture, 75)))
     assert error["code"] == "TOO_LARGE"
