@@ -25,6 +25,8 @@ BUILTIN_FRAMES = 248
 BUILTIN = {"default": (512, 512), "default-portrait": (720, 1280)}
 """Template id to width and height."""
 MANIFEST = "manifest.json"
+GONE = ".gone-"
+"""Marks a folder that is being deleted, as in ``models/templates/writer.py``, which knows pixels."""
 NAMED = 8
 """Templates that a message names; the largest ones."""
 
@@ -150,7 +152,7 @@ class Catalog:
         """
         self._ready.pop(template_id, None)
         self._strange.pop(template_id, None)
-        gone = self.root / f".{template_id}.old-{secrets.token_hex(4)}"
+        gone = self.root / f".{template_id}{GONE}{secrets.token_hex(4)}"
         (self.root / template_id).rename(gone)
         threading.Thread(target=shutil.rmtree, args=(gone,), kwargs={"ignore_errors": True}).start()
 

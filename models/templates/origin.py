@@ -10,6 +10,7 @@ upgrade changes can be made anew from them. They are in no manifest::
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from dataclasses import dataclass
@@ -69,14 +70,19 @@ def keep_source(folder: Path, file: BinaryIO, origin: Origin) -> None:
         OSError: the disk refuses.
     """
     file.seek(0)
-    with (folder / (SOURCE + _PART)).open("wb") as copy:
-        shutil.copyfileobj(file, copy, 1 << 20)
+    _write(folder / SOURCE, file)
+    file.seek(0)
+    _write(folder / FACTS, io.BytesIO(msgspec.json.encode(origin)))
+
+
+def _write(path: Path, content: BinaryIO) -> None:
+    """Whole or not at all, also when the power goes."""
+    part = path.with_name(path.name + _PART)
+    with part.open("wb") as copy:
+        shutil.copyfileobj(content, copy, 1 << 20)
         copy.flush()
         os.fsync(copy.fileno())
-    file.seek(0)
-    (folder / (FACTS + _PART)).write_bytes(msgspec.json.encode(origin))
-    for name in (SOURCE, FACTS):
-        os.replace(folder / (name + _PART), folder / name)
+    os.replace(part, path)
 
 
 def is_kept(folder: Path) -> bool:

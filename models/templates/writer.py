@@ -37,9 +37,12 @@ HASH_CHUNK = 1 << 20
 PART = ".part-"
 """Marks a folder in the making; followed by random hex digits."""
 _OLD = ".old-"
+"""Marks a folder whose successor takes its place; it comes back when the successor never did."""
+GONE = ".gone-"
+"""Marks a folder that is being deleted."""
 _HERE, _EXCHANGE = -100, 2
 """AT_FDCWD and RENAME_EXCHANGE of Linux."""
-_LEFTOVER = re.compile(r"\.([A-Za-z0-9_-]{1,64})\.(?:part|old)-[0-9a-f]+")
+_LEFTOVER = re.compile(r"\.([A-Za-z0-9_-]{1,64})\.(?:part|old|gone)-[0-9a-f]+")
 
 
 def content_hash(source: str, parameters: dict[str, Any], preparers: Sequence[Preparer]) -> str:
@@ -146,8 +149,15 @@ def sweep_all(root: Path) -> int:
 
 
 def sweep(root: Path, template_id: str) -> int:
-    """Remove what a killed writer of ``template_id`` left; returns how many. Call with its lock held."""
-    leftovers = [path for mark in (PART, _OLD) for path in root.glob(f".{template_id}{mark}*")]
+    """Remove what a killed writer of ``template_id`` left; returns how many. Call with its lock held.
+
+    Where the writer was killed between the two renames of ``publish`` the old template gets its name back.
+    """
+    target = root / template_id
+    for old in root.glob(f".{template_id}{_OLD}*"):
+        if not target.exists():
+            os.rename(old, target)
+    leftovers = [path for mark in (PART, _OLD, GONE) for path in root.glob(f".{template_id}{mark}*")]
     for leftover in leftovers:
         shutil.rmtree(leftover, ignore_errors=True)
     return len(leftovers)

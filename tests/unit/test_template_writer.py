@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from broker import catalog
 from models.api import CROP, EngineError
 from models.templates import builtin
 from models.templates.origin import Entry
 from models.templates.store import open_template, read_manifest
-from models.templates.writer import TemplateWriter, content_hash, damaged_files, template_lock
+from models.templates.writer import GONE, TemplateWriter, content_hash, damaged_files, sweep_all, template_lock
 from models.warp.preparer import WarpPreparer
 from models.warp.warmup import synthetic_template
 from tests.processes.harness import wait_until
@@ -92,6 +93,45 @@ def test_there_is_a_template_at_every_step_of_its_replacement(
     assert set(seen) == {"old", "new"}
     assert seen == sorted(seen, reverse=True)
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+def test_where_two_renames_are_needed_a_death_between_them_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems cannot exchange two folders in one step."""
+    write(tmp_path, "old")
+    monkeypatch.setattr("models.templates.writer._exchange", lambda one, other: False)
+    rename, count = os.rename, 0
+
+    def killed(*paths: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise KeyboardInterrupt
+        rename(*paths)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", killed)
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path, "new")
+    assert not (tmp_path / "t").exists()
+    assert sweep_all(tmp_path) == 1
+    assert read_manifest(tmp_path / "t")["hash"] == "old"
+    write(tmp_path, "new")
+    assert read_manifest(tmp_path / "t")["hash"] == "new"
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["t"]
+
+
+def test_what_was_being_deleted_does_not_come_back(tmp_path: Path) -> None:
+    write(tmp_path, "old")
+    os.rename(tmp_path / "t", tmp_path / f".t{GONE}0123abcd")
+    assert sweep_all(tmp_path) == 1
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_the_broker_deletes_under_the_same_mark() -> None:
+    assert catalog.GONE == GONE
 
 
 @pytest.mark.parametrize("origin", [(1, 0), (0, 40), (-2, 0)])
