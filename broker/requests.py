@@ -14,6 +14,7 @@ ENVELOPE_BYTES = 1024
 """Longest 'id', 'op' or 'v', encoded."""
 _UNFIT = object()
 ID_PATTERN = r"\A[A-Za-z0-9_-]{1,64}\Z"
+ID_WORDS = "1 to 64 letters (A to Z, a to z), digits, '-' and '_'"
 
 Id = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
 Name = Annotated[str, msgspec.Meta(max_length=128)]
@@ -242,6 +243,7 @@ def arguments(body: bytes, kind: type[T]) -> T:
         return msgspec.msgpack.decode(body, type=kind)
     except msgspec.ValidationError as error:
         text = str(error).replace("`$.", "`").replace("Object missing", "missing") + _choices(kind, str(error))
+        text = text.replace(f"`str` matching regex {ID_PATTERN!r}", ID_WORDS)
         raise ControlError("INVALID_ARGUMENT", text) from error
     except Exception as error:
         reason = str(error) or type(error).__name__

@@ -140,9 +140,11 @@ def launch() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start commands that run beside the test, and not longer."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*command: str, env: dict[str, str]) -> subprocess.Popen[str]:
+    def start(*command: str, env: dict[str, str], stdin: int | None = None) -> subprocess.Popen[str]:
         started.append(
-            subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            subprocess.Popen(
+                command, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
         )
         return started[-1]
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from clients.cli import conf, demo, doctor, probe, render, talk, template, up, weights
+from clients.cli.exits import EXIT_INTERRUPTED
 from clients.cli.failures import report
-from clients.cli.main import EXIT_INTERRUPTED
 from clients.cli.terminal import err, out, tolerate_any_text
 
 app = typer.Typer(

@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from clients.cli.exits import EXIT_FAILED as EXIT_FAILED
+from clients.cli.exits import EXIT_USAGE as EXIT_USAGE
 from clients.cli.terminal import cell as cell
 from clients.cli.terminal import err as err
 from clients.cli.terminal import out as out
@@ -24,9 +26,6 @@ from configs.schema import Config
 
 ANSWER_S = 3.0
 """A daemon that is there answers ``health`` at once, also while it starts."""
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_CONFIG = 78
 OPEN_FILES = 64
 """What a command needs: sockets, a few files, a daemon of its own. libzmq aborts the program when it gets none."""
 

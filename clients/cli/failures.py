@@ -8,7 +8,9 @@ from typing import Any
 import typer
 from rich.markup import escape
 
-from clients.cli.common import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE, CommandError, err, print_json
+from clients.cli.common import CommandError
+from clients.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE
+from clients.cli.terminal import err, print_json
 from clients.client import NoDaemonError, RequestError
 from clients.errors import MediaError
 from configs.load import ConfigError

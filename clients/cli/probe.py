@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
-from clients.cli.common import EXIT_FAILED, CommandError, Common, command
+from clients.cli.common import CommandError, Common, command
+from clients.cli.exits import EXIT_FAILED
 from clients.cli.figures import gpus, processes, sessions, work
 from clients.cli.options import SessionArgument, TemplateOption, a_text, a_video, an_id
 from clients.cli.session import own_session

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from clients.cli.common import EXIT_FAILED, CommandError, Common, command
+from clients.cli.common import CommandError, Common, command
+from clients.cli.exits import EXIT_FAILED
 from clients.cli.listening import Listening
 from clients.cli.microphone import HIGHEST_RATE, LOWEST_RATE, Recording, standard_input
 from clients.cli.options import (

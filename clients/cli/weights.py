@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from clients.cli.common import CommandError, Common, command
 from clients.cli.terminal import MB, err, out, print_json, table
-from models.api import EngineError
+from models.errors import EngineError
 from models.musetalk.layout import BY_NAME, COMPONENTS, Component
 
 app = typer.Typer(help="The weights of MuseTalk: list, pull, verify, convert.", no_args_is_help=True)

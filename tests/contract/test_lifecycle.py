@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +15,10 @@ import msgpack
 import pytest
 
 from tests.contract.client import Stranger
-from tests.contract.daemon import ROOT, Daemon, alive, free_ports, supervisor_command
+from tests.contract.daemon import ROOT, Daemon, alive, free_ports, stage_row, supervisor_command
 from tests.contract.limits import BEAT_S, COMMAND_S, GONE_S, REPLY_S, STOP_S, WORK_S
+
+MUSECAST = str(Path(sys.executable).with_name("musecast"))
 
 
 def test_end_session_lets_everything_be_heard(stranger: Stranger) -> None:
@@ -100,7 +105,14 @@ def test_sigterm_ends_sessions_and_leaves_nothing_behind(
     session.wait_media(1, turn)
     children = daemon.descendants()
     assert len(children) >= 7
+    preparing = stage_row(stranger.control.ok("status"), "prepare.0")["pid"]
+    os.kill(preparing, signal.SIGSTOP)
+    begun = stranger.control.send("preprocess_template", template_id="never", image=b"a photo", keep=False)
     daemon.process.terminate()
+    refused = stranger.control.take(begun, STOP_S)["error"]
+    os.kill(preparing, signal.SIGCONT)
+    assert refused["code"] == "NOT_READY", "what nobody will answer any more"
+    assert "restart" in refused["message"]
     assert session.wait_event("session.ended", timeout_s=STOP_S)["data"]["reason"] == "shutdown"
     assert daemon.process.wait(STOP_S) == 0
     assert [e["event"] for e in session.events() if e["turn"] == turn][-1] in (
@@ -111,11 +123,43 @@ def test_sigterm_ends_sessions_and_leaves_nothing_behind(
     assert not [pid for pid in children if alive(pid)]
 
 
-def test_sigkill_of_the_supervisor_takes_every_child_along(start_daemon: Callable[..., Daemon]) -> None:
+def test_sigkill_of_the_supervisor_takes_every_child_along_and_commands_notice(
+    start_daemon: Callable[..., Daemon],
+    connect: Callable[[Daemon], Stranger],
+    launch: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+) -> None:
     daemon = start_daemon()
+    everything = connect(daemon).subscribe("evt.", "seg.", "sys.")
+    everything.wait(lambda m: m.topic == "sys.", BEAT_S, "sys. message")
+    film = tmp_path / "kept.mp4"
+    commands = {
+        "say": ("say", "One long sentence after the other. " * 100, "--out", str(film)),
+        "render": ("render", "--text", "A film of many sentences. " * 400, "--out", str(film), "--connect"),
+        "listen": ("listen", "-"),
+        "probe stream": ("probe", "stream"),
+    }
+    where = os.environ | {
+        "MUSECAST_ENDPOINTS__CONTROL": daemon.control,
+        "MUSECAST_ENDPOINTS__STREAM": daemon.stream,
+    }
+    running = {name: launch(MUSECAST, *one, env=where, stdin=subprocess.PIPE) for name, one in commands.items()}
+    stream = running["probe stream"].stdout
+    assert stream is not None
+    assert stream.readline()
+    for count in range(3):
+        everything.wait(
+            lambda _, least=count: everything.names().count("session.started") > least, COMMAND_S, "three sessions"
+        )
+    everything.wait(lambda m: m.header.get("kind") == "media", COMMAND_S, "media")
     children = daemon.descendants()
     daemon.process.kill()
     daemon.process.wait()
+    for name, process in running.items():
+        printed = stream.read() if name == "probe stream" else process.communicate(timeout=GONE_S)[0]
+        assert process.wait(GONE_S) == 1, (name, printed)
+        assert "is gone" in printed, (name, printed)
+    assert list(tmp_path.iterdir()) == []
     deadline = time.monotonic() + GONE_S
     waiter = subprocess.Popen(["sleep", str(2 * GONE_S)])
     while left := [pid for pid in children if alive(pid)]:

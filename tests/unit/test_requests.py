@@ -23,6 +23,14 @@ def pack(**values: Any) -> bytes:
     return bytes(msgpack.packb(values))
 
 
+def test_an_id_of_other_characters_is_told_which_there_may_be() -> None:
+    with pytest.raises(ControlError) as error:
+        arguments(pack(session_id="a b", text="x"), Text)
+    assert error.value.message == (
+        "Expected 1 to 64 letters (A to Z, a to z), digits, '-' and '_' - at `session_id`"
+    )
+
+
 @pytest.mark.parametrize(
     "body",
     [

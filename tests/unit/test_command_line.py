@@ -1,0 +1,127 @@
+"""The ``musecast`` command without a daemon: wrong usage, exit codes, what is imported, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from clients.cli import app
+from clients.cli.failures import COMMANDS, told
+from clients.client import RequestError
+from tests.contract.limits import GONE_S
+
+NOBODY = ("--set", "endpoints.control=tcp://127.0.0.1:9")
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> tuple[str, str]:
+    capsys.readouterr()
+    found = app.run(list(arguments))
+    printed = capsys.readouterr()
+    assert found == code, printed
+    return printed.out, printed.err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--version", code=0)[0] == f"musecast {metadata.version('musecast')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("fly",), "fly"),
+        (("say",), "musecast say --help"),
+        (("say", "hi", "--template", "my face"), "letters"),
+        (("say", "hi", "--session", "a/b"), "letters"),
+        (("say", "a\udcffb"), "UTF-8"),
+        (("probe", "record", "sid", "film.avi"), ".mp4"),
+        (("say", "hi", "--out", "/dev/null"), ".mp4"),
+        (("render", "--text", "hi", "--out", "/no/such/folder/a.mp4"), "/no/such/folder"),
+        (("listen", "-", "--rate", "96000"), "48000"),
+        (("render", "--out", "a.mp4"), "--audio"),
+        (("template", "rm", "Zoë"), "letters"),
+    ],
+)
+def test_wrong_usage_is_one_line_or_json(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    out, err = call(capsys, *arguments, *NOBODY, code=2)
+    assert out == ""
+    assert words in err
+    assert err.count("\n") == 1
+    out, err = call(capsys, *arguments, "--json", *NOBODY, code=2)
+    error = json.loads(out)["error"]
+    assert error["code"] == "USAGE"
+    assert words in error["message"]
+    assert err == ""
+
+
+def test_a_device_is_not_replaced(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    link = tmp_path / "null.mp4"
+    link.symlink_to("/dev/null")
+    for arguments in (("say", "hi", "--out", str(link)), ("probe", "record", "sid", str(link))):
+        assert "a device" in call(capsys, *arguments, *NOBODY, code=2)[1]
+    (tmp_path / "demo.mp4").symlink_to("/dev/null")
+    assert "a device" in call(capsys, "demo", "--out", str(tmp_path), code=1)[1]
+    assert "no folder" in call(capsys, "demo", "--out", str(tmp_path / "a" / "b"), code=1)[1]
+    assert Path("/dev/null").is_char_device()
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_wrong_configuration_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = call(capsys, "probe", "health", "--json", "--set", "timeline.lead=5", code=78)
+    assert json.loads(out)["error"]["code"] == "CONFIGURATION"
+
+
+def test_json_after_two_dashes_is_a_text() -> None:
+    assert app.wants_json(["say", "hi", "--json"])
+    assert not app.wants_json(["say", "--", "--json"])
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "shown"),
+    [
+        ("NOT_FOUND", "no template 'x': see list_templates", "`musecast template list`"),
+        ("NOT_FOUND", "no session 'x': never started; start_session begins one", "`musecast probe status`"),
+        ("FAILED", "turn 1 was not published: see status, and read segments later", "`musecast probe status`"),
+    ],
+)
+def test_refusals_are_told_in_commands(code: str, message: str, shown: str) -> None:
+    text = told(RequestError(code, message))
+    assert shown in text
+    assert not any(word in text for word in COMMANDS if "_" in word)
+
+
+def test_light_commands_import_nothing_heavy() -> None:
+    code = (
+        "import sys; from clients.cli.main import main\n"
+        f"for one in (['--help'], ['probe', '--help'], ['probe', 'health', *{NOBODY!r}], ['say']): main(one)\n"
+        "print('heavy:', sorted({'cv2', 'av', 'numpy', 'torch', 'onnxruntime'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1] == "heavy: []"
+
+
+@pytest.mark.parametrize("moment", ["clients.cli.main", "typer.core", "yaml", "clients.cli.weights"])
+def test_ctrl_c_during_imports_leaves_no_traceback(moment: str) -> None:
+    code = "from clients.cli.main import main; import sys; sys.exit(main(['listen', '-']))"
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        rest = ""
+        for line in process.stderr:
+            if line.startswith("import time:") and line.split("|")[-1].strip() == moment:
+                process.send_signal(signal.SIGINT)
+                rest = process.stderr.read()
+                break
+        else:
+            pytest.fail(f"{moment} was not imported")
+        assert process.wait(GONE_S) in (130, -signal.SIGINT)
+    told = [line for line in rest.splitlines() if not line.startswith("import time:")]
+    assert told in ([], ["interrupted"])
