@@ -291,6 +291,14 @@ class Operations:
             raise ControlError(
                 "BUSY", f"{limit} turns are waiting, the limit; interrupt, or try later", BUSY_RETRY_MS
             )
+        retry_ms = self._b.sessions.busy_for(session)
+        if retry_ms is not None:
+            raise ControlError(
+                "BUSY",
+                f"lip-sync is behind with what other sessions say, though it skips frames: try in {retry_ms} ms, "
+                "or use mode 'offline', which waits",
+                retry_ms,
+            )
 
     def end_session(self, request: Request, args: EndSession) -> None:
         """End; the answer comes after ``session.ended``."""

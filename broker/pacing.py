@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from broker.ledger import Ledger
 from broker.pace import Pace, Part, head_start
-from broker.render import Segment, Stage
+from broker.render import Segment, Stage, frames_owed
 from broker.segments import QUANTUM_FRAMES
 from broker.timeline import QUANTUM_US
 
@@ -157,8 +157,7 @@ class Pacing:
 
 
 def _part(segment: Segment) -> Part:
-    lipsync = segment.frames - segment.crop_frames if segment.stage is Stage.LIPSYNC else 0
-    return Part(segment.dur, lipsync, 0 if segment.stage is Stage.READY else segment.frames)
+    return Part(segment.dur, *frames_owed(segment))
 
 
 def _parts(quanta: int, longest: int) -> Iterable[Part]:

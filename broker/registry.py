@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from broker.admission import Cost, retry_after
 from broker.hub import Hub
 from broker.publisher import Channel
 from broker.requests import ControlError
@@ -71,6 +72,22 @@ class Registry:
         """Whether a session that lives or is about to start shows this template."""
         live = any(session.template.id == template_id for session in self.live.values())
         return live or template_id in self._reserved.values()
+
+    def busy_for(self, session: Session) -> int | None:
+        """When a turn of this live session may be asked for again (ms from now), None when it can be served.
+
+        A turn behind others of its session is served when they are over, and one that no other session's turn
+        stands beside is served in any case.
+        """
+        if not session.timeline.paced or session.current or session.waiting:
+            return None
+        speaking = [s for s in self.live.values() if s.timeline.paced and s.current is not None]
+        if self._hub.lipsync_skips and not any(s.strain.exhausted for s in speaking):
+            return None
+        now = self._hub.now()
+        cost = Cost(*(self._hub.paces[stage].frame_us for stage in ("lipsync", "encode")))
+        wait = retry_after([s.current.load(now) for s in speaking if s.current is not None], cost)
+        return None if wait is None else -(-wait // 1000)
 
     def find(self, sid: str) -> Session:
         """A live session; the request counts as a sign of life.

@@ -85,6 +85,12 @@ class Segment:
         return self.pts // QUANTUM_US * QUANTUM_FRAMES
 
 
+def frames_owed(segment: Segment) -> tuple[int, int]:
+    """How many of a segment's frames lip-sync and encode still have to make."""
+    lipsync = segment.frames - segment.crop_frames if segment.stage is Stage.LIPSYNC else 0
+    return lipsync, 0 if segment.stage is Stage.READY else segment.frames
+
+
 def _shifted(spans: list[Word], by: int) -> list[Word]:
     return [Word(s.text, s.t0_us - by, s.t1_us - by) for s in spans]
 

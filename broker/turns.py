@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from broker.admission import Load, Owed
 from broker.answer import LlmJob, heard_text
 from broker.axis import Axis
 from broker.ledger import Job
@@ -15,9 +16,9 @@ from broker.messages import Line
 from broker.pace import OFFLINE
 from broker.pacing import Pacing
 from broker.passages import complete, needed_from
-from broker.render import FUTURE, PAST, POST_ROLL, PRE_ROLL, EncodeJob, LipsyncJob, Segment, Stage
+from broker.render import FUTURE, PAST, POST_ROLL, PRE_ROLL, EncodeJob, LipsyncJob, Segment, Stage, frames_owed
 from broker.requests import ControlError
-from broker.segments import QUANTUM_SAMPLES, RAMP, joint_after, opens, quanta_ready, segment_quanta
+from broker.segments import QUANTUM_FRAMES, QUANTUM_SAMPLES, RAMP, joint_after, opens, quanta_ready, segment_quanta
 from broker.speech import SpeechTrack, to_samples, to_us
 from broker.timeline import QUANTUM_US
 from broker.voices import AudioFormat, AudioVoice, TextVoice
@@ -233,6 +234,14 @@ class Turn:
 
     def _complete(self) -> bool:
         return self.track.ended and not self._segments and self._planned >= self.track.end
+
+    def load(self, now: int) -> Load:
+        """What the turn still asks of lip-sync and encode."""
+        owed = [
+            Owed(self.deadline(s.pts) - now, *frames_owed(s)) for s in self._segments if s.stage is not Stage.READY
+        ]
+        known = max(0, self.track.end - self._planned)
+        return Load(owed, known * QUANTUM_FRAMES // QUANTUM_SAMPLES)
 
     def interrupt(self, flush_from: int, reason: str, **data: Any) -> None:
         """End as ``turn.interrupted``: nothing of this turn is published any more."""

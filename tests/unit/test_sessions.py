@@ -33,6 +33,7 @@ from broker.messages import (
 )
 from broker.pace import Pace
 from broker.publisher import Publisher
+from broker.registry import Registry
 from broker.sessions import Session
 from broker.shelf import IdleSegment
 from broker.timers import Timers
@@ -107,10 +108,12 @@ class Floor:
     def touch(self, session: Session) -> None:
         self._dirty[session.id] = session
 
-    def session(self, *, idle: bool = False, mode: str = "realtime", quality: str = "high") -> Session:
-        channel = self.publisher.open("s", b"init", "video/mp4")
+    def session(
+        self, *, idle: bool = False, mode: str = "realtime", quality: str = "high", sid: str = "s"
+    ) -> Session:
+        channel = self.publisher.open(sid, b"init", "video/mp4")
         session = Session(
-            self, "s", channel, TemplateRef("t", "/nowhere", "h"), mode=mode, barge_in=True, serial=1, voice="",
+            self, sid, channel, TemplateRef("t", "/nowhere", "h"), mode=mode, barge_in=True, serial=1, voice="",
             language="", system_prompt="", quality=quality, loop_frames=248 if idle else 0,
         )  # fmt: skip
         self.touch(session)
@@ -505,6 +508,30 @@ def test_lipsync_that_barely_keeps_up_skips_frames_until_it_is_easy_again(floor:
     assert contiguous(floor.media)
     assert floor.media[-1][1]["degraded"] is None
     assert len(floor.events("turn.ended")) == 1
+
+
+def test_a_turn_that_lipsync_could_not_serve_is_refused_after_every_step_of_skipping(floor: Floor) -> None:
+    registry = Registry(floor, lambda _: None)
+    floor.lipsync_skips = True
+    floor.frame_us["lipsync"] = 10_000
+    speakers = [floor.watch(floor.session(sid=f"speaker{k}")) for k in range(8)]
+    newcomer, offline = floor.session(sid="newcomer"), floor.session(sid="offline", mode="offline")
+    registry.live = {s.id: s for s in (*speakers, newcomer, offline)}
+    floor.speech_us = 12_000_000
+    assert registry.busy_for(newcomer) is None
+    for speaker in speakers:
+        speaker.new_turn("say", floor.time, "One.")
+    floor.run(2_000_000)
+    assert registry.busy_for(newcomer) is None, "every fourth frame comes before a refusal"
+    while (wait_ms := registry.busy_for(newcomer)) is None:
+        assert floor.time < 60_000_000
+        floor.run(floor.time + 100_000)
+    assert any(s.strain.exhausted for s in speakers)
+    assert registry.busy_for(offline) is None
+    assert registry.busy_for(speakers[0]) is None, "a turn behind its own session's is served when that is over"
+    floor.run(floor.time + wait_ms * 1000)
+    assert registry.busy_for(newcomer) is None, "the time that was told is the time that it takes"
+    assert "audio_only" not in {h["degraded"] for _, h in floor.media}
 
 
 PASSAGE_BYTES, MARGIN_BYTES = 2 * 30 * 48_000, 2 * 48
