@@ -12,9 +12,13 @@ import os
 
 import zmq
 
+from broker import wire
 from broker.app import Broker
+from broker.messages import Beat
+from broker.sockets import BindError, Endpoints, SocketFactory
 from configs import logs
 from configs.load import ConfigError, read_resolved
+from configs.schema import Config
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 78
@@ -37,9 +41,19 @@ def main() -> int:
     try:
         broker = Broker(config, options.boot, options.epoch)
     except zmq.ZMQError as error:
-        print(f"cannot bind the daemon's sockets: {error}; see endpoints and runtime_dir", file=sys.stderr)
-        return EXIT_CONFIG if error.errno == zmq.EADDRINUSE else EXIT_FAILED
+        reason = str(error) if isinstance(error, BindError) else f"cannot bind a socket in runtime_dir: {error}"
+        logs.get().error("broker.broken", reason=reason)
+        _tell_supervisor(config, options.epoch, f"{reason}; see who holds it, or set another")
+        return EXIT_FAILED  # whoever holds a port may let it go: another start may help
     return broker.run()
+
+
+def _tell_supervisor(config: Config, epoch: int, reason: str) -> None:
+    beat = Beat(src="broker", ep=epoch, stage="broker", pid=os.getpid(), state="loading", error=reason)
+    with zmq.Context() as context:
+        health = SocketFactory(context).push_connect(Endpoints(config.runtime_dir).health, hwm=4)
+        health.send_multipart(wire.pack(beat), zmq.NOBLOCK)
+        health.close()  # the context waits for its linger
 
 
 if __name__ == "__main__":

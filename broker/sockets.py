@@ -109,6 +109,10 @@ class Endpoints:
         return self._ipc(f"c.{instance}.{epoch}")
 
 
+class BindError(zmq.ZMQError):
+    """A public address cannot be bound; the text names it."""
+
+
 class SocketFactory:
     """Makes every socket of one process."""
 
@@ -125,6 +129,18 @@ class SocketFactory:
         socket.setsockopt(zmq.LINGER, linger)
         for option, value in (options or {}).items():
             socket.setsockopt(option, value)
+        return socket
+
+    def _bind_public(self, kind: int, endpoint: str, *, hwm: int, options: dict[int, int]) -> zmq.Socket[bytes]:
+        """Raises BindError."""
+        socket = self._make(kind, hwm=hwm, linger=1000, options=options)
+        if "[" in endpoint:
+            socket.setsockopt(zmq.IPV6, 1)
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            socket.close()
+            raise BindError(error.errno, f"cannot bind {endpoint}: {error.strerror}") from error
         return socket
 
     def pull_bind(self, endpoint: str, hwm: int = 64) -> zmq.Socket[bytes]:
@@ -157,10 +173,10 @@ class SocketFactory:
 
     def router_bind(self, endpoint: str) -> zmq.Socket[bytes]:
         """The public control socket."""
-        socket = self._make(
+        return self._bind_public(
             zmq.ROUTER,
+            endpoint,
             hwm=1000,
-            linger=1000,
             options={
                 zmq.MAXMSGSIZE: CONTROL_MAX_BYTES,
                 zmq.RCVHWM: CONTROL_WAITING,
@@ -168,8 +184,6 @@ class SocketFactory:
                 zmq.HEARTBEAT_TIMEOUT: 2 * HEARTBEAT_MS,
             },
         )
-        socket.bind(endpoint)
-        return socket
 
     def xpub_bind(self, endpoint: str, *, sessions: int = 0) -> zmq.Socket[bytes]:
         """The public stream. Manual: a subscription is applied by us, then ``init`` is sent (design 4).
@@ -177,10 +191,10 @@ class SocketFactory:
         Args:
             sessions: so many at most; the ``init`` and a segment of each are one burst that nobody must lose.
         """
-        socket = self._make(
+        return self._bind_public(
             zmq.XPUB,
+            endpoint,
             hwm=STREAM_WAITING + 2 * sessions,
-            linger=1000,
             options={
                 zmq.XPUB_MANUAL: 1,
                 zmq.MAXMSGSIZE: 4096,
@@ -189,5 +203,3 @@ class SocketFactory:
                 zmq.HEARTBEAT_TIMEOUT: 2 * HEARTBEAT_MS,
             },
         )
-        socket.bind(endpoint)
-        return socket

@@ -100,6 +100,7 @@ class Client:
         self._context = zmq.Context()
         self._dealer = self._context.socket(zmq.DEALER)
         self._dealer.setsockopt(zmq.LINGER, 0)
+        self._dealer.setsockopt(zmq.IPV6, "[" in control)
         self._dealer.connect(control)
         self._beacons = self._context.socket(zmq.SUB)
         self._beacons.setsockopt(zmq.RCVHWM, BEACONS_HWM)
@@ -278,6 +279,7 @@ class Subscription:
         self._socket = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, STREAM_HWM)
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.IPV6, "[" in address)
         self._socket.connect(address)
         for topic in topics:
             self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())

@@ -143,9 +143,9 @@ def _endpoint(key: str, value: str) -> Iterator[Finding]:
     match = _TCP.fullmatch(value)
     if match is None or not 1 <= int(match["port"]) <= 65_535:
         yield Finding(key, f"{value!r} is not an address of the form tcp://127.0.0.1:PORT, PORT from 1 to 65535")
-    elif match["host"] in ("localhost", "[::1]"):
-        yield Finding(key, f"{value!r} must name its address in numbers", "write 127.0.0.1")
-    elif not re.fullmatch(r"127(\.\d{1,3}){3}", match["host"]):
+    elif match["host"] == "localhost":
+        yield Finding(key, f"{value!r} must name its address in numbers", "write 127.0.0.1 or [::1]")
+    elif not re.fullmatch(r"127(\.\d{1,3}){3}|\[::1\]", match["host"]):
         yield Finding(
             key,
             f"{value!r} can be reached from other machines, and this socket has no authentication",

@@ -54,6 +54,17 @@ def load(
 ) -> Config:
     """Merge all layers and check the result. Folders stay as written; see ``resolve``.
 
+    Raises:
+        ConfigError: see ``load_with_places``.
+    """
+    return load_with_places(path, sets, environ)[0]
+
+
+def load_with_places(
+    path: str | os.PathLike[str] | None, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> tuple[Config, dict[str, str]]:
+    """What ``load`` gives, and where each key was written (for ``place_of``).
+
     Args:
         path: a YAML file, or None for the packaged defaults.
         sets: ``a.b=c`` each, c is YAML.
@@ -74,8 +85,8 @@ def load(
         places.update(where)
     config = _convert(merged, places)
     for finding in findings(config):
-        raise ConfigError(finding.message, key=finding.key, where=_place(places, finding.key), hint=finding.hint)
-    return config
+        raise ConfigError(finding.message, key=finding.key, where=place_of(places, finding.key), hint=finding.hint)
+    return config, places
 
 
 def resolve(config: Config, environ: Mapping[str, str] | None = None) -> Config:
@@ -242,7 +253,7 @@ def _check_keys(
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"known here: {', '.join(fields)}"
-            raise ConfigError("unknown key", key=path, where=_place(places, path), hint=hint)
+            raise ConfigError("unknown key", key=path, where=place_of(places, path), hint=hint)
         inner = fields[key]
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
             if value is None or value == "":
@@ -253,7 +264,7 @@ def _check_keys(
                 raise ConfigError(
                     f"expected a map of keys, got {value!r}",
                     key=path,
-                    where=_place(places, path),
+                    where=place_of(places, path),
                     hint=f"known here: {', '.join(f.name for f in msgspec.structs.fields(inner))}",
                 )
 
@@ -274,12 +285,12 @@ def _convert(values: dict[str, Any], places: dict[str, str]) -> Config:
         raise ConfigError(
             message[:1].lower() + message[1:],
             key=key,
-            where=_place(places, key),
+            where=place_of(places, key),
             hint="values are YAML: quote text that looks like a number, true or false",
         ) from None
 
 
-def _place(places: Mapping[str, str], key: str) -> str:
+def place_of(places: Mapping[str, str], key: str) -> str:
     """Where a key, or else the nearest section around it, was written; "" for a default."""
     while key:
         if key in places:

@@ -9,18 +9,8 @@ from typing import Any
 import structlog
 
 from configs.schema import Config
+from models import engines
 from models.api import Engine, EngineError, Preparer, Progress, TensorSource
-
-KNOWN: dict[str, dict[str, str]] = {
-    "asr": {"pocketsphinx": "models.speech.pocketsphinx_asr:PocketsphinxTranscriber"},
-    "llm": {"faq": "models.faq.responder:FaqResponder"},
-    "tts": {"espeak": "models.speech.espeak:EspeakSynthesizer"},
-    "lipsync": {
-        "warp": "models.warp.engine:WarpLipSync",
-        "musetalk": "models.musetalk.engine:MuseTalkLipSync",
-    },
-}
-"""kind -> name -> "module:Class"; a class takes the whole ``Config``."""
 
 PREPARERS = {
     "warp": "models.warp.preparer:WarpPreparer",
@@ -37,19 +27,16 @@ def create(kind: str, name: str, config: Config) -> Any:
 
     Args:
         kind: "asr", "llm", "tts" or "lipsync".
-        name: one of ``KNOWN[kind]``.
+        name: one of ``engines.KNOWN[kind]``.
         config: handed to the engine.
 
     Raises:
         EngineError: ``UNSUPPORTED`` for an unknown name; ``FAILED`` when its module does not import.
     """
-    known = KNOWN.get(kind, {})
-    if name not in known:
-        names = ", ".join(sorted(known)) or "none"
-        raise EngineError(
-            "UNSUPPORTED", f"there is no {kind} engine {name!r}; known are: {names}", f"Set engines.{kind}"
-        )
-    module, _, attribute = known[name].partition(":")
+    unknown = engines.unknown(kind, name)
+    if unknown is not None:
+        raise unknown
+    module, _, attribute = engines.KNOWN[kind][name].partition(":")
     try:
         factory = getattr(importlib.import_module(module), attribute)
     except ImportError as error:

@@ -8,43 +8,51 @@ import faulthandler
 import os
 import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from configs import logs
-from configs.load import ConfigError, load, resolve, write_resolved
+from configs.load import ConfigError, write_resolved
 from configs.schema import Config
+from supervision import preflight
+from supervision.console import for_terminal
 from supervision.daemon import Supervisor
-from supervision.gpus import place_stages, visible_gpus, without_gpu
+from supervision.gpus import without_gpu
 from supervision.notify import Notifier
 from supervision.place import InUseError, PlaceError, RuntimeDir
+from supervision.preflight import Obstacle, Plan
 from supervision.specs import Spec, make_specs
 
+EXIT_INTERRUPTED = 130
 SpecMaker = Callable[[Config, str, str], Sequence[Spec]]
 """From the resolved configuration, the path it was written to, and the boot id."""
+Look = Callable[[Plan], Iterable[Obstacle]]
+"""What stands in the way of a start, see ``preflight``."""
 
 
-def main(argv: Sequence[str] | None = None, specs: SpecMaker = make_specs) -> int:
-    """Run the daemon until it is told to stop.
+def main(
+    argv: Sequence[str] | None = None, specs: SpecMaker = make_specs, look: Look = preflight.obstacles
+) -> int:
+    """Run the daemon until it is told to stop. When it cannot, the last line says why, and the next step.
 
     Args:
         argv: command line without the program's name; None: this process's own.
         specs: what the daemon consists of.
+        look: what stands in the way of a start.
 
     Returns:
-        0 stopped as asked, 70 a needed stage is FATAL, 75 ``runtime_dir`` in use, 78 configuration.
-        Wrong arguments end the program with 2.
+        0 stopped as asked, 70 a needed stage is FATAL or a port is taken, 75 ``runtime_dir`` in use,
+        78 configuration, 130 Ctrl-C before anything was started. Wrong arguments end the program with 2.
     """
     faulthandler.enable()  # systemd's watchdog sends SIGABRT
     options = _parse(argv)
     try:
-        asked = resolve(load(options.config, options.set))
-        config = place_stages(asked, visible_gpus())
-        place = RuntimeDir(config.runtime_dir)
+        plan = preflight.read(options.config, options.set)
+        with contextlib.closing(RuntimeDir(plan.config.runtime_dir)):
+            return _start(plan, specs, look)
     except (ConfigError, InUseError, PlaceError) as error:
-        print(f"musecast: {error}", file=sys.stderr)
-        return error.exit_code
-    with contextlib.closing(place):
-        return _run(config, specs, without_gpu(asked, config))
+        return _refuse(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -56,21 +64,36 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _run(config: Config, specs: SpecMaker, on_cpu: list[str]) -> int:
+def _refuse(cause: str, exit_code: int) -> int:
+    print(f"musecast: {cause}", file=sys.stderr, flush=True)
+    return exit_code
+
+
+def _start(plan: Plan, specs: SpecMaker, look: Look) -> int:
+    """Everything from the lock of ``runtime_dir`` on."""
+    config, console = for_terminal(plan.config)
     logs.setup(config.log, stage="supervisor", pid=os.getpid())
+    warnings = []
+    for obstacle in look(plan):
+        if obstacle.exit_code:
+            return _refuse(str(obstacle), obstacle.exit_code)
+        warnings.append(obstacle)
+    preflight.lift_file_limit(config)
     boot = secrets.token_hex(8)
     try:
         os.makedirs(config.state_dir, mode=0o700, exist_ok=True)
         config_path = write_resolved(config)
     except OSError as error:
-        print(f"musecast: {error}; choose another state_dir or runtime_dir", file=sys.stderr)
-        return ConfigError.exit_code
+        return _refuse(f"{error}; choose another state_dir or runtime_dir", ConfigError.exit_code)
     logs.get().info("daemon.starting", boot=boot, runtime_dir=config.runtime_dir, state_dir=config.state_dir)
+    for obstacle in warnings:
+        logs.get().warning("start.without", key=obstacle.key, reason=obstacle.message, hint=obstacle.hint)
+    on_cpu = without_gpu(plan.asked, config)
     if on_cpu:
         hint = "the driver shows no GPU; see nvidia-smi and CUDA_VISIBLE_DEVICES, or set devices: cpu"
         logs.get().warning("gpu.none", stages=on_cpu, used="cpu", hint=hint)
-    notifier = Notifier()
-    try:
-        return Supervisor(config, specs(config, config_path, boot), notifier).run()
-    finally:
-        notifier.close()
+    console.loading()
+    with contextlib.closing(Notifier()) as notifier:
+        supervisor = Supervisor(config, specs(config, config_path, boot), notifier, console)
+        code = supervisor.run()
+    return _refuse(supervisor.cause, code) if supervisor.cause else code

@@ -23,11 +23,13 @@ from configs.schema import Config
 from stages import recorder
 from supervision import policy
 from supervision.child import Child
+from supervision.console import Console
 from supervision.environment import ChildEnvironment
 from supervision.line import Line
 from supervision.notify import Notifier
 from supervision.policy import LIVE, State
 from supervision.process import become_reaper, describe, sweep
+from supervision.readiness import Readiness
 from supervision.specs import OPTIONAL, STAND_INS, Spec
 
 EXIT_FATAL = 70
@@ -42,8 +44,6 @@ REPORT_S = 1.0
 """Between two reports to the broker when nothing changes."""
 CHANGE_S = 0.1
 """Least time between two reports."""
-EXTEND_S = 30
-"""By how much systemd's start timeout is put off at each report while stages load."""
 STALL_BEATS = 2
 """The supervisor's own loop being late by this many beats voids all silence measured meanwhile."""
 
@@ -54,13 +54,18 @@ class Supervisor:
     Args:
         config: resolved; ``runtime_dir`` is locked by the caller.
         specs: the broker first, then the stages in their order of start.
+        console: the terminal's.
     """
 
-    def __init__(self, config: Config, specs: Sequence[Spec], notifier: Notifier | None = None) -> None:
+    def __init__(self, config: Config, specs: Sequence[Spec], notifier: Notifier, console: Console) -> None:
         self._config = config
         self._settings = config.supervisor
         self._log = logs.get()
-        self._notifier = notifier or Notifier({})
+        self._notifier = notifier
+        self._console = console
+        self._readiness = Readiness(config, notifier, console)
+        self.cause = ""
+        """Why ``run`` ended with another code than 0."""
         environment = ChildEnvironment(config.runtime_dir, self._settings.pass_environment).of
         self._children = {
             spec.instance: Child(spec, self._settings, time.monotonic, environment) for spec in specs
@@ -70,10 +75,8 @@ class Supervisor:
         self._poller = zmq.Poller()
         self._by_fd: dict[int, Child] = {}
         self._begun = self._awake_at = time.monotonic()
-        self._was_ready = False
         self._dirty = True
         self._reported = 0.0
-        self._status = ""
         self._signals = 0
         self._exit_code = 0
         self._stop_since: float | None = None
@@ -327,6 +330,9 @@ class Supervisor:
         twins = [other for other in self._children.values() if other.spec.stage in stages]
         if all(twin.state is State.FATAL for twin in twins):
             self._log.error("daemon.fatal", stage=child.spec.stage, reason=reason)
+            self.cause = f"{child.spec.instance} was given up: {reason}"
+            if not child.error:
+                self.cause += f". The log's lines of {child.spec.instance} say more"
             self._stop(EXIT_CONFIG if child.exit_code == EXIT_CONFIG else EXIT_FATAL)
 
     # --- deadlines and hangs ---
@@ -382,6 +388,8 @@ class Supervisor:
         self._exit_code = code
         self._log.info("daemon.stopping", code=code)
         self._notifier.send("STOPPING=1", "STATUS=stopping")
+        if code == 0:
+            self._console.stopping()
         for child in self._children.values():
             if child.state in (State.BACKOFF, State.FENCING):
                 child.enter(State.STOPPED)
@@ -445,38 +453,10 @@ class Supervisor:
         if self._notifier.watchdog_s:
             self._notifier.send("WATCHDOG=1")
         if self._stop_since is None:
-            self._tell_systemd()
+            self._readiness.tell(self._children.values(), self._uptime())
 
     def _report_every(self) -> float:
         return min(REPORT_S, (self._notifier.watchdog_s or REPORT_S * 3) / 3)
-
-    def _tell_systemd(self) -> None:
-        needed = [child for child in self._children.values() if not child.spec.on_demand]
-        ready = [child for child in needed if child.state in policy.READY]
-        if not self._was_ready and len(ready) == len(needed):
-            self._was_ready = True
-            self._announce()
-        missing = [f"{c.spec.instance} {c.state.value}" for c in needed if c not in ready]
-        status = f"{len(ready)} of {len(needed)} processes ready"
-        if missing:
-            status += f"; {', '.join(missing)}"
-        lines = [] if self._was_ready else [f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1_000_000}"]
-        if status != self._status:
-            self._status = status
-            lines.append(f"STATUS={status}")
-        if lines:
-            self._notifier.send(*lines)
-
-    def _announce(self) -> None:
-        self._notifier.send("READY=1")
-        self._log.info(
-            "daemon.ready",
-            seconds=round(self._uptime(), 2),
-            control=self._config.endpoints.control,
-            stream=self._config.endpoints.stream,
-            runtime_dir=self._config.runtime_dir,
-            supervisor_pid=os.getpid(),
-        )
 
     def _uptime(self) -> float:
         return time.monotonic() - self._begun

@@ -1,24 +1,56 @@
-"""``musecast config``: is a configuration valid, and what does it come to."""
+"""``musecast config``: would the daemon start with a configuration, and what does it come to."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import typer
 import yaml
+from rich.markup import escape
 
-from clients.cli.common import ConfigOption, JsonOption, SetOption, out, print_json, read_config
+from clients.cli.common import (
+    ANSWER_S,
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    err,
+    listened_to,
+    out,
+    print_json,
+    read_config,
+)
+from clients.client import Client, NoDaemonError
+from configs.schema import Config
+
+if TYPE_CHECKING:
+    from supervision.preflight import Obstacle, Plan
 
 app = typer.Typer(help="Check or show the configuration.", no_args_is_help=True)
 
 
 @app.command("check")
 def check(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
-    """Exit 0 when the daemon would start with this configuration, 78 with the reason when not."""
-    read_config(config, overrides)
+    """Exit 0 when the daemon would start with this configuration, else as that start would, with the reason."""
+    from supervision import preflight
+
+    plan = preflight.read(config, overrides or [])
+    running = running_daemon(plan.config)
+    obstacles = [*start_obstacles(plan, running)]
+    fatal = [one.exit_code for one in obstacles if one.exit_code]
     if json:
-        print_json({"ok": True})
+        print_json({"ok": not fatal, "problems": [_row(one) for one in obstacles], "running": running is not None})
     else:
-        out.print(f"{config or 'configs/default.yaml'}: valid")
+        for one in obstacles:
+            word = "[red]cannot start[/]" if one.exit_code else "[yellow]starts without[/]"
+            err.print(f"{word} {escape(str(one))}", soft_wrap=True)
+        if not fatal:
+            note = "" if running is None else f"; a daemon runs at {plan.config.endpoints.control}"
+            out.print(f"{config or 'configs/default.yaml'}: valid{note}", soft_wrap=True)
+    if fatal:
+        raise typer.Exit(fatal[0])
 
 
 @app.command("show")
@@ -29,3 +61,28 @@ def show(json: JsonOption = False, config: ConfigOption = None, overrides: SetOp
         print_json(values)
     else:
         out.file.write(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def running_daemon(config: Config) -> dict[str, Any] | None:
+    """What the daemon at the configured address says of its health; None when there is none."""
+    control, stream = config.endpoints.control, config.endpoints.stream
+    if not listened_to(control):
+        return None
+    with Client(control, stream) as client, contextlib.suppress(NoDaemonError):
+        return client.request("health", timeout_s=ANSWER_S)
+    return None
+
+
+def start_obstacles(plan: Plan, running: dict[str, Any] | None) -> Iterator[Obstacle]:
+    """What the start would meet, the worst first; that a daemon of ours holds its ports is no fault."""
+    from supervision import preflight
+
+    ours = {"endpoints.control", "endpoints.stream"} if running is not None else set()
+    yield from (one for one in preflight.folder_obstacles(plan) if one.exit_code)
+    yield from (one for one in preflight.obstacles(plan) if one.key not in ours)
+
+
+def _row(one: Obstacle) -> dict[str, Any]:
+    return {
+        "key": one.key, "message": one.message, "hint": one.hint, "where": one.where, "exit_code": one.exit_code,
+    }  # fmt: skip

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
-import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import msgspec
 import typer
+from rich.markup import escape
 
-from clients.cli.common import (
-    ANSWER_S,
-    EXIT_FAILED,
-    ConfigOption,
-    JsonOption,
-    SetOption,
-    listened_to,
-    out,
-    print_json,
-    read_config,
-)
-from clients.client import Client, NoDaemonError
+from clients.cli.common import EXIT_FAILED, ConfigOption, JsonOption, SetOption, out, print_json
+from clients.cli.conf import running_daemon, start_obstacles
 from configs.schema import Config
+
+if TYPE_CHECKING:
+    from supervision.preflight import Obstacle
 
 Verdict = Literal["ok", "warn", "fail"]
 COLOURS: dict[str, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -40,10 +30,6 @@ LEAST_FREE_MB = 500
 """The two built-in templates and a few rings."""
 
 PACKAGES = ("pyzmq", "msgpack", "msgspec", "structlog", "av", "numpy", "opencv-python-headless")
-ENGINE_MODULES = {
-    "pocketsphinx": ("pocketsphinx", "pip install pocketsphinx"),
-    "espeak": ("espeakng_loader", "pip install 'musecast[espeak]' (GPL), or choose another engines.tts"),
-}
 
 
 class Finding(NamedTuple):
@@ -57,15 +43,28 @@ class Finding(NamedTuple):
 
 def doctor(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
     """Check this machine; exit 1 when the daemon could not run here."""
-    settings = read_config(config, overrides)
-    findings = [*_python(), *_engines(settings), *_media(), *_folders(settings), *_ports(settings), *_tools()]
+    from supervision import preflight
+
+    plan = preflight.read(config, overrides or [])
+    running = running_daemon(plan.config)
+    obstacles = [*start_obstacles(plan, running)]
+    blamed = {one.key for one in obstacles}
+    findings = [
+        *_python(),
+        *(_told(one) for one in obstacles),
+        *_start(plan.config, blamed, running),
+        *_media(),
+        *_space(plan.config, blamed),
+        *_tools(),
+    ]
     if json:
         print_json([one._asdict() for one in findings])
     else:
         for one in findings:
             step = f"\n{'':6}-> {one.next_step}" if one.next_step else ""
+            said = f"[bold]{escape(one.subject)}[/] {escape(one.fact + step)}"
             out.print(
-                f"[{COLOURS[one.verdict]}]{one.verdict:<5}[/] [bold]{one.subject}[/] {one.fact}{step}",
+                f"[{COLOURS[one.verdict]}]{one.verdict:<5}[/] {said}",
                 soft_wrap=True,
             )
     if any(one.verdict == "fail" for one in findings):
@@ -85,14 +84,23 @@ def _python() -> Iterator[Finding]:
             yield Finding("fail", name, "not installed", "run `make demo` in the checkout, or pip install .")
 
 
-def _engines(config: Config) -> Iterator[Finding]:
-    for kind in ("asr", "llm", "tts", "lipsync"):
-        for name in getattr(config.engines, kind):
-            module, step = ENGINE_MODULES.get(name, ("", ""))
-            if not module or importlib.util.find_spec(module):
-                yield Finding("ok", f"engines.{kind}", name)
-            else:
-                yield Finding("fail", f"engines.{kind}", f"{name} needs the package {module}", step)
+def _told(one: Obstacle) -> Finding:
+    """What ``musecast up`` would say, by the same code."""
+    subject = f"{one.where}: {one.key}" if one.where else one.key or "start"
+    return Finding("fail" if one.exit_code else "warn", subject, one.message, one.hint)
+
+
+def _start(config: Config, blamed: set[str], running: dict[str, Any] | None) -> Iterator[Finding]:
+    """Engines and addresses with which nothing is wrong."""
+    for kind, chain in msgspec.structs.asdict(config.engines).items():
+        if f"engines.{kind}" not in blamed:
+            yield Finding("ok", f"engines.{kind}", ", ".join(chain))
+    if running is not None:
+        yield Finding("ok", "daemon", f"running, {running['status']}, at {config.endpoints.control}")
+        return
+    for name in ("control", "stream"):
+        if f"endpoints.{name}" not in blamed:
+            yield Finding("ok", f"endpoints.{name}", f"{getattr(config.endpoints, name)} is free")
 
 
 def _media() -> Iterator[Finding]:
@@ -106,45 +114,19 @@ def _media() -> Iterator[Finding]:
         yield Finding("fail", "encoder", f"PyAV cannot encode: {error}", "install the av wheel from PyPI")
 
 
-def _folders(config: Config) -> Iterator[Finding]:
+def _space(config: Config, blamed: set[str]) -> Iterator[Finding]:
+    """How much is free where the daemon can write."""
     for key in ("runtime_dir", "state_dir"):
+        if key in blamed:
+            continue
         path = Path(getattr(config, key))
         parent = next(one for one in (path, *path.parents) if one.exists())
-        try:
-            with tempfile.TemporaryFile(dir=parent):
-                pass
-        except OSError as error:
-            yield Finding("fail", key, f"{path} cannot be written: {error.strerror}", f"set {key} to another")
-            continue
         free_mb = shutil.disk_usage(parent).free // 1_000_000
         if free_mb < LEAST_FREE_MB:
             step = f"free at least {LEAST_FREE_MB} MB, or set {key}"
             yield Finding("warn", key, f"{path}: {free_mb} MB free", step)
         else:
             yield Finding("ok", key, f"{path}: {free_mb} MB free")
-
-
-def _ports(config: Config) -> Iterator[Finding]:
-    control, stream = config.endpoints.control, config.endpoints.stream
-    if listened_to(control):
-        with Client(control, stream) as client, contextlib.suppress(NoDaemonError):
-            health = client.request("health", timeout_s=ANSWER_S)
-            yield Finding("ok", "daemon", f"running, {health['status']}, at {control}")
-            return
-    for name in ("control", "stream"):
-        address = getattr(config.endpoints, name)
-        parts = urlsplit(address)
-        if parts.scheme != "tcp" or parts.port is None:
-            yield Finding("ok", f"endpoints.{name}", address)
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((parts.hostname, parts.port))
-                yield Finding("ok", f"endpoints.{name}", f"{address} is free")
-            except OSError as error:
-                step = f"`ss -ltnp` shows who holds it; or set endpoints.{name}"
-                yield Finding("fail", f"endpoints.{name}", f"{address}: {error.strerror}", step)
 
 
 def _tools() -> Iterator[Finding]:

@@ -53,7 +53,7 @@ def read(path: str) -> Book:
         source = Path(path) if path else files("models.faq").joinpath("faq.yaml")
         data = source.read_bytes()
     except OSError as error:
-        raise FaqError(f"{name}: cannot be read ({error.strerror}); set llm.faq to a readable file") from error
+        raise FaqError(f"{name}: cannot be read ({error.strerror})") from error
     if len(data) > MAX_BYTES:
         raise FaqError(f"{name}: has {len(data)} bytes, at most {MAX_BYTES} are read; split or shorten it")
     try:

@@ -183,3 +183,8 @@ def belongs_to(component: Component, size: int, digest: str) -> Component | None
 def unet_component(version: str) -> str:
     """Name of the UNet component of ``version``, "v15" or "v10"."""
     return f"unet-{version}"
+
+
+def speaking(version: str, tier: str) -> tuple[str, ...]:
+    """Names of the components that speaking needs with these settings."""
+    return unet_component(version), "taesd" if tier == "fast" else "vae", "whisper"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.api import EngineError
+from models.errors import EngineError
 from models.musetalk.layout import BY_NAME, CONVERTED, MANIFEST
 
 MANIFEST_VERSION = 1

@@ -6,14 +6,13 @@ file is found without importing faster-whisper, which would load ctranslate2 for
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.api import EngineError, Pcm, Progress
+from models.speech.silero import HINT, model_path
 
 RATE = 16_000
 """Hz."""
@@ -22,27 +21,8 @@ WINDOW = 512
 CONTEXT = 64
 """Samples before the window that the network sees again."""
 _STATE = 128
-_FILE = Path("assets") / "silero_vad_v6.onnx"
-_HINT = "Install faster-whisper 1.2 or newer (pip install 'faster-whisper>=1.2,<2')"
 
 Probabilities = NDArray[np.float32]
-
-
-def model_path() -> Path:
-    """Where the installed package keeps the network.
-
-    Raises:
-        EngineError: ``FAILED``; the package is missing or does not carry this file.
-    """
-    spec = importlib.util.find_spec("faster_whisper")
-    if spec is None or not spec.submodule_search_locations:
-        raise EngineError(
-            "FAILED", "voice detection needs the Silero file of faster-whisper, which is missing", _HINT
-        )
-    path = Path(spec.submodule_search_locations[0]) / _FILE
-    if not path.is_file():
-        raise EngineError("FAILED", f"the installed faster-whisper carries no {_FILE.name}", _HINT)
-    return path
 
 
 class VoiceDetector:
@@ -75,7 +55,7 @@ class VoiceDetector:
             self.stream().feed(np.zeros(WINDOW, np.int16))
         except Exception as error:  # onnxruntime's errors share no public base class
             self._session = None
-            raise EngineError("FAILED", f"{path.name} does not run: {error}", _HINT) from error
+            raise EngineError("FAILED", f"{path.name} does not run: {error}", HINT) from error
         progress("vad", 1, 1)
 
     def close(self) -> None:

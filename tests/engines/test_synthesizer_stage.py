@@ -11,7 +11,7 @@ import pytest
 from broker.messages import AudioItem, LlmItem, TtsChunk, TtsItem
 from configs.schema import Config, Engines
 from models.api import EngineError
-from models.registry import KNOWN
+from models.engines import KNOWN
 from models.speech import espeak
 from stages.stage import serve
 from stages.tts import TtsStage

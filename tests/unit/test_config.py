@@ -149,7 +149,14 @@ def test_the_credit_of_lip_sync_may_be_left_to_its_engine() -> None:
     assert (config.stages.lipsync.credit, config.stages.fallback.credit) == (0, 0)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "*", "192.168.1.5", "eth0", "[::]"])
+def test_the_loopback_may_be_that_of_ipv6() -> None:
+    config = load(None, ["endpoints.control=tcp://[::1]:28880", "endpoints.stream=tcp://127.0.0.2:28881"], {})
+    assert config.endpoints.control == "tcp://[::1]:28880"
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "*", "192.168.1.5", "eth0", "[::]", "[fd00::2]", "[::ffff:127.0.0.1]"]
+)
 def test_an_address_others_can_reach_is_refused_with_the_way_out(host: str) -> None:
     error = refused(None, [f"endpoints.stream=tcp://{host}:28881"])
     assert "no authentication" in error.message

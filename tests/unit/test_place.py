@@ -142,7 +142,8 @@ def test_what_a_killed_process_left_is_gone_when_its_successor_starts(folder: Pa
 def test_processes_get_what_they_need_of_the_environment_and_nothing_else() -> None:
     names = (
         "PATH HOME LANG LC_ALL TZ PYTHONPATH LD_LIBRARY_PATH CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES"
-        " OMP_NUM_THREADS MUSECAST_FAULT XDG_CACHE_HOME SSL_CERT_FILE HTTPS_PROXY no_proxy HF_HOME HF_ENDPOINT PIP_INDEX_URL"
+        " OMP_NUM_THREADS MUSECAST_FAULT XDG_CACHE_HOME SSL_CERT_FILE HTTPS_PROXY no_proxy HF_HOME"
+        " HF_ENDPOINT PIP_INDEX_URL"
     )
     others = "AWS_SECRET_ACCESS_KEY GITHUB_TOKEN HF_TOKEN OPENAI_API_KEY SSH_AUTH_SOCK NOTIFY_SOCKET CI"
     needed, secrets = dict.fromkeys(names.split(), "x"), dict.fromkeys(others.split(), "secret")

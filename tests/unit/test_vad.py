@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models.api import EngineError
-from models.speech import vad
+from models.speech import silero
 from models.speech.vad import WINDOW, VoiceDetector
 from tests.engines.doubles import quiet
 from tests.hearing import RATE, names, recording, room
@@ -78,13 +78,13 @@ def test_it_is_fast_and_idle_costs_nothing(detector: VoiceDetector) -> None:
 
 
 def test_a_missing_file_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(vad, "_FILE", Path("assets/no_such.onnx"))
+    monkeypatch.setattr(silero, "_FILE", Path("assets/no_such.onnx"))
     with pytest.raises(EngineError, match=r"no_such\.onnx") as caught:
         VoiceDetector().load(quiet)
     assert "faster-whisper" in caught.value.hint
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a network")
-    monkeypatch.setattr(vad, "_FILE", broken)
+    monkeypatch.setattr(silero, "_FILE", broken)
     with pytest.raises(EngineError, match="does not run"):
         VoiceDetector().load(quiet)
 
