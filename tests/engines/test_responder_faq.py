@@ -214,7 +214,7 @@ def test_a_mistake_in_the_file_is_named_with_its_line(tmp_path: Path, text: str,
 
 
 def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FaqError, match=r"none\.yaml.*llm\.faq"):
+    with pytest.raises(FaqError, match=r"none\.yaml: cannot be read"):
         read(str(tmp_path / "none.yaml"))
     (tmp_path / "latin").write_bytes(b"\xff\xfe")
     with pytest.raises(FaqError, match="UTF-8"):
