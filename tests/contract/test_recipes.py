@@ -41,7 +41,8 @@ def folder(daemon: Daemon, tmp_path: Path) -> Path:
 
 def run(folder: Path, title: str) -> str:
     command = [sys.executable, "-c", recipe(title)]
-    return subprocess.run(command, cwd=folder, timeout=COMMAND_S, check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run(command, cwd=folder, timeout=COMMAND_S, check=True, capture_output=True, text=True)
+    return done.stdout
 
 
 def test_a_language_model_of_ones_own(folder: Path) -> None:
