@@ -9,7 +9,29 @@ TEST_STAMP := $(VENV)/.installed-test
 # The first of these that is Python 3.11 or newer; override with `make PYTHON=/path/to/python`.
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 python,$(shell \
 	$(p) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+LOG := $(VENV)/install.log
+NEEDED := --editable '.[espeak,landmarks,dev]'
+NEEDED_BY_TESTS := --editable '.[espeak,landmarks,dev,musetalk]' 'transformers>=5,<6' addict yapf termcolor
+
+# $(call pip,arguments): install, and show what is being fetched; all that pip says is in $(LOG).
+define pip
+@rm -f $(LOG).failed; { PYTHONUNBUFFERED=1 $(PIP) install --progress-bar off $(1) 2>&1 || touch $(LOG).failed; } \
+	| tee -a $(LOG) | while read -r what name rest; do \
+		case "$$what $$name" in \
+			Downloading*) line="  fetching $$name $$rest" ;; \
+			"Using cached") line="  unpacking $$rest" ;; \
+			Installing*) line="  installing all of them" ;; \
+			*) continue ;; \
+		esac; \
+		if [ -t 1 ]; then printf '\r\033[K%.78s' "$$line"; else echo "$$line"; fi; \
+	done; if [ -t 1 ]; then printf '\r\033[K'; fi
+@if [ -e $(LOG).failed ]; then \
+	tail -n 20 $(LOG) >&2; \
+	echo "the installation failed; the lines above say why (usually: no network, or a full disk)" >&2; \
+	exit 1; \
+fi
+endef
 
 .PHONY: help install demo test lint bench test-gpu clean
 .DELETE_ON_ERROR:
@@ -26,6 +48,7 @@ help:
 install: $(STAMP)
 
 demo: $(STAMP)
+	@echo "make demo: a daemon of its own hears a recorded question and answers it; out/demo.mp4 shows it"
 	@$(BIN)/musecast demo
 
 test: lint $(TEST_STAMP)
@@ -54,22 +77,16 @@ $(STAMP): pyproject.toml
 		echo "none was found on PATH. Name one with: make PYTHON=/path/to/python" >&2; \
 		exit 1; \
 	fi
-	@echo "installing into $(VENV)/ (once)"
+	@echo "installing musecast and what it needs into $(VENV)/ (once; one to three minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --editable '.[espeak,landmarks,dev]' >$(VENV)/install.log 2>&1 || { \
-		tail -n 20 $(VENV)/install.log >&2; \
-		echo "the installation failed; the lines above say why (usually: no network, or a full disk)" >&2; \
-		exit 1; \
-	}
+	@: >$(LOG)
+	$(call pip,$(NEEDED))
 	@touch $@
 
 # mmcv-lite would bring a second OpenCV into the same folder; what it really needs is named instead.
 $(TEST_STAMP): $(STAMP)
-	@echo "installing torch and what the tests of musetalk need (once)"
-	@$(PIP) install --editable '.[espeak,landmarks,dev,musetalk]' 'transformers>=5,<6' addict yapf termcolor >$(VENV)/install.log 2>&1 \
-		&& $(PIP) install --no-deps mmcv-lite==2.2.0 mmengine==0.10.7 >>$(VENV)/install.log 2>&1 || { \
-		tail -n 20 $(VENV)/install.log >&2; \
-		echo "the installation failed; the lines above say why (usually: no network, or a full disk)" >&2; \
-		exit 1; \
-	}
+	@echo "installing torch and what the tests of musetalk need (once; gigabytes)"
+	@: >$(LOG)
+	$(call pip,$(NEEDED_BY_TESTS))
+	$(call pip,--no-deps mmcv-lite==2.2.0 mmengine==0.10.7)
 	@touch $@
