@@ -19,9 +19,9 @@ define pip
 @rm -f $(LOG).failed; { PYTHONUNBUFFERED=1 $(PIP) install --progress-bar off $(1) 2>&1 || touch $(LOG).failed; } \
 	| tee -a $(LOG) | while read -r what name rest; do \
 		case "$$what $$name" in \
-			Downloading*) line="  fetching $$name $$rest" ;; \
-			"Using cached") line="  unpacking $$rest" ;; \
-			Installing*) line="  installing all of them" ;; \
+			Downloading*) line="  fetching $${name%-*-*-*} $$rest" ;; \
+			"Using cached") line="  from pip's cache: $$rest" ;; \
+			"Installing collected") line="  unpacking all of them" ;; \
 			*) continue ;; \
 		esac; \
 		if [ -t 1 ]; then printf '\r\033[K%.78s' "$$line"; else echo "$$line"; fi; \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Protocol
 
 from rich.console import Group
@@ -30,10 +31,12 @@ REASONS = {
     "shutdown": "the daemon stops",
 }
 LEVELS = {
-    "skip": "the lips move in half as many steps",
+    "skip": "the lips move in fewer steps",
     "fallback": "the lips are moved by another engine",
     "audio_only": "the lips stand still",
 }
+
+_CODE = re.compile(r"^[A-Z_]+: ")
 
 
 class Video(Protocol):
@@ -97,7 +100,8 @@ class Transcript:
     def degraded(data: dict[str, Any]) -> str:
         """What is missing from the picture now, and why."""
         seen = LEVELS.get(data["level"], data["level"])
-        return f"{seen}: {data['reason']}" if data.get("reason") else seen
+        reason = _CODE.sub("", data.get("reason") or "")
+        return f"{seen}: {reason}" if reason else seen
 
     def _end_line(self) -> None:
         if self._in_reply:
