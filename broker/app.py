@@ -263,6 +263,7 @@ class Broker:
         self._every(1.0, self._second)
         self._beat()
         self._prepare_default()
+        self.when_ready(self.shelf.open, lambda _: self.shelf.open())
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)

@@ -1,7 +1,8 @@
 """Idle segments: encoded once per template and quality, kept with the template, stamped at publish.
 
 A template's loop has L frames, so exactly L/8 idle segments exist. Those in use stay in memory (bounded, least
-recently used first out); the files below ``idle/`` survive restarts.
+recently used first out); the files below ``idle/`` survive restarts. They are made with the template, while encode
+has nothing else to do, so that its first session finds them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 Key = tuple[str, int]
 """Folder of the segments, and which one."""
 MEMORY_BYTES = 64 << 20
+LOOP_QUALITY = "high"
+"""Of the sessions that a template's loop is prepared for."""
 REST_US = 1_000_000
 HEADER = struct.Struct("<III")
 SILENCE = bytes((PRE_ROLL + QUANTUM_SAMPLES + POST_ROLL) * SAMPLE_BYTES)
@@ -57,7 +60,42 @@ class Shelf:
         self._jobs: dict[Key, IdleJob] = {}
         self._resting: set[str] = set()
         """Sessions whose last idle segment could not be made; they ask again after ``REST_US``."""
+        self._loops: OrderedDict[Path, tuple[TemplateRef, int]] = OrderedDict()
+        """Folders to be filled, with the number of segments."""
+        self._filling: IdleJob | None = None
+        self._open = False
         self._count = 0
+
+    def open(self) -> None:
+        """The daemon is ready: loops may be prepared from now on."""
+        self._open = True
+        self._fill()
+
+    def prepare(self, template: TemplateRef, frames: int, init: bytes) -> None:
+        """Make what is missing of a template's loop in quality "high", one segment at a time, after all else."""
+        folder = self._folder(template, LOOP_QUALITY, init)
+        self._loops[folder] = template, frames // QUANTUM_FRAMES
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._open and self._filling is None and self._loops:
+            folder, (template, count) = next(iter(self._loops.items()))
+            keys = ((str(folder), index) for index in range(count))
+            key = next((k for k in keys if k not in self._jobs and not self._path(k).exists()), None)
+            if key is None:
+                del self._loops[folder]
+            else:
+                self._filling = self._submit(key, template, LOOP_QUALITY, self._hub.now(), background=True)
+
+    def _submit(self, key: Key, template: TemplateRef, quality: str, due: int, *, background: bool) -> IdleJob:
+        job = self._jobs[key] = IdleJob(self, self._hub, template, quality, key)
+        self._count += 1
+        self._hub.ledger.submit(f"_/idle/encode/{self._count}", "encode", job, priority=due, background=background)
+        return job
+
+    @staticmethod
+    def _path(key: Key) -> Path:
+        return Path(key[0]) / f"{key[1]}.m4s"
 
     def take(self, session: Session, frames: int, index: int, due: int) -> IdleSegment | None:
         """Idle segment ``index`` of the session's template (a loop of ``frames``), or None when it has yet to
@@ -82,21 +120,21 @@ class Shelf:
             return found
         job = self._jobs.get(key)
         if job is None:
-            found = self._read(folder / f"{index}.m4s")
+            found = self._read(self._path(key))
             if found is not None:
                 self._keep(key, found)
                 return found
-            job = self._jobs[key] = IdleJob(self, self._hub, session.template, session.quality, key)
-            self._count += 1
-            self._hub.ledger.submit(f"_/idle/encode/{self._count}", "encode", job, priority=due)
+            job = self._submit(key, session.template, session.quality, due, background=False)
         job.waiting[session.id] = session
         return None
 
     def folder(self, session: Session) -> Path:
         """Where this session's idle segments are kept: they belong to its init segment and its settings."""
-        made_by = self._video + session.channel.init + session.template.hash.encode()
-        name = hashlib.blake2b(made_by, digest_size=8).hexdigest()
-        return Path(session.template.path) / "idle" / f"{session.quality}-{name}"
+        return self._folder(session.template, session.quality, session.channel.init)
+
+    def _folder(self, template: TemplateRef, quality: str, init: bytes) -> Path:
+        name = hashlib.blake2b(self._video + init + template.hash.encode(), digest_size=8).hexdigest()
+        return Path(template.path) / "idle" / f"{quality}-{name}"
 
     @staticmethod
     def _read(path: Path) -> IdleSegment | None:
@@ -114,15 +152,20 @@ class Shelf:
     def made(self, job: IdleJob, segment: IdleSegment | None) -> None:
         """An encode has ended; ``segment`` is None when it failed."""
         del self._jobs[job.key]
-        if segment is not None:
+        kept = segment is not None and self._write(self._path(job.key), segment)
+        if segment is not None and job.waiting:
             self._keep(job.key, segment)
-            self._write(Path(job.key[0]) / f"{job.key[1]}.m4s", segment)
-            for session in job.waiting.values():
-                self._hub.touch(session)
-            return
         for session in job.waiting.values():
-            self._resting.add(session.id)
-            self._hub.timers.at(self._hub.now() + REST_US, self._wake(session))
+            if segment is not None:
+                self._hub.touch(session)
+            else:
+                self._resting.add(session.id)
+                self._hub.timers.at(self._hub.now() + REST_US, self._wake(session))
+        if self._filling is job:
+            self._filling = None
+            if not kept:  # asked for again with the template's next session
+                self._loops.pop(Path(job.key[0]), None)
+            self._fill()
 
     def _wake(self, session: Session) -> Callable[[], None]:
         def wake() -> None:
@@ -139,7 +182,7 @@ class Shelf:
             self._bytes -= len(old.payload)
 
     @staticmethod
-    def _write(path: Path, segment: IdleSegment) -> None:
+    def _write(path: Path, segment: IdleSegment) -> bool:
         new = path.with_suffix(f".{os.getpid()}")
         try:
             path.parent.parent.mkdir(exist_ok=True)  # the template's own folder may be gone: then nothing is kept
@@ -150,6 +193,8 @@ class Shelf:
             log.warning("idle.unkept", path=str(path), reason=str(error))
             with contextlib.suppress(OSError):
                 new.unlink(missing_ok=True)
+            return False
+        return True
 
 
 class IdleJob:

@@ -23,6 +23,7 @@ from broker.messages import (
     TemplateReady,
 )
 from broker.requests import ControlError
+from broker.shelf import LOOP_QUALITY
 
 if TYPE_CHECKING:
     from broker.hub import Hub
@@ -77,6 +78,7 @@ class Workshop:
             self.prepare(PrepareRequest(template_id, "kept"), then)
         elif found is not None:
             then(found, None)
+            self._loop(found)
         elif template_id not in BUILTIN:
             then(ControlError("NOT_FOUND", self._catalog.missing(template_id)), None)
         else:
@@ -108,6 +110,7 @@ class Workshop:
         self._hub.publisher.template(template_id, "ready", 1, 1)
         for then in job.waiting:
             then(listed, made)
+        self._loop(listed)
         busy = {template_id, *self._templates}
         self._catalog.evict(self._limit, lambda t: t in busy or self._shows(t))
 
@@ -123,6 +126,15 @@ class Workshop:
         if request.kind != "source":
             return None, ""
         return self._catalog.room(request.template_id, self._limit, self._shows)
+
+    def _loop(self, listed: Listed) -> None:
+        """See to it that the template's next idle video needs no encoding."""
+
+        def with_init(init: tuple[bytes, str] | ControlError) -> None:
+            if not isinstance(init, ControlError):
+                self._hub.shelf.prepare(listed.ref, listed.frames, init[0])
+
+        self.init(listed.width, listed.height, LOOP_QUALITY, with_init)
 
     def init(self, width: int, height: int, quality: str, then: InitDone) -> None:
         """Call ``then`` with init segment and mime type for these settings."""

@@ -7,6 +7,7 @@ import itertools
 import struct
 import tracemalloc
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -35,7 +36,7 @@ from broker.pace import Pace
 from broker.publisher import Publisher
 from broker.registry import Registry
 from broker.sessions import Session
-from broker.shelf import IdleSegment
+from broker.shelf import IdleSegment, Shelf
 from broker.timers import Timers
 from broker.voices import AudioFormat
 from configs.schema import Config, Timeline
@@ -109,11 +110,17 @@ class Floor:
         self._dirty[session.id] = session
 
     def session(
-        self, *, idle: bool = False, mode: str = "realtime", quality: str = "high", sid: str = "s"
+        self,
+        *,
+        idle: bool = False,
+        mode: str = "realtime",
+        quality: str = "high",
+        sid: str = "s",
+        path: str = "/nowhere",
     ) -> Session:
         channel = self.publisher.open(sid, b"init", "video/mp4")
         session = Session(
-            self, sid, channel, TemplateRef("t", "/nowhere", "h"), mode=mode, barge_in=True, serial=1, voice="",
+            self, sid, channel, TemplateRef("t", path, "h"), mode=mode, barge_in=True, serial=1, voice="",
             language="", system_prompt="", quality=quality, loop_frames=248 if idle else 0,
         )  # fmt: skip
         self.touch(session)
@@ -438,6 +445,29 @@ def test_speech_that_misses_its_place_is_made_anew_for_a_later_one(floor: Floor)
     (sentence,) = floor.events("sentence")
     assert sentence["data"]["pts"] == spoken[0]["pts"]
     assert len(floor.events("turn.ended")) == 1
+
+
+def test_a_templates_loop_is_there_before_its_first_session(floor: Floor, tmp_path: Path) -> None:
+    floor.shelf = shelf = Shelf(floor)
+    template = TemplateRef("t", str(tmp_path), "h")
+    shelf.prepare(template, 248, b"init")
+    floor.run(floor.time + 5_000_000)
+    assert not floor.done, "nothing before the daemon is ready"
+    shelf.open()
+    while len(floor.done) < 31:
+        assert floor.ledger.backlog()["encode"]["items"] == 1, "one at a time, so that live work never waits long"
+        floor.run(floor.time + 10_000)
+    made = [*tmp_path.glob("idle/*/*.m4s")]
+    assert len(made) == 31
+    made[7].unlink()
+    shelf.prepare(template, 248, b"init")
+    floor.run(floor.time + 5_000_000)
+    assert len(floor.done) == 32, "only what is missing"
+    said = floor.time
+    floor.watch(floor.session(idle=True, path=str(tmp_path)))
+    floor.run(floor.time + 1_000_000)
+    assert floor.media[0][0] == said
+    assert len(floor.done) == 32
 
 
 def test_a_live_voice_is_shown_late_with_its_lips(floor: Floor) -> None:
