@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from configs import logs
 from configs.load import ConfigError, write_resolved
+from configs.plain import plain
 from configs.schema import Config
 from supervision import preflight
 from supervision.console import for_terminal
@@ -65,7 +66,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _refuse(cause: str, exit_code: int) -> int:
-    print(f"musecast: {cause}", file=sys.stderr, flush=True)
+    print("musecast:", " ".join(plain(cause).split()), file=sys.stderr, flush=True)
     return exit_code
 
 

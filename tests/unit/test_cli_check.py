@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from clients.cli.main import app
+from clients.cli.app import app
 from tests.contract.daemon import free_ports
 
 
