@@ -7,6 +7,7 @@ from typing import TextIO
 
 import msgspec
 
+from configs.plain import plain
 from configs.schema import Config, Log
 
 
@@ -44,7 +45,7 @@ class Console:
 
     def _print(self, *lines: str) -> None:
         if self._stream is not None:
-            print(*lines, sep="\n", file=self._stream, flush=True)
+            print(*map(plain, lines), sep="\n", file=self._stream, flush=True)
 
 
 def for_terminal(config: Config, stream: TextIO | None = None) -> tuple[Config, Console]:

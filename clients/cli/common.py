@@ -12,13 +12,6 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from clients.cli.exits import EXIT_FAILED as EXIT_FAILED
-from clients.cli.exits import EXIT_USAGE as EXIT_USAGE
-from clients.cli.terminal import cell as cell
-from clients.cli.terminal import err as err
-from clients.cli.terminal import out as out
-from clients.cli.terminal import print_json as print_json
-from clients.cli.terminal import table as table
 from clients.client import Client, NoDaemonError
 from clients.reach import reach
 from configs.load import load, resolve
@@ -57,8 +50,26 @@ class Common:
         return read_config(self.config, self.overrides)
 
     def connect(self, *, patient: bool = True) -> Client:
-        """A client of the daemon that this configuration describes; as ``connect``."""
-        return connect(self.config, self.overrides, patient=patient)
+        """A client of the daemon that this configuration describes.
+
+        Args:
+            patient: wait a moment for a daemon that is only about to start.
+
+        Raises:
+            NoDaemonError: none answers.
+            CommandError: too few files may be open.
+        """
+        need_open_files()
+        endpoints = self.settings().endpoints
+        if not patient and not listened_to(endpoints.control):
+            raise NoDaemonError(f"nothing listens at {endpoints.control}")
+        client = Client(endpoints.control, endpoints.stream)
+        try:
+            client.request("health", timeout_s=ANSWER_S)
+        except BaseException:
+            client.close()
+            raise
+        return client
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -88,29 +99,6 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 def read_config(path: Path | None, overrides: list[str] | None) -> Config:
     """The configuration in force; raises ``ConfigError`` with the place of the fault."""
     return resolve(load(None if path is None else str(path), overrides or []))
-
-
-def connect(config: Path | None, overrides: list[str] | None, *, patient: bool = True) -> Client:
-    """A client of the daemon that this configuration describes.
-
-    Args:
-        patient: wait a moment for a daemon that is only about to start.
-
-    Raises:
-        NoDaemonError: none answers.
-        CommandError: too few files may be open.
-    """
-    need_open_files()
-    endpoints = read_config(config, overrides).endpoints
-    if not patient and not listened_to(endpoints.control):
-        raise NoDaemonError(f"nothing listens at {endpoints.control}")
-    client = Client(endpoints.control, endpoints.stream)
-    try:
-        client.request("health", timeout_s=ANSWER_S)
-    except BaseException:
-        client.close()
-        raise
-    return client
 
 
 def need_open_files() -> None:

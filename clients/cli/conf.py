@@ -11,17 +11,8 @@ import typer
 import yaml
 from rich.markup import escape
 
-from clients.cli.common import (
-    ANSWER_S,
-    ConfigOption,
-    JsonOption,
-    SetOption,
-    err,
-    listened_to,
-    out,
-    print_json,
-    read_config,
-)
+from clients.cli.common import ANSWER_S, Common, command, listened_to
+from clients.cli.terminal import err, out, print_json
 from clients.client import Client, NoDaemonError
 from configs.schema import Config
 
@@ -32,15 +23,16 @@ app = typer.Typer(help="Check or show the configuration.", no_args_is_help=True)
 
 
 @app.command("check")
-def check(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+@command
+def check(*, common: Common) -> None:
     """Exit 0 when the daemon would start with this configuration, else as that start would, with the reason."""
     from supervision import preflight
 
-    plan = preflight.read(config, overrides or [])
+    plan = preflight.read(common.config, common.overrides)
     running = running_daemon(plan.config)
     obstacles = [*start_obstacles(plan, running)]
     fatal = [one.exit_code for one in obstacles if one.exit_code]
-    if json:
+    if common.json:
         print_json({"ok": not fatal, "problems": [_row(one) for one in obstacles], "running": running is not None})
     else:
         for one in obstacles:
@@ -48,16 +40,17 @@ def check(json: JsonOption = False, config: ConfigOption = None, overrides: SetO
             err.print(f"{word} {escape(str(one))}", soft_wrap=True)
         if not fatal:
             note = "" if running is None else f"; a daemon runs at {plan.config.endpoints.control}"
-            out.print(f"{config or 'configs/default.yaml'}: valid{note}", soft_wrap=True)
+            out.print(escape(f"{common.config or 'configs/default.yaml'}: valid{note}"), soft_wrap=True)
     if fatal:
         raise typer.Exit(fatal[0])
 
 
 @app.command("show")
-def show(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+@command
+def show(*, common: Common) -> None:
     """The configuration in force: file, environment and --set together."""
-    values = msgspec.to_builtins(read_config(config, overrides))
-    if json:
+    values = msgspec.to_builtins(common.settings())
+    if common.json:
         print_json(values)
     else:
         out.file.write(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))

@@ -15,8 +15,10 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from clients.cli.common import EXIT_FAILED, ConfigOption, JsonOption, SetOption, out, print_json
+from clients.cli.common import Common, command
 from clients.cli.conf import running_daemon, start_obstacles
+from clients.cli.exits import EXIT_FAILED
+from clients.cli.terminal import MB, out, print_json
 from configs.schema import Config
 
 if TYPE_CHECKING:
@@ -41,11 +43,12 @@ class Finding(NamedTuple):
     next_step: str = ""
 
 
-def doctor(json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+@command
+def doctor(*, common: Common) -> None:
     """Check this machine; exit 1 when the daemon could not run here."""
     from supervision import preflight
 
-    plan = preflight.read(config, overrides or [])
+    plan = preflight.read(common.config, common.overrides)
     running = running_daemon(plan.config)
     obstacles = [*start_obstacles(plan, running)]
     blamed = {one.key for one in obstacles}
@@ -57,7 +60,7 @@ def doctor(json: JsonOption = False, config: ConfigOption = None, overrides: Set
         *_space(plan.config, blamed),
         *_tools(),
     ]
-    if json:
+    if common.json:
         print_json([one._asdict() for one in findings])
     else:
         for one in findings:
@@ -121,7 +124,7 @@ def _space(config: Config, blamed: set[str]) -> Iterator[Finding]:
             continue
         path = Path(getattr(config, key))
         parent = next(one for one in (path, *path.parents) if one.exists())
-        free_mb = shutil.disk_usage(parent).free // 1_000_000
+        free_mb = shutil.disk_usage(parent).free // MB
         if free_mb < LEAST_FREE_MB:
             step = f"free at least {LEAST_FREE_MB} MB, or set {key}"
             yield Finding("warn", key, f"{path}: {free_mb} MB free", step)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.cli.common import EXIT_USAGE
+from clients.cli.exits import EXIT_USAGE
 from configs.load import ConfigError
 from configs.schema import Config
 from supervision.daemon import EXIT_CONFIG, EXIT_FATAL, SWEEP_LIMIT_S
