@@ -25,7 +25,7 @@ def operations(floor: Floor) -> Operations:
         now=floor.now,
         touch=floor.touch,
         timers=floor.timers,
-        sessions=SimpleNamespace(find=lambda sid: session),
+        sessions=SimpleNamespace(find=lambda sid: session, busy_for=lambda session: None),
         hearing=SimpleNamespace(assign=lambda ears: None),
     )
     return Operations(broker)
@@ -59,6 +59,18 @@ def test_a_segment_that_never_fits_is_too_large(operations: Operations) -> None:
     limit = operations._b.config.limits.audio_bytes_waiting
     args = ProcessSegment(session_id="s", audio=bytes(limit + 2), format="s16le", sample_rate=16_000)
     assert refusal(operations, args).code == "TOO_LARGE"
+
+
+def test_a_turn_that_could_not_be_served_is_busy_until_it_can(operations: Operations, floor: Floor) -> None:
+    sessions: Any = operations._b.sessions
+    sessions.busy_for = lambda session: 1_234
+    args = ProcessSegment(session_id="s", audio=bytes(64_000), format="s16le", sample_rate=16_000)
+    error = refusal(operations, args)
+    assert (error.code, error.retry_after_ms) == ("BUSY", 1_234)
+    sessions.busy_for = lambda session: None
+    asked(operations, args)
+    sessions.busy_for = lambda session: 1_234
+    asked(operations, args)  # more of a turn that is accepted
 
 
 class Call:
