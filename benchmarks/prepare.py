@@ -34,10 +34,10 @@ FILM_S = 10
 COLD_S, WARM_S, FILM_MOST_S, ADDED_MB = 4.0, 2.0, 30.0, 60.0
 """Bounds: of a photo, of the film, and of what a template adds to a process."""
 ONE = """
-import sys, threading
+import os, sys, threading
 from models.templates.make import prepare_source
 from models.templates.work import Source, Workplace
-place = Workplace(sys.argv[1], sys.argv[2], threads=int(sys.argv[5]))
+place = Workplace(sys.argv[1], sys.argv[2], roots=[os.path.dirname(sys.argv[4])], threads=int(sys.argv[5]))
 prepare_source(Source(sys.argv[3], path=sys.argv[4]), place, lambda *_: None, threading.Event())
 """
 

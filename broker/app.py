@@ -39,6 +39,8 @@ from broker.timers import Timers
 from broker.wire import WireError, pack, unpack
 from broker.workshop import Workshop
 from configs.schema import Config
+from models.errors import EngineError
+from models.templates.source import place_below
 
 log = structlog.get_logger()
 
@@ -214,24 +216,16 @@ class Broker:
         self.timers.at(self.now() + int(limit * 1_000_000), over)
 
     def check_template_path(self, path: str) -> None:
-        """Only files below the configured roots may be read.
+        """Refuse what is not below the configured roots. Nothing is opened here: ``prepare`` does that once, and
+        checks what it has opened.
 
         Raises:
             ControlError: INVALID_ARGUMENT.
         """
         try:
-            real = Path(os.path.realpath(path, strict=False))
-        except (ValueError, OSError) as error:
-            raise ControlError("INVALID_ARGUMENT", f"'path' is no path: {error}") from error
-        roots = [Path(os.path.realpath(r)) for r in self.config.template_roots]
-        if not any(real.is_relative_to(root) for root in roots):
-            raise ControlError(
-                "INVALID_ARGUMENT",
-                f"path {path!r} is not below one of template_roots in the configuration: put it there, or send "
-                "it as 'image' or 'video'",
-            )
-        if not real.is_file():
-            raise ControlError("NOT_FOUND", f"no file at {path!r}: name one that is there")
+            place_below(path, self.config.template_roots)
+        except EngineError as error:
+            raise ControlError(error.code, str(error)) from None
 
     def drain(self, timeout_s: float, then: Callable[[dict[str, Any]], None]) -> None:
         """Take no more sessions; call ``then`` when all have ended or the time is over."""

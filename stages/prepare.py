@@ -105,6 +105,7 @@ class PrepareStage(Stage):
         place = Workplace(
             state_dir=self.config.state_dir,
             weights_dir=self.config.weights_dir,
+            roots=self.config.template_roots,
             max_video_s=self.config.templates.max_video_s,
             threads=self.settings.threads,
             preparers=made_by,

@@ -117,6 +117,7 @@ def film(
     container: str = "mp4",
     options: dict[str, str] | None = None,
     rotate: int = 0,
+    pixel: Fraction | None = None,
 ) -> bytes:
     """Encode frames as H.264 (``yuv420p``; ``yuv444p`` for odd sizes).
 
@@ -127,10 +128,11 @@ def film(
         container: "mp4" or "matroska".
         options: of the muxer.
         rotate: degrees that a player turns the picture counter-clockwise, a multiple of 90.
+        pixel: the width of a pixel in its heights.
     """
     with tempfile.TemporaryDirectory() as folder:  # some muxers read back what they wrote
         target = Path(folder) / "film"
-        _write_film(target, frames, rate, times, container, options or {}, rotate)
+        _write_film(target, frames, rate, times, container, options or {}, rotate, pixel)
         return target.read_bytes()
 
 
@@ -142,6 +144,7 @@ def _write_film(
     container: str,
     options: dict[str, str],
     rotate: int,
+    pixel: Fraction | None,
 ) -> None:
     with av.open(str(target), "w", format=container, options=options) as out:
         stream = None
@@ -152,6 +155,8 @@ def _write_film(
                 stream.pix_fmt = "yuv444p" if picture.shape[0] % 2 or picture.shape[1] % 2 else "yuv420p"
                 stream.codec_context.time_base = Fraction(1, 12800)
                 stream.time_base = Fraction(1, 12800)
+                if pixel:
+                    stream.codec_context.sample_aspect_ratio = pixel
                 if rotate:
                     stream.set_display_rotation(rotate)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="bgr24")

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from models.api import Cancel, EngineError, Progress
 from models.landmarks import files
 from models.landmarks.detector import Detection, Detector
-from models.landmarks.measure import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, roll_degrees
+from models.landmarks.measure import (
+    LEFT_EYE_OUTER,
+    OUTER_LIPS,
+    OUTER_LIPS_MIRRORED,
+    RIGHT_EYE_OUTER,
+    face_width,
+    roll_degrees,
+    scatter,
+)
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -35,6 +43,18 @@ UPRIGHT_WORTH = 0.1
 """How much surer a face of a turned picture must be than one of the picture as it is."""
 
 
+class Look(NamedTuple):
+    """One window upon a face."""
+
+    scale: float = 1.0
+    turn: float = 0.0
+    """Radians."""
+    mirrored: bool = False
+
+
+LOOKS = (Look(), Look(scale=1.2), Look(scale=0.85), Look(turn=0.2), Look(turn=-0.2), Look(1.1, mirrored=True))
+
+
 class Face(NamedTuple):
     """One face, in pixels of the picture."""
 
@@ -46,6 +66,17 @@ class Face(NamedTuple):
     """``[468, 3]``: x and y in pixels, z in the same unit, smaller is nearer."""
     presence: float
     """How sure the mesh is that a face looks out of its window, 0 to 1."""
+
+
+class Agreement(NamedTuple):
+    """How alike the mesh sees one place in several windows. A face is seen the same in all; where there is none,
+    each window shows another.
+    """
+
+    lips: float
+    """Mean distance of the lips' points from their median, in widths of the face."""
+    presence: float
+    """The least of the mesh's confidences."""
 
 
 class Landmarker:
@@ -109,6 +140,24 @@ class Landmarker:
                 if score > best and face.presence >= PART_PRESENCE and abs(roll) <= LEAN_MAX:
                     best, lean = score, (roll + 90 * quarters + 180) % 360 - 180
         return lean
+
+    def agreement(self, bgr: U8, face: Face) -> Agreement:
+        """How sure it is that there is a face, and where its mouth: costs ``len(LOOKS)`` times ``follow``."""
+        centre, side, angle = _window_of_points(face.points)
+        mirrored = np.ascontiguousarray(bgr[:, ::-1])
+        last = bgr.shape[1] - 1
+        seen, sure = [], []
+        for look in LOOKS:
+            if look.mirrored:
+                there = np.array([last - centre[0], centre[1]], np.float32)
+                points, presence = self._points_in(mirrored, there, side * look.scale, -angle)
+                lips = points[list(OUTER_LIPS_MIRRORED), :2] * np.array([-1, 1]) + np.array([last, 0])
+            else:
+                points, presence = self._points_in(bgr, centre, side * look.scale, angle + look.turn)
+                lips = points[list(OUTER_LIPS), :2]
+            seen.append(lips)
+            sure.append(presence)
+        return Agreement(scatter(np.stack(seen)) / max(face_width(face.points), 1e-6), min(sure))
 
     def _face(self, bgr: U8, found: Detection) -> Face:
         centre, side, angle = _window_of_detection(found)

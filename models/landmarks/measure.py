@@ -24,6 +24,9 @@ LIPS_UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LIPS_LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 LIPS_LOWER_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 """Corner to corner, left to right."""
+OUTER_LIPS = LIPS_UPPER_OUTER + LIPS_LOWER_OUTER
+OUTER_LIPS_MIRRORED = LIPS_UPPER_OUTER[::-1] + LIPS_LOWER_OUTER[::-1]
+"""The same places in a mirrored picture."""
 LEFT_EYE_UPPER = (33, 246, 161, 160, 159, 158, 157, 173, 133)
 LEFT_EYE_LOWER = (33, 7, 163, 144, 145, 153, 154, 155, 133)
 RIGHT_EYE_UPPER = (362, 398, 384, 385, 386, 387, 388, 466, 263)
@@ -64,6 +67,11 @@ def eye_gap(points: Points) -> float:
 def face_width(points: Points) -> float:
     """Distance of the outer corners of the face at the height of the ears, pixels; grows less when it turns."""
     return float(np.linalg.norm(points[RIGHT_CHEEK, :3] - points[LEFT_CHEEK, :3]))
+
+
+def scatter(sets: NDArray[np.floating[Any]]) -> float:
+    """How far sets of the same points, ``[V, N, 2]``, lie apart: mean distance from their median, pixels."""
+    return float(np.linalg.norm(sets - np.median(sets, axis=0), axis=2).mean())
 
 
 def eye_line(points: Points) -> NDArray[np.float64]:

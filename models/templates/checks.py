@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.landmarks import measure
-from models.landmarks.faces import Face
+from models.landmarks.faces import Agreement, Face
 
 U8 = NDArray[np.uint8]
 
@@ -30,6 +30,11 @@ MAX_BLUR = 0.68
 """Of ``blur``. Sharp portraits have 0.42 to 0.52; one blurred by sigma = an 80th of the face's width has this.
 Video compression takes away up to 0.1 from a blurred face: its blocks look like edges."""
 BLUR_SIDE = 160
+MAX_DISAGREEMENT = 0.035
+"""Of the lips in several looks at one face. Human faces, painted and drawn ones too, have 0.005 to 0.02, a mouth
+torn open 0.03; dogs whose mouth is found 0.01 to 0.03; rockets, letters, fur and badges 0.04 to 0.08."""
+CERTAIN = 0.998
+"""Of the mesh in all of them: then it is a face, however its lips are seen. Nothing else was seen above 0.9963."""
 FPS = 25
 
 
@@ -135,6 +140,18 @@ def lean_fault(roll: float | None) -> Fault | None:
     lying = f"the face leans to the side, by about {abs(roll):.0f} degrees; the limit is {MAX_ROLL:.0f}"
     back = "counter-clockwise" if roll > 0 else "clockwise"
     return Fault("leaning", lying, f"turn the picture upright, about {abs(roll):.0f} degrees {back}")
+
+
+def unlike(looks: Agreement) -> Fault | None:
+    """Whether what was found is no face, or one whose mouth is not where it was found."""
+    if looks.lips <= MAX_DISAGREEMENT or looks.presence >= CERTAIN:
+        return None
+    return Fault(
+        "unlike",
+        "something like a face was found, but no mouth for certain: several looks at it disagree by "
+        f"{looks.lips * 100:.1f} % of its width; the limit is {MAX_DISAGREEMENT * 100:.1f} %",
+        "use a picture of a person, or of an animal or figure with a face like a person's, looking at the camera",
+    )
 
 
 class Run(NamedTuple):

@@ -14,13 +14,12 @@ from models.api import FPS, Cancel, EngineError, Progress
 from models.landmarks import measure
 from models.landmarks.faces import Face, Landmarker, landmarker
 from models.media.paste import bgr_to_i420
-from models.templates import framing
+from models.templates import framing, moving
 from models.templates.canvas import Box, read_bgr, write_bgr
-from models.templates.checks import Fault, choose, describe, lean_fault, runs
+from models.templates.checks import Fault, choose, describe, lean_fault, runs, unlike
 from models.templates.features import close_mouth
 from models.templates.origin import Entry
 from models.templates.points import save_points
-from models.templates.video import frames, open_film
 from models.templates.work import BOX_MAX, SIDE_MAX, Source, Workplace, refuse_cancelled, refuse_full_disk
 from models.templates.writer import TemplateWriter, scratch_folder
 
@@ -33,6 +32,8 @@ GAP_FRAMES = 5
 """A run of so many frames without a usable face is bridged."""
 GAP_SHARE = 0.06
 """Of all frames that may be bridged."""
+LOOKED_AT = 12
+"""Of every so many frames one is looked at several times: whether it is a face."""
 MESH_SIGMA = 1.0
 BOX_SIGMA = 5.0
 """Smoothing in frames: of the points, and of the box, which a viewer must not see tremble."""
@@ -52,21 +53,20 @@ class Track(NamedTuple):
 
 
 def prepare_film(
-    source: Source, file: BinaryIO, entry: Entry, place: Workplace, progress: Progress, cancel: Cancel
+    source: Source, film: moving.Film, entry: Entry, place: Workplace, progress: Progress, cancel: Cancel
 ) -> None:
-    """Make the template of the video in ``file``. Call with the lock of the id held.
+    """Make the template of ``film``. Call with the lock of the id held.
 
     Raises:
         EngineError: as ``make.prepare_source``.
     """
     with scratch_folder(place.root, source.template_id) as folder:
         raw = folder / "frames"
-        with open_film(file, place.max_video_s, place.threads) as film:
-            models = landmarker(place.weights_dir, progress, cancel)
-            reader = _Reader(models, place, progress, cancel, film.expected)
-            with raw.open("wb") as out:
-                for picture in frames(film, SIDE_MAX, place.max_video_s):
-                    reader.take(picture, out)
+        models = landmarker(place.weights_dir, progress, cancel)
+        reader = _Reader(models, place, progress, cancel, film.expected)
+        with raw.open("wb") as out:
+            for picture in moving.frames(film, SIDE_MAX, place.max_video_s):
+                reader.take(picture, out)
         _write(source, raw, reader.track(), entry, place, progress, cancel)
 
 
@@ -81,6 +81,8 @@ class _Reader:
         self._expected = expected
         self._size = (0, 0)
         self._found: list[Face | Fault] = []
+        self._doubts: list[Fault | None] = []
+        """Of the frames that were looked at several times."""
 
     def take(self, picture: U8, out: BinaryIO) -> None:
         """The next frame: u8 BGR ``[H, W, 3]``, all of one size."""
@@ -89,7 +91,10 @@ class _Reader:
             self._begin(picture)
         if (picture.shape[1], picture.shape[0]) != self._size:
             picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), np.uint8)
-        self._found.append(choose(self._models.faces(picture), picture))
+        face = choose(self._models.faces(picture), picture)
+        if isinstance(face, Face) and len(self._found) % LOOKED_AT == 0:
+            self._doubts.append(unlike(self._models.agreement(picture, face)))
+        self._found.append(face)
         out.write(bgr_to_i420(picture).data)
         count = len(self._found)
         if count % 8 == 0:
@@ -123,6 +128,7 @@ class _Reader:
                 "send a longer one, or a photo",
             )
         refuse_faults(self._found)
+        refuse_doubts(self._doubts)
         valid = np.array([isinstance(one, Face) for one in self._found])
         where = np.flatnonzero(valid)
         known = np.stack([one.points[:, :2] for one in self._found if isinstance(one, Face)])
@@ -132,6 +138,13 @@ class _Reader:
         full = np.stack([np.interp(every, where, column) for column in flat.T], axis=1)
         meshes = framing.smooth_in_time(full.reshape(count, -1, 2), MESH_SIGMA)
         return Track(self._size, meshes, valid)
+
+
+def refuse_doubts(doubts: Sequence[Fault | None]) -> None:
+    """Raise when most of the looks saw no face with a mouth."""
+    sure = [doubt for doubt in doubts if doubt is not None]
+    if 2 * len(sure) > len(doubts):
+        raise EngineError("INVALID_ARGUMENT", f"this video cannot be used: {sure[0].fact}", sure[0].hint)
 
 
 def refuse_faults(found: Sequence[Face | Fault]) -> None:

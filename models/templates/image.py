@@ -1,228 +1,222 @@
-"""Photos: what a file is (from its header, before anything is decoded), and its pixels.
+"""Photos and animations: what a file is, by its first bytes and its header, and a photo's pixels.
 
-Headers after the JPEG (ITU-T T.81 B.2), PNG (W3C PNG 3rd edition, 5 and 11.2.1) and WebP (RFC 9649)
-specifications.
+Pillow (and libheif for HEIC) reads formats, sizes and orientation from the header; pixels are decoded once, as
+small as the format allows, and brought to the wanted size in strips, so that a picture's memory is bounded.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
+import contextlib
+import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from models.api import EngineError
+from models.templates import pixels
 
 U8 = NDArray[np.uint8]
 
-MAX_PIXELS = 64_000_000
-"""A larger picture is refused by its header; 64 megapixels decode into 190 MB."""
-REDUCE_PIXELS = 12_000_000
-"""A JPEG above this is decoded at half its size."""
-NEUTRAL = (206, 204, 202)
-"""BGR behind what is transparent."""
-_SOF = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
-_BAD = "send a JPEG, PNG or WebP photo, or a video"
+Image.MAX_IMAGE_PIXELS = None  # refused below with the limit of the format, not with a warning
+
+PHOTOS = "JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF"
+FILMS = "MP4, MOV, WebM, MKV or AVI"
+FORMATS_HINT = f"send a photo ({PHOTOS}) or a film ({FILMS})"
+HEAD = 32
+"""First bytes that ``format_of`` looks at."""
+MIN_SIDE = 64
+"""Pixels; a smaller picture has no room for a face that can speak."""
+MEGAPIXELS = {
+    "JPEG": 256, "progressive JPEG": 50, "PNG": 64, "WebP": 24, "HEIC": 64, "AVIF": 40, "GIF": 64, "BMP": 64,
+    "TIFF": 40,
+}  # fmt: skip
+"""The largest picture of each format: decoding it takes at most about 350 MB. A JPEG is decoded at an eighth of
+its size, unless it is progressive."""
+READ_WHOLE = {"WebP", "HEIC", "AVIF"}
+READ_WHOLE_BYTES, BYTES = 64 << 20, 256 << 20
+"""The largest file of a format whose decoder wants all of it in memory, and of any other."""
+_PILLOW = {"WebP": "WEBP"}
+_ANIMATED = {"GIF", "PNG", "WebP", "AVIF"}
+"""Formats whose further pictures are a film; in a TIFF they are pages, in a JPEG other views."""
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"mif1"}
+_BITMAP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
 
 
-class Header(NamedTuple):
-    """What a picture's header says."""
+class _Lent:
+    """The caller's file, which a decoder cannot close."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+    def close(self) -> None:
+        pass
+
+
+class Picture(NamedTuple):
+    """An opened picture, not decoded yet."""
 
     format: str
-    """"JPEG", "PNG" or "WebP"."""
+    """As in ``MEGAPIXELS``, without "progressive"."""
     width: int
     height: int
-    orientation: int
-    """EXIF orientation, 1 to 8."""
+    """As stored; an orientation may exchange them."""
+    animated: bool
+    handle: Any
+    """What Pillow or libheif opened."""
 
 
-def looks_like_image(data: memoryview | bytes) -> bool:
-    """Whether the first bytes are those of a photo that this module reads."""
-    head = bytes(data[:16])
-    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    return webp or head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
+def format_of(head: bytes) -> str | None:
+    """The picture's format, by the first ``HEAD`` bytes of its file; None: not one that is read as a picture."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "TIFF"
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BITMAP_HEADERS:
+        return "BMP"
+    return _still_in_boxes(head) if head[4:8] == b"ftyp" else None
 
 
-def read_header(data: bytes) -> Header:
-    """What the header says, and that the file is whole.
+def _still_in_boxes(head: bytes) -> str | None:
+    """Of an ISO base media file (ISO/IEC 23008-12, 10.2): a brand of stills stands for a picture to show; a file
+    with a track of pictures alone is a film.
+    """
+    brands = {head[8:12], *(head[at : at + 4] for at in range(16, len(head) - 3, 4))}
+    if brands & {b"avif", b"avis"}:
+        return "AVIF"
+    return "HEIC" if brands & _HEIC else None
+
+
+@contextlib.contextmanager
+def open_picture(file: BinaryIO, kind: str) -> Iterator[Picture]:
+    """Open a picture of the format ``kind`` and check what its header says. Nothing is decoded.
 
     Raises:
-        EngineError: INVALID_ARGUMENT for another format or a damaged file.
+        EngineError: INVALID_ARGUMENT when it is damaged, TOO_LARGE beyond a limit.
     """
+    _refuse_bytes(file, kind)
+    lent: Any = _Lent(file)
+    with _blamed(kind):
+        if kind == "PNG":  # the decoder skips the checksums
+            with Image.open(lent, formats=["PNG"]) as checked:
+                _refuse_pixels("PNG", *checked.size)
+                checked.verify()
+            file.seek(0)
+        handle = _open_heic(lent) if kind == "HEIC" else Image.open(lent, formats=[_PILLOW.get(kind, kind)])
     try:
-        if data.startswith(b"\x89PNG"):
-            return _png(data)
-        if data.startswith(b"\xff\xd8"):
-            return _jpeg(data)
-        return _webp(data)
-    except (struct.error, IndexError, ValueError) as error:
-        raise EngineError("INVALID_ARGUMENT", f"the picture is damaged: {error}", _BAD) from error
+        with _blamed(kind):
+            animated = kind in _ANIMATED and bool(getattr(handle, "is_animated", False))
+        progressive = kind == "JPEG" and bool(handle.info.get("progressive"))
+        width, height = handle.size
+        _refuse_pixels("progressive JPEG" if progressive else kind, width, height)
+        yield Picture(kind, width, height, animated, handle)
+    finally:
+        if kind != "HEIC":
+            handle.close()  # its pixels
 
 
-def decode_photo(data: bytes) -> U8:
-    """The picture upright, on a neutral background: u8 BGR ``[H, W, 3]``.
+def decode_photo(picture: Picture, side: int) -> U8:
+    """The (first) picture upright, in sRGB, on a neutral background: u8 BGR ``[H, W, 3]``.
+
+    Args:
+        picture: as ``open_picture`` gave it.
+        side: the longer side that is wanted, pixels. The result is at most twice as long, and not shorter
+            unless the picture is.
 
     Raises:
-        EngineError: INVALID_ARGUMENT when it is damaged, TOO_LARGE when its header announces too many pixels.
+        EngineError: INVALID_ARGUMENT when it is damaged.
     """
-    header = read_header(data)
-    pixels = header.width * header.height
-    if not 0 < pixels <= MAX_PIXELS:
+    handle = picture.handle
+    with _blamed(picture.format):
+        if picture.format == "HEIC":
+            return pixels.from_array(np.asarray(handle), handle.info.get("icc_profile"), side)
+        if picture.format == "JPEG":
+            longer = max(picture.width, picture.height)
+            handle.draft(handle.mode, tuple(-(-n * side // longer) if longer > side else n for n in handle.size))
+        orientation = _orientation(handle) if picture.format == "TIFF" else 0
+        handle.load()
+        found = pixels.from_image(handle, side)
+        if picture.format == "TIFF":  # Pillow has turned it while loading
+            return pixels.square(found, _density(handle.info, swapped=orientation >= 5))
+        return pixels.upright(found, _orientation(handle))
+
+
+def _open_heic(file: Any) -> Any:
+    try:
+        import pi_heif
+    except ImportError as error:
+        raise EngineError("FAILED", f"reading HEIC needs pi-heif: {error}", "pip install pi-heif") from error
+    found = pi_heif.open_heif(file, convert_hdr_to_8bit=True)
+    return found[found.primary_index]
+
+
+def _orientation(handle: Any) -> int:
+    """EXIF orientation, 1 to 8 (CIPA DC-008, 4.6.4, tag 0x0112); 1 where none can be read: it only turns."""
+    with contextlib.suppress(Exception):
+        value = handle.getexif().get(0x0112, 1)
+        if value in range(1, 9):
+            return int(value)
+    return 1
+
+
+def _density(info: dict[str, Any], *, swapped: bool) -> float:
+    """Width of a scan's pixel in its heights."""
+    across, down = (float(n) for n in info.get("dpi", (1, 1)))
+    if not (across > 0 and down > 0):
+        return 1.0
+    return across / down if swapped else down / across
+
+
+@contextlib.contextmanager
+def _blamed(kind: str) -> Iterator[None]:
+    """Whatever a decoder raises is the file's fault: they meet damage with a dozen kinds of exception."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (EngineError, MemoryError):
+        raise
+    except Exception as error:
+        said = str(error).strip() or type(error).__name__
+        said = "its header cannot be read" if "cannot identify" in said else said
+        said = f"it ends too early ({said})" if "runcated" in said else said
+        raise EngineError("INVALID_ARGUMENT", f"the {kind} is damaged: {said}", FORMATS_HINT) from error
+
+
+def _refuse_pixels(kind: str, width: int, height: int) -> None:
+    limit = MEGAPIXELS[kind]
+    if width * height > limit * 1_000_000:
         raise EngineError(
             "TOO_LARGE",
-            f"the picture is {header.width}x{header.height}, {pixels / 1e6:.0f} megapixels; the limit is "
-            f"{MAX_PIXELS // 1_000_000}",
+            f"the picture is {width}x{height}, {width * height / 1e6:.0f} megapixels; the limit is {limit} for a "
+            f"{kind}",
             "send a smaller version",
         )
-    try:
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), _flags(header))
-    except cv2.error as error:
-        raise EngineError("INVALID_ARGUMENT", f"the {header.format} is damaged: {error.err}", _BAD) from error
-    if found is None:
-        raise EngineError("INVALID_ARGUMENT", f"the {header.format} is damaged and does not decode", _BAD)
-    return _upright(_flat(np.asarray(found)), header.orientation)
 
 
-def _flags(header: Header) -> int:
-    if header.format != "JPEG":
-        return int(cv2.IMREAD_UNCHANGED)
-    large = header.width * header.height > REDUCE_PIXELS
-    return int((cv2.IMREAD_REDUCED_COLOR_2 if large else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION)
+def _refuse_bytes(file: BinaryIO, kind: str) -> None:
+    size = file.seek(0, 2)
+    file.seek(0)
+    limit = READ_WHOLE_BYTES if kind in READ_WHOLE else BYTES
+    if size > limit:
+        raise EngineError(
+            "TOO_LARGE", f"the {kind} has {size >> 20} MiB; the limit is {limit >> 20}", "send a smaller version"
+        )
 
 
-def _flat(found: NDArray[Any]) -> U8:
-    """Any depth, grey or transparent, to u8 BGR."""
-    if found.dtype == np.uint16:
-        found = (found >> 8).astype(np.uint8)
-    elif found.dtype != np.uint8:
-        found = np.clip(found * 255, 0, 255).astype(np.uint8)
-    if found.ndim == 2:
-        return np.asarray(cv2.cvtColor(found, cv2.COLOR_GRAY2BGR), np.uint8)
-    if found.shape[2] == 4:
-        alpha = found[..., 3:].astype(np.float32) / 255
-        mixed = found[..., :3] * alpha + np.asarray(NEUTRAL, np.float32) * (1 - alpha)
-        return np.asarray(mixed + 0.5).astype(np.uint8)
-    return np.ascontiguousarray(found[..., :3])
-
-
-def _upright(picture: U8, orientation: int) -> U8:
-    """Undo an EXIF orientation (CIPA DC-008, 4.6.4, tag 0x0112)."""
-    if orientation in (5, 6, 7, 8):
-        picture = picture.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        picture = picture[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        picture = picture[::-1]
-    return np.ascontiguousarray(picture)
-
-
-# --- headers ---------------------------------------------------------------------------------------------
-
-
-def _png(data: bytes) -> Header:
-    width, height = 0, 0
-    orientation = 1
-    ended = False
-    for kind, body in _png_chunks(data):
-        if kind == b"IHDR":
-            width, height = struct.unpack(">II", body[:8])
-        elif kind == b"eXIf":
-            orientation = _exif_orientation(body)
-        ended = kind == b"IEND"
-    if not ended or not width:
-        raise ValueError("the PNG ends too early")
-    return Header("PNG", width, height, orientation)
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 8
-    while at + 12 <= len(data):
-        size, kind = struct.unpack(">I4s", data[at : at + 8])
-        body = data[at + 8 : at + 8 + size]
-        if len(body) != size or at + 12 + size > len(data):
-            raise ValueError("the PNG ends too early")
-        (crc,) = struct.unpack(">I", data[at + 8 + size : at + 12 + size])
-        if zlib.crc32(body, zlib.crc32(kind)) != crc:
-            raise ValueError(f"checksum of PNG chunk {kind!r}")
-        yield kind, body
-        if kind == b"IEND":
-            return
-        at += 12 + size
-
-
-def _jpeg(data: bytes) -> Header:
-    at, size = 2, (0, 0)
-    orientation = 1
-    while size == (0, 0):
-        marker, length = data[at + 1], int(struct.unpack(">H", data[at + 2 : at + 4])[0])
-        if data[at] != 0xFF:
-            raise ValueError("no marker where one must be")
-        if marker == 0xFF:
-            at += 1
-            continue
-        body = data[at + 4 : at + 2 + length]
-        if marker in _SOF:
-            height, width = struct.unpack(">HH", body[1:5])
-            size = (width, height)
-        elif marker == 0xE1 and body.startswith(b"Exif\0\0"):
-            orientation = _exif_orientation(body[6:])
-        elif marker in (0xD9, 0xDA):
-            raise ValueError("no frame header")
-        at += 2 + length
-    if data.rfind(b"\xff\xd9") < at:
-        raise ValueError("the JPEG ends too early")
-    return Header("JPEG", size[0], size[1], orientation)
-
-
-def _webp(data: bytes) -> Header:
-    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
-        raise EngineError("INVALID_ARGUMENT", "this is not a JPEG, PNG or WebP picture", _BAD)
-    (size,) = struct.unpack("<I", data[4:8])
-    if size + 8 > len(data):
-        raise ValueError("the WebP ends too early")
-    at, end = 12, size + 8
-    found: tuple[int, int] | None = None
-    orientation = 1
-    while at + 8 <= end:
-        kind, length = struct.unpack("<4sI", data[at : at + 8])
-        body = data[at + 8 : at + 8 + length]
-        if len(body) != length:
-            raise ValueError("the WebP ends too early")
-        found = found or _webp_size(kind, body)
-        if kind == b"EXIF":
-            orientation = _exif_orientation(body.removeprefix(b"Exif\0\0"))
-        at += 8 + length + (length & 1)
-    if found is None:
-        raise ValueError("the WebP has no picture")
-    return Header("WebP", found[0], found[1], orientation)
-
-
-def _webp_size(kind: bytes, body: bytes) -> tuple[int, int] | None:
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
-    if kind == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if kind == b"VP8 ":
-        width, height = struct.unpack("<HH", body[6:10])
-        return width & 0x3FFF, height & 0x3FFF
-    return None
-
-
-def _exif_orientation(tiff: bytes) -> int:
-    """Tag 0x0112 of the first directory; 1 when there is none or it cannot be read: it only turns a picture."""
-    try:
-        order = {b"II": "<", b"MM": ">"}[tiff[:2]]
-        (at,) = struct.unpack(order + "I", tiff[4:8])
-        (count,) = struct.unpack(order + "H", tiff[at : at + 2])
-        for k in range(min(count, 256)):
-            tag, kind, _, value = struct.unpack(order + "HHIH", tiff[at + 2 + 12 * k : at + 12 + 12 * k])
-            if tag == 0x0112 and kind == 3 and 1 <= value <= 8:
-                return int(value)
-    except (KeyError, struct.error):
-        pass
-    return 1
+def refuse_small(width: int, height: int) -> None:
+    """Raise INVALID_ARGUMENT for a picture that no face has room in."""
+    if min(width, height) < MIN_SIDE:
+        raise EngineError(
+            "INVALID_ARGUMENT",
+            f"the picture is {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed",
+            "send a larger one",
+        )

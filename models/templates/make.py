@@ -20,15 +20,18 @@ from models.landmarks import files as landmark_files
 from models.landmarks.faces import Face, Landmarker, landmarker
 from models.media.paste import planes
 from models.templates import checks, framing
+from models.templates.animation import Animation
 from models.templates.builtin import LOOP
 from models.templates.cache import Held, Outcome, Prepared, adopt, confirm, describe, held, intact, twin
 from models.templates.canvas import read_bgr
 from models.templates.film import prepare_film
-from models.templates.image import decode_photo, looks_like_image
+from models.templates.image import FORMATS_HINT, HEAD, decode_photo, format_of, open_picture, refuse_small
 from models.templates.motion import LID
 from models.templates.origin import SOURCE, Entry, Origin, read_origin, refuse_beyond_room
 from models.templates.photo import PhotoAnimator
 from models.templates.points import save_points
+from models.templates.source import open_below
+from models.templates.video import open_video
 from models.templates.work import (
     BOX_MAX,
     SIDE_MAX,
@@ -42,7 +45,7 @@ from models.templates.writer import TemplateWriter, content_hash, template_lock
 
 U8 = NDArray[np.uint8]
 
-VERSION = "4"
+VERSION = "5"
 """Raise it whenever the same source would become other pixels: older templates are then made again."""
 CONTENT_LOCKS = 64
 """Locks by content, shared by hash: two ids of one source do the work once. An id has no dot, their names have."""
@@ -146,21 +149,7 @@ def _parameters(source: Source) -> dict[str, object]:
 def _open(source: Source, place: Workplace) -> BinaryIO:
     if source.kept is not None:
         return (place.root / source.template_id / SOURCE).open("rb")
-    if not source.path:
-        return io.BytesIO(source.data)
-    try:
-        file = open(os.path.realpath(source.path), "rb")  # noqa: SIM115 - the caller closes it
-    except FileNotFoundError:
-        raise EngineError("NOT_FOUND", f"no file at {source.path!r}", "name one that is there") from None
-    except OSError as error:
-        raise EngineError("INVALID_ARGUMENT", f"cannot read {source.path!r}: {error.strerror}", "") from error
-    size = os.fstat(file.fileno()).st_size
-    if size > SOURCE_MAX:
-        file.close()
-        raise EngineError(
-            "TOO_LARGE", f"{source.path!r} has {size >> 20} MiB; the limit is {SOURCE_MAX >> 20}", "shorten it"
-        )
-    return file
+    return open_below(source.path, place.roots, SOURCE_MAX) if source.path else io.BytesIO(source.data)
 
 
 def _sha256(file: BinaryIO, cancel: Cancel) -> str:
@@ -176,15 +165,24 @@ def _make(
     source: Source, file: BinaryIO, entry: Entry, place: Workplace, progress: Progress, cancel: Cancel
 ) -> None:
     progress("load", 0, 1)
-    head = file.read(16)
+    head = file.read(HEAD)
     file.seek(0)
-    if looks_like_image(head):
-        picture = decode_photo(file.read())
-        models = landmarker(place.weights_dir, progress, cancel)
-        refuse_cancelled(cancel)
-        _make_photo(source, picture, entry, place, models, progress, cancel)
-    else:
-        prepare_film(source, file, entry, place, progress, cancel)
+    if not head:
+        raise EngineError("INVALID_ARGUMENT", "the file is empty", FORMATS_HINT)
+    kind = format_of(head)
+    if kind is None:
+        with open_video(file, place.max_video_s, place.threads) as film:
+            prepare_film(source, film, entry, place, progress, cancel)
+        return
+    with open_picture(file, kind) as opened:
+        refuse_small(opened.width, opened.height)
+        if opened.animated:
+            prepare_film(source, Animation(opened), entry, place, progress, cancel)
+            return
+        picture = decode_photo(opened, SIDE_MAX)
+    models = landmarker(place.weights_dir, progress, cancel)
+    refuse_cancelled(cancel)
+    _make_photo(source, picture, entry, place, models, progress, cancel)
 
 
 def _make_photo(
@@ -241,6 +239,8 @@ def _drawn(animator: PhotoAnimator, cancel: Cancel) -> Iterator[U8]:
 
 def _the_face(picture: U8, models: Landmarker) -> Face:
     found = checks.lean_fault(models.lean(picture)) or checks.choose(models.faces(picture), picture)
+    if isinstance(found, Face):
+        found = checks.unlike(models.agreement(picture, found)) or found
     if isinstance(found, checks.Fault):
         raise EngineError("INVALID_ARGUMENT", f"this photo cannot be used: {found.fact}", found.hint)
     return found
@@ -249,8 +249,6 @@ def _the_face(picture: U8, models: Landmarker) -> Face:
 def _within(picture: U8, side_max: int) -> U8:
     """The picture with even sides, the longer at most ``side_max``."""
     height, width = picture.shape[:2]
-    if min(height, width) < 2:
-        raise EngineError("INVALID_ARGUMENT", f"the picture is {width}x{height}", "send a photo")
     scale = min(1.0, side_max / max(height, width))
     if scale < 1:
         size = (max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2)))

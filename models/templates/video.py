@@ -1,4 +1,4 @@
-"""Videos: decoded upright, scaled and retimed to 25 frames/s, within limits.
+"""Videos: decoded upright, with square pixels, within limits.
 
 ffmpeg sees a Python file object and a short list of container formats, never a name: a playlist or a concat
 script cannot make it open anything else.
@@ -8,40 +8,85 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation
-from numpy.typing import NDArray
 
 from models.api import FPS, EngineError
+from models.templates import moving
+from models.templates.image import FORMATS_HINT, refuse_small
 
-U8 = NDArray[np.uint8]
-
-MAX_PIXELS = 4096 * 2304
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,gif"
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg"
 WHOLE = 0.95
-"""A file that shows less than this share of the time that its index lists was cut off."""
-_BAD = "send an MP4, MOV, WebM, MKV or AVI file that plays elsewhere"
+"""A file that has less than this share of the pictures, and of the time, that its index lists was cut off."""
+_BAD = "send one that plays elsewhere, or convert it to MP4"
 
 
-class Film(NamedTuple):
-    """An open video."""
+class Video:
+    """A ``moving.Film`` in a container that ffmpeg reads. Made by ``open_video``."""
 
-    container: Any
-    stream: Any
-    seconds: float
-    """As the container says; 0 when it does not."""
-    listed: float
-    """Seconds that the index of the picture's track lists; 0 where there is none."""
-    expected: int
-    """Frames at 25 frames/s, an estimate for progress; 0: unknown."""
+    def __init__(self, container: Any, stream: Any, seconds: float, listed: float) -> None:
+        self._container, self._stream = container, stream
+        self._listed = listed
+        """Seconds that the index of the picture's track lists; 0 where there is none."""
+        self._rate = float(stream.average_rate or stream.guessed_rate or FPS)
+        self._read = 0
+        """Pictures of the track that were there."""
+        self.expected = round(seconds * FPS)
+
+    def shown(self, side_max: int) -> Iterator[moving.Shown]:
+        """As ``moving.Film``."""
+        first: float | None = None
+        held: moving.Shown | None = None
+        last = 0.0
+        target: tuple[int, int] | None = None
+        try:
+            for at, stands, frame in self._timed():
+                moving.refuse_size(frame.width, frame.height)
+                target = target or moving.target_size(frame.width, frame.height, side_max, self._pixel)
+                first = at if first is None else first
+                at -= first
+                last = max(last, at + stands)
+                if held is not None:
+                    yield held
+                held = moving.Shown(at, at + stands, _picture(frame, target))
+        except (av.error.FFmpegError, ValueError) as error:
+            fact = f"the video is damaged at {last:.2f} s: {_said(error)}"
+            raise EngineError("INVALID_ARGUMENT", fact, _BAD) from error
+        if held is None:
+            raise EngineError("INVALID_ARGUMENT", "the video is damaged: not one picture of it decodes", _BAD)
+        if last < WHOLE * self._listed:
+            # Of a variable rate the last picture may stand for long: then the file has all that its index lists.
+            if not 0 < WHOLE * self._stream.frames <= self._read:
+                fact = f"the video is damaged: {last:.2f} of {self._listed:.2f} s are there"
+                raise EngineError("INVALID_ARGUMENT", fact, _BAD)
+            held = held._replace(until=self._listed)
+        yield held
+
+    @property
+    def _pixel(self) -> float:
+        """Width of a pixel in its heights: what the container says goes before what the stream says."""
+        return float(self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio or 1)
+
+    def _timed(self) -> Iterator[tuple[float, float, Any]]:
+        """Frames with their times and how long they stand, seconds; where a file gives none, its rate does."""
+        base = self._stream.time_base
+        n = 0
+        for packet in self._container.demux(self._stream):
+            self._read += packet.size > 0
+            for frame in packet.decode():
+                if frame.is_corrupt:
+                    raise EngineError("INVALID_ARGUMENT", f"the video is damaged at frame {n}", _BAD)
+                unit = frame.time_base or base
+                at = float(frame.pts * unit) if frame.pts is not None else n / self._rate
+                yield at, float(frame.duration * unit) if frame.duration else 1 / self._rate, frame
+                n += 1
 
 
 @contextmanager
-def open_film(file: BinaryIO, max_s: float, threads: int = 1) -> Iterator[Film]:
+def open_video(file: BinaryIO, max_s: float, threads: int = 1) -> Iterator[Video]:
     """Open a video, checking what its header says.
 
     Raises:
@@ -52,82 +97,23 @@ def open_film(file: BinaryIO, max_s: float, threads: int = 1) -> Iterator[Film]:
     try:
         container = av.open(file, "r", options=options)
     except (av.error.FFmpegError, ValueError) as error:
-        fact = f"this is neither a photo nor a video: {_said(error)}"
-        raise EngineError("INVALID_ARGUMENT", fact, _BAD) from error
+        fact = f"this is neither a photo nor a film that can be read: {_said(error)}"
+        raise EngineError("INVALID_ARGUMENT", fact, FORMATS_HINT) from error
     with container:
         if not container.streams.video:
-            raise EngineError("INVALID_ARGUMENT", "the file has no picture, only sound", _BAD)
+            raise EngineError("INVALID_ARGUMENT", "the file has no picture, only sound", FORMATS_HINT)
         stream = container.streams.video[0]
         stream.codec_context.thread_count = threads
         stream.thread_type = "AUTO"
-        _refuse_size(stream.codec_context.width, stream.codec_context.height)
+        moving.refuse_size(stream.codec_context.width, stream.codec_context.height)
+        refuse_small(stream.codec_context.width, stream.codec_context.height)
         listed = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
         seconds = listed or (float(container.duration) / av.time_base if container.duration else 0.0)
-        _refuse_length(seconds, max_s)
-        yield Film(container, stream, seconds, listed, round(seconds * FPS))
+        moving.refuse_length(seconds, max_s)
+        yield Video(container, stream, seconds, listed)
 
 
-def frames(film: Film, side_max: int, max_s: float) -> Iterator[U8]:
-    """The frames at 25 frames/s: u8 BGR ``[H, W, 3]``, upright, even sides, all of one size.
-
-    Each is the source frame nearest in time. The longer side is at most ``side_max``.
-
-    Raises:
-        EngineError: INVALID_ARGUMENT when the stream is damaged, TOO_LARGE beyond a limit.
-    """
-    before: tuple[float, U8] | None = None
-    first = 0.0
-    emitted = 0
-    target: tuple[int, int] | None = None
-    try:
-        for at, frame in _timed(film):
-            _refuse_size(frame.width, frame.height)
-            if before is None:
-                first = at
-            elif at - first <= before[0]:
-                continue
-            target = target or _target(frame.width, frame.height, side_max)
-            picture = _picture(frame, target)
-            now = at - first
-            if before is not None:
-                _refuse_length(now, max_s)
-                while emitted / FPS < (before[0] + now) / 2:
-                    yield before[1]
-                    emitted += 1
-            before = (now, picture)
-    except (av.error.FFmpegError, ValueError) as error:
-        fact = f"the video is damaged at {emitted / FPS:.2f} s: {_said(error)}"
-        raise EngineError("INVALID_ARGUMENT", fact, _BAD) from error
-    rate = film.stream.average_rate or film.stream.guessed_rate or Fraction(FPS)
-    shown = before[0] + 1 / float(rate) if before is not None else 0.0
-    if before is None or shown < WHOLE * film.listed:
-        raise EngineError(
-            "INVALID_ARGUMENT", f"the video is damaged: {shown:.2f} of {film.listed:.2f} s are there", _BAD
-        )
-    while emitted / FPS < before[0] + 0.5 / float(rate):
-        yield before[1]
-        emitted += 1
-
-
-def _timed(film: Film) -> Iterator[tuple[float, Any]]:
-    """Frames with their times in seconds; where a file gives none, its frame rate does."""
-    rate = float(film.stream.average_rate or film.stream.guessed_rate or FPS)
-    base = film.stream.time_base
-    for n, frame in enumerate(film.container.decode(film.stream)):
-        if frame.is_corrupt:
-            raise EngineError("INVALID_ARGUMENT", f"the video is damaged at frame {n}", _BAD)
-        yield (float(frame.pts * (frame.time_base or base)) if frame.pts is not None else n / rate), frame
-
-
-def _target(width: int, height: int, side_max: int) -> tuple[int, int]:
-    """Even width and height, not turned yet. Odd sizes lose their last row or column, unresampled."""
-    scale = min(1.0, side_max / max(width, height))
-    if scale == 1:
-        return width & ~1, height & ~1
-    return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))
-
-
-def _picture(frame: Any, target: tuple[int, int]) -> U8:
+def _picture(frame: Any, target: tuple[int, int]) -> moving.U8:
     """One frame: scaled to ``target``, turned as its metadata says."""
     width, height = target
     same = (frame.width & ~1, frame.height & ~1) == target
@@ -144,21 +130,6 @@ def _matrix(frame: Any) -> int:
     """The colour matrix; where the file does not say, that of its size, as players assume."""
     known = {1: 1, 5: 5, 6: 5, 7: 7, 9: 9, 4: 4}
     return known.get(int(frame.colorspace), 1 if frame.height >= 720 else 5)
-
-
-def _refuse_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise EngineError(
-            "TOO_LARGE", f"the video is {width}x{height}; the limit is 4096x2304", "send a smaller version"
-        )
-
-
-def _refuse_length(seconds: float, max_s: float) -> None:
-    if seconds > max_s:
-        raise EngineError(
-            "TOO_LARGE", f"the video is {seconds:.1f} s long; the limit is {max_s:g} s (templates.max_video_s)",
-            "cut out its best part",
-        )  # fmt: skip
 
 
 def _said(error: Exception) -> str:

@@ -50,6 +50,8 @@ class Workplace:
 
     state_dir: str
     weights_dir: str
+    roots: Sequence[str] = ()
+    """Folders below which a source's ``path`` may be."""
     max_video_s: float = 20.0
     threads: int = 1
     preparers: Sequence[Preparer] = field(default=PREPARERS)

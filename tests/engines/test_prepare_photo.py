@@ -182,7 +182,7 @@ def test_bbox_shift_moves_the_box_down(tmp_path: Path, template: Template) -> No
 def test_from_a_path(tmp_path: Path, template: Template) -> None:
     photo = tmp_path / "photo.dat"
     photo.write_bytes(astronaut_file())
-    place = Workplace(str(tmp_path), WEIGHTS)
+    place = Workplace(str(tmp_path), WEIGHTS, roots=[str(tmp_path)])
     made = prepare_source(Source("one", path=str(photo)), place, nobody, threading.Event())
     assert made.hash == template.hash, "content decides, not the name"
     with pytest.raises(EngineError) as caught:

@@ -257,7 +257,7 @@ def test_a_cut_off_file_is_refused(tmp_path: Path, share: float) -> None:
     whole = film(wander(small(), 40), options={"movflags": "faststart"})
     error = refusal(tmp_path, whole[: int(len(whole) * share)])
     assert error.code == "INVALID_ARGUMENT"
-    assert "damaged" in error.message or "neither a photo nor a video" in error.message
+    assert "damaged" in error.message or "neither a photo nor a film" in error.message
 
 
 def test_a_damaged_stream_is_refused(tmp_path: Path) -> None:
