@@ -359,16 +359,3 @@ def test_doctor_finds_this_machine_fit(daemon: Daemon) -> None:
     subjects = [one["subject"] for one in findings]
     for subject in ("python", "pyzmq", "engines.tts", "runtime_dir", "state_dir", "daemon", "gpu"):
         assert subject in subjects
-
-
-def test_demo_answers_the_bundled_question(daemon: Daemon, tmp_path: Path) -> None:
-    printed = _run(daemon, "demo", "--out", str(tmp_path))
-    assert "first segment published" in printed
-    frames, seconds, _ = _video(tmp_path / "demo.mp4")
-    assert frames >= 50
-    assert seconds == pytest.approx(frames / 25, abs=0.05)
-    with av.open(str(tmp_path / "demo.png")) as picture:
-        frame = next(picture.decode(video=0))
-        assert frame.width > 1000
-        assert float(frame.to_ndarray(format="gray").std()) > 10, "an empty picture"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["demo.mp4", "demo.png"]

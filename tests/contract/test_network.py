@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import pytest
 
 from tests.contract.client import Stranger
@@ -17,7 +18,7 @@ from tests.contract.media import decode
 from tests.contract.test_templates import png
 from tests.seccomp import Call, Watch, available
 
-pytestmark = pytest.mark.skipif(not available(), reason="this machine has no watch on system calls that we know")
+needs_watch = pytest.mark.skipif(not available(), reason="this machine has no watch on system calls that we know")
 FETCH = " -m pip download "
 """What the first photo of a machine may do: models.landmarks.files."""
 DEVICE_ID = Path.home() / ".cache" / "Microsoft"
@@ -25,24 +26,31 @@ DEVICE_ID = Path.home() / ".cache" / "Microsoft"
 MUSECAST = str(Path(sys.executable).with_name("musecast"))
 
 
-def watched(environment: dict[str, str], *arguments: str) -> list[Call]:
-    """What all processes of a command do with sockets. Nothing tells them that this may be a test machine."""
-    watch = Watch()
+def watched(environment: dict[str, str], *arguments: str) -> tuple[str, list[Call]]:
+    """What a command prints, and what all its processes do with sockets (nothing where they cannot be watched).
+
+    Nothing tells them that this may be a test machine.
+    """
+    watch = Watch() if available() else None
+    command = [MUSECAST, *arguments]
     with subprocess.Popen(
-        watch.command([MUSECAST, *arguments]),
-        pass_fds=watch.pass_fds,
-        env={"PATH": os.environ["PATH"], **environment},
+        watch.command(command) if watch else command,
+        pass_fds=watch.pass_fds if watch else (),
+        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        watch.started()
+        if watch:
+            watch.started()
         output, _ = process.communicate(timeout=COMMAND_S)
         assert process.returncode == 0, output
-    watch.finish()
-    return watch.calls
+    if watch:
+        watch.finish()
+    return output, watch.calls if watch else []
 
 
+@needs_watch
 def test_say_and_template_add_reach_nothing_but_the_daemon_and_the_daemon_nothing(
     daemon: Daemon, stranger: Stranger, tmp_path: Path
 ) -> None:
@@ -55,8 +63,9 @@ def test_say_and_template_add_reach_nothing_but_the_daemon_and_the_daemon_nothin
         "MUSECAST_ENDPOINTS__CONTROL": daemon.control,
         "MUSECAST_ENDPOINTS__STREAM": daemon.stream,
     }
-    clients = watched(where, "template", "add", str(photo))
-    clients += watched(where, "say", "Hello.", "--template", "watched", "--out", str(tmp_path / "said.mp4"))
+    _, adding = watched(where, "template", "add", str(photo))
+    _, saying = watched(where, "say", "Hello.", "--template", "watched", "--out", str(tmp_path / "said.mp4"))
+    clients = [*adding, *saying]
     stranger.control.ok("delete_template", template_id="watched")
     assert any(call.what == "connect" and call.family == socket.AF_INET for call in clients), "nothing was seen"
     assert daemon.watch is not None
@@ -70,12 +79,24 @@ def test_say_and_template_add_reach_nothing_but_the_daemon_and_the_daemon_nothin
     assert not [path for path in DEVICE_ID.rglob("*") if path.is_file() and path.stat().st_mtime > began]
 
 
-def test_demo_reaches_nothing_but_its_own_daemon(daemon: Daemon, tmp_path: Path) -> None:
-    home = {"HOME": str(tmp_path / "home"), "MUSECAST_STATE_DIR": str(daemon.state_dir)}
-    calls = watched(home, "demo", "--out", str(tmp_path / "out"))
-    assert any(" -m stages asr" in call.process for call in calls), "its daemon was not seen"
+def test_demo_answers_the_bundled_question_and_reaches_nothing_but_its_own_daemon(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    home, target = tmp_path / "home", tmp_path / "out"
+    where = {"HOME": str(home), "MUSECAST_STATE_DIR": str(daemon.state_dir)}
+    printed, calls = watched(where, "demo", "--out", str(target))
+    assert "first segment published" in printed
+    decoded = decode((target / "demo.mp4").read_bytes())
+    assert decoded.frames >= 50
+    assert len(decoded.sound) / 48_000 == pytest.approx(decoded.frames / 25, abs=0.05)
+    with av.open(str(target / "demo.png")) as picture:
+        frame = next(picture.decode(video=0))
+        assert frame.width > 1000
+        assert float(frame.to_ndarray(format="gray").std()) > 10, "an empty picture"
+    assert sorted(path.name for path in target.iterdir()) == ["demo.mp4", "demo.png"]
+    assert any(" -m stages asr" in call.process for call in calls) == available(), "its daemon was not seen"
     assert not [call for call in calls if call.outside]
-    assert not (tmp_path / "home").exists()
+    assert not home.exists()
 
 
 def test_no_process_of_the_daemon_gets_what_the_operators_shell_holds(daemon: Daemon) -> None:

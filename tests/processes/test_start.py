@@ -136,3 +136,24 @@ def test_both_public_sockets_can_be_bound_to_ipv6_and_a_client_finds_them() -> N
                 subscription.close()
             with pytest.raises(BindError, match=r"cannot bind tcp://\[::1\]"):
                 factory.router_bind(control)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [str(ROOT / "supervisor.py")],
+        ["-c", "import sys; from clients.cli.main import main; sys.exit(main(['up']))"],
+    ],
+)
+def test_ctrl_c_while_modules_load_ends_the_start_without_a_word(folder: Path, command: list[str]) -> None:
+    (folder / "structlog.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    path = os.pathsep.join((str(folder), str(ROOT)))
+    found = subprocess.run(
+        [sys.executable, *command],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        env=environment(MUSECAST_RUNTIME_DIR=f"{folder}/run") | {"PYTHONPATH": path},
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (-signal.SIGINT, "", "")
