@@ -4,8 +4,8 @@
     python -m benchmarks.gpu --profile tiny --device cpu       the same code in two minutes, to see that it runs
 
 Four numbers stay apart: frames/s of the GPU path, of generation with blended frames on the host, of delivered
-frames at a subscriber in another process, and live streams. Parts, in order: host, sweep, cold, loops, streams,
-copies; what one leaves of its time the later ones get. Nothing about the device is changed.
+frames at a subscriber in another process, and live streams. Parts, in order: host, sweep, world, cold, loops,
+streams, copies; what one leaves of its time the later ones get. Nothing about the device is changed.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="", help="of the sweep")
     parser.add_argument("--seconds", type=float, default=0.0, help="of the whole job; 540, tiny 120")
     parser.add_argument("--step-seconds", type=float, default=0.0, help="of a step of the stream ramp; 6, tiny 3")
+    parser.add_argument("--loop-seconds", type=float, default=0.0, help="most of loops; all that is left for it")
     parser.add_argument("--sizes", type=int, nargs="*", default=[], help="batches of the sweep")
     parser.add_argument("--encoders", type=int, default=0, help="encoder processes; one per core but two")
     parser.add_argument("--copies", type=int, default=0, help="most processes of upstream at once; 6, tiny 2")

@@ -23,6 +23,8 @@ X264_PRESETS = (
     "slower",
     "veryslow",
 )
+NOT_REENTRANT = frozenset({"musetalk"})
+"""Lip-sync engines that only one thread may use, as they say themselves (``LipSync.reentrant``)."""
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("auto", "json", "console")
 
@@ -134,6 +136,27 @@ def _stages(config: Config) -> Iterator[Finding]:
                 "only prepare is started on demand",
                 "leave it at 0: the other stages stay warm",
             )
+    yield from _concurrency(config)
+
+
+def _concurrency(config: Config) -> Iterator[Finding]:
+    """Several threads would fill the same buffers, or each hold a part of a stream."""
+    chains = {"lipsync": config.engines.lipsync[:1], "fallback": config.engines.lipsync[1:]}
+    for name, chain in chains.items():
+        threads = getattr(config.stages, name).concurrency
+        alone = [engine for engine in chain if engine in NOT_REENTRANT]
+        if threads > 1 and alone:
+            yield Finding(
+                f"stages.{name}.concurrency",
+                f"it is {threads}, but {alone[0]} does one batch at a time, for all sessions together",
+                "leave it at 1; more GPUs are used by more instances",
+            )
+    if config.stages.asr.concurrency > 1:
+        yield Finding(
+            "stages.asr.concurrency",
+            f"it is {config.stages.asr.concurrency}, but hearing holds all its streams in one thread",
+            "leave it at 1",
+        )
 
 
 _TCP = re.compile(r"tcp://(?P<host>\[[^\]]*\]|[^:/\s]+):(?P<port>\d{1,5})")

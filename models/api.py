@@ -7,8 +7,9 @@ synchronous; one built on an async library runs its loop inside. Every kind has 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.errors import EngineError as EngineError
 from models.errors import EngineLostError as EngineLostError
+from models.meter import GpuUse
 
 if TYPE_CHECKING:
     from models.templates.store import Template
@@ -218,11 +220,42 @@ class FrameJob:
     tag: Any = field(default=None)
 
 
+class Crops(Enum):
+    """What the crops of an engine are, which decides how they are pasted; ``models.registry`` says it of each."""
+
+    WHOLE = "whole"
+    """Every pixel is the engine's: the template's alpha decides how much of it is shown."""
+    MOVED = "moved"
+    """The template's own pixels (``media.paste.own_crop``), some of them moved: only those are pasted."""
+    MASKED = "masked"
+    """Drawn anew where the engine's ``mask.npy`` of the template is not 0, the template's own elsewhere. How much
+    is shown is the mask's matter alone; a crop that is the template's own throughout shows nothing."""
+
+
 class LipSync(Engine, Protocol):
     """Audio to face crops."""
 
     buckets: Sequence[int]
     """Batch sizes that ``render`` accepts, ascending; each is warm after ``load``."""
+    reentrant: bool
+    """Whether several threads may call ``plan`` and ``render`` at the same time (``stages.*.concurrency``)."""
+    skips: bool
+    """Whether ``SpeechWindow.skip`` is honoured."""
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """What was counted and timed since ``load``, for ``status``; from any thread."""
+        ...
+
+    @property
+    def device_name(self) -> str:
+        """Where it runs, as ``status`` names it. After ``load``."""
+        ...
+
+    @property
+    def gpu(self) -> Callable[[], GpuUse] | None:
+        """How to read the GPU that is in use, None without one. After ``load``."""
+        ...
 
     def plan(self, window: SpeechWindow) -> list[FrameJob]:
         """The frames ``start``.. of the window, in order."""

@@ -10,7 +10,7 @@ import structlog
 
 from configs.schema import Config
 from models import engines
-from models.api import Engine, EngineError, Preparer, Progress, TensorSource
+from models.api import Crops, Engine, EngineError, Preparer, Progress, TensorSource
 
 PREPARERS = {
     "warp": "models.warp.preparer:WarpPreparer",
@@ -18,6 +18,9 @@ PREPARERS = {
 }
 """Lip-sync engine -> what prepares templates for it. All but ``warp``'s take the ``Config``, who
 runs the engine's networks, and ``bbox_shift``. They are imported where no network library is."""
+
+CROPS = {"warp": Crops.MOVED, "musetalk": Crops.MASKED}
+"""Lip-sync engine -> what its crops are, for whoever pastes them without the engine."""
 
 log = structlog.get_logger(__name__)
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from broker.messages import EncodedSegment, EncodeItem, InitItem, InitSegment
 from configs.schema import Config
-from models.api import CROP, FRAME_SAMPLES, EngineError, Pcm, Progress
+from models.api import CROP, FRAME_SAMPLES, Crops, EngineError, Pcm, Progress
 from models.media import aac, fmp4, h264
 from models.media.paste import U8, paster, planes
+from models.registry import CROPS
 from models.templates.store import Template, open_template
 from stages.stage import Result, Stage, Work
 
@@ -112,7 +113,8 @@ def compose(video: h264.SegmentVideo, template: Template, pose: int, crop: U8 | 
     for target, source in zip(video.planes, planes(template.i420[pose]), strict=True):
         np.copyto(target, source)
     if crop is not None:
-        paster(template, engine).paste(video.planes, template.roi[pose], template.boxes[pose], crop)
+        tool = paster(template, engine, CROPS.get(engine, Crops.WHOLE))
+        tool.paste(video.planes, template.roi[pose], template.boxes[pose], crop, pose)
 
 
 def read_buffers(item: EncodeItem, buffers: Sequence[Any]) -> tuple[Pcm, list[U8]]:

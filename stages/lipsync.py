@@ -75,18 +75,17 @@ class LipsyncStage(Stage):
     @property
     def info(self) -> dict[str, str | int | float | bool | list[str]]:
         """``skips``: the engine honours ``skip``; ``bucket``: its largest batch. After ``setup``."""
-        return {"skips": bool(getattr(self._loaded, "skips", False)), "bucket": max(self._loaded.buckets)}
+        return {"skips": self._loaded.skips, "bucket": max(self._loaded.buckets)}
 
     @property
     def figures(self) -> dict[str, float]:
         """What stage and engine have counted and timed."""
-        return self.meter.figures() | (getattr(self._engine, "figures", None) or {})
+        return {**self.meter.figures(), **(self._engine.figures if self._engine else {})}
 
     @property
     def gpu(self) -> Callable[[], GpuUse] | None:
         """The engine's own way to read its GPU."""
-        read: Callable[[], GpuUse] | None = getattr(self._engine, "gpu", None)
-        return read
+        return self._engine.gpu if self._engine else None
 
     @property
     def _loaded(self) -> LipSync:
@@ -97,8 +96,15 @@ class LipsyncStage(Stage):
         """Load the first engine of the chain that loads."""
         cv2.setNumThreads(self.settings.threads)
         self._engine = registry.load_first("lipsync", self.chain, self.config, progress)
+        if self.settings.concurrency > 1 and not self._engine.reentrant:
+            raise EngineError(
+                "INVALID_ARGUMENT",
+                f"stages.{self.name}.concurrency is {self.settings.concurrency}, but {self._engine.name} is not "
+                "re-entrant: frames of other sessions could be shown",
+                "leave it at 1",
+            )
         self.engine = self._engine.name
-        self.device = getattr(self._engine, "device_name", self.device)
+        self.device = self._engine.device_name
 
     def teardown(self) -> None:
         """Close the engine."""

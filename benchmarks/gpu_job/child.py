@@ -9,7 +9,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +36,7 @@ class Child:
         self.started = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+            env=environment(env or {}),
         )  # fmt: skip
         assert self._process.stdout is not None
         self._rest = b""
@@ -91,6 +91,13 @@ class Child:
         self._selector.close()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with ``more``; the checkout comes first on the path, what was there stays."""
+    found = {**os.environ, **more}
+    found["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [found.get("PYTHONPATH")])])
+    return found
 
 
 def adopt() -> Callable[[Any], None]:

@@ -21,15 +21,16 @@ AGAIN = 5
 
 
 def measure(config: Path, template: Path, until: float) -> dict[str, Any]:
-    """Run the process; milliseconds since it was started.
+    """Run the process; milliseconds since it was started. ``limit_s`` in the answer: how long it might take.
 
     Raises:
         TimeoutError: it was not through by ``until`` (monotonic).
     """
+    limit_s = round(until - time.monotonic(), 1)
     with Child("benchmarks.gpu_job.cold", str(config), str(template)) as child:
         found: dict[str, Any] = child.hear(until)
     since = {name: round((at - child.started) * 1000, 1) for name, at in found.pop("moments").items()}
-    return {"ms_since_start": since, **found}
+    return {"ms_since_start": since, "limit_s": limit_s, **found}
 
 
 def main() -> None:

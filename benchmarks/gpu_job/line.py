@@ -20,7 +20,7 @@ from benchmarks.gpu_job.child import Child
 from configs.schema import Config
 from models.templates.store import Template
 
-START_S = 60.0
+START_S = 120.0
 SEND_MS = 10_000
 """An encoder that takes nothing for so long is dead."""
 PIPE = "pipe"

@@ -20,7 +20,7 @@ from benchmarks.gpu_job.line import Arrival, Line
 from benchmarks.gpu_job.rounds import Rounds
 from benchmarks.gpu_job.speaker import Speaker
 from benchmarks.gpu_job.upstream import BATCH, Upstream
-from models.api import FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE, FrameJob, SpeechWindow
+from models.api import FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE, Crops, FrameJob, SpeechWindow
 from models.media.paste import paster, planes
 from models.musetalk.engine import MuseTalkLipSync
 from models.templates.store import Template
@@ -81,13 +81,13 @@ class OurLoop:
         return len(stamps), time.monotonic() - begin, stamps
 
     def _paste(self, waiting: queue.Queue[np.ndarray | None], stamps: list[float]) -> None:
-        template, paste = self._template, paster(self._template, "musetalk").paste
+        template, paste = self._template, paster(self._template, "musetalk", Crops.MASKED).paste
         while (crops := waiting.get()) is not None:
             for job, crop in zip(self._jobs, crops, strict=True):
                 out = self._planes[job.pose]
                 for target, source in zip(out, planes(template.i420[job.pose]), strict=True):
                     np.copyto(target, source)
-                paste(out, template.roi[job.pose], template.boxes[job.pose], crop)
+                paste(out, template.roi[job.pose], template.boxes[job.pose], crop, job.pose)
                 stamps.append(time.monotonic())
 
 
@@ -153,10 +153,10 @@ class Loops:
             return found
 
         self.rounds.play(ROUNDS, turn)
-        return [self._row(key) for key in keys if key in self.rounds.values()]
+        return self.rounds.rows(self._row)
 
-    def _row(self, key: tuple[str, str]) -> dict[str, Any]:
-        counted = [index for index, one in enumerate(self.rounds.played) if one.counts]
+    def _row(self, key: tuple[str, str], _: list[float], counting: bool) -> dict[str, Any]:
+        counted = [index for index, one in enumerate(self.rounds.played) if one.counts is counting]
         taken = [one for index in counted for one in self._all.get((index, key), [])]
         rates = [one.rate for one in taken]
         names = {name for one in taken for name in one.cpu_ms_per_frame}

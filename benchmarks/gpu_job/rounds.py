@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CLOCK_MOVES = 0.03
-"""A round within which the clock moves by more than this share does not count."""
+"""A round within which the clock moves by more than this share does not count; its numbers are kept and marked."""
+MOVED = {"clock_moved": True}
+"""The mark of such numbers."""
 
 
 def steady(first_mhz: float | None, last_mhz: float | None) -> bool:
@@ -62,34 +64,49 @@ class Rounds:
             self.played.append(one)
 
     @property
-    def counted(self) -> list[Round]:
-        """The rounds whose clock kept still."""
-        return [one for one in self.played if one.counts]
-
-    @property
     def told(self) -> list[dict[str, Any]]:
         """Every round's clocks, for the record."""
         return [one.told for one in self.played]
 
-    def values(self) -> dict[Hashable, list[float]]:
-        """All that was taken in the rounds that count."""
+    def values(self, *, counting: bool = True) -> dict[Hashable, list[float]]:
+        """All that was taken in the rounds that count, or in those whose clock moved."""
         found: dict[Hashable, list[float]] = {}
-        for one in self.counted:
-            for key, values in one.values.items():
-                found.setdefault(key, []).extend(values)
+        for one in self.played:
+            if one.counts is counting:
+                for key, values in one.values.items():
+                    found.setdefault(key, []).extend(values)
         return found
 
+    def rows(self, row: Callable[[Any, list[float], bool], dict[str, Any]]) -> list[dict[str, Any]]:
+        """A row for each thing that was measured: from the rounds that count, then, marked, from the others.
+
+        Args:
+            row: is given what was measured, its numbers, and whether they count.
+        """
+        rows = [row(key, values, True) for key, values in self.values().items()]
+        moved = [row(key, values, False) for key, values in self.values(counting=False).items()]
+        return rows + [{**one, **MOVED} for one in moved]
+
     def ratio(self, above: Hashable, below: Hashable) -> dict[str, Any] | None:
-        """Medians of ``above`` over those of ``below``, round by round, with their spread; None without one."""
-        found = [
-            statistics.median(one.values[above]) / statistics.median(one.values[below])
-            for one in self.counted
-            if one.values.get(above) and one.values.get(below)
-        ]
+        """Medians of ``above`` over those of ``below``, round by round, with their spread; None without one.
+
+        Rounds that do not count are told of apart; where none counts they are all there is, and marked.
+        """
+        counted, moved = (
+            [
+                round(statistics.median(one.values[above]) / statistics.median(one.values[below]), 3)
+                for one in self.played
+                if one.counts is counting and one.values.get(above) and one.values.get(below)
+            ]
+            for counting in (True, False)
+        )
+        found = counted or moved
         if not found:
             return None
+        mark: dict[str, Any] = {} if counted else dict(MOVED)
+        if counted and moved:
+            mark = {"per_round_clock_moved": moved}
         return {
-            "per_round": [round(ratio, 3) for ratio in found],
-            "median": round(statistics.median(found), 3),
-            "spread": [round(min(found), 3), round(max(found), 3)],
-        }
+            "per_round": found, "median": round(statistics.median(found), 3), "spread": [min(found), max(found)],
+            **mark,
+        }  # fmt: skip

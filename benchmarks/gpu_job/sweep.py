@@ -64,24 +64,47 @@ class Sweep:
             self.rounds.play(ROUNDS, turn)
         finally:
             norm.use_fused = True
-        rows = [self._row(key, times) for key, times in self.rounds.values().items()]
+        rows = self.rounds.rows(self._row)
+        taken = {key for one in self.rounds.played for key in one.values}
+        reasons = {key: {"skipped": "no time left"} for key in self._jobs()}
+        reasons |= {key: {"error": "out of memory"} for key in self._short}
         return rows + [
-            {"variant": v, "section": p, "batch": b, "error": "out of memory"} for v, p, b in self._short
+            {"variant": key[0], "section": key[1], "batch": key[2], **why}
+            for key, why in reasons.items()
+            if key not in taken
         ]
 
+    def _jobs(self) -> list[tuple[str, str, int]]:
+        """Everything that is to be measured."""
+        return [
+            (runner.variant.name, section, size)
+            for size in self._sizes
+            for section in PARTS
+            for runner in self._runners
+            if self._is_timed(runner, size)
+        ]
+
+    def _is_timed(self, runner: Runner, size: int) -> bool:
+        ends = runner in (self._runners[0], self._runners[-1])
+        return ends or size in (ABLATED if self.cuda else self._sizes[:1])
+
     def _round(self, index: int, begin: float, until: float) -> dict[Hashable, list[float]]:
-        """Each round begins elsewhere, so that what time leaves out is not the same every time."""
+        """Each round begins elsewhere, so that what time leaves out is not the same every time.
+
+        One measurement is always taken, and none is begun when the round's time is up; the first round, in which
+        everything runs for the first time, may use up all that there is.
+        """
+        until = self._until if index == 0 else until
         jobs = [(size, section) for size in self._sizes for section in PARTS]
         first = index * len(jobs) // ROUNDS
         jobs = jobs[first:] + jobs[:first]
         found: dict[Hashable, list[float]] = {}
         for place, (size, section) in enumerate(jobs):
-            if time.monotonic() > until and self.rounds.played:
-                break
             part_until = begin + (until - begin) * (place + 1) / len(jobs)
             for runner in self._runners:
-                ends = runner in (self._runners[0], self._runners[-1])
-                if ends or size in (ABLATED if self.cuda else self._sizes[:1]):
+                if time.monotonic() > until and (found or self.rounds.played):
+                    return found
+                if self._is_timed(runner, size):
                     times = self._measure(runner, section, size, part_until)
                     if times:
                         found[runner.variant.name, section, size] = times
@@ -101,7 +124,7 @@ class Sweep:
         self._short.add((runner.variant.name, section, size))
         return []
 
-    def _row(self, key: Any, times: list[float]) -> dict[str, Any]:
+    def _row(self, key: Any, times: list[float], _: bool) -> dict[str, Any]:
         name, section, size = key
         rate = 1000 * size / statistics.median(times)
         row = {

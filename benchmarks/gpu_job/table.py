@@ -27,6 +27,7 @@ def show(result: dict[str, Any]) -> None:
         print(f"{name}: {told}")
 
 
+MARK = " (clock moved)"
 COMMON = {"part", "machine", "clocks", "commit"}
 
 
@@ -41,6 +42,9 @@ def _line(label: str, width: int, cells: list[tuple[Any, str]]) -> None:
 
 def _closeness(rows: list[Row]) -> None:
     for row in rows:
+        if "skipped" in row:
+            print(f"  {row['variant']:<32} {row['skipped']}")
+            continue
         print(
             f"  {row['variant']:<32} max {row['max_levels']}, 99.9 % {row['p99_9_levels']:.1f}, "
             f"within 2 levels {row['within_2_levels']:.4f}, {row['psnr_db']} dB ({row['frames']} frames)"
@@ -52,9 +56,10 @@ def _gpu_path(rows: list[Row]) -> None:
     print(f"  {'variant':<38}" + "".join(f"{head:>11}" for head in heads))
     for row in sorted(rows, key=lambda r: (r["section"], r["batch"], r["variant"])):
         label = f"{row['section']:<5} {row['variant']}"
-        if "error" in row:
-            print(f"  {label:<38}{row['batch']:>11} {row['error']}")
+        if "n" not in row:
+            print(f"  {label:<38}{row['batch']:>11} {row.get('error') or row['skipped']}")
             continue
+        label += MARK * ("clock_moved" in row)
         share = row.get("of_matmul")
         _line(label, 38, [
             (row["batch"], "d"), *((row[f"{name}_ms"], ".2f") for name in ("p50", "p95", "p99", "max")),
@@ -66,7 +71,10 @@ def _gpu_path(rows: list[Row]) -> None:
 def _ratio(rows: list[Row]) -> None:
     for row in rows:
         where = row.get("picture") or f"batch {row['batch']}"
-        print(f"  {row['what']}, {where}: {row['median']} (rounds {row['per_round']}, spread {row['spread']})")
+        print(
+            f"  {row['what']}, {where}: {row['median']} (rounds {row['per_round']}, spread {row['spread']})"
+            + MARK * ("clock_moved" in row)
+        )
 
 
 def _cold(rows: list[Row]) -> None:
@@ -87,7 +95,7 @@ def _loops(rows: list[Row]) -> None:
             f"  {row['number']:<10} {row['system']:<11} {row['picture']:<9} {row['frames_per_s']:>8} frames/s "
             f"(rounds {row['frames_per_s_spread']}), between frames p50 {ms['p50_ms']} p95 {ms['p95_ms']} "
             f"p99 {ms['p99_ms']} max {ms['max_ms']} ms, n {ms['n']}, fill {row['batch_fill']}, "
-            f"CPU ms/frame {row['cpu_ms_per_frame']}"
+            f"CPU ms/frame {row['cpu_ms_per_frame']}" + MARK * ("clock_moved" in row)
         )
 
 

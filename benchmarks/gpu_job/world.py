@@ -11,7 +11,6 @@ import cv2
 import msgspec
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from benchmarks.gpu_job.variants import SEED, config_of, sources
 from configs.schema import Config, Engines, Musetalk
@@ -19,10 +18,11 @@ from models.api import Progress
 from models.musetalk.constants import PARSED
 from models.musetalk.faces import Found, Part
 from models.musetalk.keys import build
-from models.musetalk.layout import CONVERTED, unet_component
-from models.musetalk.manifest import converted_path, write_manifest
+from models.musetalk.layout import BY_NAME, unet_component
+from models.musetalk.manifest import write_manifest
 from models.musetalk.prepare import MuseTalkPreparer
 from models.musetalk.tensors import PreparationNetworks
+from models.musetalk.weights import store
 from models.templates.origin import Entry
 from models.templates.store import Template, open_template
 from models.templates.writer import TemplateWriter
@@ -52,7 +52,6 @@ def write_weights(root: Path, profile: str, device: torch.device) -> None:
 
     Halves on disk for the full size: they are loaded as float32 and cast to what speaking uses.
     """
-    (root / CONVERTED).mkdir(parents=True)
     unet, vae = sources(profile, device)
     torch.manual_seed(SEED)
     with device:
@@ -62,9 +61,9 @@ def write_weights(root: Path, profile: str, device: torch.device) -> None:
     modules = {"unet": unet, "vae": vae, "whisper": whisper}
     for kind, module in modules.items():
         name = unet_component("v15") if kind == "unet" else kind
-        state = {key: value.to("cpu", dtype).contiguous().clone() for key, value in module.state_dict().items()}
-        save_file(state, converted_path(root, name))
-        components[name] = {"source_sha256": f"random-{SEED}-{kind}", "config": config_of(kind, profile)}
+        state = {key: value.to("cpu", dtype) for key, value in module.state_dict().items()}
+        random = f"random-{SEED}-{kind}"
+        components[name] = store(root, BY_NAME[name], config_of(kind, profile), state, random, random)
     write_manifest(root, components)
 
 

@@ -10,6 +10,7 @@ black 16, white 235, colour difference 128 +- 112).
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,13 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.api import CROP
+from models.api import CROP, Crops
 from models.templates.store import Template
 
 U8 = NDArray[np.uint8]
-
-MOVES_PIXELS = frozenset({"warp"})
-"""Engines whose crops are the template's own pixels, moved; others draw every pixel anew."""
 
 _KR, _KG, _KB = 0.2126, 0.7152, 0.0722
 
@@ -129,49 +127,82 @@ def replaced(before: U8, after: U8) -> U8:
     return np.asarray(cv2.blur(cv2.LUT(apart, _REPLACED), (REACH, REACH)), np.uint8)
 
 
+Area = tuple[slice, slice]
+"""Rows and columns of a box."""
+
+
 class Paster:
     """Pastes crops into the frames of one template.
 
     All poses share one alpha, so what depends on it is computed once: the rectangle where it is not 0, and
     the masks that keep the template's own bytes wherever it is. Read-only after construction; threads may
     share one.
+
+    A crop is 256 pixels wide whatever the box is, so on the way there and back the template loses its grain. What
+    an engine did not touch is therefore never taken from the crop: see ``own`` and ``masks``.
     """
 
-    def __init__(self, alpha: U8, *, own: bool = False) -> None:
+    def __init__(self, alpha: U8, *, own: bool = False, masks: U8 | None = None) -> None:
         """What the crops of one engine need.
 
         Args:
             alpha: u8 ``[h, w]`` over the box (even sides); 255 is all crop, 0 all template.
             own: crops are ``own_crop`` with some of its pixels moved: what has not moved keeps the template's
                 own sharpness, which a box of another size than the crop would lose on the way there and back.
+            masks: u8 ``[L, 256, 256]``, how much of the crop is shown in each pose, in the crop's own pixels; a
+                crop that is ``own_crop`` shows nothing. None: the alpha alone decides.
         """
         self._size = (alpha.shape[1], alpha.shape[0])
         self._own = own and self._size != (CROP, CROP)
-        y0, y1 = _even_extent(alpha.max(axis=1, initial=0))
-        x0, x1 = _even_extent(alpha.max(axis=0, initial=0))
-        self._inner = (slice(y0, y1), slice(x0, x1))
-        self._origin = (x0, y0)
+        self._masks = masks
+        rows, columns = _extents(alpha)
+        everywhere = (slice(0, self._size[1]), slice(0, self._size[0]))
+        self._inner = (_even(*rows, everywhere[0]), _even(*columns, everywhere[1]))
         part = np.ascontiguousarray(alpha[self._inner])
         self._part = part
         self._alpha = np.repeat(part[..., None], 3, axis=2)
         self._rest = 255 - self._alpha
-        used = part > 0
-        self._luma_mask = used.astype(np.uint8)
-        half = used.reshape(used.shape[0] // 2, 2, used.shape[1] // 2, 2)
-        self._chroma_mask = np.asarray(half.max(axis=(1, 3)), np.uint8)
+        self._luma_mask, self._chroma_mask = _touched(part)
 
-    def blend(self, roi: U8, crop: U8) -> U8:
+    def shown(self, roi: U8, crop: U8, pose: int) -> tuple[Area, U8] | None:
+        """Where in the box the crop is shown by the mask of this pose, and how much of it, u8; None: nowhere.
+
+        Only where there are ``masks``; the arguments are those of ``paste``.
+        """
+        assert self._masks is not None, "that engine has no masks"
+        mask = self._masks[pose]
+        if not mask.any() or not cv2.norm(crop, own_crop(roi), cv2.NORM_INF):
+            return None
+        rows, columns = (
+            _even((low - 1) * size / CROP, (high + 1) * size / CROP, inner)
+            for (low, high), size, inner in zip(_extents(mask), self._size[::-1], self._inner, strict=True)
+        )
+        y0, x0 = (inner.start for inner in self._inner)
+        part = self._part[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0]
+        if not part.size:
+            return None
+        large = _resized(mask, self._size)[rows, columns]
+        return (rows, columns), np.asarray(cv2.multiply(part, large, scale=1 / 255), np.uint8)
+
+    def blend(self, roi: U8, crop: U8, area: Area | None = None, part: U8 | None = None) -> U8:
         """The rectangle that is pasted: u8 BGR, at most 1 level from the exact blend.
 
         Args:
             roi: u8 BGR ``[h, w, 3]``, the template's own pixels in the box.
             crop: u8 BGR ``[256, 256, 3]``.
+            area: of the box; None: where the alpha is not 0.
+            part: u8, how much of the crop is shown there; None: as the alpha has it.
         """
-        resized = _resized(crop, self._size)[self._inner]
-        alpha, rest = self._replacing(roi, crop) if self._own else (self._alpha, self._rest)
+        area = area or self._inner
+        if part is not None:
+            alpha = np.asarray(cv2.merge([part, part, part]), np.uint8)
+            rest = np.asarray(cv2.bitwise_not(alpha), np.uint8)
+        else:
+            alpha, rest = self._replacing(roi, crop) if self._own else (self._alpha, self._rest)
+        resized = _resized(crop, self._size)[area]
         # Two rounded products: each within half a level, and exact where alpha is 0 or 255.
         new = cv2.multiply(resized, alpha, scale=1 / 255)
-        old = cv2.multiply(roi[self._inner], rest, scale=1 / 255)
+        old = cv2.multiply(roi[area], rest, scale=1 / 255)
         return np.asarray(cv2.add(new, old, dst=new), np.uint8)
 
     def _replacing(self, roi: U8, crop: U8) -> tuple[U8, U8]:
@@ -182,7 +213,7 @@ class Paster:
         alpha = cv2.merge([part, part, part])
         return np.asarray(alpha, np.uint8), np.asarray(cv2.bitwise_not(alpha), np.uint8)
 
-    def paste(self, out: Planes, roi: U8, box: NDArray[np.int32], crop: U8) -> None:
+    def paste(self, out: Planes, roi: U8, box: NDArray[np.int32], crop: U8, pose: int = 0) -> None:
         """Write ``crop`` into ``out``, which already holds the template's frame.
 
         Samples whose alpha is 0 (a chroma sample: all four of its pixels) keep their bytes.
@@ -192,28 +223,55 @@ class Paster:
             roi: u8 BGR ``[h, w, 3]``.
             box: i32 ``[4]``, even: x0, y0, x1, y1.
             crop: u8 BGR ``[256, 256, 3]``.
+            pose: number of the template's frame; it matters where there are ``masks``.
         """
-        if not self._alpha.size:
+        area, part, luma_mask, chroma_mask = self._inner, None, self._luma_mask, self._chroma_mask
+        if self._masks is not None:
+            shown = self.shown(roi, crop, pose)
+            if shown is None:
+                return
+            area, part = shown
+            luma_mask, chroma_mask = _touched(part)
+        if not luma_mask.size:
             return
-        blended = self.blend(roi, crop)
+        blended = self.blend(roi, crop, area, part)
         height, width = blended.shape[:2]
-        left, top = int(box[0]) + self._origin[0], int(box[1]) + self._origin[1]
+        left, top = int(box[0]) + area[1].start, int(box[1]) + area[0].start
         luma = cv2.extractChannel(cv2.transform(blended, BGR_TO_YUV), 0)
-        cv2.copyTo(luma, self._luma_mask, out.y[top : top + height, left : left + width])
+        cv2.copyTo(luma, luma_mask, out.y[top : top + height, left : left + width])
         chroma = _half_yuv(blended)
         top, left, height, width = top // 2, left // 2, height // 2, width // 2
         for channel, plane in ((1, out.u), (2, out.v)):
-            part = plane[top : top + height, left : left + width]
-            cv2.copyTo(cv2.extractChannel(chroma, channel), self._chroma_mask, part)
+            target = plane[top : top + height, left : left + width]
+            cv2.copyTo(cv2.extractChannel(chroma, channel), chroma_mask, target)
 
 
-def _even_extent(used: U8) -> tuple[int, int]:
-    """The smallest even range that holds everything but 0; (0, 0) when there is none."""
-    where = np.flatnonzero(used)
-    return (0, 0) if not where.size else (int(where[0]) & ~1, (int(where[-1]) + 2) & ~1)
+def _touched(part: U8) -> tuple[U8, U8]:
+    """Which luma and which chroma samples change: those of pixels whose alpha is not 0; u8, 0 or not."""
+    rows = np.maximum(part[::2], part[1::2])
+    return part, np.maximum(rows[:, ::2], rows[:, 1::2])
+
+
+def _extents(used: U8) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and last plus one of the rows and of the columns that hold anything but 0."""
+    x, y, width, height = cv2.boundingRect(used)
+    return (y, y + height), (x, x + width)
+
+
+def _even(low: float, high: float, within: slice) -> slice:
+    """The smallest even range around ``low`` to ``high``, within another; empty when nothing is in it."""
+    start = max(int(low) & ~1, within.start)
+    return slice(start, max(start, min((math.ceil(high) + 1) & ~1, within.stop)))
 
 
 @lru_cache(maxsize=32)
-def paster(template: Template, engine: str = "") -> Paster:
-    """The paster of an open template (kept with it: ``open_template`` returns one object per content)."""
-    return Paster(template.alpha_of(engine), own=engine in MOVES_PIXELS)
+def paster(template: Template, engine: str = "", crops: Crops = Crops.WHOLE) -> Paster:
+    """The paster of an open template (kept with it: ``open_template`` returns one object per content).
+
+    Args:
+        template: mapped.
+        engine: whose crops they are; its own alpha and masks are taken where it has any.
+        crops: what they are.
+    """
+    masks = template.masks_of(engine) if crops is Crops.MASKED else None
+    return Paster(template.alpha_of(engine), own=crops is Crops.MOVED, masks=masks)

@@ -71,6 +71,8 @@ class MuseTalkLipSync:
     name = "musetalk"
     skips = True
     """``SpeechWindow.skip`` is honoured: the broker may ask for every other frame."""
+    reentrant = False
+    """All batches go through the same buffers on the device."""
 
     def __init__(self, config: Config) -> None:
         self._config = config

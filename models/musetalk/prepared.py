@@ -3,7 +3,8 @@
 meta.json     {v, vae, settings}: ``vae`` is the SHA-256 of the weights that made the latents
 latents.npy   f32 [L, 8, 32, 32]: the masked crop's latent, then the whole crop's
 boxes.npy     f32 [L, 4]: the crop that the network sees, x0, y0, x1, y1 in frame pixels; it may leave the frame
-mask.npy      u8 [L, 256, 256]: how much of the generated face is shown, in the template's own crop
+mask.npy      u8 [L, 256, 256]: how much of the generated face is shown, in the template's own crop; whoever pastes
+              crops reads it too, see ``models.api.Crops``
 valid.npy     bool [L]: whether there is a face to generate
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.api import CROP, EngineError
+from models.media import paste
 from models.templates.store import Template
 
 ENGINE = "musetalk"
@@ -69,13 +71,8 @@ def load_prepared(template: Template) -> Prepared:
 
 
 def own_crop(template: Template, pose: int) -> U8:
-    """The template's own pixels as a crop: u8 BGR ``[256, 256, 3]``, always a copy."""
-    roi = template.roi[pose]
-    if roi.shape[:2] == (CROP, CROP):
-        return np.array(roi)
-    shrink = roi.shape[0] > CROP
-    method = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(roi, (CROP, CROP), interpolation=method), np.uint8)
+    """The template's own pixels as a crop, as whoever pastes it makes them: u8 BGR ``[256, 256, 3]``, a copy."""
+    return np.array(paste.own_crop(template.roi[pose]))
 
 
 def to_template_crop(box: NDArray[np.float32], own: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -93,7 +90,9 @@ def to_template_crop(box: NDArray[np.float32], own: NDArray[np.int32]) -> NDArra
 
 
 def compose(own: U8, face: U8, mask: U8, matrix: NDArray[np.float64], weight: float) -> None:
-    """Blend a generated face into ``own``, both u8 BGR ``[256, 256, 3]``; touches only where the mask is.
+    """Put a generated face into ``own``, both u8 BGR ``[256, 256, 3]``, wherever the mask is not 0.
+
+    How much of it is shown there is for whoever pastes the crop, who has the template's pixels at their own size.
 
     Args:
         own: the template's crop; changed in place.
@@ -112,11 +111,6 @@ def compose(own: U8, face: U8, mask: U8, matrix: NDArray[np.float64], weight: fl
         shifted = matrix - ((0, 0, x), (0, 0, y))
         linear, edge = cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
         moved = np.asarray(cv2.warpAffine(face, shifted, (width, height), flags=linear, borderMode=edge), np.uint8)
-    part = mask[rows, columns]
     if weight < 1:
-        part = np.asarray(cv2.convertScaleAbs(part, alpha=weight), np.uint8)
-    alpha = cv2.cvtColor(part, cv2.COLOR_GRAY2BGR)
-    # Two rounded products: each within half a level, exact where alpha is 0 or 255.
-    new = cv2.multiply(moved, alpha, scale=1 / 255)
-    old = cv2.multiply(own[rows, columns], 255 - alpha, scale=1 / 255)
-    own[rows, columns] = cv2.add(new, old)
+        moved = np.asarray(cv2.addWeighted(moved, weight, own[rows, columns], 1 - weight, 0), np.uint8)
+    cv2.copyTo(moved, mask[rows, columns], own[rows, columns])

@@ -258,6 +258,22 @@ def _is_current(
 def _convert_one(component: Component, root: Path, source: Path, digests: _Digests) -> dict[str, Any]:
     config, state = read_official(component, root)
     digests.refuse_misplaced(component, source)
+    return store(root, component, config, state, source.relative_to(root).as_posix(), digests.of(source))
+
+
+def store(
+    root: Path, component: Component, config: dict[str, Any], state: State, source: str, source_sha256: str
+) -> dict[str, Any]:
+    """Write tensors as the daemon loads them; returns their record for the manifest, see ``write_manifest``.
+
+    Args:
+        root: ``weights_dir``.
+        component: whose they are.
+        config: of the network.
+        state: under today's names, on the CPU.
+        source: path of the file that they came from, below ``root``.
+        source_sha256: its digest.
+    """
     report = Report(component.name, component.use, component.needed, "ok")
     _count(report, state)
     target = converted_path(root, component.name)
@@ -269,8 +285,8 @@ def _convert_one(component: Component, root: Path, source: Path, digests: _Diges
     return {
         "file": target.name,
         "sha256": _sha256(target),
-        "source": source.relative_to(root).as_posix(),
-        "source_sha256": digests.of(source),
+        "source": source,
+        "source_sha256": source_sha256,
         "config": config,
         **{key: value for key, value in asdict(report).items() if key in ("tensors", "parameters", "dtype")},
     }

@@ -77,6 +77,22 @@ class Template:
             )
         return alpha
 
+    def masks_of(self, engine: str) -> NDArray[np.uint8]:
+        """How much of that engine's crop is shown in each pose: u8 [L, 256, 256], in the crop's own pixels.
+
+        Raises:
+            EngineError: FAILED when its preparer has not written them, or others than this template has poses.
+        """
+        path = self.engine_dir(engine) / "mask.npy"
+        try:
+            masks: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise EngineError("FAILED", f"{path} cannot be read: {error}", "prepare it again") from error
+        if masks.dtype != np.uint8 or masks.ndim != 3 or len(masks) != self.frames:
+            fact = f"{path} is {masks.dtype} {masks.shape}, one mask for each of {self.frames} frames is needed"
+            raise EngineError("FAILED", fact, "prepare it again")
+        return masks
+
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of the template in folder ``path``.

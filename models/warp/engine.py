@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -38,6 +39,10 @@ class WarpLipSync:
     skips = True
     """``SpeechWindow.skip`` is honoured, in both its steps."""
     buckets: Sequence[int] = (1, 2, 4, 8)
+    reentrant = True
+    device_name = "cpu"
+    gpu = None
+    figures: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, config: Config) -> None:
         self._config = config

@@ -15,6 +15,7 @@ from models.api import CROP, EngineError
 from models.landmarks import face_landmarks
 from models.landmarks.measure import roll_degrees
 from models.media.paste import i420_to_bgr, paster, planes
+from models.registry import CROPS
 from models.templates import make as making
 from models.templates.cache import Prepared
 from models.templates.make import prepare_source
@@ -67,7 +68,7 @@ def crop(template: Template, state: MouthState, pose: int = 0) -> U8:
 def pasted(template: Template, state: MouthState, pose: int = 0) -> U8:
     """A frame as the encoder gets it: I420."""
     frame = np.array(template.i420[pose])
-    tool = paster(template, "warp")
+    tool = paster(template, "warp", CROPS["warp"])
     tool.paste(planes(frame), template.roi[pose], template.boxes[pose], crop(template, state, pose))
     return frame
 

@@ -10,7 +10,17 @@ import pytest
 from broker.messages import LipsyncCrops, LipsyncItem, PrepareItem, PrepareProgress, TemplateReady, TemplateRef
 from configs.schema import Config, Stages
 from configs.schema import Stage as StageConfig
-from models.api import CROP, FRAME_SAMPLES, FUTURE_US, PASSAGE_MARGIN, PAST_US, SAMPLE_RATE, EngineLostError
+from models.api import (
+    CROP,
+    FRAME_SAMPLES,
+    FUTURE_US,
+    PASSAGE_MARGIN,
+    PAST_US,
+    SAMPLE_RATE,
+    EngineError,
+    EngineLostError,
+)
+from models.warp.engine import WarpLipSync
 from models.warp.warmup import synthetic_template
 from stages.lipsync import LipsyncStage, speech_window
 from stages.prepare import PrepareStage
@@ -199,6 +209,15 @@ def test_what_is_in_hand_at_the_end_is_finished(stage: LipsyncStage, ref: Templa
     works = [Watched([], item("a", ref, 16), audio(16)), Watched([], item("b", ref), audio(8))]
     stage.run(Ending(works))  # type: ignore[arg-type]
     assert [work.finished for work in works] == [True, True]
+
+
+def test_an_engine_for_one_thread_is_not_given_to_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WarpLipSync, "reentrant", False)
+    two = LipsyncStage(Config(stages=Stages(lipsync=StageConfig(concurrency=2))), "lipsync.0")
+    with pytest.raises(EngineError, match="frames of other sessions could be shown") as caught:
+        two.setup(quiet)
+    assert caught.value.code == "INVALID_ARGUMENT", "ends with 78: the configuration is wrong"
+    two.teardown()
 
 
 def test_the_stage_tells_what_its_engine_can(stage: LipsyncStage) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -35,6 +35,9 @@ class Engine:
 
     name = "double"
     buckets: Sequence[int] = (1, 2, 4, 8)
+    skips = reentrant = False
+    device_name, gpu = "cpu", None
+    figures: ClassVar[dict[str, float]] = {}
 
     def __init__(self) -> None:
         self.diary: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import stat
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 import yaml
 
+from configs.checks import NOT_REENTRANT
 from configs.load import (
     DEFAULT_FILE,
     ConfigError,
@@ -20,6 +22,7 @@ from configs.load import (
     write_resolved,
 )
 from configs.schema import Config
+from models.engines import KNOWN
 
 
 def write(folder: Path, text: str) -> str:
@@ -142,6 +145,36 @@ def test_a_value_outside_its_range_is_refused_by_name(setting: str) -> None:
     error = refused(None, [setting])
     assert error.key == setting.partition("=")[0]
     assert error.where == f"--set {setting}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        (["engines.lipsync=[musetalk,warp]", "stages.lipsync.concurrency=2"], "stages.lipsync.concurrency"),
+        (["engines.lipsync=[warp,musetalk]", "stages.fallback.concurrency=3"], "stages.fallback.concurrency"),
+        (["stages.asr.concurrency=2"], "stages.asr.concurrency"),
+    ],
+)
+def test_threads_that_would_share_what_one_alone_may_use_are_refused(settings: list[str], key: str) -> None:
+    error = refused(None, settings)
+    assert error.key == key
+    assert "leave it at 1" in str(error)
+
+
+def test_engines_that_may_be_shared_by_threads_keep_the_choice() -> None:
+    config = load(None, ["engines.lipsync=[warp,musetalk]", "stages.lipsync.concurrency=2"], {})
+    assert config.stages.lipsync.concurrency == 2
+
+
+def test_which_engines_are_not_reentrant_is_what_they_say() -> None:
+    said = set()
+    for name, place in KNOWN["lipsync"].items():
+        module, _, attribute = place.partition(":")
+        if name == "musetalk":
+            pytest.importorskip("torch")
+        if not getattr(importlib.import_module(module), attribute).reentrant:
+            said.add(name)
+    assert said == NOT_REENTRANT
 
 
 def test_the_credit_of_lip_sync_may_be_left_to_its_engine() -> None:

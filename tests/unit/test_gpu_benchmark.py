@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu_job.budget import Budget
-from benchmarks.gpu_job.child import ROOT, Child
+from benchmarks.gpu_job.child import ROOT, Child, environment
 from benchmarks.gpu_job.figures import figures
 from benchmarks.gpu_job.gaps import FRAME_MS, judge, verdict
 from benchmarks.gpu_job.rounds import Rounds, steady
@@ -31,16 +31,26 @@ def rounds_with(clocks: list[float | None], ours: list[float], theirs: list[floa
     return rounds
 
 
-def test_a_round_whose_clock_moved_is_dropped_and_said() -> None:
+def test_a_round_whose_clock_moved_is_kept_apart_and_marked() -> None:
     rounds = rounds_with([1980, 1960, 1960, 1800, 1980, 1980], [10, 99, 30], [5, 1, 10])
     assert [one["counts"] for one in rounds.told] == [True, False, True]
     assert rounds.values() == {"ours": [10, 30], "theirs": [5, 10]}
-    assert rounds.ratio("ours", "theirs") == {"per_round": [2, 3], "median": 2.5, "spread": [2, 3]}
+    assert rounds.values(counting=False) == {"ours": [99], "theirs": [1]}
+    assert rounds.rows(lambda key, values, counts: {"what": key, "values": values}) == [
+        {"what": "ours", "values": [10, 30]},
+        {"what": "theirs", "values": [5, 10]},
+        {"what": "ours", "values": [99], "clock_moved": True},
+        {"what": "theirs", "values": [1], "clock_moved": True},
+    ]
+    assert rounds.ratio("ours", "theirs") == {
+        "per_round": [2, 3], "median": 2.5, "spread": [2, 3], "per_round_clock_moved": [99],
+    }  # fmt: skip
+    assert rounds.ratio("ours", "nothing") is None
 
 
-def test_without_one_round_that_counts_there_is_no_ratio() -> None:
+def test_without_one_round_that_counts_the_ratio_is_marked() -> None:
     rounds = rounds_with([1980, 1700], [10], [5])
-    assert rounds.ratio("ours", "theirs") is None
+    assert rounds.ratio("ours", "theirs") == {"per_round": [2], "median": 2, "spread": [2, 2], "clock_moved": True}
     assert rounds.values() == {}
 
 
@@ -157,7 +167,18 @@ for line in sys.stdin:
 def program(tmp_path: Path) -> tuple[str, dict[str, str]]:
     """A module that answers, and how it is found."""
     (tmp_path / "echoing.py").write_text(ECHO)
-    return "echoing", {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    return "echoing", {"PYTHONPATH": str(tmp_path)}
+
+
+def test_a_helper_finds_the_checkout_first_and_what_was_on_the_path_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/carried/wheels", "/more"]))
+    found = environment({"A": "b"})
+    assert found["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "/carried/wheels", "/more"]
+    assert (found["A"], found["PATH"]) == ("b", os.environ["PATH"])
+    monkeypatch.delenv("PYTHONPATH")
+    assert environment({})["PYTHONPATH"] == str(ROOT)
 
 
 def test_a_helper_hears_and_says_lines_and_ends_with_its_input(program: tuple[str, dict[str, str]]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models.api import Crops, EngineError
 from models.media.paste import BGR_TO_YUV, Paster, bgr_to_i420, i420_to_bgr, own_crop, paster, planes
 from models.templates.store import open_template
 from tests.templates import soft_alpha, write_template
@@ -162,3 +163,69 @@ def test_a_mouth_that_fades_out_ends_in_the_templates_own_pixels() -> None:
 def test_a_box_as_large_as_a_crop_costs_and_changes_nothing() -> None:
     roi, crop, alpha = noise(256, 256, 3), noise(256, 256, 3), soft_alpha(256, 256)
     assert np.array_equal(Paster(alpha, own=True).blend(roi, crop), Paster(alpha).blend(roi, crop))
+
+
+def soft_mask() -> np.ndarray:
+    """A lower face: 255 inside, soft towards its edge, 0 elsewhere."""
+    drawn = np.zeros((256, 256), np.uint8)
+    cv2.ellipse(drawn, (128, 170), (70, 50), 0, 0, 360, 255, -1)
+    return cv2.GaussianBlur(drawn, (31, 31), 0)
+
+
+def grainy(box: int) -> np.ndarray:
+    grain = np.random.default_rng(3).normal(0, 8, (box, box, 3))
+    return np.clip(128 + grain, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("box", [200, 256, 300, 384, 768])
+def test_outside_of_an_engines_mask_not_a_level_changes(box: int) -> None:
+    """Upstream blends at the size of the frame: a crop of 256 pixels must not cost the grain around the face."""
+    roi, mask = grainy(box), soft_mask()
+    everything = np.full((box, box), 255, np.uint8)
+    tool = Paster(everything, masks=np.stack([np.zeros_like(mask), mask]))
+    crop = own_crop(roi)
+    face = cv2.GaussianBlur(noise(256, 256, 3), (0, 0), 6)
+    crop[mask > 0] = face[mask > 0]
+    frame = noise((box + 40) * 3 // 2, box + 40)  # not what the conversion of ``roi`` would give
+    before, at = frame.copy(), np.array([20, 20, 20 + box, 20 + box], np.int32)
+    tool.paste(planes(frame), roi, at, crop, 1)
+    shown = cv2.resize(mask, (box, box), interpolation=cv2.INTER_LINEAR)
+    changes = np.zeros((box + 40, box + 40), np.bool_)
+    changes[20:-20, 20:-20] = shown > 0
+    half = changes.reshape(box // 2 + 20, 2, box // 2 + 20, 2).any((1, 3))
+    for now, then, where in zip(planes(frame), planes(before), (changes, half, half), strict=True):
+        assert np.array_equal(now[~where], then[~where])
+        assert (now[where] != then[where]).mean() > 0.9
+    found = tool.shown(roi, crop, 1)
+    assert found is not None
+    area, part = found
+    weight = shown[..., None] / 255.0
+    wanted = roi * (1 - weight) + cv2.resize(crop, (box, box), interpolation=cv2.INTER_LINEAR) * weight
+    assert np.abs(tool.blend(roi, crop, area, part) - wanted[area]).max() <= 1.5
+    assert part.size < 0.5 * box * box, "only where the mask is"
+    tool.paste(planes(before), roi, at, crop, 0)
+    assert not np.array_equal(before, frame), "each pose has its own mask"
+
+
+@pytest.mark.parametrize("box", [200, 256, 384, 768])
+def test_a_mouth_at_rest_leaves_every_byte_of_the_template(box: int) -> None:
+    roi = grainy(box)
+    tool = Paster(np.full((box, box), 255, np.uint8), masks=soft_mask()[None])
+    frame = noise((box + 40) * 3 // 2, box + 40)
+    before = frame.copy()
+    tool.paste(planes(frame), roi, np.array([20, 20, 20 + box, 20 + box], np.int32), own_crop(roi), 0)
+    assert np.array_equal(frame, before)
+
+
+def test_masks_that_do_not_fit_the_template_are_named(tmp_path: Path) -> None:
+    ref = write_template(tmp_path / "t", 8, 512, 512)
+    template = open_template(ref.path, ref.hash)
+    folder = template.engine_dir("drawn")
+    with pytest.raises(EngineError, match=r"mask.npy cannot be read.*prepare it again"):
+        paster(template, "drawn", Crops.MASKED)
+    folder.mkdir(parents=True)
+    np.save(folder / "mask.npy", np.zeros((7, 256, 256), np.uint8))
+    with pytest.raises(EngineError, match="one mask for each of 8 frames"):
+        paster(template, "drawn", Crops.MASKED)
+    np.save(folder / "mask.npy", np.zeros((8, 256, 256), np.uint8))
+    assert paster(template, "drawn", Crops.MASKED).shown(template.roi[0], noise(256, 256, 3), 0) is None

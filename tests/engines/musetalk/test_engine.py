@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -16,9 +17,11 @@ from structlog.testing import capture_logs
 from configs.schema import Engines
 from models import registry
 from models.api import FRAME_SAMPLES, EngineError, EngineLostError, SpeechWindow
+from models.media.paste import paster, planes
 from models.musetalk import asks
 from models.musetalk.engine import MuseTalkLipSync
 from models.musetalk.prepared import load_prepared, own_crop
+from models.registry import CROPS
 from models.templates.store import Template, open_template
 from stages.lipsync import LipsyncStage
 from tests.engines.doubles import quiet
@@ -191,6 +194,29 @@ def test_a_template_box_of_another_size_gets_the_same_mouth(
     change = np.abs(crops.astype(np.int16) - own(template, 0, 16)).max(axis=(0, 3))
     assert change.max() > 60
     assert change[load_prepared(template).mask.max(axis=0) == 0].max() == 0
+
+
+@pytest.mark.parametrize("box", [256, 384])
+def test_what_is_shown_keeps_every_byte_outside_the_mask_and_in_pauses(
+    engine: MuseTalkLipSync, small: Path, tmp_path: Path, box: int
+) -> None:
+    template = scene.write(tmp_path, scene.config(small), box=box)
+    pcm, _ = speech(16)
+    tool = paster(template, "musetalk", CROPS["musetalk"])
+    for spoken in (True, False):
+        changed = 0
+        crops = rendered(engine, window(template, pcm if spoken else np.zeros_like(pcm), [], 0, 16))
+        for k, crop in enumerate(crops):
+            pose = (1000 + k) % template.frames
+            frame = template.i420[pose].copy()
+            tool.paste(planes(frame), template.roi[pose], template.boxes[pose], crop, pose)
+            now, then = planes(frame).y, planes(np.array(template.i420[pose])).y
+            mask = cv2.resize(load_prepared(template).mask[pose], (box, box), interpolation=cv2.INTER_LINEAR)
+            outside = np.ones(now.shape, np.bool_)
+            outside[32 : 32 + box, 32 : 32 + box] = mask == 0
+            assert np.array_equal(now[outside], then[outside])
+            changed += int((now != then).sum())
+        assert (changed > 0) is spoken
 
 
 def test_numbers_that_are_not_finite_never_reach_the_picture(
