@@ -21,27 +21,37 @@ from models.landmarks import files
 U8 = NDArray[np.uint8]
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "musecast-tests"
-"""What tests fetch once per machine: face models and the photo."""
+"""What tests fetch once per machine: face models and photos."""
 WEIGHTS = str(CACHE / "weights")
-ASTRONAUT = "astronaut.png"
-ASTRONAUT_SHA256 = "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"
-"""Eileen Collins, NASA, public domain; as packed in the wheel of scikit-image 0.26.0."""
+PHOTOS = {
+    "astronaut.png": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
+    "motorcycle_left.png": "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
+    "rocket.jpg": "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
+}
+"""As packed in the wheel of scikit-image 0.26.0, with their SHA-256. The astronaut is Eileen Collins (NASA, public
+domain); in the others there is no face.
+"""
 
 
 def nobody(phase: str, done: int, total: int) -> None:
     """A progress callback that nobody listens to."""
 
 
-@lru_cache(maxsize=1)
-def astronaut_file() -> bytes:
-    """The photo as a PNG file; fetched once, fails when there is no package index."""
-    target = CACHE / ASTRONAUT
-    if not target.is_file() or hashlib.sha256(target.read_bytes()).hexdigest() != ASTRONAUT_SHA256:
+@lru_cache(maxsize=len(PHOTOS))
+def photo_file(name: str) -> bytes:
+    """One of ``PHOTOS``; fetched once, fails when there is no package index."""
+    target = CACHE / name
+    if not target.is_file() or hashlib.sha256(target.read_bytes()).hexdigest() != PHOTOS[name]:
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             wheel = files.pip_download("scikit-image==0.26.0", Path(folder), nobody, threading.Event())
-            files.take_members(wheel, CACHE, {ASTRONAUT: (f"skimage/data/{ASTRONAUT}", ASTRONAUT_SHA256)})
+            files.take_members(wheel, CACHE, {name: (f"skimage/data/{name}", sha) for name, sha in PHOTOS.items()})
     return target.read_bytes()
+
+
+def astronaut_file() -> bytes:
+    """The astronaut's photo as a PNG file."""
+    return photo_file("astronaut.png")
 
 
 @lru_cache(maxsize=1)
