@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
+import sys
 import time
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -70,7 +73,15 @@ def demo(
         soft_wrap=True,
     )
     out.print(escape(f"{picture}  the same as one picture"), soft_wrap=True)
-    out.print('next: musecast up, then in another terminal: musecast chat "What can you do?" --out answer.mp4')
+    me = _program()
+    out.print(
+        f'next: {me} up, and in another terminal: {me} chat "What can you do?" --out answer.mp4', soft_wrap=True
+    )
+
+
+def _program() -> str:
+    """What to type to run this command again."""
+    return "musecast" if shutil.which("musecast") else os.path.relpath(sys.argv[0])
 
 
 def _say(text: str) -> None:
