@@ -221,7 +221,8 @@ class Client:
             return
         if reach(self.control, REACH_S) == "refused":
             raise DaemonGoneError(
-                f"the daemon at {self.control} is gone: it was stopped or killed. Start it with `musecast up`"
+                f"the daemon at {self.control} is gone: it was stopped or killed. Unless something restarts "
+                "it, `musecast up` does"
             )
         if self._liveness.frozen(now):
             raise DaemonGoneError(

@@ -16,13 +16,15 @@ from clients.errors import MediaError
 from configs.load import ConfigError
 
 COMMANDS = {
-    "list_templates": "`musecast template list`",
+    "use start_session for another": "leave out --session",
+    "; start_session begins one": "",
+    "see list_templates": "`musecast template list` names all of them",
     "preprocess_template": "`musecast template add`",
-    "delete_template": "`musecast template rm`",
-    "start_session": "another session",
+    "another template_id": "another id with --id",
+    "see status, and read segments later": "`musecast probe status` shows what the daemon does",
     "see status": "see `musecast probe status`",
 }
-"""What stands in a message of the daemon, for programs, and what a person types instead."""
+"""What a message of the daemon says to programs, and what it says to a person at the command line."""
 TELLING = {
     ("NOT_FOUND", "template"): "`musecast template list` names all of them",
     ("NOT_FOUND", "session"): "it has ended or never was; `musecast probe status` names those that are open",
@@ -57,7 +59,6 @@ def report(error: BaseException, *, json: bool) -> int:
     if json:
         body: dict[str, Any] = {"code": code, "message": text}
         if isinstance(error, RequestError):
-            body["message"] = error.message
             if error.retry_after_ms is not None:
                 body["retry_after_ms"] = error.retry_after_ms
         print_json({"error": body})

@@ -13,11 +13,20 @@ from typing import Any, Self
 from clients.cli.common import CommandError
 
 PLAYERS = {
-    "mpv": ("--really-quiet", "--no-terminal", "--force-window=yes", "--title=musecast", "-"),
-    "ffplay": ("-loglevel", "error", "-autoexit", "-window_title", "musecast", "-i", "pipe:0"),
+    "mpv": (
+        "--really-quiet", "--no-terminal", "--force-window=yes", "--title=musecast",
+        "--demuxer-lavf-analyzeduration=0.1", "-",
+    ),
+    "ffplay": (
+        "-loglevel", "error", "-autoexit", "-window_title", "musecast", "-fflags", "nobuffer",
+        "-analyzeduration", "0", "-i", "pipe:0",
+    ),
     "vlc": ("--quiet", "--play-and-exit", "-"),
-}
-"""Programs that play a fragmented MP4 from their standard input; the first that is installed is taken."""
+}  # fmt: skip
+"""Programs that play a fragmented MP4 from their standard input; the first that is installed is taken.
+
+``init`` says all there is to know: a player that looks into the media for it first begins a second later.
+"""
 WAITING = 256
 """Pieces that a player may lag behind; it plays as fast as they come."""
 END_S = 30.0

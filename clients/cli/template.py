@@ -114,7 +114,7 @@ def add(
     told = result.get("bbox_shift", {})
     if "range" in told and told["used"] != told["asked"]:
         low, high = told["range"]
-        out.print(f"bbox_shift {told['asked']} was limited to {told['used']}: {low} to {high} suits this face")
+        out.print(f"--bbox-shift {told['asked']} was limited to {told['used']}: {low} to {high} suits this face")
 
 
 def _id_of(source: Path, given: str | None) -> str:

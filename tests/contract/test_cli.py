@@ -251,8 +251,9 @@ def test_an_aborted_render_leaves_nothing(
     process = launch(*command, env=_where(daemon))
     seen.wait(lambda m: m.header.get("kind") == "media", COMMAND_S, "media of the rendering")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=STOP_S)
-    assert process.returncode != 0
+    printed, _ = process.communicate(timeout=STOP_S)
+    assert process.returncode == 130
+    assert printed.splitlines()[-1] == "interrupted"
     assert [p.name for p in tmp_path.iterdir()] == ["long.wav"]
     seen.wait(lambda m: m.header.get("sessions") == others, STOP_S, "end of its session", start=len(seen.messages))
 
