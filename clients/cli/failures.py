@@ -58,9 +58,8 @@ def report(error: BaseException, *, json: bool) -> int:
     code, name, text, exit_code = described
     if json:
         body: dict[str, Any] = {"code": code, "message": text}
-        if isinstance(error, RequestError):
-            if error.retry_after_ms is not None:
-                body["retry_after_ms"] = error.retry_after_ms
+        if isinstance(error, RequestError) and error.retry_after_ms is not None:
+            body["retry_after_ms"] = error.retry_after_ms
         print_json({"error": body})
     else:
         err.print(f"[red]{name}:[/] {escape(text)}", soft_wrap=True)
