@@ -9,6 +9,7 @@ import errno
 import os
 import resource
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -25,6 +26,9 @@ FILES_TO_START = 256
 """Open files that the largest process of a daemon without clients never needs."""
 FILES_PER_PEER = 4
 """The two connections of a client, and room."""
+PORT_GRACE_S = 1.0
+"""A daemon that was killed a moment ago, and its broker with it, lets go of its ports within this."""
+PORT_RETRY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +113,15 @@ def engine_obstacles(plan: Plan) -> Iterator[Obstacle]:
 
 
 def port_obstacles(plan: Plan) -> Iterator[Obstacle]:
-    """Public addresses that cannot be bound now."""
+    """Public addresses that cannot be bound."""
+    deadline = time.monotonic() + PORT_GRACE_S
     for name in ("control", "stream"):
         address = getattr(plan.config.endpoints, name)
         key = f"endpoints.{name}"
         error = _try_to_bind(address)
+        while error is not None and error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+            time.sleep(PORT_RETRY_S)  # a port that becomes free tells nobody
+            error = _try_to_bind(address)
         if error is None:
             continue
         where = plan.where(key)

@@ -145,7 +145,7 @@ def _wait(process: subprocess.Popen[bytes], requirement: str, progress: Progress
 
 def _fetch(folder: Path, progress: Progress, cancel: Cancel) -> None:
     by_hand = f"run on a machine with a network: {sys.executable} -m models.landmarks.files --into {folder}"
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as temporary:
+    with tempfile.TemporaryDirectory(prefix="fetch-") as temporary:  # swept by the supervisor when we are killed
         try:
             wheel = pip_download(REQUIREMENT, Path(temporary), progress, cancel)
             install(wheel, folder)

@@ -83,6 +83,22 @@ def test_a_taken_port_is_the_only_line_of_the_start(
     assert f"ss -ltnp 'sport = :{taken}'" in line
 
 
+def test_a_port_that_is_let_go_in_a_moment_is_waited_for(
+    sets: list[str], taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill of the daemon before."""
+    tries = preflight._try_to_bind
+    asked: list[str] = []
+
+    def soon_free(address: str) -> OSError | None:
+        asked.append(address)
+        return tries(address) if len(asked) < 4 else None
+
+    monkeypatch.setattr(preflight, "_try_to_bind", soon_free)
+    assert found(sets, f"endpoints.control=tcp://127.0.0.1:{taken}") == []
+    assert len(set(asked)) == 2
+
+
 def test_an_engine_that_does_not_exist_is_refused_with_its_place_even_behind_one_that_works(
     sets: list[str], tmp_path: Path
 ) -> None:
