@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import zipfile
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from models.api import EngineError
-from models.musetalk import constants, keys
+from models.musetalk import configurations, constants, keys
 from models.musetalk.layout import BY_NAME, COMPONENTS, belongs_to, is_published
 from models.musetalk.manifest import converted_path, source_digest
 from models.musetalk.weights import (
@@ -346,3 +347,25 @@ def test_preparation_networks_load_and_the_redundant_trunk_is_never_opened(
         module = keys.build(BY_NAME[name].kind, {})
         assert not module.load_state_dict(state, strict=False).unexpected_keys
     assert not any("resnet18" in file for c in COMPONENTS for file in c.files)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "config", "digest"),
+    [
+        (
+            "unet", {"_class_name": "UNet2DConditionModel", "_diffusers_version": "0.6.0.dev0"},
+            constants.UNET_CONFIG, "5b6923aee04d71692e0e9846c471e0a4ea07a4f686d39545e472bd4ba17e1b47",
+        ),
+        (
+            "vae", {"_class_name": "AutoencoderKL", "_diffusers_version": "0.4.2"},
+            constants.VAE_CONFIG, "92d3dfb746fca211a2c9e019e285f8597412211728dce3c5bcf4eda0f2d62e7e",
+        ),
+    ],
+)  # fmt: skip
+def test_the_published_configurations_are_known_to_the_byte_and_accepted(
+    kind: str, head: dict[str, str], config: dict[str, object], digest: str
+) -> None:
+    """``digest`` is the SHA-256 of the file as its authors publish it."""
+    text = json.dumps(dict(sorted({**head, **config}.items())), indent=2) + "\n"
+    assert hashlib.sha256(text.encode()).hexdigest() == digest
+    assert configurations.problems(kind, json.loads(text)) == []
