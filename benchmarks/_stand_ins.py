@@ -22,7 +22,7 @@ from typing import Any
 
 import zmq
 
-from broker.messages import (
+from broker.ipc.messages import (
     Done,
     EncodedSegment,
     EncodeItem,
@@ -41,8 +41,8 @@ from broker.messages import (
     TtsChunk,
     TtsItem,
 )
-from broker.sockets import Endpoints, SocketFactory, receive_now
-from broker.wire import pack, unpack
+from broker.ipc.sockets import Endpoints, SocketFactory, receive_now
+from broker.ipc.wire import pack, unpack
 
 INSTANCES = {
     "asr.0": ("asr", 8),

@@ -31,10 +31,10 @@ import zmq
 
 from benchmarks._common import cpu_s, descendants, machine_busy_s, percentile, report
 from benchmarks._stand_ins import EPOCH, INSTANCES
-from broker.ledger.ledger import Ledger
-from broker.messages import Item, Output, TtsChunk, TtsItem, Up
-from broker.sockets import Endpoints, SocketFactory
-from broker.wire import pack
+from broker.ipc.messages import Item, Output, TtsChunk, TtsItem, Up
+from broker.ipc.sockets import Endpoints, SocketFactory
+from broker.ipc.wire import pack
+from broker.workers.ledger.ledger import Ledger
 from clients.cli.private import free_ports
 from clients.client import Client, RequestError, Subscription
 from configs.load import load, resolve, write_resolved

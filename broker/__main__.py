@@ -3,7 +3,7 @@
 # ruff: noqa: E402 - the guards come before every other import
 import sys
 
-from broker import guards
+from broker.ipc import guards
 
 guards.arm(int(sys.argv[sys.argv.index("--parent") + 1]) if "--parent" in sys.argv else None)
 
@@ -12,10 +12,10 @@ import os
 
 import zmq
 
-from broker import wire
 from broker.app import Broker
-from broker.messages import Beat
-from broker.sockets import BindError, Endpoints, SocketFactory
+from broker.ipc import wire
+from broker.ipc.messages import Beat
+from broker.ipc.sockets import BindError, Endpoints, SocketFactory
 from configs import logs
 from configs.load import ConfigError, read_resolved
 from configs.schema import Config

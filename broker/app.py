@@ -18,26 +18,26 @@ import msgspec
 import structlog
 import zmq
 
-from broker.catalog import BUILTIN, Catalog, Listed
-from broker.census import ON_DEMAND, Census
-from broker.control import Control
-from broker.hearing import Hearing
-from broker.ingress import Ingress
-from broker.joiners import Joiners
-from broker.ledger import Entry, Ledger
-from broker.links import Links
-from broker.messages import Beat, Demand, Down, Fenced, Message, Report, TemplateReady, Up
-from broker.operations import Operations
-from broker.pace import Pace
-from broker.publisher import Publisher
-from broker.registry import Registry
-from broker.requests import ControlError
-from broker.sessions import Session
-from broker.shelf import Shelf
-from broker.sockets import Endpoints, SocketFactory, receive_now, send_now
+from broker.control.operations import Operations
+from broker.control.requests import ControlError
+from broker.control.server import Control
+from broker.ipc.messages import Beat, Demand, Down, Fenced, Message, Report, TemplateReady, Up
+from broker.ipc.sockets import Endpoints, SocketFactory, receive_now, send_now
+from broker.ipc.wire import WireError, pack, unpack
+from broker.media.pace import Pace
+from broker.sessions.registry import Sessions
+from broker.sessions.session import Session
+from broker.stream.joiners import Joiners
+from broker.stream.publisher import Publisher
+from broker.templates.catalog import BUILTIN, Catalog, Listed
+from broker.templates.idle_cache import IdleCache
+from broker.templates.preparation import Preparations
 from broker.timers import Timers
-from broker.wire import WireError, pack, unpack
-from broker.workshop import Workshop
+from broker.workers.asr_streams import AsrStreams
+from broker.workers.ingress import Ingress
+from broker.workers.ledger import Entry, Ledger
+from broker.workers.links import Links
+from broker.workers.status import ON_DEMAND, WorkerStatus
 from configs.schema import Config
 from models.errors import EngineError
 from models.templates.source import place_below
@@ -90,13 +90,13 @@ class Broker:
         self.timers = Timers()
         self.ledger = Ledger()
         self.paces = {"lipsync": Pace(), "fallback": Pace(), "encode": Pace()}
-        self.shelf = Shelf(self)
+        self.shelf = IdleCache(self)
         self.catalog = Catalog(config.state_dir)
-        self.census = Census(config)
+        self.census = WorkerStatus(config)
         self._open_sockets()
-        self.hearing = Hearing(self._links.send)
-        self.sessions = Registry(self, self.hearing.forget)
-        self.workshop = Workshop(self, self.catalog, self._tell, self.sessions.shows, self._links.order)
+        self.hearing = AsrStreams(self._links.send)
+        self.sessions = Sessions(self, self.hearing.forget)
+        self.workshop = Preparations(self, self.catalog, self._tell, self.sessions.shows, self._links.order)
         self._control = Control(self._router, Operations(self).table(), config.limits.control_bytes)
         self._ingress = Ingress(
             epoch, self.ledger, self.hearing, self.census, self.cancel, self._touch_id, self._links.epoch, self.now
@@ -129,7 +129,7 @@ class Broker:
         signal.signal(signal.SIGTERM, lambda *_: None)
         self._poller.register(self._wake.fileno(), zmq.POLLIN)
 
-    # --- Hub ---
+    # --- Context ---
 
     def now(self) -> int:
         """Monotonic microseconds."""

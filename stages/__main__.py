@@ -6,7 +6,7 @@ The supervisor starts every stage this way. ``<name>`` is one of the stages belo
 # ruff: noqa: E402 - the guards come before every other import
 import sys
 
-from broker import guards
+from broker.ipc import guards
 
 guards.arm(int(sys.argv[sys.argv.index("--parent") + 1]) if "--parent" in sys.argv else None)
 

@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from broker.messages import (
+from broker.ipc.messages import (
     AsrAudio,
     AsrClose,
     AsrFinal,

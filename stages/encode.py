@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from broker.messages import EncodedSegment, EncodeItem, InitItem, InitSegment
+from broker.ipc.messages import EncodedSegment, EncodeItem, InitItem, InitSegment
 from configs.schema import Config
 from models.api import CROP, FRAME_SAMPLES, Crops, EngineError, Pcm, Progress
 from models.media import aac, fmp4, h264

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from broker import wire
-from broker.messages import Cancelled, Done, Failed, FromStage, Item, Message, Output, Started, TensorAnswer
+from broker.ipc import wire
+from broker.ipc.messages import Cancelled, Done, Failed, FromStage, Item, Message, Output, Started, TensorAnswer
 from configs import logs
 from models.api import Cancel, EngineError
 from models.meter import Meter

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from broker.messages import LipsyncCrops, LipsyncItem, TensorItem
+from broker.ipc.messages import LipsyncCrops, LipsyncItem, TensorItem
 from configs.schema import Config
 from models import registry
 from models.api import (

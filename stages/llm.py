@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from broker.messages import LlmDelta, LlmItem, LlmSentence
+from broker.ipc.messages import LlmDelta, LlmItem, LlmSentence
 from models.api import ChatMessage, EngineError, Progress, Responder
 from models.registry import load_first
 from models.text.sentences import SentenceCutter

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broker import wire
+from broker.ipc import wire
 
 MAX_MESSAGES = 256
 MAX_BYTES = 32 << 20

@@ -12,7 +12,7 @@ from typing import ClassVar
 import cv2
 import structlog
 
-from broker.messages import PrepareItem, PrepareProgress, TemplateReady, TemplateRef
+from broker.ipc.messages import PrepareItem, PrepareProgress, TemplateReady, TemplateRef
 from models.api import EngineError, Preparer, Progress
 from models.registry import preparers
 from models.templates.builtin import ensure_builtin

@@ -19,10 +19,21 @@ from typing import Any
 
 import zmq
 
-from broker import wire
-from broker.guards import PARENT_GONE
-from broker.messages import AsrAudio, AsrClose, Beat, Cancel, Greeting, Hello, Item, Message, Ready, TensorAnswer
-from broker.sockets import Endpoints, SocketFactory
+from broker.ipc import wire
+from broker.ipc.guards import PARENT_GONE
+from broker.ipc.messages import (
+    AsrAudio,
+    AsrClose,
+    Beat,
+    Cancel,
+    Greeting,
+    Hello,
+    Item,
+    Message,
+    Ready,
+    TensorAnswer,
+)
+from broker.ipc.sockets import Endpoints, SocketFactory
 from configs import logs
 from configs.load import ConfigError
 from configs.schema import Config

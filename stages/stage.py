@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
-from broker.messages import FromStage, Item, Message, Output, TensorAnswer
+from broker.ipc.messages import FromStage, Item, Message, Output, TensorAnswer
 from configs.schema import Config
 from configs.schema import Stage as StageConfig
 from models.api import Cancel, Progress

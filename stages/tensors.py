@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from broker.messages import ArrayHead, PrepareAsk, TensorItem, TensorResult
+from broker.ipc.messages import ArrayHead, PrepareAsk, TensorItem, TensorResult
 from models.api import EngineError, EngineLostError, LipSync, Progress, TensorEngine
 from stages.stage import Work
 

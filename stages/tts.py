@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from broker.messages import AudioItem, TtsChunk, TtsItem, Word
+from broker.ipc.messages import AudioItem, TtsChunk, TtsItem, Word
 from models.api import SAMPLE_RATE, Chunk, EngineError, Progress, Span, Synthesizer
 from models.registry import load_first
 from models.speech.positions import input_needed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from broker.messages import Beat, StageRow
+from broker.ipc.messages import Beat, StageRow
 from configs import logs
 from configs.schema import Supervisor
 from supervision.policy import LIVE, PUBLIC, TRANSITIONS, RestartPolicy, State, Vitals

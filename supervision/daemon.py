@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 
 import zmq
 
-from broker.messages import Beat, Demand, Down, Fenced, Message, Report, Up
+from broker.ipc.messages import Beat, Demand, Down, Fenced, Message, Report, Up
 from configs import logs
 from configs.schema import Config
 from stages import recorder

@@ -7,9 +7,9 @@ from typing import Any
 
 import zmq
 
-from broker import wire
-from broker.messages import Message
-from broker.sockets import Endpoints, SocketFactory
+from broker.ipc import wire
+from broker.ipc.messages import Message
+from broker.ipc.sockets import Endpoints, SocketFactory
 from configs import logs
 
 MEMBERS_HWM = 1000

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.messages import TemplateRef
+from broker.ipc.messages import TemplateRef
 from models.media.paste import bgr_to_i420
 from models.templates.store import MANIFEST_VERSION
 

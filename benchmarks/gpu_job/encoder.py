@@ -18,7 +18,7 @@ import numpy as np
 import zmq
 
 from benchmarks.gpu_job.child import adopt
-from broker.messages import EncodeItem, TemplateRef
+from broker.ipc.messages import EncodeItem, TemplateRef
 from configs.schema import Config
 from models.api import FRAME_SAMPLES
 from models.media import aac, fmp4, h264

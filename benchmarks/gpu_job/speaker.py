@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu_job.world import speech
-from broker.messages import LipsyncItem, Output, TemplateRef, TensorAnswer
+from broker.ipc.messages import LipsyncItem, Output, TemplateRef, TensorAnswer
 from models.api import FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE
 from models.meter import Meter
 from models.musetalk.engine import MuseTalkLipSync

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from broker.messages import Item, Output, TensorAnswer
+from broker.ipc.messages import Item, Output, TensorAnswer
 
 
 class RecordedWork:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from broker.messages import EncodedSegment, EncodeItem, InitItem, InitSegment, Item, LlmItem, TemplateRef
+from broker.ipc.messages import EncodedSegment, EncodeItem, InitItem, InitSegment, Item, LlmItem, TemplateRef
 from configs.schema import Config, Video
 from models.api import FRAME_SAMPLES, EngineError
 from models.media import aac

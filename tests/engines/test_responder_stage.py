@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from broker.messages import Line, LlmDelta, LlmItem, LlmSentence, TtsItem
+from broker.ipc.messages import Line, LlmDelta, LlmItem, LlmSentence, TtsItem
 from configs.schema import Config
 from models.api import Cancel, ChatMessage, EngineError
 from models.text.sentences import sentences

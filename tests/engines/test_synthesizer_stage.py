@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from broker.messages import AudioItem, LlmItem, TtsChunk, TtsItem
+from broker.ipc.messages import AudioItem, LlmItem, TtsChunk, TtsItem
 from configs.schema import Config, Engines
 from models.api import EngineError
 from models.engines import KNOWN

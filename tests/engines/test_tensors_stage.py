@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from broker.messages import (
+from broker.ipc.messages import (
     ArrayHead,
     LipsyncCrops,
     PrepareAsk,

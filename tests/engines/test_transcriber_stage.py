@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from broker.messages import (
+from broker.ipc.messages import (
     AsrAudio,
     AsrClose,
     AsrFinal,

@@ -17,16 +17,16 @@ import sys
 import time
 from pathlib import Path
 
-from broker import guards
+from broker.ipc import guards
 
 guards.arm(int(sys.argv[sys.argv.index("--parent") + 1]))
 
 import msgspec  # noqa: E402
 import zmq  # noqa: E402
 
-from broker import wire  # noqa: E402
-from broker.messages import Beat, Demand, Down, Fenced, Greeting, Message, Ready, TtsItem, Up  # noqa: E402
-from broker.sockets import Endpoints, SocketFactory  # noqa: E402
+from broker.ipc import wire  # noqa: E402
+from broker.ipc.messages import Beat, Demand, Down, Fenced, Greeting, Message, Ready, TtsItem, Up  # noqa: E402
+from broker.ipc.sockets import Endpoints, SocketFactory  # noqa: E402
 from configs.load import read_resolved  # noqa: E402
 
 TEMPER = os.environ.get("FAKE_BROKER", "").split()

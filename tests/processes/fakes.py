@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from broker.messages import AsrAudio, AsrMark, TtsChunk, TtsItem
+from broker.ipc.messages import AsrAudio, AsrMark, TtsChunk, TtsItem
 from models.api import Cancel, EngineError, Pcm, Progress, Transcript
 from models.meter import GpuUse
 from models.speech.vad import VoiceDetector

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import zmq
 
-from broker import wire
-from broker.messages import Beat, Greeting, Hello, Message, Ready, TtsItem
-from broker.sockets import Endpoints, SocketFactory
+from broker.ipc import wire
+from broker.ipc.messages import Beat, Greeting, Hello, Message, Ready, TtsItem
+from broker.ipc.sockets import Endpoints, SocketFactory
 from configs.load import load, resolve, write_resolved
 from configs.schema import Config
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.messages import Cancel, Cancelled, Done, Hello, PrepareAsk, Ready, Started, TensorAnswer, TtsChunk
+from broker.ipc.messages import Cancel, Cancelled, Done, Hello, PrepareAsk, Ready, Started, TensorAnswer, TtsChunk
 from stages.tensors import heads_of
 from tests.processes.fakes import ASKED
 from tests.processes.harness import Bench

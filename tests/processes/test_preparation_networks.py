@@ -21,8 +21,8 @@ import av
 import numpy as np
 import pytest
 
-from broker import wire
-from broker.messages import (
+from broker.ipc import wire
+from broker.ipc.messages import (
     Done,
     Failed,
     Greeting,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.messages import (
+from broker.ipc.messages import (
     AsrAudio,
     AsrMark,
     AsrSpeechStarted,

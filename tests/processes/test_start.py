@@ -17,7 +17,7 @@ import msgpack
 import pytest
 import zmq
 
-from broker.sockets import BindError, SocketFactory
+from broker.ipc.sockets import BindError, SocketFactory
 from clients.client import Client
 from tests.contract.daemon import free_ports
 from tests.processes.harness import LIMIT_S, ROOT, Bench, environment

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.admission import BEHIND_US, RETRY_MOST_US, Cost, Load, Owed, behind, retry_after
+from broker.media.capacity import BEHIND_US, RETRY_MOST_US, Cost, Load, Owed, behind, retry_after
 
 
 def speaking(frames: int = 72, *, rest: int = 0, due_us: int = 0) -> Load:

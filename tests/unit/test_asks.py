@@ -7,16 +7,16 @@ from typing import Any
 
 import msgspec
 
-from broker.asks import Asks
-from broker.ledger import Ledger
-from broker.messages import ArrayHead, Message, PrepareAsk, TensorAnswer, TensorItem, TensorResult
+from broker.ipc.messages import ArrayHead, Message, PrepareAsk, TensorAnswer, TensorItem, TensorResult
+from broker.templates.tensor_asks import Asks
 from broker.timers import Timers
+from broker.workers.ledger import Ledger
 from configs.schema import Config, Engines
 
 HEADS = [ArrayHead("uint8", [2, 3])]
 
 
-class Hub:
+class Context:
     """As much of the broker as asks need."""
 
     epoch = 7
@@ -44,7 +44,7 @@ class Desk:
     """Asks over a real ledger with one lip-sync worker, and what was answered."""
 
     def __init__(self, stage: str = "lipsync") -> None:
-        self.hub = Hub()
+        self.hub = Context()
         self.answers: list[tuple[str, TensorAnswer, list[Any]]] = []
         self.asks = Asks(self.hub, self._order)
         self.worker_up(stage)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from broker.catalog import Catalog
+from broker.templates.catalog import Catalog
 from models.templates.origin import Origin, keep_source, mark_kept
 from models.templates.store import MANIFEST_VERSION
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.ears import Ears
-from broker.hearing import Hearing
-from broker.messages import (
+from broker.ipc.messages import (
     AsrAudio,
     AsrClose,
     AsrFinal,
@@ -15,7 +13,9 @@ from broker.messages import (
     AsrSpeechStarted,
     Message,
 )
-from broker.sessions import Session
+from broker.sessions.session import Session
+from broker.workers.asr_stream import AsrStream
+from broker.workers.asr_streams import AsrStreams
 from tests.unit.test_sessions import Floor
 
 RATE = 16_000
@@ -40,24 +40,24 @@ def floor() -> Floor:
     return Floor()
 
 
-def listening(floor: Floor, session: Session, hearing: Hearing) -> Ears:
-    ears = session.ears = Ears(session, RATE)
+def listening(floor: Floor, session: Session, hearing: AsrStreams) -> AsrStream:
+    ears = session.ears = AsrStream(session, RATE)
     hearing.up("asr.0", 8)
     hearing.assign(ears)
     return ears
 
 
-def says(ears: Ears, kind: type, **fields: object) -> None:
+def says(ears: AsrStream, kind: type, **fields: object) -> None:
     ears.heard(kind(src="asr.0", ep=1, sid=ears.name, **fields))
 
 
-def utterance(ears: Ears, number: int = 0, at: int = 0) -> None:
+def utterance(ears: AsrStream, number: int = 0, at: int = 0) -> None:
     says(ears, AsrSpeechStarted, utterance=number, at=at)
 
 
 def test_what_was_not_heard_is_sent_again_with_the_utterance_open_and_the_clients_end(floor: Floor) -> None:
     ear = Ear()
-    hearing = Hearing(ear.send)
+    hearing = AsrStreams(ear.send)
     session = floor.watch(floor.session())
     ears = listening(floor, session, hearing)
     ears.push(bytes(2 * RATE), end=False, now=floor.time)
@@ -76,7 +76,7 @@ def test_what_was_not_heard_is_sent_again_with_the_utterance_open_and_the_client
 
 
 def test_a_replayed_start_makes_no_second_turn_and_a_replayed_end_no_second_event(floor: Floor) -> None:
-    hearing = Hearing(Ear().send)
+    hearing = AsrStreams(Ear().send)
     session = floor.watch(floor.session())
     ears = listening(floor, session, hearing)
     for _ in range(2):
@@ -91,7 +91,7 @@ def test_a_replayed_start_makes_no_second_turn_and_a_replayed_end_no_second_even
 
 
 def test_empty_calls_cost_nothing(floor: Floor) -> None:
-    ears = Ears(floor.watch(floor.session()), RATE)
+    ears = AsrStream(floor.watch(floor.session()), RATE)
     for _ in range(10_000):
         ears.push(b"", end=True, now=floor.time)
     assert len(ears._ends) == 1
@@ -101,15 +101,15 @@ def test_empty_calls_cost_nothing(floor: Floor) -> None:
 
 def test_a_quiet_stream_gives_its_place_to_one_that_speaks(floor: Floor) -> None:
     ear = Ear()
-    hearing = Hearing(ear.send)
+    hearing = AsrStreams(ear.send)
     hearing.up("asr.0", 1)
-    quiet = Ears(floor.session(), RATE)
+    quiet = AsrStream(floor.session(), RATE)
     hearing.assign(quiet)
     quiet.push(bytes(200), end=False, now=floor.time)
     says(quiet, AsrMark, consumed=100, keep=100, speaking=False)
     other_session = floor.session()
     other_session.serial = 2
-    other = Ears(other_session, RATE)
+    other = AsrStream(other_session, RATE)
     other.push(bytes(200), end=False, now=floor.time)
     hearing.assign(other)
     assert other.instance == "asr.0"
@@ -119,7 +119,7 @@ def test_a_quiet_stream_gives_its_place_to_one_that_speaks(floor: Floor) -> None
 
 def test_an_utterance_that_never_gets_its_words_fails_its_turn(floor: Floor) -> None:
     session = floor.watch(floor.session())
-    ears = listening(floor, session, Hearing(Ear().send))
+    ears = listening(floor, session, AsrStreams(Ear().send))
     utterance(ears)
     floor.run(floor.time + 200_000_000)
     (failed,) = floor.events("turn.failed")
@@ -129,7 +129,7 @@ def test_an_utterance_that_never_gets_its_words_fails_its_turn(floor: Floor) -> 
 def test_a_voice_behind_a_full_queue_gets_a_turn_that_says_so(floor: Floor) -> None:
     session = floor.watch(floor.session())
     session.barge_in = False
-    ears = listening(floor, session, Hearing(Ear().send))
+    ears = listening(floor, session, AsrStreams(Ear().send))
     for _ in range(9):
         session.new_turn("say", floor.time, "One of many.")
     assert session.full
@@ -146,7 +146,7 @@ def test_a_voice_behind_a_full_queue_gets_a_turn_that_says_so(floor: Floor) -> N
 
 def test_words_that_have_been_understood_are_not_heard_again_by_a_successor(floor: Floor) -> None:
     ear = Ear()
-    hearing = Hearing(ear.send)
+    hearing = AsrStreams(ear.send)
     session = floor.watch(floor.session())
     ears = listening(floor, session, hearing)
     ears.push(bytes(2 * RATE), end=False, now=floor.time)

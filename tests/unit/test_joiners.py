@@ -11,9 +11,9 @@ import msgpack
 import pytest
 import zmq
 
-from broker.joiners import Held, Joiners
-from broker.publisher import Channel, Publisher
-from broker.sockets import SocketFactory
+from broker.ipc.sockets import SocketFactory
+from broker.stream.joiners import Held, Joiners
+from broker.stream.publisher import Channel, Publisher
 from configs.schema import Ring
 
 LIMIT_S = 20.0

@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from broker.ledger import Entry, Ledger, Worker
-from broker.messages import Item, LlmDelta, LlmItem, Output
+from broker.ipc.messages import Item, LlmDelta, LlmItem, Output
+from broker.workers.ledger import Entry, Ledger, Worker
 
 
 class Recorder:

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from broker.operations import Operations
-from broker.requests import Audio, ControlError, ProcessSegment
+from broker.control.operations import Operations
+from broker.control.requests import Audio, ControlError, ProcessSegment
 from tests.unit.test_sessions import Floor
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broker.passages import PASSAGE, REACH, bounds, complete, needed_from, touched
-from broker.segments import QUANTUM_SAMPLES, quanta_ready
+from broker.media.passages import PASSAGE, REACH, bounds, complete, needed_from, touched
+from broker.media.segment_plan import QUANTUM_SAMPLES, quanta_ready
 
 MARGIN = 48
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from broker.requests import (
+from broker.control.requests import (
     ControlError,
     ProcessSegment,
     Segments,

@@ -1,6 +1,6 @@
 """Rings stay within their bounds and answer by number."""
 
-from broker.ring import Ring
+from broker.stream.ring import Ring
 from broker.timers import Timers
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.segments import QUANTUM_SAMPLES, quanta_ready, segment_quanta
+from broker.media.segment_plan import QUANTUM_SAMPLES, quanta_ready, segment_quanta
 
 AHEAD = 3_840
 

@@ -15,8 +15,7 @@ import msgspec
 import pytest
 import zmq
 
-from broker.ledger import Entry, Ledger
-from broker.messages import (
+from broker.ipc.messages import (
     AudioItem,
     EncodedSegment,
     EncodeItem,
@@ -32,13 +31,14 @@ from broker.messages import (
     TtsItem,
     Word,
 )
-from broker.pace import Pace
-from broker.publisher import Publisher
-from broker.registry import Registry
-from broker.sessions import Session
-from broker.shelf import IdleSegment, Shelf
+from broker.media.pace import Pace
+from broker.sessions.registry import Sessions
+from broker.sessions.session import Session
+from broker.sessions.voices import AudioFormat
+from broker.stream.publisher import Publisher
+from broker.templates.idle_cache import IdleCache, IdleSegment
 from broker.timers import Timers
-from broker.voices import AudioFormat
+from broker.workers.ledger import Entry, Ledger
 from configs.schema import Config, Timeline
 
 QUANTUM = 320_000
@@ -448,7 +448,7 @@ def test_speech_that_misses_its_place_is_made_anew_for_a_later_one(floor: Floor)
 
 
 def test_a_templates_loop_is_there_before_its_first_session(floor: Floor, tmp_path: Path) -> None:
-    floor.shelf = shelf = Shelf(floor)
+    floor.shelf = shelf = IdleCache(floor)
     template = TemplateRef("t", str(tmp_path), "h")
     shelf.prepare(template, 248, b"init")
     floor.run(floor.time + 5_000_000)
@@ -541,7 +541,7 @@ def test_lipsync_that_barely_keeps_up_skips_frames_until_it_is_easy_again(floor:
 
 
 def test_a_turn_that_lipsync_could_not_serve_is_refused_after_every_step_of_skipping(floor: Floor) -> None:
-    registry = Registry(floor, lambda _: None)
+    registry = Sessions(floor, lambda _: None)
     floor.lipsync_skips = True
     floor.frame_us["lipsync"] = 10_000
     speakers = [floor.watch(floor.session(sid=f"speaker{k}")) for k in range(8)]

@@ -3,11 +3,11 @@
 import array
 import itertools
 
-from broker.answer import heard_text, join_sentences
-from broker.messages import Word
-from broker.segments import QUANTUM_SAMPLES
-from broker.speech import SAMPLE_BYTES, SpeechTrack, faded, to_samples, to_us
-from broker.voices import Sentence
+from broker.ipc.messages import Word
+from broker.media.segment_plan import QUANTUM_SAMPLES
+from broker.media.speech_track import SAMPLE_BYTES, SpeechTrack, faded, to_samples, to_us
+from broker.sessions.reply import heard_text, join_sentences
+from broker.sessions.voices import Sentence
 
 
 def pcm(values: range) -> bytes:

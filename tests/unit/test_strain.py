@@ -1,20 +1,20 @@
 """Skipping frames begins soon, ends slowly, does not flutter, and goes step by step."""
 
-from broker.strain import EASY_RUN, Strain
+from broker.media.skip_policy import EASY_RUN, SkipPolicy
 
 
-def tight(strain: Strain, times: int, skip: int) -> None:
+def tight(strain: SkipPolicy, times: int, skip: int) -> None:
     for _ in range(times):
         strain.observe(900, 1000, skip)
 
 
-def easy(strain: Strain, times: int) -> None:
+def easy(strain: SkipPolicy, times: int) -> None:
     for _ in range(times):
         strain.observe(100, 1000, strain.skip)
 
 
 def test_two_tight_segments_lead_to_the_next_step_and_a_long_easy_run_back() -> None:
-    strain = Strain()
+    strain = SkipPolicy()
     tight(strain, 1, 1)
     assert strain.skip == 1
     tight(strain, 1, 1)
@@ -26,7 +26,7 @@ def test_two_tight_segments_lead_to_the_next_step_and_a_long_easy_run_back() -> 
 
 
 def test_every_other_frame_comes_before_every_fourth_and_heals_after_it() -> None:
-    strain = Strain()
+    strain = SkipPolicy()
     tight(strain, 2, 1)
     assert not strain.exhausted
     tight(strain, 2, 2)
@@ -43,7 +43,7 @@ def test_every_other_frame_comes_before_every_fourth_and_heals_after_it() -> Non
 
 
 def test_segments_that_were_asked_for_before_a_step_do_not_lead_to_the_next() -> None:
-    strain = Strain()
+    strain = SkipPolicy()
     tight(strain, 5, 1)
     assert strain.skip == 2
     tight(strain, 1, 2)
@@ -54,7 +54,7 @@ def test_segments_that_were_asked_for_before_a_step_do_not_lead_to_the_next() ->
 
 
 def test_one_tight_segment_among_easy_ones_changes_nothing() -> None:
-    strain = Strain()
+    strain = SkipPolicy()
     for _ in range(20):
         easy(strain, 2)
         tight(strain, 1, 1)
@@ -62,7 +62,7 @@ def test_one_tight_segment_among_easy_ones_changes_nothing() -> None:
 
 
 def test_crops_that_are_given_up_are_as_tight_as_can_be() -> None:
-    strain = Strain()
+    strain = SkipPolicy()
     strain.observe(1, 0)
     strain.observe(1, 0)
     assert strain.skip == 2

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from broker import catalog
+from broker.templates import catalog
 from models.api import CROP, EngineError
 from models.templates import builtin
 from models.templates.origin import Entry

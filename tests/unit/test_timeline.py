@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.timeline import QUANTUM_US, Timeline
+from broker.media.timeline import QUANTUM_US, Timeline
 
 LEAD = 1_000_000
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from broker.catalog import Catalog, Listed
-from broker.ledger import Ledger
-from broker.messages import PrepareItem, TemplateReady, TemplateRef
-from broker.requests import ControlError
-from broker.workshop import PrepareJob, PrepareRequest, Workshop
+from broker.control.requests import ControlError
+from broker.ipc.messages import PrepareItem, TemplateReady, TemplateRef
+from broker.templates.catalog import Catalog, Listed
+from broker.templates.preparation import Preparations, PrepareJob, PrepareRequest
+from broker.workers.ledger import Ledger
 from models.templates.origin import Origin, keep_source, mark_kept
 from models.templates.store import MANIFEST_VERSION
 
@@ -36,7 +36,7 @@ class Bench:
             publisher=SimpleNamespace(template=lambda *_: None),
             config=SimpleNamespace(templates=SimpleNamespace(cache_bytes=LIMIT)),
         )
-        self.workshop = Workshop(hub, self.catalog, self.told.append, lambda name: False, lambda *_: None)
+        self.workshop = Preparations(hub, self.catalog, self.told.append, lambda name: False, lambda *_: None)
 
     def put(self, name: str, version: int = MANIFEST_VERSION, size: int = 1000) -> Path:
         folder = self.catalog.root / name

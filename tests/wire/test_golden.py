@@ -17,8 +17,8 @@ import msgpack
 import msgspec
 import pytest
 
-from broker import wire
-from broker.messages import Message, concrete_types
+from broker.ipc import wire
+from broker.ipc.messages import Message, concrete_types
 
 GOLDEN = Path(__file__).with_name("golden.json")
 BUFFERS = [b"\x00\x01\x02", b""]

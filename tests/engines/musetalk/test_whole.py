@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from broker.passages import bounds, touched
-from broker.speech import SpeechTrack
+from broker.media.passages import bounds, touched
+from broker.media.speech_track import SpeechTrack
 from models.api import FRAME_SAMPLES, SAMPLE_RATE, EngineError, Passage, SpeechWindow
 from models.musetalk.audio import one_shot, windows
 from models.musetalk.engine import MuseTalkLipSync

@@ -1,0 +1,46 @@
+"""What sessions and turns may ask of the broker that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from broker.media.pace import Pace
+from broker.timers import Timers
+from broker.workers.ledger import Ledger
+from configs.schema import Config
+
+if TYPE_CHECKING:
+    from broker.sessions.session import Session
+    from broker.stream.publisher import Publisher
+    from broker.templates.idle_cache import IdleCache
+
+
+class Context(Protocol):
+    """The broker, as seen from below."""
+
+    config: Config
+    epoch: int
+    ledger: Ledger
+    paces: dict[str, Pace]
+    """How fast the stages work whose frames a viewer waits for: lipsync, fallback, encode."""
+    timers: Timers
+    publisher: Publisher
+    shelf: IdleCache
+
+    @property
+    def lipsync_skips(self) -> bool:
+        """Whether the lip-sync engine can draw fewer frames and interpolate the rest."""
+        ...
+
+    def now(self) -> int:
+        """Monotonic microseconds."""
+        ...
+
+    def cancel(self, item_ids: Sequence[str]) -> None:
+        """Void items and tell the workers that hold them."""
+        ...
+
+    def touch(self, session: Session) -> None:
+        """Look at this session again before the loop sleeps."""
+        ...

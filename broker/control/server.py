@@ -1,0 +1,128 @@
+"""The public control socket: one request in, one reply out, whatever the request is (contract 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+import zmq
+
+from broker.control.requests import (
+    PROTOCOL,
+    Arguments,
+    ControlError,
+    arguments,
+    operation,
+    read_envelope,
+    request_id,
+)
+from broker.ipc.sockets import send_now
+
+log = structlog.get_logger()
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Request:
+    """One request; answered once, now or later."""
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        route: list[bytes],
+        request_id: int | str | None,
+        op: str,
+        waiting: set[Request],
+    ) -> None:
+        self._socket = socket
+        self._waiting = waiting
+        waiting.add(self)
+        self._route = route
+        self.id = request_id
+        self.op = op
+        self.answered = False
+
+    def reply(self, **result: Any) -> None:
+        """Answer ok."""
+        self._send({"ok": True, **result})
+
+    def refuse(self, error: ControlError) -> None:
+        """Answer not ok."""
+        self._send({"ok": False, "error": error.body()})
+
+    def _send(self, body: dict[str, Any]) -> None:
+        if self.answered:
+            return
+        self.answered = True
+        self._waiting.discard(self)
+        packed = _encode({"v": PROTOCOL, "id": self.id, **body})
+        try:
+            send_now(self._socket, [*self._route, packed], copy=False)
+        except zmq.Again:
+            log.warning("reply.dropped", op=self.op, reason="the client does not read its replies")
+
+
+Handler = Callable[[Request, Any], None]
+
+
+class Control:
+    """Reads requests and calls the operation's handler.
+
+    Args:
+        operations: name to (arguments' type, handler).
+        max_bytes: of one request; a larger one is answered TOO_LARGE.
+    """
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        operations: dict[str, tuple[type[Arguments], Handler]],
+        max_bytes: int,
+    ) -> None:
+        self._socket = socket
+        self._operations = operations
+        self._max_bytes = max_bytes
+        self._waiting: set[Request] = set()
+        """Requests that have no answer yet."""
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Refuse what has no answer yet and all that comes from here on, so that nobody waits in vain."""
+        self._stopped = True
+        for request in [*self._waiting]:
+            request.refuse(
+                ControlError("NOT_READY", "the daemon stopped before this was done: ask again after its restart")
+            )
+
+    def receive(self, frames: list[bytes]) -> None:
+        """Handle one message of the ROUTER: identity, whatever the client put before, the request."""
+        route, body = frames[:-1], frames[-1]
+        if len(frames) < 2:
+            return
+        request = Request(self._socket, route, None, "?", self._waiting)
+        try:
+            envelope = read_envelope(body)
+            request.id = request_id(envelope)
+            if self._stopped:
+                raise ControlError("NOT_READY", "the daemon is stopping: ask again after its restart")
+            if len(body) > self._max_bytes:
+                raise ControlError(
+                    "TOO_LARGE",
+                    f"a request of {len(body)} bytes; the limit is {self._max_bytes}: give large sources by path",
+                )
+            request.op = operation(envelope)
+            known = self._operations.get(request.op)
+            if known is None:
+                raise ControlError(
+                    "UNSUPPORTED", f"no operation {request.op!r}; there are {', '.join(self._operations)}"
+                )
+            kind, handler = known
+            handler(request, arguments(body, kind))
+        except ControlError as error:
+            request.refuse(error)
+        except Exception as error:  # a defect of ours must not cost the client its answer, nor us the daemon
+            log.exception("request.broke", op=request.op)
+            request.refuse(
+                ControlError("INTERNAL", f"{type(error).__name__}: {error}; the broker's log has the trace")
+            )

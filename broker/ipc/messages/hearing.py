@@ -1,0 +1,79 @@
+"""asr: streams, not items."""
+
+from __future__ import annotations
+
+from broker.ipc.messages.base import FromStage, Message
+
+
+class AsrAudio(Message, kw_only=True, tag="asr.audio"):
+    """More microphone audio of a session. Buffer 0: s16 mono. Sticky: one session, one instance.
+
+    ``reset`` begins the stream anew at ``at`` (first audio of the session, or replay after a death); with
+    ``speaking`` the utterance ``utterance`` is already open and begins at ``at``.
+    """
+
+    broker: int
+    sid: str
+    sample_rate: int
+    at: int
+    """Stream position of the buffer's first sample, counted at ``sample_rate`` since the session's start."""
+    reset: bool = False
+    utterance: int = 0
+    """Number that the next utterance gets (or, with ``speaking``, the open one has)."""
+    speaking: bool = False
+    end: bool = False
+    """The client says the utterance ends here."""
+    language: str = ""
+
+
+class AsrClose(Message, kw_only=True, tag="asr.close"):
+    """Forget a session's stream."""
+
+    broker: int
+    sid: str
+
+
+class AsrMark(FromStage, kw_only=True, tag="asr.mark"):
+    """Audio before ``consumed`` has been heard; audio before ``keep`` will never be needed again."""
+
+    sid: str
+    consumed: int
+    keep: int
+    speaking: bool
+
+
+class AsrSpeechStarted(FromStage, kw_only=True, tag="asr.started"):
+    """A voice begins at stream position ``at``."""
+
+    sid: str
+    utterance: int
+    at: int
+
+
+class AsrSpeechEnded(FromStage, kw_only=True, tag="asr.ended"):
+    """The voice has ended; ``at`` is its last voiced sample."""
+
+    sid: str
+    utterance: int
+    at: int
+    audio_ms: int
+
+
+class AsrPartial(FromStage, kw_only=True, tag="asr.partial"):
+    """What the utterance seems to say so far."""
+
+    sid: str
+    utterance: int
+    text: str
+    language: str
+
+
+class AsrFinal(FromStage, kw_only=True, tag="asr.final"):
+    """What the utterance says. Empty text: nothing was said, or (``rejected``) it was not understood."""
+
+    sid: str
+    utterance: int
+    text: str
+    confidence: float
+    language: str
+    rejected: bool = False

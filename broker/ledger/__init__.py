@@ -1,5 +1,0 @@
-"""Who has which item: queues, credit, leases, attempts, poison. Pure policy, no sockets, no clock."""
-
-from broker.ledger.ledger import Entry, Fallout, Job, Ledger, Worker
-
-__all__ = ["Entry", "Fallout", "Job", "Ledger", "Worker"]

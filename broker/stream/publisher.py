@@ -1,0 +1,169 @@
+"""The public stream (contract 3): topics, headers, sequence of events, init for joiners, rings.
+
+Runs in the broker's loop; the one writer of the XPUB socket. PUB/SUB is at most once: what a slow subscriber
+loses stays in the ring for ``segments`` and ``events``.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import zmq
+
+from broker.ipc.sockets import send_now
+from broker.stream.joiners import Joiners
+from broker.stream.ring import Ring
+from configs.schema import Ring as RingConfig
+
+PUBLIC_VERSION = 1
+INIT_PERIOD_S = 1.0
+"""A session's ``init`` goes to all subscribers at most so often, but for one that media must not overtake."""
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(slots=True, eq=False)
+class Channel:
+    """What is kept of one session's output; outlives the session by ``ring.keep_s``."""
+
+    sid: str
+    init: bytes
+    mime: str
+    media: Ring
+    events: Ring
+    next_n: int = 0
+    gen: int = 0
+    ended: bool = False
+    init_sent: float = 0.0
+    """Monotonic seconds; when all subscribers were last sent the ``init``."""
+    init_owed: bool = False
+    """Someone joined since: ``init`` goes out before the next media."""
+
+
+class Publisher:
+    """Writes the stream."""
+
+    def __init__(self, socket: zmq.Socket[bytes], boot: str, ring: RingConfig, joiners: Joiners) -> None:
+        self._socket = socket
+        self._joiners = joiners
+        self._boot = boot
+        self._ring = ring
+        self._channels: dict[str, Channel] = {}
+
+    def open(self, sid: str, init: bytes, mime: str) -> Channel:
+        """Begin a session's output: rings, and ``init`` for those who subscribed early."""
+        media = Ring(self._ring.bytes_per_session, 1 << 30)
+        events = Ring(self._ring.bytes_per_session, self._ring.events_per_session)
+        channel = self._channels[sid] = Channel(sid, init, mime, media, events)
+        self._send_init(channel)
+        return channel
+
+    def close(self, channel: Channel) -> None:
+        """Forget a session's output, and let its memory go whoever still holds the channel."""
+        self._channels.pop(channel.sid, None)
+        channel.media.clear()
+        channel.events.clear()
+
+    def find(self, sid: str) -> Channel | None:
+        """The output of a session that lives or has ended a short while ago."""
+        return self._channels.get(sid)
+
+    # --- media ---
+
+    def _media_header(self, channel: Channel, kind: str, payload: bytes, **fields: Any) -> bytes:
+        header: dict[str, Any] = {"v": PUBLIC_VERSION, "boot": self._boot, "sid": channel.sid, "kind": kind}
+        header |= {"gen": channel.gen, "turn": 0, "seq": None, "pts": 0, "dur": 0, "frames": 0}
+        header |= fields
+        header |= {"mime": channel.mime, "crc32": zlib.crc32(payload)}
+        header.setdefault("degraded", None)
+        header["sent_ns"] = time.time_ns()
+        return _encode(header)
+
+    def _send_init(self, channel: Channel) -> None:
+        """To every subscriber of the session."""
+        channel.init_sent, channel.init_owed = time.monotonic(), False
+        self._write_init(channel)
+
+    def _write_init(self, channel: Channel) -> None:
+        header = self._media_header(channel, "init", channel.init, last=False)
+        send_now(self._socket, [f"seg.{channel.sid}.".encode(), header, channel.init])
+
+    def media(self, channel: Channel, seq: int, payload: bytes, **fields: Any) -> None:
+        """Publish one media segment and keep it."""
+        if channel.init_owed:
+            self._send_init(channel)
+        header = self._media_header(channel, "media", payload, seq=seq, **fields)
+        channel.media.add(seq, header, payload)
+        send_now(self._socket, [f"seg.{channel.sid}.".encode(), header, payload], copy=False)
+
+    # --- events ---
+
+    def event(
+        self,
+        channel: Channel,
+        event: str,
+        turn: int = 0,
+        *,
+        pts: int | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        """Publish one event and keep it; ``turn`` 0: it belongs to no turn."""
+        n, channel.next_n = channel.next_n, channel.next_n + 1
+        header: dict[str, Any] = {"v": PUBLIC_VERSION, "boot": self._boot, "sid": channel.sid, "n": n}
+        header |= {"event": event, "turn": turn}
+        if pts is not None:
+            header["pts"] = pts
+        header["data"] = data or {}
+        packed = _encode(header)
+        channel.events.add(n, packed)
+        send_now(self._socket, [f"evt.{channel.sid}.".encode(), packed, b""])
+
+    def template(self, template_id: str, phase: str, done: int, total: int) -> None:
+        """Progress of a preparation."""
+        header = {"v": PUBLIC_VERSION, "boot": self._boot, "template_id": template_id}
+        header |= {"phase": phase, "done": done, "total": total}
+        send_now(self._socket, [f"tpl.{template_id}.".encode(), _encode(header), b""])
+
+    def beacon(self, uptime_s: float, sessions: int, status: str) -> None:
+        """Once a second: the daemon lives."""
+        header = {"v": PUBLIC_VERSION, "boot": self._boot, "uptime_s": uptime_s}
+        header |= {"sessions": sessions, "status": status}
+        send_now(self._socket, [b"sys.", _encode(header), b""])
+
+    # --- subscribers ---
+
+    def joined(self, topic: bytes) -> None:
+        """Someone has subscribed to ``topic``: nobody sees media before the ``init``.
+
+        A joiner of one session gets it alone. libzmq singles out one message only, so who joins several
+        sessions has theirs sent to all, now or, within ``INIT_PERIOD_S`` of the last time, before the next media.
+        """
+        covered = self._covered(topic)
+        if len(covered) == 1 and self._joiners.can_single_out:
+            with self._joiners.only_the_last():
+                self._write_init(covered[0])
+            return
+        now = time.monotonic()
+        for channel in covered:
+            if now - channel.init_sent >= INIT_PERIOD_S:
+                self._send_init(channel)
+            else:
+                channel.init_owed = True
+
+    def _covered(self, topic: bytes) -> list[Channel]:
+        """Sessions whose media begins with ``topic``."""
+        if topic.startswith(b"seg.") and topic.endswith(b".") and topic != b"seg.":
+            channel = self._channels.get(topic[4:-1].decode(errors="replace"))
+            return [channel] if channel is not None and not channel.ended else []
+        live = (c for c in self._channels.values() if not c.ended)
+        return [c for c in live if f"seg.{c.sid}.".encode().startswith(topic)]
+
+    def pay_inits(self) -> None:
+        """Send the ``init`` to joiners that no media has come for; once a second is right."""
+        now = time.monotonic()
+        for channel in self._channels.values():
+            if channel.init_owed and now - channel.init_sent >= INIT_PERIOD_S:
+                self._send_init(channel)
