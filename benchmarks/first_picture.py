@@ -6,7 +6,8 @@ processes that keep a core busy each. What a viewer sees is computed from ``sent
 clock.
 
 Where the kernel groups processes by session (autogroup) or by service (cgroups), the daemon as a whole and the
-busy processes get equal shares; where it does not, each process of the daemon competes with them by its nice value.
+busy processes get equal shares; where it does not, each process of the daemon competes with them by its own nice
+value.
 """
 
 from __future__ import annotations

@@ -53,9 +53,9 @@ class Stages(Section, frozen=True):
     asr: Stage = Stage(nice=2, credit=8)
     llm: Stage = Stage(nice=2, concurrency=4, credit=4, item_timeout_s=60.0)
     tts: Stage = Stage(nice=2, concurrency=4, credit=4, item_timeout_s=30.0)
-    lipsync: Stage = Stage(nice=10, credit=64)
-    fallback: Stage = Stage(nice=10, credit=64)
-    encode: Stage = Stage(instances=2, nice=10, item_timeout_s=10.0)
+    lipsync: Stage = Stage(nice=5, credit=64)
+    fallback: Stage = Stage(nice=5, credit=64)
+    encode: Stage = Stage(instances=2, nice=5, item_timeout_s=10.0)
     prepare: Stage = Stage(nice=15, item_timeout_s=300.0, credit=1, idle_exit_s=60.0)
 
 

@@ -53,7 +53,8 @@ def demo(
     _say("starting a daemon of its own: it listens, thinks, speaks, moves lips and encodes")
     with private_daemon(common.config, common.overrides) as client:
         _say(f"ready after {time.monotonic() - began:.1f} s; asking it a recorded question, as a microphone would")
-        with Recorder(video) as recorder, own_session(client, template_id=template) as session:
+        # A file needs no clock, and waits for lips that a viewer could not wait for.
+        with Recorder(video) as recorder, own_session(client, template_id=template, mode="offline") as session:
             conversation = _Conversation(session, recorder, Transcript(json=common.json))
             conversation.hold(question)
             _say(f"writing {video} and {picture}")

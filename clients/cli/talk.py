@@ -48,6 +48,9 @@ class _Shown:
             self._player = stack.enter_context(Player())
             self.videos.append(self._player)
         self._playing = play
+        self.mode = "offline" if target is not None and not play else "realtime"
+        """Of a session that this is for: a file alone needs no clock, and waits for lips as long as it takes."""
+        self._still_us = 0
 
     @property
     def empty(self) -> bool:
@@ -57,6 +60,8 @@ class _Shown:
     def take(self, header: dict[str, Any], payload: bytes) -> None:
         for video in self.videos:
             video.add(header, payload)
+        if header.get("degraded") == "audio_only":
+            self._still_us += header["dur"]
 
     def rest(self, session: Session) -> None:
         """Media that is published and has not come yet, as far as a daemon that may be stopping gives it."""
@@ -72,6 +77,12 @@ class _Shown:
             if not quiet:
                 frames = self._recorder.frames
                 out.print(escape(f"{self._target}: {seconds:.2f} s, {frames} frames"), soft_wrap=True)
+                if self._still_us:
+                    out.print(
+                        f"[yellow]for {self._still_us / 1e6:.2f} s of it the lips stand still[/]; without --play "
+                        "and --session, or with musecast render, lip-sync is waited for",
+                        soft_wrap=True,
+                    )
         if quiet:
             return
         if self._playing and self._player.failed:
@@ -82,10 +93,10 @@ class _Shown:
 
 
 @contextlib.contextmanager
-def _session(client: Client, session: str | None, template: str) -> Iterator[Session]:
+def _session(client: Client, session: str | None, template: str, mode: str) -> Iterator[Session]:
     """The named session, or one of our own."""
     if session is None:
-        with own_session(client, template_id=template) as own:
+        with own_session(client, template_id=template, mode=mode) as own:
             yield own
         return
     follower = client.follow(session).from_now()
@@ -121,7 +132,7 @@ def _turn(
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(common.connect())
         shown = _Shown(stack, target, play)
-        session = stack.enter_context(_session(client, session_id, template))
+        session = stack.enter_context(_session(client, session_id, template, shown.mode))
         turn = session.request(op, text=text)["turn"]
         ended = _watch(session, turn, Transcript(json=common.json), shown)
         if ended["event"] != "session.ended":
@@ -190,7 +201,9 @@ def listen(
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(common.connect())
         shown = _Shown(stack, target, play)
-        session = stack.enter_context(own_session(client, template_id=template))
+        # A microphone may cut the answer, which takes a clock; a recording is over when the answer begins.
+        mode = "realtime" if recording is None else shown.mode
+        session = stack.enter_context(own_session(client, template_id=template, mode=mode))
         listening = Listening(session, sample_rate, Transcript(json=common.json), shown.videos)
         listening.hold(standard_input(rate) if recording is None else recording.pieces())
         if listening.ended is None:

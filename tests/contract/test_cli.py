@@ -260,7 +260,7 @@ def test_an_aborted_render_leaves_nothing(
 
 def test_listen_hears_a_recording(daemon: Daemon) -> None:
     events = [json.loads(line) for line in _run(daemon, "listen", str(QUESTION), "--json").splitlines()]
-    names = [e["event"] for e in events]
+    names = [e["event"] for e in events if e["event"] not in ("degraded", "recovered")]  # on a busy machine
     assert names[-1] == "turn.ended"
     assert "transcript.final" in names
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.contract.client import Session, Stranger
 from tests.contract.daemon import Daemon, stage_row
+from tests.contract.limits import COMMAND_S
 from tests.contract.media import assert_seamless
 
+MUSECAST = str(Path(sys.executable).with_name("musecast"))
 FROZEN_S = 0.8
 TEXT = (
     "The quick brown fox jumps over the lazy dog, and the dog does not mind. Nobody else has seen it. "
@@ -57,6 +62,26 @@ def test_lipsync_slower_than_real_time(
         assert "audio_only" not in {h["degraded"] for h in headers}
 
 
+def test_a_file_waits_for_lipsync_that_is_frozen_until_it_is_replaced(
+    slow_daemon: Daemon, connect: Callable[[Daemon], Stranger], tmp_path: Path
+) -> None:
+    """Longer than a viewer is kept waiting. Last here: the successor is not slow."""
+    stranger = connect(slow_daemon)
+    stream = stranger.subscribe("seg.")
+    pid = stage_row(stranger.control.ok("status"), "lipsync.0")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    target = tmp_path / "hello.mp4"
+    ends = [f"--set=endpoints.{name}={getattr(slow_daemon, name)}" for name in ("control", "stream")]
+    command = [MUSECAST, "say", "Hello, here I am.", "--out", str(target), *ends]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert target.stat().st_size > 10_000
+    assert stage_row(stranger.control.ok("status"), "lipsync.0")["pid"] != pid
+    media = [m.header for m in stream.messages if m.header.get("kind") == "media"]
+    assert media
+    assert {h["degraded"] for h in media} == {None}
+
+
 @pytest.fixture(scope="module")
-def slow_daemon(state_dir: Any, start_daemon_for_module: Callable[..., Daemon]) -> Daemon:
+def slow_daemon(state_dir: Path, start_daemon_for_module: Callable[..., Daemon]) -> Daemon:
     return start_daemon_for_module(state_dir, fault=SLOW)
