@@ -52,6 +52,10 @@ class Look(NamedTuple):
     mirrored: bool = False
 
 
+UNSURE, SURE = 0.5, 0.9
+"""Presence between which the mesh leaves it open: drawn faces have that, and covered ones."""
+AGREED = 0.025
+"""Of ``Agreement.lips``: below 0.024 of drawn faces the mesh is unsure of, covered mouths above 0.044."""
 LOOKS = (Look(), Look(scale=1.2), Look(scale=0.85), Look(turn=0.2), Look(turn=-0.2), Look(1.1, mirrored=True))
 
 
@@ -65,7 +69,9 @@ class Face(NamedTuple):
     points: F32
     """``[468, 3]``: x and y in pixels, z in the same unit, smaller is nearer."""
     presence: float
-    """How sure the mesh is that a face looks out of its window, 0 to 1."""
+    """How sure the mesh is that a face looks out of its window, 0 to 1; ``SURE`` where it is not, but several
+    looks agree where the mouth is.
+    """
 
 
 class Agreement(NamedTuple):
@@ -115,6 +121,7 @@ class Landmarker:
             # Among so many windows the detector errs once in a while; the mesh is asked as well.
             candidates = [self._face(bgr, one) for one in self._in_parts(bgr)[:FACES_MAX]]
             faces = [face for face in candidates if face.presence >= PART_PRESENCE]
+        faces = [self._assured(bgr, face) for face in faces]
         return sorted(faces, key=lambda face: -float(face.box[2] - face.box[0]))
 
     def follow(self, bgr: U8, points: F32) -> Face:
@@ -166,6 +173,10 @@ class Landmarker:
             if presence >= 0.5:
                 points, presence = self._points_in(bgr, *_window_of_points(points))
         return Face(found.box, found.score, points, presence)
+
+    def _assured(self, bgr: U8, face: Face) -> Face:
+        unsure = UNSURE <= face.presence < SURE
+        return face._replace(presence=SURE) if unsure and self.agreement(bgr, face).lips <= AGREED else face
 
     def _in_parts(self, bgr: U8) -> list[Detection]:
         height, width = bgr.shape[:2]

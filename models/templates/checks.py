@@ -32,7 +32,8 @@ Video compression takes away up to 0.1 from a blurred face: its blocks look like
 BLUR_SIDE = 160
 MAX_DISAGREEMENT = 0.035
 """Of the lips in several looks at one face. Human faces, painted and drawn ones too, have 0.005 to 0.02, a mouth
-torn open 0.03; dogs whose mouth is found 0.01 to 0.03; rockets, letters, fur and badges 0.04 to 0.08."""
+torn open 0.03; dogs whose mouth is found 0.01 to 0.03; rockets, letters, fur and badges 0.04 to 0.08; a mouth
+behind something as large as half the face 0.04 to 0.06."""
 CERTAIN = 0.998
 """Of the mesh in all of them: then it is a face, however its lips are seen. Nothing else was seen above 0.9963."""
 FPS = 25
@@ -150,7 +151,8 @@ def unlike(looks: Agreement) -> Fault | None:
         "unlike",
         "something like a face was found, but no mouth for certain: several looks at it disagree by "
         f"{looks.lips * 100:.1f} % of its width; the limit is {MAX_DISAGREEMENT * 100:.1f} %",
-        "use a picture of a person, or of an animal or figure with a face like a person's, looking at the camera",
+        "use a picture of a person, or of an animal or figure with a face like a person's, looking at the camera, "
+        "with nothing before the mouth",
     )
 
 

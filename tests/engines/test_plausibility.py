@@ -155,3 +155,45 @@ def test_scatter_and_the_mirrored_order() -> None:
     assert sorted(OUTER_LIPS) == sorted(OUTER_LIPS_MIRRORED)
     assert OUTER_LIPS_MIRRORED[0] == 291
     assert OUTER_LIPS[0] == 61
+
+
+def covered(picture: U8, models: Landmarker) -> U8:
+    """Something as large as half the face before the mouth."""
+    points = models.faces(picture)[0].points
+    mouth, wide = points[[13, 14], :2].mean(axis=0), float(np.ptp(points[:, 0]))
+    shown = picture.copy()
+    cv2.ellipse(
+        shown, tuple(int(v) for v in mouth), (int(wide / 2), int(wide / 2)), 0, 0, 360, (200, 200, 200), -1
+    )
+    return shown
+
+
+def test_a_covered_mouth_is_refused(models: Landmarker) -> None:
+    for who in (astronaut(), portrait()):
+        picture = covered(who, models)
+        found = checks.choose(models.faces(picture), picture)
+        if isinstance(found, Face):
+            assert checks.unlike(models.agreement(picture, found)) is not None
+
+
+class Unsure(Landmarker):
+    """The mesh as it is for a face drawn with large eyes: it sees the same in every look and is not sure."""
+
+    def __init__(self, models: Landmarker, presence: float, shiver: float) -> None:
+        self.__dict__.update(models.__dict__)
+        self._presence, self._shiver = presence, shiver
+        self._rng = np.random.default_rng(4)
+
+    def _points_in(
+        self, bgr: U8, centre: NDArray[np.float32], side: float, angle: float
+    ) -> tuple[NDArray[np.float32], float]:
+        points, _ = super()._points_in(bgr, centre, side, angle)
+        return points + self._rng.normal(0, self._shiver * side, points.shape).astype(np.float32), self._presence
+
+
+@pytest.mark.parametrize(("presence", "shiver", "sure"), [(0.6, 0.0, True), (0.6, 0.05, False), (0.3, 0.0, False)])
+def test_a_face_that_the_mesh_is_not_sure_of_is_one_when_all_looks_agree(
+    models: Landmarker, presence: float, shiver: float, sure: bool
+) -> None:
+    (face,) = Unsure(models, presence, shiver).faces(portrait())
+    assert (face.presence >= checks.MIN_PRESENCE) == sure

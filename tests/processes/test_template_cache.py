@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,48 @@ def test_a_file_below_the_roots_by_its_path(client: Stranger, own_daemon: Daemon
     assert (made["width"], made["height"], made["frames"]) == (320, 320, 248)
     assert prepare(client, "path")["cached"], "the same content, however it came"
     assert (own_daemon.state_dir / "templates/path/source").read_bytes() == photo(), "a copy: the file may go"
+
+
+def refusal(client: Stranger, **arguments: Any) -> dict[str, Any]:
+    reply = client.control.call("preprocess_template", PREPARE_S, **arguments)
+    assert reply["ok"] is False
+    error = reply["error"]
+    assert isinstance(error, dict)
+    return error
+
+
+def test_a_source_that_is_at_fault_is_an_invalid_argument(client: Stranger) -> None:
+    two = np.hstack([astronaut()[0:320, 60:380]] * 2)
+    for source, said in (
+        (b"hello, this is a text", "HEIC, AVIF, GIF, BMP or TIFF"),
+        (encoded(two[:1, :1]), "1x1 pixels; at least 64x64"),
+        (encoded(two[:1, :3]), "3x1 pixels; at least 64x64"),
+        (encoded(two)[:60_000], "the PNG is damaged: it ends too early"),
+        (encoded(two), "2 faces of similar size"),
+        (encoded(np.full((320, 320, 3), 90, np.uint8)), "no face was found"),
+    ):
+        error = refusal(client, template_id="fault", image=source)
+        assert error["code"] == "INVALID_ARGUMENT", error
+        assert said in error["message"]
+
+
+def test_a_path_is_read_below_the_roots_and_through_no_link(client: Stranger) -> None:
+    folder = Path(tempfile.mkdtemp(dir=ROOTS))
+    try:
+        (folder / "link.png").symlink_to("/etc/hostname")
+        (folder / "linked").symlink_to(folder)
+        for path, code in (
+            ("/etc/hostname", "INVALID_ARGUMENT"),
+            (f"{ROOTS}/../etc/hostname", "INVALID_ARGUMENT"),
+            (f"{folder}/link.png", "INVALID_ARGUMENT"),
+            (f"{folder}/linked/link.png", "INVALID_ARGUMENT"),
+            (f"{folder}", "INVALID_ARGUMENT"),
+            (f"{folder}/nothing.png", "NOT_FOUND"),
+        ):
+            error = refusal(client, template_id="path", path=path)
+            assert error["code"] == code, path
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_a_video_and_its_limit(client: Stranger, own_daemon: Daemon) -> None:
