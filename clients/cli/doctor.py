@@ -31,7 +31,9 @@ GPU_TIMEOUT_S = 10.0
 LEAST_FREE_MB = 500
 """The two built-in templates and a few rings."""
 
-PACKAGES = ("pyzmq", "msgpack", "msgspec", "structlog", "av", "numpy", "opencv-python-headless")
+PACKAGES = (
+    "pyzmq", "msgpack", "msgspec", "structlog", "av", "numpy", "pillow", "pi-heif", "opencv-python-headless",
+)  # fmt: skip
 
 
 class Finding(NamedTuple):

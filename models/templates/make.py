@@ -154,9 +154,12 @@ def _open(source: Source, place: Workplace) -> BinaryIO:
 
 def _sha256(file: BinaryIO, cancel: Cancel) -> str:
     digest = hashlib.sha256()
-    while data := file.read(READ):
-        digest.update(data)
-        refuse_cancelled(cancel)
+    try:
+        while data := file.read(READ):
+            digest.update(data)
+            refuse_cancelled(cancel)
+    except OSError as error:
+        raise EngineError("FAILED", f"the source cannot be read: {error}", "look at the disk it is on") from error
     file.seek(0)
     return digest.hexdigest()
 
