@@ -89,3 +89,17 @@ def test_faults_of_others_and_of_other_incarnations_are_not_armed() -> None:
     Faults("tts", "tts.0", 1, environ).passing("before_done", "s/1/tts/0")
     Faults("encode", "encode.0", 2, environ).passing("before_done", "s/1/tts/0")
     Faults("encode", "encode.0", 1, environ).passing("elsewhere", "s/1/tts/0")
+
+
+def test_a_slow_stage_takes_longer_for_every_frame_and_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("stages.faults.time.sleep", slept.append)
+    environ = {"MUSECAST_FAULT": "lipsync:slow@s/*:45, lipsync:before_done:2"}
+    faults = Faults("lipsync", "lipsync.0", 1, environ)
+    faults.delay("s/1/lipsync/0", 8)
+    faults.delay("other/1/lipsync/0", 8)
+    faults.passing("slow", "other/1/lipsync/0")
+    assert slept == [0.36]
+    Faults("lipsync", "lipsync.0", 2, environ).delay("s/1/lipsync/0", 8)
+    Faults("encode", "encode.0", 1, environ).delay("s/1/lipsync/0", 8)
+    assert slept == [0.36]
