@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -108,6 +109,17 @@ def test_light_commands_import_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_too_few_open_files_are_told_instead_of_an_abort() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "clients.cli.main", "probe", "health"],
+        check=False, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20)),
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "ulimit" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("moment", ["clients.cli.main", "typer.core", "yaml", "clients.cli.weights"])
