@@ -115,5 +115,8 @@ def pretend_converted(root: Path) -> None:
     components = {}
     for name in ("vae", "dwpose", "s3fd", "face-parse"):
         (folder / f"{name}.safetensors").write_bytes(b"")
-        components[name] = {"source_sha256": name * 8}
+        components[name] = {
+            "sha256": "", "source": name, "source_sha256": name * 8, "config": {}, "tensors": 0, "parameters": 0,
+            "dtype": "float32",
+        }  # fmt: skip
     (folder / MANIFEST).write_text(json.dumps({"v": MANIFEST_VERSION, "components": components}))
