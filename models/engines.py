@@ -23,13 +23,13 @@ KNOWN: dict[str, dict[str, str]] = {
 }
 """kind -> name -> "module:Class"; a class takes the whole ``Config``."""
 
-CORE = ("av", "cv2", "numpy", "zmq", "msgpack", "structlog")
+CORE = ("av", "cv2", "PIL", "pi_heif", "numpy", "zmq", "msgpack", "structlog")
 """Modules without which no stage runs."""
 _MUSETALK = "pip install 'musecast[musetalk]'"
 MODULES: dict[str, Mapping[str, str]] = {
     "pocketsphinx": {"pocketsphinx": "pip install 'pocketsphinx>=5.0.4,<6'"},
     "espeak": {"espeakng_loader": "pip install 'musecast[espeak]' (GPL)"},
-    "musetalk": {"torch": _MUSETALK, "diffusers": _MUSETALK, "safetensors": _MUSETALK, "PIL": _MUSETALK},
+    "musetalk": {"torch": _MUSETALK, "diffusers": _MUSETALK, "safetensors": _MUSETALK},
 }
 """Engine -> module that it imports -> how to get it."""
 

@@ -12,6 +12,7 @@ import yaml
 from rich.markup import escape
 
 from clients.cli.common import ANSWER_S, Common, command, listened_to
+from clients.cli.exits import EXIT_CONFIG
 from clients.cli.terminal import err, out, print_json
 from clients.client import Client, NoDaemonError
 from configs.schema import Config
@@ -31,9 +32,9 @@ def check(*, common: Common) -> None:
     plan = preflight.read(common.config, common.overrides)
     running = running_daemon(plan.config)
     obstacles = [*start_obstacles(plan, running)]
-    fatal = [one.exit_code for one in obstacles if one.exit_code]
+    fatal = [one for one in obstacles if one.exit_code]
     if common.json:
-        print_json({"ok": not fatal, "problems": [_row(one) for one in obstacles], "running": running is not None})
+        print_json(_told(obstacles, fatal, running is not None))
     else:
         for one in obstacles:
             word = "[red]cannot start[/]" if one.exit_code else "[yellow]starts without[/]"
@@ -42,7 +43,7 @@ def check(*, common: Common) -> None:
             note = "" if running is None else f"; a daemon runs at {plan.config.endpoints.control}"
             out.print(escape(f"{common.config or 'configs/default.yaml'}: valid{note}"), soft_wrap=True)
     if fatal:
-        raise typer.Exit(fatal[0])
+        raise typer.Exit(fatal[0].exit_code)
 
 
 @app.command("show")
@@ -73,6 +74,15 @@ def start_obstacles(plan: Plan, running: dict[str, Any] | None) -> Iterator[Obst
     ours = {"endpoints.control", "endpoints.stream"} if running is not None else set()
     yield from (one for one in preflight.folder_obstacles(plan) if one.exit_code)
     yield from (one for one in preflight.obstacles(plan) if one.key not in ours)
+
+
+def _told(obstacles: list[Obstacle], fatal: list[Obstacle], running: bool) -> dict[str, Any]:
+    """The check as JSON; with ``error``, as every command has it that fails."""
+    told = {"ok": not fatal, "problems": [_row(one) for one in obstacles], "running": running}
+    if not fatal:
+        return told
+    code = "CONFIGURATION" if fatal[0].exit_code == EXIT_CONFIG else "FAILED"
+    return {**told, "error": {"code": code, "message": str(fatal[0])}}
 
 
 def _row(one: Obstacle) -> dict[str, Any]:

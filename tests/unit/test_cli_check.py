@@ -56,6 +56,8 @@ def test_what_cannot_start_is_told_by_both(sets: list[str], wrong: str, key: str
     assert problem["key"] == key
     assert re.search(words, problem["message"])
     assert problem["hint"]
+    assert told["error"]["code"] == "CONFIGURATION"
+    assert problem["message"] in told["error"]["message"]
     shown = run("config check", sets, wrong)
     assert key in shown.output
     examined = run("doctor --json", sets, wrong)
