@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ MIN_PRESENCE = 0.9
 """Of the mesh; a face that looks at the camera has 0.99."""
 MAX_OUTSIDE = 0.03
 """How far the face's outline may lie outside the picture, in widths of the face."""
+MAX_OPEN = 0.26
+"""Opening of the mouth in its widths; a broad smile has up to 0.25. Wider ones, closed, are another face."""
 MAX_BLUR = 0.68
 """Of ``blur``. Sharp portraits have 0.42 to 0.52; one blurred by sigma = an 80th of the face's width has this.
 Video compression takes away up to 0.1 from a blurred face: its blocks look like edges."""
@@ -154,6 +157,15 @@ def unlike(looks: Agreement) -> Fault | None:
         "use a picture of a person, or of an animal or figure with a face like a person's, looking at the camera, "
         "with nothing before the mouth",
     )
+
+
+def open_fault(face: Face) -> Fault | None:
+    """What stands against a mouth that is too wide open to be closed."""
+    share = measure.lip_gap(face.points) / max(measure.lip_width(face.points), 1e-6)
+    if share <= MAX_OPEN:
+        return None
+    wide = f"the mouth is open by {math.ceil(100 * share)} % of its width; the limit is {100 * MAX_OPEN:.0f}"
+    return Fault("open", wide, "use a picture with closed lips, or with a smile")
 
 
 class Run(NamedTuple):

@@ -1,4 +1,4 @@
-"""Warps of a face's features within a photo: lids that close, lips that meet. The photo's own pixels only.
+"""Warps of a face's features within a photo: lids that close; and what lips use, too. The photo's own pixels only.
 
 Every warp is looked up backwards along the feature's own cross direction ``t`` (down the face), as a function
 of the place ``s`` along it, so a leaning head is no special case.
@@ -20,8 +20,6 @@ UPPER_SHARE = 0.86
 """How much of a blink the upper lid makes."""
 LASH = 0.16
 """Height of the lashes that move with the upper lid, in heights of the open eye."""
-MEET = 0.35
-"""Where lips meet, from the upper (0) to the lower (1)."""
 
 
 class Frame(NamedTuple):
@@ -67,18 +65,21 @@ class Curve:
         return np.asarray(np.interp(s, fine, t), np.float32)
 
 
-def _smooth(value: F32 | float) -> F32:
+def smooth(value: F32 | float) -> F32:
+    """From 0 to 1 as ``value`` does, without a kink at either end."""
     t = np.clip(value, 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
-def _window(points: F32, reach: float, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+def window_around(points: F32, reach: float, picture: U8) -> tuple[int, int, int, int]:
+    """What of ``picture`` lies within ``reach`` of ``points``, pixels: x0, y0, x1, y1."""
+    height, width = picture.shape[:2]
     low = np.floor(points.min(axis=0) - reach).astype(int)
     high = np.ceil(points.max(axis=0) + reach).astype(int) + 1
-    return max(int(low[0]), 0), max(int(low[1]), 0), min(int(high[0]), shape[1]), min(int(high[1]), shape[0])
+    return max(int(low[0]), 0), max(int(low[1]), 0), min(int(high[0]), width), min(int(high[1]), height)
 
 
-def _look_up(picture: U8, window: tuple[int, int, int, int], x: F32, y: F32, frame: Frame, shift: F32) -> F32:
+def look_up(picture: U8, window: tuple[int, int, int, int], x: F32, y: F32, frame: Frame, shift: F32) -> F32:
     """The picture at (x, y) moved by ``shift`` down the face, f32."""
     map_x = np.asarray(x + shift * np.float32(frame.down[0]), np.float32)
     map_y = np.asarray(y + shift * np.float32(frame.down[1]), np.float32)
@@ -105,10 +106,10 @@ def _close_eye(picture: U8, upper: F32, lower: F32, brow: F32, amount: float) ->
     frame = frame_between(upper[0], upper[-1])
     lid, under = Curve(frame.local(upper)), Curve(frame.local(lower))
     width = float(np.linalg.norm(upper[-1] - upper[0]))
-    window = _window(np.vstack([upper, lower]), 0.75 * width, picture.shape)
+    window = window_around(np.vstack([upper, lower]), 0.75 * width, picture)
     x, y, s, t = frame.grid(*window)
     u, low = lid(s), under(s)
-    inside = _smooth(s / (0.06 * width)) * _smooth((width - s) / (0.06 * width))
+    inside = smooth(s / (0.06 * width)) * smooth((width - s) / (0.06 * width))
     height = np.maximum(low - u, 0) * inside
     tall = float(height.max(initial=0.0))
     if tall < 1:
@@ -122,19 +123,19 @@ def _close_eye(picture: U8, upper: F32, lower: F32, brow: F32, amount: float) ->
     top = np.minimum(np.float32(max(brow_t * 0.8, -0.55 * width)), u - np.float32(0.5 * tall))
     edge = u + drop
     stretch = np.clip((t - top) / np.maximum(edge - 0.12 * tall - top, 0.5), 0, 1)
-    shut = _look_up(picture, window, x, y, frame, -drop * stretch**1.35)
+    shut = look_up(picture, window, x, y, frame, -drop * stretch**1.35)
     bottom = low + np.float32(0.8 * tall)
     pull = np.clip((bottom - t) / np.maximum(bottom - (low - rise), 0.5), 0, 1)
-    raised = _look_up(picture, window, x, y, frame, rise * _smooth(pull))
+    raised = look_up(picture, window, x, y, frame, rise * smooth(pull))
 
     # The fold and the shadow above an open eye flatten out: most of the lid has the skin of its surroundings.
     x0, y0, x1, y1 = window
     fold = np.maximum(0.62 * height, 0.38 * tall * inside)
     eye = (t > u - fold) & (t < low + 0.30 * height + 0.1 * tall) & (inside > 0)
     skin = _skin(picture[y0:y1, x0:x1], eye)
-    sides = _smooth(s / (0.22 * width)) * _smooth((width - s) / (0.22 * width))
+    sides = smooth(s / (0.22 * width)) * smooth((width - s) / (0.22 * width))
     flat = (
-        _smooth((t - (u - fold)) / np.maximum(0.95 * fold, 1))
+        smooth((t - (u - fold)) / np.maximum(0.95 * fold, 1))
         * (0.35 + 0.65 * sides)
         * inside
         * np.minimum(1, 1.4 * amount)
@@ -144,15 +145,15 @@ def _close_eye(picture: U8, upper: F32, lower: F32, brow: F32, amount: float) ->
     out = picture[y0:y1, x0:x1].astype(np.float32)
     out += (raised - out) * np.clip(t - (low - rise) + 0.5, 0, 1)[..., None]
     lash = np.maximum(LASH * height, 0.5)
-    over = _smooth((edge + lash - t) / lash) * (t > top)
+    over = smooth((edge + lash - t) / lash) * (t > top)
     out += (shut - out) * np.where(drop > 0, over, 0)[..., None]
     # Where the eye's corners were dark, the lower lid is skin when the lids have met.
-    under_lid = _smooth((t - edge) / np.maximum(0.1 * tall, 1)) * _smooth((low + 0.25 * tall - t) / (0.35 * tall))
-    out += (skin - out) * (0.8 * under_lid * inside * _smooth((amount - 0.6) / 0.4))[..., None]
+    under_lid = smooth((t - edge) / np.maximum(0.1 * tall, 1)) * smooth((low + 0.25 * tall - t) / (0.35 * tall))
+    out += (skin - out) * (0.8 * under_lid * inside * smooth((amount - 0.6) / 0.4))[..., None]
     # A closed lid curves away from the light; its lashes lie as one dark line where the lids meet.
     arch = np.clip(height / (0.45 * tall), 0, 1)
     line = np.exp(-0.5 * ((t - edge - 0.04 * tall) / np.float32(0.036 * width)) ** 2) * arch
-    dome = _smooth((t - (u - fold)) / np.maximum(edge - u + fold, 1)) * (t < edge + lash) * arch
+    dome = smooth((t - (u - fold)) / np.maximum(edge - u + fold, 1)) * (t < edge + lash) * arch
     dark = np.percentile(picture[y0:y1, x0:x1][eye], 8, axis=0).astype(np.float32)
     out *= (1 - amount * 0.06 * dome)[..., None]
     out += (dark - out) * (0.78 * amount * line)[..., None]
@@ -174,67 +175,3 @@ def _skin(window: U8, eye: NDArray[np.bool_]) -> F32:
     filled = cv2.inpaint(small, wide, 4, cv2.INPAINT_TELEA)
     soft = cv2.GaussianBlur(filled, (0, 0), 1.6)
     return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
-
-
-def close_mouth(picture: U8, points: F32) -> F32:
-    """Make the lips of ``picture`` meet, in place; returns ``points`` with the lips where they are now.
-
-    An engine that moves a photo's own lips starts from a closed mouth: what is open at rest cannot be closed
-    on m, b and p.
-
-    Args:
-        picture: u8 BGR ``[H, W, 3]``.
-        points: ``[468, 2]``, its pixels.
-    """
-    frame = frame_between(points[61], points[291])
-    upper = Curve(frame.local(points[list(measure.LIPS_UPPER_INNER)]))
-    lower = Curve(frame.local(points[list(measure.LIPS_LOWER_INNER)]))
-    top_out = Curve(frame.local(points[list(measure.LIPS_UPPER_OUTER)]))
-    low_out = Curve(frame.local(points[list(measure.LIPS_LOWER_OUTER)]))
-    nose, chin = frame.local(points[[measure.NOSE_BASE, measure.CHIN]])[:, 1]
-    width = float(np.linalg.norm(points[291] - points[61]))
-    ends = frame.local(points[[78, 308]])[:, 0]
-
-    def opening(s: F32) -> F32:
-        span = _smooth((s - ends[0]) / (0.06 * width)) * _smooth((ends[1] - s) / (0.06 * width))
-        return np.asarray(np.maximum(lower(s) - upper(s), 0) * span, np.float32)
-
-    def shifts(s: F32, t: F32) -> tuple[F32, F32]:
-        """How far what is at (s, t) after closing came down (upper half) and up (lower half)."""
-        gap = opening(s)
-        down = MEET * gap * _smooth((t - nose) / np.maximum(top_out(s) - nose, 1))
-        up = (1 - MEET) * gap * _smooth((chin + 0.1 * width - t) / np.maximum(chin + 0.1 * width - low_out(s), 1))
-        return down, up
-
-    window = _window(points[list(measure.LIPS_UPPER_OUTER + measure.LIPS_LOWER_OUTER)], 0.9 * width, picture.shape)
-    x, y, s, t = frame.grid(*window)
-    gap = opening(s)
-    tall = float(gap.max(initial=0.0))
-    if tall < 1:
-        return points
-    meet = upper(s) + MEET * gap
-    down, up = shifts(s, t)
-    above = _look_up(picture, window, x, y, frame, -down)
-    below = _look_up(picture, window, x, y, frame, up)
-    out = above + (below - above) * np.clip(t - meet + 0.5, 0, 1)[..., None]
-    seam = np.exp(-0.5 * ((t - meet) / np.float32(0.018 * width)) ** 2) * np.clip(gap / (0.3 * tall), 0, 1)
-    out *= (1 - 0.42 * seam)[..., None]
-    x0, y0, x1, y1 = window
-    picture[y0:y1, x0:x1] = np.clip(out + 0.5, 0, 255).astype(np.uint8)
-    return _closed_points(points, frame, opening, upper)
-
-
-def _closed_points(points: F32, frame: Frame, opening: Any, upper: Curve) -> F32:
-    moved = points.copy()
-    for indices, share in (
-        (measure.LIPS_UPPER_OUTER, MEET), (measure.LIPS_UPPER_INNER, MEET),
-        (measure.LIPS_LOWER_INNER, MEET - 1), (measure.LIPS_LOWER_OUTER, MEET - 1),
-    ):  # fmt: skip
-        rows = list(indices)
-        s = frame.local(points[rows])[:, 0]
-        moved[rows] += (share * opening(s))[:, None] * frame.down
-    inner = list(measure.LIPS_UPPER_INNER[1:-1])
-    under = list(measure.LIPS_LOWER_INNER[1:-1])
-    middle = (moved[inner] + moved[under]) / 2
-    moved[inner], moved[under] = middle, middle
-    return moved

@@ -16,8 +16,9 @@ from models.landmarks.faces import Face, Landmarker, landmarker
 from models.media.paste import bgr_to_i420
 from models.templates import framing, moving
 from models.templates.canvas import Box, read_bgr, write_bgr
-from models.templates.checks import Fault, choose, describe, lean_fault, runs, unlike
-from models.templates.features import close_mouth
+from models.templates.checks import Fault, choose, describe, lean_fault, open_fault, runs, unlike
+from models.templates.mouth import COLUMNS as EDGE_COLUMNS
+from models.templates.mouth import close_mouth, inner_edges
 from models.templates.origin import Entry
 from models.templates.points import save_points
 from models.templates.work import BOX_MAX, SIDE_MAX, Source, Workplace, refuse_cancelled, refuse_full_disk
@@ -32,11 +33,14 @@ GAP_FRAMES = 5
 """A run of so many frames without a usable face is bridged."""
 GAP_SHARE = 0.06
 """Of all frames that may be bridged."""
+OPEN_FRAMES, OPEN_SHARE = 12, 0.15
+"""The same of frames with a mouth too wide open to be closed well: half a second is a word, more a shout."""
 LOOKED_AT = 12
 """Of every so many frames one is looked at several times: whether it is a face."""
 MESH_SIGMA = 1.0
 BOX_SIGMA = 5.0
-"""Smoothing in frames: of the points, and of the box, which a viewer must not see tremble."""
+EDGE_SIGMA = 2.0
+"""Smoothing in frames: of the points, of the box, which a viewer must not see tremble, of the edges of lips."""
 JUMP = 0.5
 """Widths of the face that it may move between two frames; more is a cut to another scene."""
 OPEN_MOUTH = 0.035
@@ -129,14 +133,17 @@ class _Reader:
             )
         refuse_faults(self._found)
         refuse_doubts(self._doubts)
-        valid = np.array([isinstance(one, Face) for one in self._found])
-        where = np.flatnonzero(valid)
+        # A mouth wide open for a moment is closed as well as may be.
+        judged = [one if isinstance(one, Fault) else open_fault(one) or one for one in self._found]
+        refuse_faults(judged, OPEN_FRAMES, OPEN_SHARE)
+        valid = np.array([isinstance(one, Face) for one in judged])
+        where = np.flatnonzero([isinstance(one, Face) for one in self._found])
         known = np.stack([one.points[:, :2] for one in self._found if isinstance(one, Face)])
         refuse_cuts(known, where)
         flat = known.reshape(len(known), -1)
         every = np.arange(count)
         full = np.stack([np.interp(every, where, column) for column in flat.T], axis=1)
-        meshes = framing.smooth_in_time(full.reshape(count, -1, 2), MESH_SIGMA)
+        meshes = framing.followed(full.reshape(count, -1, 2), MESH_SIGMA)
         return Track(self._size, meshes, valid)
 
 
@@ -147,13 +154,13 @@ def refuse_doubts(doubts: Sequence[Fault | None]) -> None:
         raise EngineError("INVALID_ARGUMENT", f"this video cannot be used: {sure[0].fact}", sure[0].hint)
 
 
-def refuse_faults(found: Sequence[Face | Fault]) -> None:
-    """Raise unless the frames without a usable face are few and far between."""
+def refuse_faults(found: Sequence[Face | Fault], most: int = GAP_FRAMES, share: float = GAP_SHARE) -> None:
+    """Raise unless the faulty frames are few and far between: at most ``most`` in a row, and that share of all."""
     faults = [one if isinstance(one, Fault) else None for one in found]
     bad = runs(faults)
     longest = max((run.last - run.first + 1 for run in bad), default=0)
     missing = sum(fault is not None for fault in faults)
-    if longest <= GAP_FRAMES and missing <= max(1, GAP_SHARE * len(found)):
+    if longest <= most and missing <= max(1, share * len(found)):
         return
     raise EngineError(
         "INVALID_ARGUMENT",
@@ -192,30 +199,49 @@ def _write(
     side = min(framing.box_side(meshes, track.size), 2 * BOX_MAX)
     steady = framing.smooth_in_time(meshes, BOX_SIGMA)
     placed = framing.framed(steady, side, track.size, source.bbox_shift)
+    boxes = [(int(x), int(y), int(x) + side, int(y) + side) for x, y in placed.origins]
+    edges = _edges(stored, meshes, boxes)
     order = [*range(count), *range(count - 2, 0, -1)]
     with TemplateWriter(
         place.root, source.template_id, "video", track.size, (side, side), placed.alpha, entry
     ) as writer:
         for k, n in enumerate(order):
             refuse_cancelled(cancel)
-            x, y = (int(v) for v in placed.origins[n])
-            box = (x, y, x + side, y + side)
+            box = boxes[n]
             roi = read_bgr(stored[n], box)
-            if k < count:  # on the way there; the way back finds it done
-                meshes[n] = _meet(stored[n], roi, box, meshes[n])
+            if k < count and n in edges:  # on the way there; the way back finds it done
+                meshes[n] = _meet(stored[n], roi, box, meshes[n], edges[n])
                 roi = read_bgr(stored[n], box)
-            writer.add_i420(stored[n], roi, (x, y), valid=bool(track.valid[n]))
+            writer.add_i420(stored[n], roi, box[:2], valid=bool(track.valid[n]))
             if k % 8 == 7:
                 progress("frames", k + 1, len(order))
         save_points(writer, meshes[order], placed.axes if placed.axes is None else placed.axes[order])
         writer.finish(place.preparers, progress, cancel)
 
 
-def _meet(frame: U8, roi: U8, box: Box, mesh: NDArray[np.float64]) -> NDArray[np.float64]:
+def _is_open(mesh: NDArray[np.float64]) -> bool:
+    return measure.lip_gap(mesh) >= OPEN_MOUTH * measure.lip_width(mesh)
+
+
+def _edges(stored: U8, meshes: NDArray[np.float64], boxes: Sequence[Box]) -> dict[int, NDArray[np.float64]]:
+    """The inner edges of the lips of every frame with an open mouth, see ``inner_edges``; smooth in time."""
+    opened = [n for n, mesh in enumerate(meshes) if _is_open(mesh)]
+    if not opened:
+        return {}
+    found = np.zeros((len(meshes), 2, EDGE_COLUMNS), np.float32)
+    for n in opened:
+        found[n] = inner_edges(read_bgr(stored[n], boxes[n]), meshes[n] - np.array(boxes[n][:2], np.float64))
+    known = np.zeros((len(meshes), 1, 1), np.float32)
+    known[opened] = 1
+    sums, shares = (framing.smooth_in_time(values, EDGE_SIGMA) for values in (found, known))
+    return {n: (sums[n] / shares[n]).astype(np.float64) for n in opened}
+
+
+def _meet(
+    frame: U8, roi: U8, box: Box, mesh: NDArray[np.float64], edges: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Close an open mouth in ``roi`` and ``frame``; returns the mesh afterwards."""
-    if measure.lip_gap(mesh) < OPEN_MOUTH * measure.lip_width(mesh):
-        return mesh
     corner = np.array(box[:2], np.float64)
-    closed = close_mouth(roi, mesh - corner) + corner
+    closed = close_mouth(roi, mesh - corner, edges) + corner
     write_bgr(frame, box, roi)
     return closed

@@ -22,6 +22,8 @@ BELOW_CHIN = 42 / 256
 """Room below the chin, in sides of the box: for a jaw that drops, and for the feathered edge below it."""
 FLANK, TOP, BOTTOM, FEATHER = 0.085, 0.40, 0.055, 0.026
 """What of the box is pasted: all but this much at its sides, above and below; sigma of the edge. In its sides."""
+NOISE = 0.025
+"""How far a point of a mesh may be from where its neighbours in time put it, in widths of the mouth."""
 RIM = 0.013
 """The same of a box that holds a leaning face: all of it is pasted but its rim."""
 LEAN = 4.0
@@ -135,6 +137,16 @@ def smooth_in_time(values: NDArray[np.floating[Any]], sigma: float) -> F32:
     kernel = cv2.getGaussianKernel(2 * radius + 1, sigma, cv2.CV_32F)
     out = cv2.sepFilter2D(flat, -1, np.ones((1, 1), np.float32), kernel, borderType=cv2.BORDER_REFLECT_101)
     return np.asarray(out, np.float32).reshape(values.shape)
+
+
+def followed(meshes: NDArray[np.floating[Any]], sigma: float) -> F32:
+    """``meshes``, ``[N, 468, 2]``, smooth in time; points that move faster than noise, as lips that speak, stay
+    where they are. ``sigma`` in frames."""
+    calm = smooth_in_time(meshes, sigma)
+    width = np.linalg.norm(calm[:, 291] - calm[:, 61], axis=1)[:, None]
+    apart = np.linalg.norm(meshes - calm, axis=2) / np.maximum(width, 1)
+    real = np.clip((apart - NOISE) / NOISE, 0, 1)[..., None]
+    return np.asarray(calm + (meshes - calm) * real, np.float32)
 
 
 def box_alpha(side: int) -> NDArray[np.uint8]:

@@ -243,7 +243,7 @@ def _drawn(animator: PhotoAnimator, cancel: Cancel) -> Iterator[U8]:
 def _the_face(picture: U8, models: Landmarker) -> Face:
     found = checks.lean_fault(models.lean(picture)) or checks.choose(models.faces(picture), picture)
     if isinstance(found, Face):
-        found = checks.unlike(models.agreement(picture, found)) or found
+        found = checks.unlike(models.agreement(picture, found)) or checks.open_fault(found) or found
     if isinstance(found, checks.Fault):
         raise EngineError("INVALID_ARGUMENT", f"this photo cannot be used: {found.fact}", found.hint)
     return found

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from models.landmarks import measure
 from models.media.paste import Planes, bgr_to_i420, planes
 from models.templates.canvas import Box, write_bgr
-from models.templates.features import close_eyes, close_mouth
+from models.templates.features import close_eyes
 from models.templates.motion import EYES_TO_CHIN, lid, sway
+from models.templates.mouth import close_mouth
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
