@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Any
 
@@ -76,7 +77,8 @@ def _described(error: BaseException) -> tuple[str, str, str, int] | None:
         return "NO_DAEMON", "failed", str(error), EXIT_FAILED
     if isinstance(error, OSError) and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        return "FAILED", "failed", ": ".join([*names, error.strerror]), EXIT_FAILED
+        step = ": free some, or name a file elsewhere" if error.errno == errno.ENOSPC else ""
+        return "FAILED", "failed", ": ".join([*names, error.strerror]) + step, EXIT_FAILED
     if isinstance(error, CommandError | MediaError | TimeoutError | OSError):
         return "FAILED", "failed", str(error), EXIT_FAILED
     if isinstance(error, USAGE_ERROR):
