@@ -93,7 +93,6 @@ class Turn:
         self.name = f"{session.id}/{session.serial}.{number}"
         """Prefix of its items' ids; a session id may be used again, its serial is not."""
         self.source = source
-        self.t0 = t0
         self.text = text
         self.state = State.LISTENING if source == "audio" else State.WAITING
         self.track = SpeechTrack()
@@ -167,6 +166,10 @@ class Turn:
         if not self.session.timeline.paced:
             return now + OFFLINE_US + pts
         return now + max(0, pts - self.session.timeline.clock(now))
+
+    def count_from(self, t0: int) -> None:
+        """Let ``timings_ms`` count from here: where the question has ended, which is known only afterwards."""
+        self._marks.t0 = t0
 
     def mark(self, name: str) -> None:
         """Note the first time something happened."""

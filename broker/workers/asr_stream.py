@@ -241,7 +241,7 @@ class AsrStream:
             return
         self._closed = message.utterance
         self._voiced_until = message.at
-        turn.t0 = self._time_of(message.at)
+        turn.count_from(self._time_of(message.at))
         turn.mark("vad_end")
         self.session.event("user.speech.ended", turn.number, data={"audio_ms": message.audio_ms})
 
