@@ -19,8 +19,8 @@ import structlog
 import zmq
 
 from broker.control.operations import Operations
-from broker.control.requests import ControlError
 from broker.control.server import Control
+from broker.errors import ControlError, ErrorCode
 from broker.ipc.messages import Beat, Demand, Down, Fenced, Message, Report, TemplateReady, Up
 from broker.ipc.sockets import Endpoints, SocketFactory, receive_now, send_now
 from broker.ipc.wire import WireError, pack, unpack
@@ -225,7 +225,7 @@ class Broker:
         try:
             place_below(path, self.config.template_roots)
         except EngineError as error:
-            raise ControlError(error.code, str(error)) from None
+            raise ControlError(ErrorCode.of(error.code), str(error)) from None
 
     def drain(self, timeout_s: float, then: Callable[[dict[str, Any]], None]) -> None:
         """Take no more sessions; call ``then`` when all have ended or the time is over."""
@@ -321,7 +321,7 @@ class Broker:
             log.exception("session.broke", sid=session.id)
             turn, text = session.current, f"{type(error).__name__}: {error}; the broker's log has the trace"
             if turn is not None:
-                self._safely("turn.fail", lambda: turn.fail("INTERNAL", text))
+                self._safely("turn.fail", lambda: turn.fail(ErrorCode.INTERNAL, text))
 
     def _dispatch(self) -> None:
         for worker, entry in self.ledger.dispatch(self.now()):
@@ -332,13 +332,13 @@ class Broker:
                 log.exception("item.unsendable", item=entry.id)
                 self.ledger.cancel([entry.id])
                 self.ledger.unlease(entry)
-                self._fail(entry, "INTERNAL", f"{type(error).__name__}: {error}")
+                self._fail(entry, ErrorCode.INTERNAL, f"{type(error).__name__}: {error}")
                 continue
             if not sent:
                 worker.blocked = True
                 self.ledger.unlease(entry)
 
-    def _fail(self, entry: Entry, code: str, reason: str) -> None:
+    def _fail(self, entry: Entry, code: ErrorCode, reason: str) -> None:
         """The entry is out of the ledger: tell whoever wanted it."""
         self._safely("job.failed", lambda: entry.job.failed(code, reason))
         self._touch_id(entry.id.split("/", 1)[0])
@@ -407,7 +407,9 @@ class Broker:
             for stage, reason in self.census.given_up().items():
                 for entry in self.ledger.give_up(stage):
                     self._fail(
-                        entry, "FAILED", f"{stage} was given up: {reason}; see the log, then restart the daemon"
+                        entry,
+                        ErrorCode.FAILED,
+                        f"{stage} was given up: {reason}; see the log, then restart the daemon",
                     )
 
     def _down(self, message: Down) -> None:
@@ -440,7 +442,7 @@ class Broker:
             for entry in fallout.poisoned:
                 self._bury(entry, message)
                 reason = f"it ended {message.instance} twice ({message.reason}) and is set aside"
-                self._fail(entry, "FAILED", reason)
+                self._fail(entry, ErrorCode.FAILED, reason)
             if worker is not None and worker.stage in ON_DEMAND and fallout.requeued:
                 self._tell(Demand(stage=worker.stage))
         self._tell(Fenced(instance=message.instance, epoch=message.epoch))
@@ -472,7 +474,9 @@ class Broker:
                 self._links.cancel(entry.worker.instance, [entry.id])
             if self.ledger.lost(entry):
                 self._fail(
-                    entry, "FAILED", f"{entry.stage} lost it {entry.failures} times; see the log for item.lost"
+                    entry,
+                    ErrorCode.FAILED,
+                    f"{entry.stage} lost it {entry.failures} times; see the log for item.lost",
                 )
 
     # --- the end ---

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from broker.control.requests import ControlError, ProcessSegment
+from broker.control.requests import ProcessSegment
+from broker.errors import ControlError, ErrorCode
 from broker.sessions.voices import AudioFormat
 from models.speech.positions import SAMPLE_BYTES
 from models.speech.wav import parse_wav
@@ -20,7 +21,7 @@ def samples_of(args: ProcessSegment) -> tuple[AudioFormat, memoryview]:
         try:
             info = parse_wav(args.audio)
         except ValueError as error:
-            raise ControlError("INVALID_ARGUMENT", f"audio: {error}") from error
+            raise ControlError(ErrorCode.INVALID_ARGUMENT, f"audio: {error}") from error
         frame = SAMPLE_BYTES[info.encoding] * info.channels
         data = memoryview(args.audio)[info.data_offset : info.data_offset + info.data_bytes]
         whole = len(data) // frame * frame
@@ -28,9 +29,10 @@ def samples_of(args: ProcessSegment) -> tuple[AudioFormat, memoryview]:
     low, high = RAW_RATES
     if args.sample_rate is None or not low <= args.sample_rate <= high:
         raise ControlError(
-            "INVALID_ARGUMENT", f"raw audio needs 'sample_rate' from {low} to {high} Hz, got {args.sample_rate}"
+            ErrorCode.INVALID_ARGUMENT,
+            f"raw audio needs 'sample_rate' from {low} to {high} Hz, got {args.sample_rate}",
         )
     if len(args.audio) % 2:
         odd = f"s16le has two bytes a sample; {len(args.audio)} bytes are odd: send whole samples"
-        raise ControlError("INVALID_ARGUMENT", odd)
+        raise ControlError(ErrorCode.INVALID_ARGUMENT, odd)
     return AudioFormat(args.sample_rate, 1, "s16le", 2), memoryview(args.audio)

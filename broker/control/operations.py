@@ -9,7 +9,6 @@ from broker.control.audio_format import samples_of
 from broker.control.requests import (
     Arguments,
     Audio,
-    ControlError,
     DeleteTemplate,
     Drain,
     EndSession,
@@ -23,6 +22,7 @@ from broker.control.requests import (
     Text,
 )
 from broker.control.server import Handler, Request
+from broker.errors import ControlError, ErrorCode
 from broker.ipc.messages import TemplateReady
 from broker.sessions.session import Session
 from broker.sessions.turn import State, Turn
@@ -48,7 +48,9 @@ BUSY_RETRY_MS = 500
 def refuse_draining(request: Request) -> None:
     """Refuse a new session."""
     request.refuse(
-        ControlError("NOT_READY", "the daemon is draining and takes no more sessions: ask again after its restart")
+        ControlError(
+            ErrorCode.NOT_READY, "the daemon is draining and takes no more sessions: ask again after its restart"
+        )
     )
 
 
@@ -119,7 +121,7 @@ class Operations:
         def late(limit_s: float) -> None:
             missing = self._b.missing()
             request.refuse(
-                ControlError("NOT_READY", f"not warm within {limit_s:.0f} s: {missing}; see status", 1000)
+                ControlError(ErrorCode.NOT_READY, f"not warm within {limit_s:.0f} s: {missing}; see status", 1000)
             )
 
         self._b.when_ready(lambda: request.reply(ready=True, load_s=self._b.census.load_s()), late)
@@ -134,11 +136,13 @@ class Operations:
         """Prepare a template from a picture or a film."""
         sources = [s for s in (args.image, args.video, args.path) if s is not None]
         if len(sources) != 1:
-            raise ControlError("INVALID_ARGUMENT", "give exactly one of 'image', 'video' and 'path'")
+            raise ControlError(ErrorCode.INVALID_ARGUMENT, "give exactly one of 'image', 'video' and 'path'")
         if args.path is not None:
             self._b.check_template_path(args.path)
         if args.template_id in self._b.builtin:
-            raise ControlError("ALREADY_EXISTS", f"{args.template_id!r} is built in; choose another template_id")
+            raise ControlError(
+                ErrorCode.ALREADY_EXISTS, f"{args.template_id!r} is built in; choose another template_id"
+            )
         prepare = PrepareRequest(
             args.template_id,
             "source",
@@ -193,12 +197,14 @@ class Operations:
         """Forget a template."""
         if args.template_id in self._b.builtin:
             raise ControlError(
-                "FAILED", f"template {args.template_id!r} is built in and stays; others can be deleted"
+                ErrorCode.FAILED, f"template {args.template_id!r} is built in and stays; others can be deleted"
             )
         if not self._b.catalog.there(args.template_id):
-            raise ControlError("NOT_FOUND", f"no template {args.template_id!r}: see list_templates")
+            raise ControlError(ErrorCode.NOT_FOUND, f"no template {args.template_id!r}: see list_templates")
         if self._b.sessions.shows(args.template_id):
-            raise ControlError("FAILED", f"template {args.template_id!r} is in use; end its sessions first")
+            raise ControlError(
+                ErrorCode.FAILED, f"template {args.template_id!r} is in use; end its sessions first"
+            )
         self._b.catalog.delete(args.template_id)
         request.reply()
 
@@ -208,21 +214,23 @@ class Operations:
         """Begin a session as soon as its template and its init segment are there."""
         b = self._b
         if args.fps != 25:
-            raise ControlError("UNSUPPORTED", f"fps {args.fps}; video is 25 frames/s: give 25, or leave it out")
+            raise ControlError(
+                ErrorCode.UNSUPPORTED, f"fps {args.fps}; video is 25 frames/s: give 25, or leave it out"
+            )
         if args.idle == "loop" and args.mode == "offline":
             raise ControlError(
-                "INVALID_ARGUMENT", "idle 'loop' needs a clock: use mode 'realtime', or idle 'none'"
+                ErrorCode.INVALID_ARGUMENT, "idle 'loop' needs a clock: use mode 'realtime', or idle 'none'"
             )
         if args.quality == "max" and args.mode != "offline":
             raise ControlError(
-                "INVALID_ARGUMENT",
+                ErrorCode.INVALID_ARGUMENT,
                 "quality 'max' waits for 30 s of speech at a time: use mode 'offline', or quality 'high'",
             )
         if b.draining:
             refuse_draining(request)
             return
         if not b.catalog.known(args.template_id):
-            raise ControlError("NOT_FOUND", b.catalog.missing(args.template_id))
+            raise ControlError(ErrorCode.NOT_FOUND, b.catalog.missing(args.template_id))
         sid = b.sessions.reserve(args.session_id, args.template_id)
 
         def refuse(error: ControlError) -> None:
@@ -281,7 +289,8 @@ class Operations:
         session = self._b.sessions.find(sid)
         if session.closing:
             raise ControlError(
-                "NOT_FOUND", f"session {sid!r} is ending and takes no more input: use start_session for another"
+                ErrorCode.NOT_FOUND,
+                f"session {sid!r} is ending and takes no more input: use start_session for another",
             )
         return session
 
@@ -289,12 +298,12 @@ class Operations:
         if session.full:
             limit = self._b.config.limits.turns_waiting
             raise ControlError(
-                "BUSY", f"{limit} turns are waiting, the limit; interrupt, or try later", BUSY_RETRY_MS
+                ErrorCode.BUSY, f"{limit} turns are waiting, the limit; interrupt, or try later", BUSY_RETRY_MS
             )
         retry_ms = self._b.sessions.busy_for(session)
         if retry_ms is not None:
             raise ControlError(
-                "BUSY",
+                ErrorCode.BUSY,
                 f"lip-sync is behind with what other sessions say, though it skips frames: try in {retry_ms} ms, "
                 "or use mode 'offline', which waits",
                 retry_ms,
@@ -311,11 +320,11 @@ class Operations:
         limit = self._b.config.limits.text_chars
         if not args.text.strip():
             raise ControlError(
-                "INVALID_ARGUMENT", f"'text' is empty; give 1 to {limit} characters, not only spaces"
+                ErrorCode.INVALID_ARGUMENT, f"'text' is empty; give 1 to {limit} characters, not only spaces"
             )
         if len(args.text) > limit:
             raise ControlError(
-                "TOO_LARGE",
+                ErrorCode.TOO_LARGE,
                 f"'text' has {len(args.text)} characters; the limit is {limit}: give it in several turns",
             )
         session = self._open(args.session_id)
@@ -345,7 +354,7 @@ class Operations:
         if turn is not None and isinstance(turn.voice, ClientAudio) and turn.voice.format != audio_format:
             had = turn.voice.format
             raise ControlError(
-                "INVALID_ARGUMENT",
+                ErrorCode.INVALID_ARGUMENT,
                 f"this turn's audio is {had.sample_rate} Hz, {had.channels} channels, {had.encoding}: "
                 "keep the format until 'last'",
             )
@@ -383,11 +392,12 @@ class Operations:
         limit = self._b.config.limits.audio_bytes_waiting
         if size > limit:
             raise ControlError(
-                "TOO_LARGE", f"{size} bytes of audio in one call; the limit is {limit}: send it in several calls"
+                ErrorCode.TOO_LARGE,
+                f"{size} bytes of audio in one call; the limit is {limit}: send it in several calls",
             )
         if waiting + size > limit:
             raise ControlError(
-                "BUSY",
+                ErrorCode.BUSY,
                 f"{waiting} bytes of audio wait to be shown; the limit is {limit}: send it later",
                 BUSY_RETRY_MS,
             )
@@ -427,7 +437,7 @@ class Operations:
             late = (
                 f"turn {turn.number} was not published within {WAIT_S:.0f} s: see status, and read segments later"
             )
-            request.refuse(ControlError("FAILED", late))
+            request.refuse(ControlError(ErrorCode.FAILED, late))
             then()
 
         if turn.state is State.OVER or turn.published >= target:
@@ -440,7 +450,7 @@ class Operations:
         """Hear the user."""
         if len(args.pcm) % 2:
             odd = f"s16 has two bytes a sample; {len(args.pcm)} bytes are odd: send whole samples"
-            raise ControlError("INVALID_ARGUMENT", odd)
+            raise ControlError(ErrorCode.INVALID_ARGUMENT, odd)
         session = self._open(args.session_id)
         if session.ears is None:
             session.ears = AsrStream(session, args.sample_rate)
@@ -452,13 +462,15 @@ class Operations:
             self._b.hearing.assign(ears)
         if len(args.pcm) > ears.capacity:
             raise ControlError(
-                "TOO_LARGE",
+                ErrorCode.TOO_LARGE,
                 f"{len(args.pcm)} bytes of audio in one call; the limit at this rate is {ears.capacity}: "
                 "send pieces as they are spoken",
             )
         if len(args.pcm) > ears.room:
             raise ControlError(
-                "BUSY", f"{ears.room} bytes of audio can still be taken; send it as it is spoken", BUSY_RETRY_MS
+                ErrorCode.BUSY,
+                f"{ears.room} bytes of audio can still be taken; send it as it is spoken",
+                BUSY_RETRY_MS,
             )
         ears.push(args.pcm, end=args.end, now=self._b.now())
         result: dict[str, Any] = {
@@ -481,7 +493,7 @@ class Operations:
         session = ears.session
         if len(session.old_ears) >= OLD_EARS:
             many = f"{OLD_EARS} changes of sample_rate are still being heard: keep one rate, or try later"
-            raise ControlError("BUSY", many, BUSY_RETRY_MS)
+            raise ControlError(ErrorCode.BUSY, many, BUSY_RETRY_MS)
         ears.hang_up(self._b.now())
         session.old_ears.append(ears)
         return AsrStream(session, sample_rate)

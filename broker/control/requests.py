@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 import msgspec
 
+from broker.errors import ControlError, ErrorCode
+
 T = TypeVar("T", bound="Arguments")
 PROTOCOL = 1
 EXAMPLE = '{"v": 1, "id": 1, "op": "health"}'
@@ -21,38 +23,6 @@ Name = Annotated[str, msgspec.Meta(max_length=128)]
 Prompt = Annotated[str, msgspec.Meta(max_length=64_000)]
 FilePath = Annotated[str, msgspec.Meta(max_length=4096)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
-
-CODES = frozenset(
-    [
-        "INVALID_ARGUMENT",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "UNAUTHENTICATED",
-        "TOO_LARGE",
-        "BUSY",
-        "NOT_READY",
-        "UNSUPPORTED",
-        "FAILED",
-        "INTERNAL",
-    ]
-)
-
-
-class ControlError(Exception):
-    """An answer that is not ok."""
-
-    def __init__(self, code: str, message: str, retry_after_ms: int | None = None) -> None:
-        super().__init__(message)
-        self.code = code if code in CODES else "FAILED"
-        self.message = message
-        self.retry_after_ms = retry_after_ms
-
-    def body(self) -> dict[str, Any]:
-        """The reply's ``error``."""
-        error: dict[str, Any] = {"code": self.code, "message": self.message}
-        if self.retry_after_ms is not None:
-            error["retry_after_ms"] = self.retry_after_ms
-        return error
 
 
 class Arguments(msgspec.Struct, kw_only=True):
@@ -179,7 +149,7 @@ def read_envelope(body: bytes) -> Envelope:
     except Exception as error:  # hostile bytes: malformed, truncated, nested without end
         reason = str(error) or type(error).__name__
         raise ControlError(
-            "INVALID_ARGUMENT", f"not one msgpack map with str keys, such as {EXAMPLE}: {reason}"
+            ErrorCode.INVALID_ARGUMENT, f"not one msgpack map with str keys, such as {EXAMPLE}: {reason}"
         ) from error
 
 
@@ -208,17 +178,23 @@ def operation(envelope: Envelope) -> str:
     """
     version = _small(envelope.v)
     if version is None:
-        raise ControlError("INVALID_ARGUMENT", f"'v' is missing: send {PROTOCOL}, the version of this daemon")
+        raise ControlError(
+            ErrorCode.INVALID_ARGUMENT, f"'v' is missing: send {PROTOCOL}, the version of this daemon"
+        )
     if version != PROTOCOL or isinstance(version, bool):
-        raise ControlError("UNSUPPORTED", f"another version in 'v': send {PROTOCOL}, the version of this daemon")
+        raise ControlError(
+            ErrorCode.UNSUPPORTED, f"another version in 'v': send {PROTOCOL}, the version of this daemon"
+        )
     if request_id(envelope) is None:
         raise ControlError(
-            "INVALID_ARGUMENT",
+            ErrorCode.INVALID_ARGUMENT,
             f"'id' must be an int, or a str of less than {ENVELOPE_BYTES} bytes, that the reply repeats",
         )
     op = _small(envelope.op)
     if not isinstance(op, str):
-        raise ControlError("INVALID_ARGUMENT", "'op' must be a str that names an operation, such as 'health'")
+        raise ControlError(
+            ErrorCode.INVALID_ARGUMENT, "'op' must be a str that names an operation, such as 'health'"
+        )
     return op
 
 
@@ -244,7 +220,7 @@ def arguments(body: bytes, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         text = str(error).replace("`$.", "`").replace("Object missing", "missing") + _choices(kind, str(error))
         text = text.replace(f"`str` matching regex {ID_PATTERN!r}", ID_WORDS)
-        raise ControlError("INVALID_ARGUMENT", text) from error
+        raise ControlError(ErrorCode.INVALID_ARGUMENT, text) from error
     except Exception as error:
         reason = str(error) or type(error).__name__
-        raise ControlError("INVALID_ARGUMENT", f"undecodable argument: {reason}") from error
+        raise ControlError(ErrorCode.INVALID_ARGUMENT, f"undecodable argument: {reason}") from error

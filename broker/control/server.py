@@ -12,12 +12,12 @@ import zmq
 from broker.control.requests import (
     PROTOCOL,
     Arguments,
-    ControlError,
     arguments,
     operation,
     read_envelope,
     request_id,
 )
+from broker.errors import ControlError, ErrorCode
 from broker.ipc.sockets import send_now
 
 log = structlog.get_logger()
@@ -92,7 +92,9 @@ class Control:
         self._stopped = True
         for request in [*self._waiting]:
             request.refuse(
-                ControlError("NOT_READY", "the daemon stopped before this was done: ask again after its restart")
+                ControlError(
+                    ErrorCode.NOT_READY, "the daemon stopped before this was done: ask again after its restart"
+                )
             )
 
     def receive(self, frames: list[bytes]) -> None:
@@ -105,17 +107,17 @@ class Control:
             envelope = read_envelope(body)
             request.id = request_id(envelope)
             if self._stopped:
-                raise ControlError("NOT_READY", "the daemon is stopping: ask again after its restart")
+                raise ControlError(ErrorCode.NOT_READY, "the daemon is stopping: ask again after its restart")
             if len(body) > self._max_bytes:
                 raise ControlError(
-                    "TOO_LARGE",
+                    ErrorCode.TOO_LARGE,
                     f"a request of {len(body)} bytes; the limit is {self._max_bytes}: give large sources by path",
                 )
             request.op = operation(envelope)
             known = self._operations.get(request.op)
             if known is None:
                 raise ControlError(
-                    "UNSUPPORTED", f"no operation {request.op!r}; there are {', '.join(self._operations)}"
+                    ErrorCode.UNSUPPORTED, f"no operation {request.op!r}; there are {', '.join(self._operations)}"
                 )
             kind, handler = known
             handler(request, arguments(body, kind))
@@ -124,5 +126,7 @@ class Control:
         except Exception as error:  # a defect of ours must not cost the client its answer, nor us the daemon
             log.exception("request.broke", op=request.op)
             request.refuse(
-                ControlError("INTERNAL", f"{type(error).__name__}: {error}; the broker's log has the trace")
+                ControlError(
+                    ErrorCode.INTERNAL, f"{type(error).__name__}: {error}; the broker's log has the trace"
+                )
             )

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from broker.context import Context
-from broker.control.requests import ControlError
+from broker.errors import ControlError, ErrorCode
 from broker.media.capacity import Cost, retry_after
 from broker.sessions.session import Session
 from broker.stream.publisher import Channel
@@ -42,11 +42,13 @@ class Sessions:
         limit = self._hub.config.limits.sessions
         if len(self.live) + len(self._reserved) >= limit:
             raise ControlError(
-                "BUSY", f"{limit} sessions are live, the limit; end one or raise limits.sessions", 1000
+                ErrorCode.BUSY, f"{limit} sessions are live, the limit; end one or raise limits.sessions", 1000
             )
         sid = wanted or secrets.token_urlsafe(16)
         if sid in self.live or sid in self._reserved:
-            raise ControlError("ALREADY_EXISTS", f"session {sid!r} is live; choose another id or end it first")
+            raise ControlError(
+                ErrorCode.ALREADY_EXISTS, f"session {sid!r} is live; choose another id or end it first"
+            )
         self._reserved[sid] = template_id
         return sid
 
@@ -98,7 +100,7 @@ class Sessions:
         session = self.live.get(sid)
         if session is None:
             gone = f"no session {sid!r}: it was never started, has ended or expired; start_session begins one"
-            raise ControlError("NOT_FOUND", gone)
+            raise ControlError(ErrorCode.NOT_FOUND, gone)
         session.last_request = self._hub.now()
         return session
 
@@ -112,7 +114,7 @@ class Sessions:
         if channel is None:
             keep = self._hub.config.ring.keep_s
             raise ControlError(
-                "NOT_FOUND",
+                ErrorCode.NOT_FOUND,
                 f"no session {sid!r}: media and events are kept {keep:.0f} s after its end; read them sooner",
             )
         session = self.live.get(sid)

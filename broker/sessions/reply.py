@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from broker.errors import ErrorCode
 from broker.ipc.messages import Item, Line, LlmDelta, LlmItem, LlmSentence, Output
 from broker.media.speech_track import to_us
 from broker.sessions.voices import Sentence
@@ -55,7 +56,7 @@ class LlmJob:
         """The answer is complete."""
         self._turn.close_text()
 
-    def failed(self, code: str, message: str) -> None:
+    def failed(self, code: ErrorCode, message: str) -> None:
         """No answer, no turn."""
         self._turn.fail(code, f"the language model failed: {message}")
 

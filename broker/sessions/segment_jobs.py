@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from broker.errors import ErrorCode
 from broker.ipc.messages import EncodedSegment, EncodeItem, Item, LipsyncCrops, LipsyncItem, Output, Word
 from broker.media.passages import bounds, touched
 from broker.media.segment_plan import QUANTUM_FRAMES, QUANTUM_SAMPLES
@@ -147,12 +148,12 @@ class LipsyncJob:
     def done(self) -> None:
         """All crops are there."""
         if self._segment.crop_frames != self._segment.frames:
-            self.failed("FAILED", f"{self._segment.crop_frames} of {self._segment.frames} crops arrived")
+            self.failed(ErrorCode.FAILED, f"{self._segment.crop_frames} of {self._segment.frames} crops arrived")
             return
         self._segment.stage = Stage.CROPS
         self._turn.animated(self._segment)
 
-    def failed(self, code: str, message: str) -> None:
+    def failed(self, code: ErrorCode, message: str) -> None:
         """Accepted audio is always published: the template's own pixels stand in, but for quality "max"."""
         self._turn.without_lipsync(self._segment, code, message)
 
@@ -192,12 +193,12 @@ class EncodeJob:
     def done(self) -> None:
         """Ready to be published; the crops are not needed any more."""
         if self._segment.payload is None:
-            self.failed("FAILED", "encode finished without a segment")
+            self.failed(ErrorCode.FAILED, "encode finished without a segment")
             return
         self._segment.stage = Stage.READY
         self._segment.crops = []
         self._turn.made("encode", self._segment.frames)
 
-    def failed(self, code: str, message: str) -> None:
+    def failed(self, code: ErrorCode, message: str) -> None:
         """Without media there is no turn."""
         self._turn.fail(code, f"encoding failed: {message}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from broker.control.requests import ControlError
+from broker.errors import ControlError, ErrorCode
 from broker.ipc.messages import Line
 from broker.media.capacity import Load, Owed
 from broker.media.pace import OFFLINE
@@ -193,7 +193,7 @@ class Turn:
         """No more sentences."""
         self.voice.close()
 
-    def without_lipsync(self, segment: Segment, code: str, message: str) -> None:
+    def without_lipsync(self, segment: Segment, code: ErrorCode, message: str) -> None:
         """The crops cannot be had: the fallback engine makes them, or the template's own pixels are shown.
         Quality "max" takes neither: the turn fails.
         """
@@ -221,7 +221,7 @@ class Turn:
         segment.reason = reason
         self._animate(segment)
 
-    def fail(self, code: str, message: str) -> None:
+    def fail(self, code: ErrorCode, message: str) -> None:
         """End as ``turn.failed``; what is published stays."""
         self.failure = ControlError(code, message)
         self._finish("turn.failed", {"code": code, "message": message}, self._heard())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from broker.errors import ErrorCode
 from broker.ipc.messages import AudioItem, Item, Output, TtsChunk, TtsItem
 from broker.media.speech_track import SAMPLE_BYTES, SpeechTrack, to_us
 from models.speech.positions import input_needed, output_ready
@@ -139,7 +140,7 @@ class TtsJob:
         """The sentence is complete."""
         self._voice.finished(self._sentence)
 
-    def failed(self, code: str, message: str) -> None:
+    def failed(self, code: ErrorCode, message: str) -> None:
         """No voice, no turn."""
         self._turn.fail(code, f"speech synthesis failed: {message}")
 
@@ -278,6 +279,6 @@ class AudioJob:
         """The piece is complete."""
         self._voice.piece_done()
 
-    def failed(self, code: str, message: str) -> None:
+    def failed(self, code: ErrorCode, message: str) -> None:
         """Audio that cannot be converted cannot be shown."""
         self._turn.fail(code, f"audio conversion failed: {message}")

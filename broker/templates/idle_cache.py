@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import structlog
 
+from broker.errors import ErrorCode
 from broker.ipc.messages import EncodedSegment, EncodeItem, Item, Output, TemplateRef
 from broker.media.segment_plan import QUANTUM_FRAMES, QUANTUM_SAMPLES
 from broker.media.speech_track import SAMPLE_BYTES
@@ -236,7 +237,7 @@ class IdleJob:
         """Finished."""
         self._shelf.made(self, self._made)
 
-    def failed(self, code: str, message: str) -> None:
+    def failed(self, code: ErrorCode, message: str) -> None:
         """The sessions go on without, and ask again a little later."""
         log.warning("idle.failed", template=self.template.id, index=self.key[1], code=code, reason=message)
         self._shelf.made(self, None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from broker.control.requests import ControlError
+from broker.errors import ControlError, ErrorCode
 from broker.ipc.messages import (
     Demand,
     InitItem,
@@ -80,7 +80,7 @@ class Preparations:
             then(found, None)
             self._loop(found)
         elif template_id not in BUILTIN:
-            then(ControlError("NOT_FOUND", self._catalog.missing(template_id)), None)
+            then(ControlError(ErrorCode.NOT_FOUND, self._catalog.missing(template_id)), None)
         else:
             self.prepare(PrepareRequest(template_id, "builtin"), then)
 
@@ -89,7 +89,7 @@ class Preparations:
         job = self._templates.get(request.template_id)
         if job is not None and job.request.key != request.key:
             message = f"template {request.template_id!r} is being made with another source or option; ask later"
-            then(ControlError("BUSY", message, PREPARE_RETRY_MS), None)
+            then(ControlError(ErrorCode.BUSY, message, PREPARE_RETRY_MS), None)
             return
         if job is None:
             job = self._templates[request.template_id] = PrepareJob(self, self._hub, request)
@@ -246,14 +246,14 @@ class PrepareJob:
     def done(self) -> None:
         """Finished."""
         self._withdraw()
-        missing = ControlError("FAILED", "the preparation ended without a template; see the prepare log")
+        missing = ControlError(ErrorCode.FAILED, "the preparation ended without a template; see the prepare log")
         self._workshop.template_made(self.request.template_id, self._made or missing)
 
-    def failed(self, code: str, message: str) -> None:
+    def failed(self, code: ErrorCode, message: str) -> None:
         """It cannot be made."""
         self._withdraw()
         if self.request.kind == "kept":  # who asked for it did not send the source
-            code = "FAILED"
+            code = ErrorCode.FAILED
             message = (
                 f"template {self.request.template_id!r} is of an older format and could not be made anew from "
                 f"the source that was kept: {message}"
@@ -295,9 +295,9 @@ class InitJob:
 
     def done(self) -> None:
         """Finished."""
-        missing = ControlError("FAILED", "encode ended without an init segment")
+        missing = ControlError(ErrorCode.FAILED, "encode ended without an init segment")
         self._workshop.init_made(self._key, self._made or missing)
 
-    def failed(self, code: str, message: str) -> None:
+    def failed(self, code: ErrorCode, message: str) -> None:
         """These settings cannot be encoded."""
         self._workshop.init_made(self._key, ControlError(code, message))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from broker.errors import ErrorCode
 from broker.ipc.messages import Item, Message, Output, PrepareAsk, TensorAnswer, TensorItem, TensorResult
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Asks:
     def submit(self, ask: PrepareAsk, buffers: Sequence[Any]) -> None:
         """Take up an ask; it is answered in any case, unless its preparation is gone by then."""
         if ask.engine not in self._hub.config.engines.lipsync:
-            self.refuse(ask, "FAILED", f"{ask.engine} is not in engines.lipsync, so no process runs it")
+            self.refuse(ask, ErrorCode.FAILED, f"{ask.engine} is not in engines.lipsync, so no process runs it")
             return
         self._waiting.append(TensorJob(self, self._hub, ask, buffers))
         self._next()
@@ -76,7 +77,7 @@ class Asks:
         """Hand the arrays to the worker that asked."""
         self._order(ask.src, self._reply(ask, heads=result.heads), buffers)
 
-    def refuse(self, ask: PrepareAsk, code: str, message: str) -> None:
+    def refuse(self, ask: PrepareAsk, code: ErrorCode, message: str) -> None:
         """Tell the worker that asked why there are none."""
         log.warning("ask.failed", item=ask.id, engine=ask.engine, kind=ask.kind, code=code, reason=message)
         self._order(ask.src, self._reply(ask, code=code, message=message), ())
@@ -120,12 +121,12 @@ class TensorJob:
     def done(self) -> None:
         """Answer."""
         if self._result is None:
-            self.failed("FAILED", f"{self.ask.engine} ended the work without a result")
+            self.failed(ErrorCode.FAILED, f"{self.ask.engine} ended the work without a result")
             return
         self._asks.answer(self.ask, *self._result)
         self._asks.ended(self)
 
-    def failed(self, code: str, message: str) -> None:
+    def failed(self, code: ErrorCode, message: str) -> None:
         """Answer with the reason; the preparation decides what it costs."""
         self._asks.refuse(self.ask, code, message)
         self._asks.ended(self)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from broker.errors import ErrorCode
 from broker.ipc.messages import (
     AsrAudio,
     AsrClose,
@@ -221,7 +222,7 @@ class AsrStream:
         session.event("user.speech.started", turn.number)
         if full:  # told as a turn, because the reply to `audio` has long been sent
             waiting = session.hub.config.limits.turns_waiting
-            turn.fail("BUSY", f"{waiting} turns are waiting, the limit; interrupt, or speak again later")
+            turn.fail(ErrorCode.BUSY, f"{waiting} turns are waiting, the limit; interrupt, or speak again later")
             return
         limit = int((session.hub.config.limits.utterance_s + TRANSCRIPT_S) * 1_000_000)
         session.hub.timers.at(session.hub.now() + limit, lambda: self._overdue(turn))
@@ -231,7 +232,8 @@ class AsrStream:
     def _overdue(self, turn: Turn) -> None:
         if turn.state is State.LISTENING:
             turn.fail(
-                "FAILED", f"no transcript within {TRANSCRIPT_S:.0f} s of the longest utterance; see the asr log"
+                ErrorCode.FAILED,
+                f"no transcript within {TRANSCRIPT_S:.0f} s of the longest utterance; see the asr log",
             )
 
     def _ended(self, message: AsrSpeechEnded) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from broker.errors import ErrorCode
 from broker.ipc.messages import (
     AsrFinal,
     AsrMark,
@@ -104,7 +105,7 @@ class Ingress:
             self.broken += 1
             log.exception("output.refused", item=entry.id, src=message.src)
             self._cancel([entry.id])
-            entry.job.failed("FAILED", f"{message.src} sent an output that does not fit: {error}")
+            entry.job.failed(ErrorCode.FAILED, f"{message.src} sent an output that does not fit: {error}")
             self._touch(_sid(entry.id))
         if entry.stage not in WHOLE:
             self._touch(_sid(entry.id))
@@ -116,7 +117,7 @@ class Ingress:
                 entry.job.done()
             except Exception as error:  # the item is out of the ledger: whoever waits for it must hear of it
                 log.exception("job.broke", item=entry.id)
-                entry.job.failed("INTERNAL", f"{type(error).__name__}: {error}")
+                entry.job.failed(ErrorCode.INTERNAL, f"{type(error).__name__}: {error}")
             self._touch(_sid(entry.id))
 
     def _failed(self, message: Failed) -> None:
@@ -131,7 +132,7 @@ class Ingress:
             again=entry is None,
         )
         if entry is not None:
-            entry.job.failed(message.code, message.message)
+            entry.job.failed(ErrorCode.of(message.code), message.message)
             self._touch(_sid(entry.id))
 
     def _other(self, message: FromStage) -> None:

@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from broker.control.operations import Operations
-from broker.control.requests import Audio, ControlError, ProcessSegment
+from broker.control.requests import Audio, ProcessSegment
+from broker.errors import ControlError
 from tests.unit.test_sessions import Floor
 
 

@@ -7,7 +7,6 @@ import msgpack
 import pytest
 
 from broker.control.requests import (
-    ControlError,
     ProcessSegment,
     Segments,
     StartSession,
@@ -17,6 +16,7 @@ from broker.control.requests import (
     read_envelope,
     request_id,
 )
+from broker.errors import ControlError
 
 
 def pack(**values: Any) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from broker.control.requests import ControlError
+from broker.errors import ControlError
 from broker.ipc.messages import PrepareItem, TemplateReady, TemplateRef
 from broker.templates.catalog import Catalog, Listed
 from broker.templates.preparation import Preparations, PrepareJob, PrepareRequest

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
+from broker.errors import ErrorCode
 from broker.ipc.messages import Item, Output
 
 POISON_DEATHS = 2
@@ -43,7 +44,7 @@ class Job(Protocol):
         """The item is finished."""
         ...
 
-    def failed(self, code: str, message: str) -> None:
+    def failed(self, code: ErrorCode, message: str) -> None:
         """The item will not be tried again."""
         ...
 
