@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from configs.schema import Config
 from models.api import FRAME_SAMPLES, FRAME_US, SAMPLE_RATE, Span
-from models.speech.espeak import EspeakSynthesizer
+from models.tts.espeak import EspeakSynthesizer
 from models.warp import track
 from models.warp.hearing import features
 

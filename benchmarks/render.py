@@ -23,7 +23,7 @@ from benchmarks._common import report
 from clients.cli.private import private_daemon
 from configs.schema import Config
 from models.api import SAMPLE_RATE
-from models.speech.espeak import EspeakSynthesizer
+from models.tts.espeak import EspeakSynthesizer
 
 TEXT = "The quick brown fox jumps over the lazy dog, and the dog does not mind. "
 SECONDS = 10

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs.schema import Config
+from models.asr import silero
 from models.errors import EngineError
-from models.faq.book import FaqError, questions, read
-from models.speech import silero
+from models.llm.faq.book import FaqError, questions, read
 
 KNOWN: dict[str, dict[str, str]] = {
-    "asr": {"pocketsphinx": "models.speech.pocketsphinx_asr:PocketsphinxTranscriber"},
-    "llm": {"faq": "models.faq.responder:FaqResponder"},
-    "tts": {"espeak": "models.speech.espeak:EspeakSynthesizer"},
+    "asr": {"pocketsphinx": "models.asr.pocketsphinx:PocketsphinxTranscriber"},
+    "llm": {"faq": "models.llm.faq.responder:FaqResponder"},
+    "tts": {"espeak": "models.tts.espeak:EspeakSynthesizer"},
     "lipsync": {
         "warp": "models.warp.engine:WarpLipSync",
         "musetalk": "models.musetalk.engine:MuseTalkLipSync",

@@ -23,8 +23,8 @@ from broker.ipc.messages import (
 )
 from configs import logs
 from models.api import Progress, Transcriber, Transcript
+from models.asr.vad import VoiceDetector
 from models.registry import load_first
-from models.speech.vad import VoiceDetector
 from stages.asr_stream import Audio, Began, EarStream, Step
 from stages.asr_transcribe import Job, TranscriptionThread
 from stages.stage import Feed, Stage

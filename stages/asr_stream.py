@@ -12,9 +12,9 @@ import numpy as np
 
 from configs.schema import Config
 from models.api import Pcm
-from models.speech.endpointing import RATE, Endpointer, Started
-from models.speech.resample16 import Resampler
-from models.speech.vad import VoiceStream
+from models.asr.endpointing import RATE, Endpointer, Started
+from models.asr.vad import VoiceStream
+from models.media.resample16 import Resampler
 
 
 class Began(NamedTuple):

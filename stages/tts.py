@@ -8,9 +8,9 @@ import numpy as np
 
 from broker.ipc.messages import AudioItem, TtsChunk, TtsItem, Word
 from models.api import SAMPLE_RATE, Chunk, EngineError, Progress, Span, Synthesizer
+from models.media.positions import input_needed
+from models.media.resample import decode, resample
 from models.registry import load_first
-from models.speech.positions import input_needed
-from models.speech.resample import decode, resample
 from stages.stage import Result, Stage, Work
 
 LONGEST_CHUNK = SAMPLE_RATE

@@ -24,8 +24,8 @@ from models.landmarks import Landmarker, files, lip_gap, lip_width
 from models.media import aac
 from models.media.paste import Planes, i420_to_bgr, planes
 from models.media.stamp import stamp
-from models.speech.espeak import EspeakSynthesizer
 from models.templates.store import Template, open_template
+from models.tts.espeak import EspeakSynthesizer
 from models.warp.engine import WarpLipSync
 from stages.encode import EncodeStage, compose
 from tests.engines.doubles import RecordedWork, quiet

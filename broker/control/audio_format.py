@@ -5,8 +5,8 @@ from __future__ import annotations
 from broker.control.requests import ProcessSegment
 from broker.errors import ControlError, ErrorCode
 from broker.sessions.voices import AudioFormat
-from models.speech.positions import SAMPLE_BYTES
-from models.speech.wav import parse_wav
+from models.media.positions import SAMPLE_BYTES
+from models.media.wav import parse_wav
 
 RAW_RATES = (8_000, 48_000)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from broker.errors import ErrorCode
 from broker.ipc.messages import AudioItem, Item, Output, TtsChunk, TtsItem
 from broker.media.speech_track import SAMPLE_BYTES, SpeechTrack, to_us
-from models.speech.positions import input_needed, output_ready
+from models.media.positions import input_needed, output_ready
 
 if TYPE_CHECKING:
     from broker.sessions.turn import Turn

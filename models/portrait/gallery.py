@@ -20,11 +20,11 @@ from configs.schema import Config
 from models.api import FRAME_SAMPLES, FRAME_US, FUTURE_US, PAST_US, SAMPLE_RATE, Pcm, Span, SpeechWindow
 from models.media.paste import i420_to_bgr
 from models.portrait.motion import lid
-from models.speech.espeak import EspeakSynthesizer
 from models.templates.builtin import LOOP, ensure_builtin
 from models.templates.make import prepare_source
 from models.templates.store import Template, open_template
 from models.templates.work import Source, Workplace
+from models.tts.espeak import EspeakSynthesizer
 from models.warp.engine import WarpLipSync
 
 U8 = NDArray[np.uint8]

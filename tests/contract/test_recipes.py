@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import pytest
 
-from models.faq.book import read
+from models.llm.faq.book import read
 from tests.contract.client import Stranger
 from tests.contract.daemon import ROOT, Daemon
 from tests.contract.limits import COMMAND_S

@@ -9,8 +9,8 @@ import pytest
 
 from configs.schema import Config, Llm
 from models.api import ChatMessage, EngineError
-from models.faq.book import FaqError, read
-from models.faq.responder import FaqResponder, questions
+from models.llm.faq.book import FaqError, read
+from models.llm.faq.responder import FaqResponder, questions
 from tests.engines.doubles import quiet
 
 KNOWN = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import espeakng_loader
 import pytest
 
-from models.speech import espeak_data
-from models.speech.espeak import candidates
+from models.tts import espeak_data
+from models.tts.espeak import candidates
 
 VARIANTS = frozenset({"muse", "f3"})
 

@@ -12,7 +12,7 @@ from broker.ipc.messages import AudioItem, LlmItem, TtsChunk, TtsItem
 from configs.schema import Config, Engines
 from models.api import EngineError
 from models.engines import KNOWN
-from models.speech import espeak
+from models.tts import espeak
 from stages.stage import serve
 from stages.tts import TtsStage
 from tests.engines.doubles import RecordedWork, quiet

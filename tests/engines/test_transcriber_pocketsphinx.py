@@ -12,8 +12,8 @@ import pytest
 
 from configs.schema import Config, Llm
 from models.api import EngineError, Transcript
-from models.faq.book import questions
-from models.speech.pocketsphinx_asr import PocketsphinxTranscriber
+from models.asr.pocketsphinx import PocketsphinxTranscriber
+from models.llm.faq.book import questions
 from tests.engines.doubles import quiet
 from tests.hearing import RATE, index, names, recording, room
 

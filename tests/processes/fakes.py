@@ -18,8 +18,8 @@ import numpy as np
 
 from broker.ipc.messages import AsrAudio, AsrMark, TtsChunk, TtsItem
 from models.api import Cancel, EngineError, Pcm, Progress, Transcript
+from models.asr.vad import VoiceDetector
 from models.meter import GpuUse
-from models.speech.vad import VoiceDetector
 from stages.asr import AsrStage
 from stages.stage import Feed, Result, Stage, Work
 from stages.tensors import Asker

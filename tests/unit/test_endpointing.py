@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Asr
-from models.speech.endpointing import GRID, RATE, WINDOW, Ended, Endpointer, Event, Started
+from models.asr.endpointing import GRID, RATE, WINDOW, Ended, Endpointer, Event, Started
 
 SETTINGS = Asr()
 PROBABILITIES = st.lists(st.tuples(st.floats(0, 1), st.integers(1, 40)), max_size=30)

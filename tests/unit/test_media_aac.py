@@ -24,7 +24,7 @@ TEXT = (
 def speech() -> Pcm:
     """Some ten seconds of real synthetic speech, 48 kHz."""
     pytest.importorskip("espeakng_loader", reason="pip install 'musecast[espeak]'")
-    from models.speech.espeak import EspeakSynthesizer
+    from models.tts.espeak import EspeakSynthesizer
 
     voice = EspeakSynthesizer(Config())
     voice.load(lambda *_: None)

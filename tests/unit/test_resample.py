@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.speech.positions import (
+from models.media.positions import (
     HISTORY,
     OUTPUT_RATE,
     SAMPLE_BYTES,
@@ -19,7 +19,7 @@ from models.speech.positions import (
     output_ready,
     reach,
 )
-from models.speech.resample import decode, resample, to_mono48
+from models.media.resample import decode, resample, to_mono48
 
 RATES = [8000, 11025, 16000, 22050, 24000, 32000, 44100, 47999, 48000, 96000, 176400, 192000]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.speech.resample16 import RATE, Resampler
+from models.media.resample16 import RATE, Resampler
 from tests.hearing import Pcm
 
 RATES = [8000, 11025, 12345, 16000, 22050, 32000, 44100, 48000, 96000]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from models.api import EngineError
-from models.speech import silero
-from models.speech.vad import WINDOW, VoiceDetector
+from models.asr import silero
+from models.asr.vad import WINDOW, VoiceDetector
 from tests.engines.doubles import quiet
 from tests.hearing import RATE, names, recording, room
 
@@ -91,7 +91,7 @@ def test_a_missing_file_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatc
 
 def test_the_file_is_found_without_importing_the_package() -> None:
     script = (
-        "import sys; from models.speech.vad import VoiceDetector; "
+        "import sys; from models.asr.vad import VoiceDetector; "
         "VoiceDetector().load(lambda *_: None); "
         "sys.exit('faster_whisper' in sys.modules or 'ctranslate2' in sys.modules)"
     )

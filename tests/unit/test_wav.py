@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.speech.wav import parse_wav
+from models.media.wav import parse_wav
 
 GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 
@@ -135,7 +135,7 @@ def test_no_bytes_cause_anything_but_a_value_error(noise: bytes, at: int) -> Non
 def test_what_the_broker_imports_is_light() -> None:
     """Reading headers, counting positions and cutting sentences bring in neither numpy nor an engine."""
     code = (
-        "import sys; import models.speech.wav, models.speech.positions, models.text.sentences;"
+        "import sys; import models.media.wav, models.media.positions, models.text.sentences;"
         "print([name for name in ('numpy', 'structlog', 'yaml', 'zmq') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True)

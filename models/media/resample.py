@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from models.api import Pcm
-from models.speech.positions import (
+from models.media.positions import (
     HALF_TAPS,
     MAX_CHANNELS,
     MAX_RATE,

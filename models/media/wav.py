@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from models.speech.positions import MAX_CHANNELS, MAX_RATE, MIN_RATE, SAMPLE_BYTES
+from models.media.positions import MAX_CHANNELS, MAX_RATE, MIN_RATE, SAMPLE_BYTES
 
 _PCM, _FLOAT, _EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")

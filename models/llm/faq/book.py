@@ -48,9 +48,9 @@ def read(path: str) -> Book:
     Raises:
         FaqError: it cannot be read or is not a FAQ file.
     """
-    name = path or "models/faq/faq.yaml"
+    name = path or "models/llm/faq/faq.yaml"
     try:
-        source = Path(path) if path else files("models.faq").joinpath("faq.yaml")
+        source = Path(path) if path else files("models.llm.faq").joinpath("faq.yaml")
         data = source.read_bytes()
     except OSError as error:
         raise FaqError(f"{name}: cannot be read ({error.strerror})") from error

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.api import EngineError, Pcm, Progress
-from models.speech.silero import HINT, model_path
+from models.asr.silero import HINT, model_path
 
 RATE = 16_000
 """Hz."""

@@ -17,11 +17,11 @@ import numpy as np
 
 from configs.schema import Config
 from models.api import SAMPLE_RATE, Cancel, Chunk, EngineError, Pcm, Progress, Span
-from models.speech import espeak_data
-from models.speech.language import name_language, script_language
-from models.speech.positions import output_length
-from models.speech.resample import decode, resample
+from models.media.positions import output_length
+from models.media.resample import decode, resample
 from models.text.sentences import sentences
+from models.tts import espeak_data
+from models.tts.language import name_language, script_language
 
 HINT = "Install it with: pip install 'musecast[espeak]'"
 SILENCE = "_"
@@ -172,7 +172,7 @@ class EspeakSynthesizer:
 
     Voices: one of espeak's ("en-us", "cmn", "yue", "en-gb+f3"), a language tag ("zh-CN"), another engine's
     name that begins with one ("zh-CN-XiaoxiaoNeural"), or "" to follow the script of the text (see
-    ``models.speech.language.script_language``). A name that says nothing to espeak counts as "".
+    ``models.tts.language.script_language``). A name that says nothing to espeak counts as "".
     """
 
     name = "espeak"

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 from configs.schema import Config
 from models.api import Cancel, ChatMessage, EngineError, Progress
-from models.faq.book import Book, Entry, FaqError, questions, read
-from models.faq.retrieval import Index
-from models.speech.language import script_language
+from models.llm.faq.book import Book, Entry, FaqError, questions, read
+from models.llm.faq.retrieval import Index
 from models.text.sentences import sentences
+from models.tts.language import script_language
 
 __all__ = ["THRESHOLD", "FaqResponder", "questions"]
 

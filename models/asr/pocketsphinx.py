@@ -19,8 +19,8 @@ import structlog
 
 from configs.schema import Config
 from models.api import Cancel, EngineError, Pcm, Progress, Transcript
-from models.faq.book import FaqError, questions
-from models.speech.rejection import PHONE_PRIOR_WEIGHT, Piece, judge
+from models.asr.rejection import PHONE_PRIOR_WEIGHT, Piece, judge
+from models.llm.faq.book import FaqError, questions
 
 log = structlog.get_logger(__name__)
 
