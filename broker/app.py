@@ -27,6 +27,7 @@ from broker.ipc.wire import WireError, pack, unpack
 from broker.media.pace import Pace
 from broker.sessions.registry import Sessions
 from broker.sessions.session import Session
+from broker.stream.events import Beacon
 from broker.stream.joiners import Joiners
 from broker.stream.publisher import Publisher
 from broker.templates.catalog import BUILTIN, Catalog, Listed
@@ -466,7 +467,7 @@ class Broker:
         )
 
     def _second(self) -> None:
-        self.publisher.beacon(round(self.uptime_s, 3), len(self.sessions.live), self.status)
+        self.publisher.beacon(Beacon(round(self.uptime_s, 3), len(self.sessions.live), self.status))
         self.publisher.pay_inits()
         for entry in self.ledger.overdue(self._limits_us, self.now()):
             log.error("item.lost", item=entry.id, stage=entry.stage, attempt=entry.attempt)

@@ -12,6 +12,7 @@ from broker.context import Context
 from broker.errors import ControlError, ErrorCode
 from broker.media.capacity import Cost, retry_after
 from broker.sessions.session import Session
+from broker.stream.events import SessionEnded, SessionStarted
 from broker.stream.publisher import Channel
 
 log = structlog.get_logger()
@@ -65,7 +66,7 @@ class Sessions:
         channel = self._hub.publisher.open(sid, init, mime)
         self._started += 1
         session = self.live[sid] = Session(self._hub, sid, channel, serial=self._started, **settings)
-        session.event("session.started")
+        session.event(SessionStarted())
         self._watch(session)
         log.info("session.started", sid=sid, template=session.template.id, mode=session.mode)
         return session
@@ -164,7 +165,7 @@ class Sessions:
         for ears in session.all_ears:
             ears.close()
             self._on_end(ears.name)
-        session.event("session.ended", data={"reason": reason})
+        session.event(SessionEnded(reason))
         channel = session.channel
         channel.ended = True
         totals = session.totals()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from broker.ipc.messages import TemplateRef
 from broker.media.segment_plan import QUANTUM_FRAMES, QUANTUM_SAMPLES
@@ -13,6 +13,7 @@ from broker.media.speech_track import SAMPLE_BYTES, faded
 from broker.media.timeline import QUANTUM_US, Timeline
 from broker.sessions.segment_jobs import Segment
 from broker.sessions.turn import State, Turn
+from broker.stream.events import Degraded, Event, Recovered
 from broker.timers import Timer
 from models.media.stamp import stamp
 
@@ -154,7 +155,7 @@ class Session:
             self.feeding = None
         if self.degraded and self.current is None:
             self.degraded = None
-            self.event("recovered", turn.number)
+            self.event(Recovered(), turn.number)
         self.hub.touch(self)
 
     def interrupt(self, reason: str, turn: int | None = None, keep: Turn | None = None) -> tuple[int | None, int]:
@@ -256,11 +257,9 @@ class Session:
 
     # --- publishing ---
 
-    def event(
-        self, event: str, turn: int = 0, *, pts: int | None = None, data: dict[str, Any] | None = None
-    ) -> None:
+    def event(self, event: Event, turn: int = 0, *, pts: int | None = None) -> None:
         """Publish an event of this session; ``turn`` 0: it belongs to no turn."""
-        self.hub.publisher.event(self.channel, event, turn, pts=pts, data=data)
+        self.hub.publisher.event(self.channel, event, turn, pts=pts)
 
     def tail(self, samples: int) -> bytes:
         """The last published samples, silence where there are fewer."""
@@ -303,11 +302,9 @@ class Session:
         if segment.degraded == self.degraded:
             return
         self.degraded = segment.degraded
-        if segment.degraded is None:
-            self.event("recovered", turn.number)
-        else:
-            data = {"level": segment.degraded, "stage": "lipsync", "reason": segment.reason}
-            self.event("degraded", turn.number, data=data)
+        degraded = segment.degraded
+        event = Recovered() if degraded is None else Degraded(degraded, "lipsync", segment.reason)
+        self.event(event, turn.number)
 
     def totals(self) -> dict[str, int]:
         """The result of ``end_session``."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET, UnsetType
 
 from broker.errors import ControlError, ErrorCode
 from broker.ipc.messages import Line
@@ -39,6 +41,17 @@ from broker.sessions.segment_jobs import (
     frames_owed,
 )
 from broker.sessions.voices import AudioFormat, ClientAudio, SpokenText
+from broker.stream.events import (
+    Event,
+    ReplyDelta,
+    SentencePlaced,
+    SpeechEnded,
+    SpeechStarted,
+    TurnEnded,
+    TurnFailed,
+    TurnInterrupted,
+    TurnStarted,
+)
 from broker.workers.ledger import Job
 from models.api import PASSAGE_US
 from models.text.sentences import sentences
@@ -182,7 +195,7 @@ class Turn:
     def said(self, text: str) -> None:
         """More of the reply's text."""
         self._reply.append(text)
-        self.session.event("reply.delta", self.number, data={"text": text})
+        self.session.event(ReplyDelta(text), self.number)
 
     def speak(self, sentence: str) -> None:
         """One more sentence to be spoken."""
@@ -224,14 +237,14 @@ class Turn:
     def fail(self, code: ErrorCode, message: str) -> None:
         """End as ``turn.failed``; what is published stays."""
         self.failure = ControlError(code, message)
-        self._finish("turn.failed", {"code": code, "message": message}, self._heard())
+        self._finish(TurnFailed(code, message), self._heard())
 
     # --- called by the session ---
 
     def begin(self) -> None:
         """The turn is the current one from now on."""
         self.state = State.RUNNING
-        self.session.event("turn.started", self.number, data={"source": self.source})
+        self.session.event(TurnStarted(self.source), self.number)
         if self.source == "say":
             self.said(self.text)
             for sentence in sentences(self.text):
@@ -249,7 +262,7 @@ class Turn:
         self.voice.pump(self._planned + to_samples(max(0, clock + ahead - self._pts(self._planned))))
         wakes = [self._plan(now, clock), self._render(now, clock), self._publish(now)]
         if self.state is State.RUNNING and self._complete():
-            self._finish("turn.ended", {"timings_ms": self._marks.timings()}, "".join(self._reply))
+            self._finish(TurnEnded(self._marks.timings()), "".join(self._reply))
             return None
         return min((w for w in wakes if w is not None), default=None)
 
@@ -264,10 +277,10 @@ class Turn:
         known = max(0, self.track.end - self._planned)
         return Load(owed, known * QUANTUM_FRAMES // QUANTUM_SAMPLES)
 
-    def interrupt(self, flush_from: int, reason: str, **data: Any) -> None:
+    def interrupt(self, flush_from: int, reason: str, message: str | UnsetType = UNSET) -> None:
         """End as ``turn.interrupted``: nothing of this turn is published any more."""
         heard = self._heard(flush_from) if self.state is State.RUNNING else ""
-        self._finish("turn.interrupted", {"flush_from": flush_from, "reason": reason, **data}, heard)
+        self._finish(TurnInterrupted(flush_from, reason, message), heard)
 
     def _heard(self, until_pts: int | None = None) -> str:
         if self._axis is None or isinstance(self.voice, ClientAudio):
@@ -277,7 +290,7 @@ class Turn:
         words, _ = self.track.spans(0, max(0, until))
         return heard_text(self.voice.sentences, words, until)
 
-    def _finish(self, event: str, data: dict[str, Any], heard: str) -> None:
+    def _finish(self, event: Event, heard: str) -> None:
         if self.state is State.OVER:
             return
         began, self.state = self.state is State.RUNNING, State.OVER
@@ -285,7 +298,7 @@ class Turn:
         self._forget_segments()
         if began and heard:
             self.session.remember("assistant", heard)
-        self.session.event(event, self.number, data=data)
+        self.session.event(event, self.number)
         self._tell_published()
         self.session.turn_over(self)
         # The turn, its voice and its jobs hold each other until the garbage collector comes by: seldom.
@@ -514,7 +527,7 @@ class Turn:
             if segment.last:
                 self.mark("last_segment")
                 pts = segment.pts + to_us(self.track.end - segment.first)
-                self.session.event("speech.ended", self.number, pts=pts)
+                self.session.event(SpeechEnded(), self.number, pts=pts)
         return None
 
     def _announce(self, segment: Segment) -> None:
@@ -525,12 +538,8 @@ class Turn:
             if sentence.start is None or sentence.start >= segment.first + segment.samples:
                 break
             self._announced += 1
-            data = {
-                "index": sentence.index,
-                "text": sentence.text,
-                "pts": self._pts(sentence.start),
-                "dur": to_us(sentence.length) if sentence.done else None,
-            }
-            self.session.event("sentence", self.number, data=data)
+            dur = to_us(sentence.length) if sentence.done else None
+            placed = SentencePlaced(sentence.index, sentence.text, self._pts(sentence.start), dur)
+            self.session.event(placed, self.number)
         if segment.first == 0:
-            self.session.event("speech.started", self.number, pts=segment.pts)
+            self.session.event(SpeechStarted(), self.number, pts=segment.pts)

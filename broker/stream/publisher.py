@@ -15,6 +15,7 @@ import msgspec
 import zmq
 
 from broker.ipc.sockets import send_now
+from broker.stream.events import Beacon, Event, TemplateProgress
 from broker.stream.joiners import Joiners
 from broker.stream.ring import Ring
 from configs.schema import Ring as RingConfig
@@ -101,37 +102,29 @@ class Publisher:
 
     # --- events ---
 
-    def event(
-        self,
-        channel: Channel,
-        event: str,
-        turn: int = 0,
-        *,
-        pts: int | None = None,
-        data: dict[str, Any] | None = None,
-    ) -> None:
+    def event(self, channel: Channel, event: Event, turn: int = 0, *, pts: int | None = None) -> None:
         """Publish one event and keep it; ``turn`` 0: it belongs to no turn."""
         n, channel.next_n = channel.next_n, channel.next_n + 1
         header: dict[str, Any] = {"v": PUBLIC_VERSION, "boot": self._boot, "sid": channel.sid, "n": n}
-        header |= {"event": event, "turn": turn}
+        header |= {"event": event.name, "turn": turn}
         if pts is not None:
             header["pts"] = pts
-        header["data"] = data or {}
+        header["data"] = event
         packed = _encode(header)
         channel.events.add(n, packed)
         send_now(self._socket, [f"evt.{channel.sid}.".encode(), packed, b""])
 
-    def template(self, template_id: str, phase: str, done: int, total: int) -> None:
-        """Progress of a preparation."""
-        header = {"v": PUBLIC_VERSION, "boot": self._boot, "template_id": template_id}
-        header |= {"phase": phase, "done": done, "total": total}
-        send_now(self._socket, [f"tpl.{template_id}.".encode(), _encode(header), b""])
+    def template(self, progress: TemplateProgress) -> None:
+        """Tell of a preparation."""
+        self._to_all(f"tpl.{progress.template_id}.", progress)
 
-    def beacon(self, uptime_s: float, sessions: int, status: str) -> None:
-        """Once a second: the daemon lives."""
-        header = {"v": PUBLIC_VERSION, "boot": self._boot, "uptime_s": uptime_s}
-        header |= {"sessions": sessions, "status": status}
-        send_now(self._socket, [b"sys.", _encode(header), b""])
+    def beacon(self, beacon: Beacon) -> None:
+        """Once a second is right."""
+        self._to_all("sys.", beacon)
+
+    def _to_all(self, topic: str, message: TemplateProgress | Beacon) -> None:
+        header = {"v": PUBLIC_VERSION, "boot": self._boot, **msgspec.structs.asdict(message)}
+        send_now(self._socket, [topic.encode(), _encode(header), b""])
 
     # --- subscribers ---
 

@@ -21,6 +21,7 @@ from broker.ipc.messages import (
     PrepareProgress,
     TemplateReady,
 )
+from broker.stream.events import TemplateProgress
 from broker.templates.catalog import BUILTIN, Catalog, Listed
 from broker.templates.idle_cache import LOOP_QUALITY
 from broker.templates.tensor_asks import Asks, Order
@@ -107,7 +108,7 @@ class Preparations:
             return
         listed = self._catalog.add(made)
         log.info("template.ready", template=template_id, frames=made.frames, cached=made.cached)
-        self._hub.publisher.template(template_id, "ready", 1, 1)
+        self._hub.publisher.template(TemplateProgress(template_id, "ready", 1, 1))
         for then in job.waiting:
             then(listed, made)
         self._loop(listed)
@@ -237,7 +238,8 @@ class PrepareJob:
     def output(self, message: Output, buffers: list[memoryview]) -> None:
         """Progress, asks for network work, at last the template."""
         if isinstance(message, PrepareProgress):
-            self._hub.publisher.template(self.request.template_id, message.phase, message.done, message.total)
+            progress = TemplateProgress(self.request.template_id, message.phase, message.done, message.total)
+            self._hub.publisher.template(progress)
         elif isinstance(message, PrepareAsk):
             self._asks.submit(message, buffers)
         elif isinstance(message, TemplateReady):

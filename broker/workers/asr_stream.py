@@ -23,6 +23,7 @@ from broker.ipc.messages import (
     Message,
 )
 from broker.sessions.turn import State, Turn
+from broker.stream.events import TranscriptFinal, TranscriptPartial, UserSpeechEnded, UserSpeechStarted
 
 if TYPE_CHECKING:
     from broker.sessions.session import Session
@@ -177,8 +178,7 @@ class AsrStream:
         elif isinstance(message, AsrPartial):
             turn = self._turns.get(message.utterance)
             if turn is not None and turn.state is State.LISTENING:
-                data = {"text": message.text, "confidence": None, "language": message.language}
-                self.session.event("transcript.partial", turn.number, data=data)
+                self.session.event(TranscriptPartial(message.text, None, message.language), turn.number)
         elif isinstance(message, AsrFinal):
             self._final(message)
 
@@ -219,7 +219,7 @@ class AsrStream:
         full = session.full and not session.barge_in
         turn = session.new_turn("audio", self._time_of(message.at))
         self._turns[message.utterance] = self._turn = turn
-        session.event("user.speech.started", turn.number)
+        session.event(UserSpeechStarted(), turn.number)
         if full:  # told as a turn, because the reply to `audio` has long been sent
             waiting = session.hub.config.limits.turns_waiting
             turn.fail(ErrorCode.BUSY, f"{waiting} turns are waiting, the limit; interrupt, or speak again later")
@@ -245,7 +245,7 @@ class AsrStream:
         self._voiced_until = message.at
         turn.count_from(self._time_of(message.at))
         turn.mark("vad_end")
-        self.session.event("user.speech.ended", turn.number, data={"audio_ms": message.audio_ms})
+        self.session.event(UserSpeechEnded(message.audio_ms), turn.number)
 
     def _final(self, message: AsrFinal) -> None:
         self.speaking = False
@@ -257,8 +257,8 @@ class AsrStream:
         if turn is None or turn.state is not State.LISTENING:
             return
         turn.mark("asr_final")
-        data = {"text": message.text, "confidence": message.confidence, "language": message.language}
-        self.session.event("transcript.final", turn.number, data=data)
+        final = TranscriptFinal(message.text, message.confidence, message.language)
+        self.session.event(final, turn.number)
         if message.text.strip():
             turn.text = message.text
             turn.state = State.WAITING
