@@ -59,8 +59,8 @@ class _Job:
 
     media_ms = 320
 
-    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
-        return TtsItem(id=item_id, attempt=attempt, broker=1, sid="s", turn=1, text=""), []
+    def build(self) -> tuple[Item, Sequence[Any]]:
+        return TtsItem(sid="s", turn=1, text=""), []
 
     def output(self, message: Output, buffers: list[memoryview]) -> None:
         """Nothing to keep."""

@@ -327,7 +327,7 @@ class Broker:
     def _dispatch(self) -> None:
         for worker, entry in self.ledger.dispatch(self.now()):
             try:
-                message, buffers = entry.job.build(entry.id, entry.attempt)
+                message, buffers = entry.build(self.epoch)
                 sent = self._links.send(worker.instance, message, buffers)
             except Exception as error:  # one item that cannot be sent must not hold up the rest
                 log.exception("item.unsendable", item=entry.id)
@@ -452,7 +452,7 @@ class Broker:
         """Set the poison item's header aside for whoever looks into it; the newest ones only."""
         folder = Path(self.config.state_dir) / "dead"
         with contextlib.suppress(OSError):  # a full disk costs the evidence, not the daemon
-            item, _ = entry.job.build(entry.id, entry.attempt)
+            item, _ = entry.build(self.epoch)
             folder.mkdir(parents=True, exist_ok=True)
             note = {"died": message.instance, "reason": message.reason, "item": msgspec.to_builtins(item)}
             path = folder / f"{time.time_ns()}.json"

@@ -25,13 +25,10 @@ class LlmJob:
         self._text = ""
         self._sentences = 0
 
-    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
+    def build(self) -> tuple[Item, Sequence[Any]]:
         """History and what is accepted of the answer."""
         turn = self._turn
         item = LlmItem(
-            id=item_id,
-            attempt=attempt,
-            broker=turn.hub.epoch,
             sid=turn.session.id,
             turn=turn.number,
             history=self._history,

@@ -104,7 +104,7 @@ class LipsyncJob:
         self._segment = segment
         self.media_ms = segment.dur // 1000
 
-    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
+    def build(self) -> tuple[Item, Sequence[Any]]:
         """The segment's speech window."""
         turn, seg, track = self._turn, self._segment, self._turn.track
         start_us = to_us(seg.first)
@@ -112,9 +112,6 @@ class LipsyncJob:
         end_known = track.ended and track.end <= seg.first + seg.samples + FUTURE
         passages = touched(seg.first, seg.samples, track.end) if turn.session.exact else range(0)
         item = LipsyncItem(
-            id=item_id,
-            attempt=attempt,
-            broker=turn.hub.epoch,
             sid=turn.session.id,
             turn=turn.number,
             template=turn.session.template,
@@ -166,13 +163,10 @@ class EncodeJob:
         self._segment = segment
         self.media_ms = segment.dur // 1000
 
-    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
+    def build(self) -> tuple[Item, Sequence[Any]]:
         """Crops and the segment's audio with the encoder's run-in and run-out."""
         turn, seg = self._turn, self._segment
         item = EncodeItem(
-            id=item_id,
-            attempt=attempt,
-            broker=turn.hub.epoch,
             sid=turn.session.id,
             turn=turn.number,
             template=turn.session.template,

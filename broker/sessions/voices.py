@@ -115,13 +115,10 @@ class TtsJob:
         self._voice = voice
         self._sentence = sentence
 
-    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
+    def build(self) -> tuple[Item, Sequence[Any]]:
         """Speak on from the end of what was accepted."""
         turn = self._turn
         item = TtsItem(
-            id=item_id,
-            attempt=attempt,
-            broker=turn.hub.epoch,
             sid=turn.session.id,
             turn=turn.number,
             text=self._sentence.text,
@@ -249,14 +246,11 @@ class AudioJob:
         self._from = out_from
         self._to = out_to
 
-    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
+    def build(self) -> tuple[Item, Sequence[Any]]:
         """Convert on from the end of what was accepted."""
         turn, fmt = self._turn, self._voice.format
         start, samples = self._voice.slice(self._from, self._to)
         item = AudioItem(
-            id=item_id,
-            attempt=attempt,
-            broker=turn.hub.epoch,
             sid=turn.session.id,
             turn=turn.number,
             sample_rate=fmt.sample_rate,

@@ -89,7 +89,7 @@ class IdleCache:
                 self._filling = self._submit(key, template, LOOP_QUALITY, self._hub.now(), background=True)
 
     def _submit(self, key: Key, template: TemplateRef, quality: str, due: int, *, background: bool) -> IdleJob:
-        job = self._jobs[key] = IdleJob(self, self._hub, template, quality, key)
+        job = self._jobs[key] = IdleJob(self, template, quality, key)
         self._count += 1
         self._hub.ledger.submit(f"_/idle/encode/{self._count}", "encode", job, priority=due, background=background)
         return job
@@ -203,23 +203,17 @@ class IdleJob:
 
     media_ms = 320
 
-    def __init__(self, shelf: IdleCache, hub: Context, template: TemplateRef, quality: str, key: Key) -> None:
+    def __init__(self, shelf: IdleCache, template: TemplateRef, quality: str, key: Key) -> None:
         self._shelf = shelf
-        self._hub = hub
         self.template = template
         self.quality = quality
         self.key = key
         self.waiting: dict[str, Session] = {}
         self._made: IdleSegment | None = None
 
-    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
+    def build(self) -> tuple[Item, Sequence[Any]]:
         """The template's own pixels and silence."""
         item = EncodeItem(
-            id=item_id,
-            attempt=attempt,
-            broker=self._hub.epoch,
-            sid="",
-            turn=0,
             template=self.template,
             frame0=self.key[1] * QUANTUM_FRAMES,
             frames=QUANTUM_FRAMES,

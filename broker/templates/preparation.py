@@ -28,6 +28,7 @@ from broker.templates.tensor_asks import Asks, Order
 
 if TYPE_CHECKING:
     from broker.context import Context
+    from broker.stream.publisher import Publisher
 
 log = structlog.get_logger()
 
@@ -93,8 +94,8 @@ class Preparations:
             then(ControlError(ErrorCode.BUSY, message, PREPARE_RETRY_MS), None)
             return
         if job is None:
-            job = self._templates[request.template_id] = PrepareJob(self, self._hub, request)
-            self._submit(f"_/{request.template_id}", "prepare", job)
+            job = self._templates[request.template_id] = PrepareJob(self, request, self._hub.publisher)
+            job.item_id = self._submit(f"_/{request.template_id}", "prepare", job)
             self._tell(Demand(stage="prepare"))
         job.waiting.append(then)
 
@@ -146,7 +147,7 @@ class Preparations:
             return
         job = self._init_jobs.get(key)
         if job is None:
-            job = self._init_jobs[key] = InitJob(self, self._hub, key)
+            job = self._init_jobs[key] = InitJob(self, key)
             self._submit(f"_/{width}x{height}-{quality}", "encode", job)
         job.waiting.append(then)
 
@@ -158,9 +159,10 @@ class Preparations:
         for then in job.waiting:
             then(made)
 
-    def _submit(self, prefix: str, stage: str, job: PrepareJob | InitJob) -> None:
+    def _submit(self, prefix: str, stage: str, job: PrepareJob | InitJob) -> str:
         self._count += 1
-        self._hub.ledger.submit(f"{prefix}/{stage}/{self._count}", stage, job, priority=self._hub.now())
+        entry = self._hub.ledger.submit(f"{prefix}/{stage}/{self._count}", stage, job, priority=self._hub.now())
+        return entry.id
 
 
 class PrepareRequest:
@@ -197,31 +199,25 @@ class PrepareJob:
 
     media_ms = 0
 
-    def __init__(self, workshop: Preparations, hub: Context, request: PrepareRequest) -> None:
+    def __init__(self, workshop: Preparations, request: PrepareRequest, publisher: Publisher) -> None:
         self._workshop = workshop
-        self._hub = hub
+        self._publisher = publisher
         self._asks = workshop.asks
         self.request = request
-        self._item_id = ""
+        self.item_id = ""
         self._made: TemplateReady | None = None
         self.waiting: list[TemplateDone] = []
 
     def _withdraw(self) -> None:
         """What an attempt that is over still asked for is not wanted."""
-        self._asks.withdraw(self._item_id)
+        self._asks.withdraw(self.item_id)
 
-    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
+    def build(self) -> tuple[Item, Sequence[Any]]:
         """From the start, each time: a killed preparation leaves nothing."""
         self._withdraw()
-        self._item_id = item_id
         r = self.request
         room, no_room = self._workshop.room(r)
         item = PrepareItem(
-            id=item_id,
-            attempt=attempt,
-            broker=self._hub.epoch,
-            sid="",
-            turn=0,
             template_id=r.template_id,
             kind=r.kind,
             path=r.path,
@@ -239,7 +235,7 @@ class PrepareJob:
         """Progress, asks for network work, at last the template."""
         if isinstance(message, PrepareProgress):
             progress = TemplateProgress(self.request.template_id, message.phase, message.done, message.total)
-            self._hub.publisher.template(progress)
+            self._publisher.template(progress)
         elif isinstance(message, PrepareAsk):
             self._asks.submit(message, buffers)
         elif isinstance(message, TemplateReady):
@@ -268,22 +264,16 @@ class InitJob:
 
     media_ms = 0
 
-    def __init__(self, workshop: Preparations, hub: Context, key: tuple[int, int, str]) -> None:
+    def __init__(self, workshop: Preparations, key: tuple[int, int, str]) -> None:
         self._workshop = workshop
-        self._hub = hub
         self._key = key
         self._made: tuple[bytes, str] | None = None
         self.waiting: list[InitDone] = []
 
-    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
+    def build(self) -> tuple[Item, Sequence[Any]]:
         """Size and quality."""
         width, height, quality = self._key
         item = InitItem(
-            id=item_id,
-            attempt=attempt,
-            broker=self._hub.epoch,
-            sid="",
-            turn=0,
             width=width,
             height=height,
             quality=quality,

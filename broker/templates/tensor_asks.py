@@ -38,7 +38,7 @@ class Asks:
         if ask.engine not in self._hub.config.engines.lipsync:
             self.refuse(ask, ErrorCode.FAILED, f"{ask.engine} is not in engines.lipsync, so no process runs it")
             return
-        self._waiting.append(TensorJob(self, self._hub, ask, buffers))
+        self._waiting.append(TensorJob(self, ask, buffers))
         self._next()
 
     def withdraw(self, item_id: str) -> None:
@@ -91,22 +91,17 @@ class TensorJob:
 
     media_ms = 0
 
-    def __init__(self, asks: Asks, hub: Context, ask: PrepareAsk, buffers: Sequence[Any]) -> None:
+    def __init__(self, asks: Asks, ask: PrepareAsk, buffers: Sequence[Any]) -> None:
         self.ask = ask
         self.item_id = ""
-        self._asks, self._hub, self._buffers = asks, hub, buffers
+        self._asks, self._buffers = asks, buffers
         self._result: tuple[TensorResult, list[memoryview]] | None = None
 
-    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
+    def build(self) -> tuple[Item, Sequence[Any]]:
         """The same each time: another worker's answer is as good."""
         self._result = None
         ask = self.ask
         item = TensorItem(
-            id=item_id,
-            attempt=attempt,
-            broker=self._hub.epoch,
-            sid="",
-            turn=0,
             engine=ask.engine,
             kind=ask.kind,
             heads=ask.heads,

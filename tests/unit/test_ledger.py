@@ -21,8 +21,8 @@ class Recorder:
         self.outputs: list[str] = []
         self.ends: list[str] = []
 
-    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
-        return LlmItem(id=item_id, attempt=attempt, broker=1, sid="s", turn=1, history=[]), ()
+    def build(self) -> tuple[Item, Sequence[Any]]:
+        return LlmItem(sid="s", turn=1, history=[]), ()
 
     def output(self, message: Output, buffers: list[memoryview]) -> None:
         assert isinstance(message, LlmDelta)
@@ -92,6 +92,18 @@ def test_a_dead_workers_items_go_to_the_front_with_the_next_attempt() -> None:
     assert [e.id for e in fallout.requeued] == ["a", "b"]
     ready(ledger, epoch=2)
     assert [i for _, i in given_out(ledger)] == ["a", "b"]
+
+
+def test_an_item_is_stamped_with_its_id_its_attempt_and_the_broker_that_hands_it_out() -> None:
+    ledger = Ledger()
+    ready(ledger)
+    submit(ledger, "a")
+    given_out(ledger)
+    ledger.down("llm.0", 1, commanded=True)
+    ready(ledger, epoch=2)
+    ((_, entry),) = ledger.dispatch(0)
+    item, _ = entry.build(9)
+    assert (item.id, item.attempt, item.broker) == ("a", 1, 9)
 
 
 def test_outputs_of_an_older_epoch_attempt_or_order_are_refused_and_counted() -> None:

@@ -145,7 +145,7 @@ class Floor:
             work = [*self.ledger.dispatch(self.time)]
             for worker, entry in work:
                 delay = self.delay_us.get(worker.stage)
-                item, buffers = entry.job.build(entry.id, entry.attempt)
+                item, buffers = entry.build(1)
                 if isinstance(item, LipsyncItem):
                     self.lipsync.append((item, [*buffers]))
                 if delay is not None:

@@ -61,7 +61,7 @@ class Bench:
         return job
 
     def item(self, name: str) -> PrepareItem:
-        item, _ = self.job(name).build("item", 1)
+        item, _ = self.job(name).build()
         assert isinstance(item, PrepareItem)
         return item
 

@@ -129,10 +129,14 @@ class Cancelled(FromStage, kw_only=True, tag="cancelled"):
 
 
 class Item(Message, kw_only=True):
-    """One unit of work, broker -> stage on ``w.<instance>.<epoch>``."""
+    """One unit of work, broker -> stage on ``w.<instance>.<epoch>``.
 
-    id: str
-    attempt: int
-    broker: int
-    sid: str
-    turn: int
+    ``id``, ``attempt`` and ``broker`` are stamped by the ledger when the item is handed out.
+    """
+
+    id: str = ""
+    attempt: int = 0
+    broker: int = 0
+    sid: str = ""
+    """Empty, with turn 0: for no session."""
+    turn: int = 0

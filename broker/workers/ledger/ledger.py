@@ -32,8 +32,8 @@ class Job(Protocol):
     media_ms: int
     """Length of media the item stands for; ``status`` sums it up."""
 
-    def build(self, item_id: str, attempt: int) -> tuple[Item, Sequence[Any]]:
-        """The item as it is to be sent now: it says where its accepted output ends."""
+    def build(self) -> tuple[Item, Sequence[Any]]:
+        """The item as it is to be sent now: it says where its accepted output ends. The entry stamps its name."""
         ...
 
     def output(self, message: Output, buffers: list[memoryview]) -> None:
@@ -73,6 +73,12 @@ class Entry:
     """When it was handed out or its worker last reported progress, monotonic microseconds."""
     void: bool = False
     """Cancelled: its lease still holds credit, its outputs are refused."""
+
+    def build(self, broker: int) -> tuple[Item, Sequence[Any]]:
+        """The job's item and buffers, stamped with id, attempt and the epoch of the broker that hands it out."""
+        item, buffers = self.job.build()
+        item.id, item.attempt, item.broker = self.id, self.attempt, broker
+        return item, buffers
 
 
 @dataclass(slots=True, eq=False)
