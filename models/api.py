@@ -113,7 +113,10 @@ class Responder(Engine, Protocol):
     """Whether ``prefix`` is honoured; otherwise a reply that was cut off by a crash fails its turn."""
 
     def reply(self, history: Sequence[ChatMessage], prefix: str, cancel: Cancel) -> Iterator[str]:
-        """Stream the answer to the last user message, going on after ``prefix`` (the text already accepted)."""
+        """Stream the answer to the last user message, going on after ``prefix`` (the text already accepted).
+
+        An empty piece says that the model is at work (it thinks) and has nothing to say yet.
+        """
         ...
 
 
@@ -138,11 +141,30 @@ class Chunk(NamedTuple):
     phonemes: Sequence[Span] = ()
 
 
+class Voice(NamedTuple):
+    """A voice that an engine offers."""
+
+    name: str
+    """What a session's ``voice`` or ``tts.voice`` says to have it."""
+    language: str
+    """BCP 47 tag."""
+    gender: str = ""
+    """"female", "male" or "" where nobody knows."""
+
+
 class Synthesizer(Engine, Protocol):
     """Text to speech."""
 
     deterministic: bool
     """Whether the same text and voice give the same samples, so that ``from_us`` may be any time."""
+
+    def speaks(self, language: str) -> bool:
+        """Whether it can read a text in this language (a BCP 47 tag). After ``load``; a chain asks it."""
+        ...
+
+    def voices(self) -> Sequence[Voice]:
+        """What it offers; empty where it cannot tell. After ``load``; a chain asks for a voice by its name."""
+        ...
 
     def speak(self, text: str, voice: str, from_us: int, cancel: Cancel) -> Iterator[Chunk]:
         """Speak ``text``, leaving out the first ``from_us`` microseconds.

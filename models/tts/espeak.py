@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configs.schema import Config
-from models.api import SAMPLE_RATE, Cancel, Chunk, EngineError, Pcm, Progress, Span
+from models.api import SAMPLE_RATE, Cancel, Chunk, EngineError, Pcm, Progress, Span, Voice
 from models.media.positions import output_length
 from models.media.resample import decode, resample
 from models.text.sentences import sentences
@@ -214,6 +214,14 @@ class EspeakSynthesizer:
                 if _users == 0 and _shared is not None:
                     _shared.close()
                     _shared = None
+
+    def speaks(self, language: str) -> bool:
+        """It has rules for some hundred languages, and reads the letters of all others."""
+        return True
+
+    def voices(self) -> list[Voice]:
+        """None by name: any language tag is one."""
+        return []
 
     def speak(self, text: str, voice: str, from_us: int, cancel: Cancel) -> Iterator[Chunk]:
         """See ``models.api.Synthesizer``. Phonemes fill the whole duration without gaps; pauses are "_"."""
