@@ -43,6 +43,7 @@ from broker.ipc.messages import (
 )
 from broker.ipc.sockets import Endpoints, SocketFactory, receive_now
 from broker.ipc.wire import pack, unpack
+from configs.grid import QUANTUM_SAMPLES, SAMPLE_BYTES
 
 INSTANCES = {
     "asr.0": ("asr", 8),
@@ -56,7 +57,6 @@ INSTANCES = {
 IDLE = ("asr", "llm")
 """Only there because the daemon is not ready without them."""
 EPOCH = 1
-PIECE_SAMPLES = 15_360
 """Each sentence is one quantum of silence."""
 CROPS = bytes(4096)
 """Not whole crops: the cost of copying pixels is not the broker's relay."""
@@ -68,7 +68,7 @@ def answer(item: Item) -> Iterator[tuple[Output, list[bytes]]]:
     """What a stage would send for this item."""
     common: dict[str, Any] = {"src": "", "ep": EPOCH, "id": item.id, "attempt": item.attempt, "index": 0}
     if isinstance(item, TtsItem):
-        yield TtsChunk(**common, at=0), [bytes(2 * PIECE_SAMPLES)]
+        yield TtsChunk(**common, at=0), [bytes(QUANTUM_SAMPLES * SAMPLE_BYTES)]
     elif isinstance(item, LipsyncItem):
         yield LipsyncCrops(**common, start=item.start, frames=item.frames - item.start), [CROPS]
     elif isinstance(item, EncodeItem):

@@ -13,6 +13,7 @@ import argparse
 import json
 import statistics
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,10 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from benchmarks.machine import describe
-from models.api import FRAME_SAMPLES, FRAME_US, FUTURE_US, PAST_US, SpeechWindow
+from models.api import FPS, FRAME_SAMPLES, FRAME_US, FUTURE_US, PAST_US, SpeechWindow
 from models.musetalk.audio import one_shot, windows
 from models.musetalk.keys import build
-from models.musetalk.stream import FPS, FeatureStream, quanta, to_16k
+from models.musetalk.stream import FeatureStream, quanta, to_16k
 from models.musetalk.weights import load_converted
 from models.musetalk.whisper import Encoder
 
@@ -79,7 +80,7 @@ def measure(weights: str, seconds: float) -> dict[str, object]:
     pcm = speech(seconds)
     items = segments(pcm)
     begin = time.perf_counter()
-    wanted = windows(one_shot(module, to_16k(pcm)), FPS, 0, 8 * len(items))
+    wanted = windows(one_shot(module, to_16k(pcm)), Fraction(FPS), 0, 8 * len(items))
     whole_s = (time.perf_counter() - begin) / -(-seconds // 30)
     curve = []
     for past, steps in [(p, 1500) for p in PASTS] + [(100, s) for s in STEPS[:-1]]:

@@ -28,6 +28,7 @@ from benchmarks._common import percentile, report
 from clients.cli.private import private_daemon
 from clients.cli.session import own_session
 from clients.client import Client, Follower
+from configs.grid import QUANTUM_US
 
 SENTENCES = (
     "The quick brown fox jumps over the lazy dog.",
@@ -38,7 +39,6 @@ SENTENCES = (
 COMBINATIONS = tuple(itertools.product(("none", "loop"), ("warm", "cold")))
 FIRST_P95_MS = 600
 GAP_MS = 200
-QUANTUM_US = 320_000
 TURN_TIMEOUT_S = 180.0
 HOG = "while True: pass"
 QUIET_LOAD = 1.0

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from configs.grid import MAX_SEGMENT_MS, QUANTUM_MS
 from configs.schema import Config, Stage
 
-QUANTUM_MS = 320
-"""The smallest segment (contract, opening section)."""
 X264_PRESETS = (
     "ultrafast",
     "superfast",
@@ -60,7 +59,7 @@ _FRAMES = Range(0, 4096, " frames")
 _RANGES: dict[str, Range] = {
     "timeline.lead_ms": Range(40, 60_000, " ms"),
     "timeline.idle_lead_ms": Range(QUANTUM_MS, 60_000, " ms"),
-    "timeline.max_segment_ms": Range(QUANTUM_MS, 5120, " ms"),
+    "timeline.max_segment_ms": Range(QUANTUM_MS, MAX_SEGMENT_MS, " ms"),
     "timeline.skip_frames": Range(1, 2),
     "limits.sessions": Range(1, 10_000),
     "limits.turns_waiting": Range(0, 1000),

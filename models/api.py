@@ -1,5 +1,7 @@
 """The seams between the daemon and its engines: no ZeroMQ, no torch, no threads of their own.
 
+The media grid's constants (``configs.grid``) can be had from here, too.
+
 An engine is chosen by name in the configuration and imported only in the process that runs it. Engines are
 synchronous; one built on an async library runs its loop inside. Every kind has one conformance suite under
 ``tests/engines`` that each engine of the kind passes.
@@ -15,6 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.grid import ASR_RATE as ASR_RATE
+from configs.grid import FPS as FPS
+from configs.grid import FRAME_SAMPLES as FRAME_SAMPLES
+from configs.grid import FRAME_US as FRAME_US
+from configs.grid import FUTURE_US as FUTURE_US
+from configs.grid import PASSAGE_MARGIN as PASSAGE_MARGIN
+from configs.grid import PASSAGE_US as PASSAGE_US
+from configs.grid import PAST_US as PAST_US
+from configs.grid import SAMPLE_RATE as SAMPLE_RATE
 from models.errors import EngineError as EngineError
 from models.errors import EngineLostError as EngineLostError
 from models.meter import GpuUse
@@ -22,12 +33,6 @@ from models.meter import GpuUse
 if TYPE_CHECKING:
     from models.templates.store import Template
 
-SAMPLE_RATE = 48_000
-"""Hz; every PCM between tts and encode is mono s16 at this rate."""
-FPS = 25
-FRAME_US = 40_000
-FRAME_SAMPLES = SAMPLE_RATE // FPS
-"""1920 samples of audio per video frame."""
 CROP = 256
 """Side of a face crop in pixels."""
 
@@ -222,14 +227,6 @@ class SpeechWindow:
     whole speech need not look at them."""
     exact: bool = False
     """Fail instead of showing the template's own pixels where a frame could not be made."""
-
-
-PASSAGE_US = 30_000_000
-PASSAGE_MARGIN = 48
-"""Samples (1 ms): the reach of a resampling filter."""
-PAST_US = 2_000_000
-FUTURE_US = 80_000
-"""Look-ahead, microseconds. 320 + 80 = 400 ms is the most the contract lets a call carry over."""
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from broker.ipc.messages import (
     FromStage,
 )
 from configs import logs
+from configs.grid import ASR_RATE
 from models.api import Progress, Transcriber, Transcript
 from models.asr.vad import VoiceDetector
 from models.registry import load_first
@@ -31,7 +32,7 @@ from stages.stage import Feed, Stage
 
 SPARE_STREAMS = 2
 """Streams held per stream of credit: one that was moved away may linger until its AsrClose."""
-BACKLOG_SAMPLES = 4 * 16_000
+BACKLOG_SAMPLES = 4 * ASR_RATE
 """Undecoded audio of one stream beyond which nothing more is reported as heard, so the broker waits."""
 
 _log = logs.get()

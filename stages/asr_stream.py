@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from configs.grid import ASR_RATE as RATE
 from configs.schema import Config
 from models.api import Pcm
-from models.asr.endpointing import RATE, Endpointer, Started
+from models.asr.endpointing import Endpointer, Started
 from models.asr.vad import VoiceStream
 from models.media.resample16 import Resampler
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from broker.ipc.messages import EncodedSegment, EncodeItem, InitItem, InitSegment
+from configs.grid import MAX_ITEM_FRAMES, QUANTUM_FRAMES
 from configs.schema import Config
 from models.api import CROP, FRAME_SAMPLES, Crops, EngineError, Pcm, Progress
 from models.media import aac, fmp4, h264
@@ -18,10 +19,6 @@ from models.registry import CROPS
 from models.templates.store import Template, open_template
 from stages.stage import Result, Stage, Work
 
-QUANTUM_FRAMES = 8
-"""8 frames = 320 ms = exactly 15 AAC frames."""
-MAX_FRAMES = 32 * QUANTUM_FRAMES
-"""10.24 s; far beyond any configured segment, and a bound on what one item may cost."""
 WARM_SIZES = ((512, 512), (720, 1280))
 _CROP_BYTES = CROP * CROP * 3
 
@@ -123,10 +120,10 @@ def read_buffers(item: EncodeItem, buffers: Sequence[Any]) -> tuple[Pcm, list[U8
     Raises:
         EngineError: INVALID_ARGUMENT with the number that does not fit.
     """
-    if not 0 < item.frames <= MAX_FRAMES or item.frames % QUANTUM_FRAMES or item.frame0 < 0:
+    if not 0 < item.frames <= MAX_ITEM_FRAMES or item.frames % QUANTUM_FRAMES or item.frame0 < 0:
         raise EngineError(
             "INVALID_ARGUMENT", f"a segment of {item.frames} frames from frame {item.frame0}",
-            f"frames is a multiple of {QUANTUM_FRAMES}, at most {MAX_FRAMES}, and frame0 is not negative",
+            f"frames is a multiple of {QUANTUM_FRAMES}, at most {MAX_ITEM_FRAMES}, and frame0 is not negative",
         )  # fmt: skip
     wanted = 2 * _pcm_samples(item.frames)
     got = memoryview(buffers[0]).nbytes if buffers else 0

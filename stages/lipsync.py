@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from broker.ipc.messages import LipsyncCrops, LipsyncItem, TensorItem
+from configs.grid import MAX_ITEM_FRAMES
 from configs.schema import Config
 from models import registry
 from models.api import (
@@ -34,9 +35,6 @@ from models.templates.store import open_template
 from stages.stage import Feed, Stage, Work
 from stages.tensors import Background
 
-QUANTUM = 8
-MAX_FRAMES = 32 * QUANTUM
-"""10.24 s; far beyond any configured segment, and a bound on what one item may cost."""
 PASSAGE = PASSAGE_US * SAMPLE_RATE // 1_000_000
 MAX_PASSAGES = 2
 """An item is shorter than a passage, so it reaches into one or two."""
@@ -268,11 +266,11 @@ def speech_window(work: Work) -> tuple[SpeechWindow, int]:
     item = work.item
     if not isinstance(item, LipsyncItem):
         raise EngineError("INVALID_ARGUMENT", f"lipsync got {type(item).__name__}, not LipsyncItem")
-    if not 0 < item.frames <= MAX_FRAMES or not 0 <= item.start <= item.frames or item.frame0 < 0:
+    if not 0 < item.frames <= MAX_ITEM_FRAMES or not 0 <= item.start <= item.frames or item.frame0 < 0:
         raise EngineError(
             "INVALID_ARGUMENT",
             f"a segment of {item.frames} frames from frame {item.frame0}, starting at {item.start}",
-            f"1 to {MAX_FRAMES} frames, start inside them, frame0 not negative",
+            f"1 to {MAX_ITEM_FRAMES} frames, start inside them, frame0 not negative",
         )
     samples = (PAST_US + FUTURE_US) * SAMPLE_RATE // 1_000_000 + item.frames * FRAME_SAMPLES
     got = memoryview(work.buffers[0]).nbytes if work.buffers else 0

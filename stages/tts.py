@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from broker.ipc.messages import AudioItem, TtsChunk, TtsItem, Word
+from configs.grid import ASR_RATE
 from models.api import SAMPLE_RATE, Chunk, EngineError, Progress, Span, Synthesizer
 from models.media.positions import input_needed
 from models.media.resample import decode, resample
@@ -26,7 +27,7 @@ class TtsStage(Stage):
         """Load the first engine of ``engines.tts`` that runs here."""
         self._synthesizer: Synthesizer = load_first("tts", self.config.engines.tts, self.config, progress)
         self.engine = self._synthesizer.name
-        resample(np.zeros(16), 0, 16_000, 0, 48)
+        resample(np.zeros(16), 0, ASR_RATE, 0, 48)
 
     def handle(self, work: Work) -> Iterator[Result]:
         """Outputs are ``TtsChunk``; ``at`` counts from the start of the sentence, or of the client's turn.

@@ -39,8 +39,9 @@ def main() -> None:
     moments = {"python": time.monotonic()}
     import torch
 
-    from benchmarks.gpu_job.speaker import BEFORE, QUANTUM_US
+    from benchmarks.gpu_job.speaker import BEFORE
     from benchmarks.gpu_job.world import speech
+    from configs.grid import QUANTUM_US
     from models.api import FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE, SpeechWindow
     from models.musetalk.engine import MuseTalkLipSync
     from models.templates.store import open_template

@@ -19,11 +19,12 @@ import zmq
 
 from benchmarks.gpu_job.child import adopt
 from broker.ipc.messages import EncodeItem, TemplateRef
+from configs.grid import QUANTUM_FRAMES
 from configs.schema import Config
 from models.api import FRAME_SAMPLES
 from models.media import aac, fmp4, h264
 from models.media.paste import bgr_to_i420, planes
-from stages.encode import QUANTUM_FRAMES, EncodeStage
+from stages.encode import EncodeStage
 from tests.engines.doubles import RecordedWork, quiet
 
 HELLO_MS = 20

@@ -20,11 +20,11 @@ from benchmarks.gpu_job.line import Arrival, Line
 from benchmarks.gpu_job.rounds import Rounds
 from benchmarks.gpu_job.speaker import Speaker
 from benchmarks.gpu_job.upstream import BATCH, Upstream
+from configs.grid import QUANTUM_FRAMES
 from models.api import FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE, Crops, FrameJob, SpeechWindow
 from models.media.paste import paster, planes
 from models.musetalk.engine import MuseTalkLipSync
 from models.templates.store import Template
-from stages.lipsync import QUANTUM
 
 ROUNDS = 3
 DRAIN_S = 20.0
@@ -58,7 +58,7 @@ class OurLoop:
 
     def __init__(self, engine: MuseTalkLipSync, template: Template, pcm: np.ndarray) -> None:
         self._engine, self._template = engine, template
-        frames = max(QUANTUM, *engine.buckets)
+        frames = max(QUANTUM_FRAMES, *engine.buckets)
         length = (PAST_US + FUTURE_US) * SAMPLE_RATE // 1_000_000 + frames * FRAME_SAMPLES
         window = SpeechWindow(template, 0, frames, 0, pcm[:length], [], [], 0.5, -4_000_000, None)
         self._jobs = engine.plan(window)
@@ -220,7 +220,7 @@ class Loops:
             self._line.picture(stream, number, picture)
 
         def produce() -> int:
-            return upstream.play(name, frames, sink=sink).frames // QUANTUM
+            return upstream.play(name, frames, sink=sink).frames // QUANTUM_FRAMES
 
         return self._delivered(stream, produce, 1.0)
 
@@ -228,13 +228,13 @@ class Loops:
         template, stream = self._templates[name], self._next_stream()
 
         def send(stream: int, number: int, crops: np.ndarray) -> None:
-            self._line.segment(stream, QUANTUM * number, template, QUANTUM * number, crops)
+            self._line.segment(stream, QUANTUM_FRAMES * number, template, QUANTUM_FRAMES * number, crops)
 
         speaker = Speaker(self._engine, template, send)
-        ahead = 2 * -(-max(self._engine.buckets) // QUANTUM)
+        ahead = 2 * -(-max(self._engine.buckets) // QUANTUM_FRAMES)
 
         def produce() -> int:
-            quanta = max(2, frames // QUANTUM)
+            quanta = max(2, frames // QUANTUM_FRAMES)
             added = 0
             while added < quanta or speaker.busy:
                 while added < quanta and speaker.waiting < ahead:
@@ -268,7 +268,7 @@ class Loops:
         frames = sum(one.frames for one in found)
         spent = {name: (after - cpu[name]) * 1000 / frames for name, after in self._line.cpu_s().items()}
         stamps = [one.at for one in found]
-        return Taken(frames, max(stamps) - begin, between(stamps, QUANTUM), spent, fill)
+        return Taken(frames, max(stamps) - begin, between(stamps, QUANTUM_FRAMES), spent, fill)
 
 
 def between(stamps: list[float], frames: int = 1) -> list[float]:

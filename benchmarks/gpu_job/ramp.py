@@ -17,14 +17,14 @@ import numpy as np
 from benchmarks.gpu_job.figures import figures
 from benchmarks.gpu_job.gaps import FRAME_MS, judge, verdict
 from benchmarks.gpu_job.line import Arrival, Line
-from benchmarks.gpu_job.speaker import QUANTUM_US, Speaker
+from benchmarks.gpu_job.speaker import Speaker
+from configs.grid import QUANTUM_FRAMES, QUANTUM_US
 from models.musetalk.engine import MuseTalkLipSync
 from models.templates.store import Template
-from stages.lipsync import QUANTUM
 
 STEPS = (1, 2, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128)
 QUANTUM_S = QUANTUM_US / 1e6
-BUFFER_MS = QUANTUM * FRAME_MS
+BUFFER_MS = QUANTUM_FRAMES * FRAME_MS
 """How far behind the schedule a viewer shows: it has to hold one segment, less it cannot."""
 GRACE_S = 2.0
 """After the last frame is to be shown; what has not come by then counts as that late."""
@@ -48,7 +48,7 @@ class Ramp:
         self._next = FIRST_STREAM
 
     def _send(self, stream: int, number: int, crops: np.ndarray) -> None:
-        first = QUANTUM * number
+        first = QUANTUM_FRAMES * number
         self._line.segment(stream, first, self._template, first, crops)
 
     def first_unit(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Ramp:
 
     @staticmethod
     def _judged(found: list[Arrival], stream: int, start: float, quanta: int, end: float) -> dict[str, Any]:
-        arrivals = np.full(quanta * QUANTUM, np.inf)
+        arrivals = np.full(quanta * QUANTUM_FRAMES, np.inf)
         for one in found:
             if one.stream == stream:
                 arrivals[one.first : one.first + one.frames] = (one.at - start) * 1000

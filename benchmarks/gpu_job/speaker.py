@@ -13,13 +13,13 @@ import numpy as np
 
 from benchmarks.gpu_job.world import speech
 from broker.ipc.messages import LipsyncItem, Output, TemplateRef, TensorAnswer
+from configs.grid import QUANTUM_FRAMES, QUANTUM_US
 from models.api import FRAME_SAMPLES, FUTURE_US, PAST_US, SAMPLE_RATE
 from models.meter import Meter
 from models.musetalk.engine import MuseTalkLipSync
 from models.templates.store import Template
-from stages.lipsync import QUANTUM, Batcher
+from stages.lipsync import Batcher
 
-QUANTUM_US = QUANTUM * 40_000
 LOOP = 40
 """Quanta until the speech repeats itself."""
 BEFORE = 10
@@ -70,7 +70,7 @@ class Speaker:
         self.waiting = 0
         """Quanta that were added and not sent yet."""
         self._pcm = speech(LOOP * QUANTUM_US / 1e6 + (PAST_US + QUANTUM_US + FUTURE_US) / 1e6)
-        self._length = (PAST_US + FUTURE_US) * SAMPLE_RATE // 1_000_000 + QUANTUM * FRAME_SAMPLES
+        self._length = (PAST_US + FUTURE_US) * SAMPLE_RATE // 1_000_000 + QUANTUM_FRAMES * FRAME_SAMPLES
 
     def add(self, stream: int, number: int, deadline_ns: int = 0) -> None:
         """A quantum of a stream is due; its features are computed here."""
@@ -78,10 +78,10 @@ class Speaker:
         item = LipsyncItem(
             id=f"{stream}/{number}", attempt=0, broker=0, sid=str(stream), turn=1,
             template=TemplateRef(template.id, str(template.path), template.hash),
-            frame0=QUANTUM * (number + stream), frames=QUANTUM, peak=0.5,
+            frame0=QUANTUM_FRAMES * (number + stream), frames=QUANTUM_FRAMES, peak=0.5,
             speech_from_us=-QUANTUM_US * (number + BEFORE), deadline_ns=deadline_ns,
         )  # fmt: skip
-        at = (number + 7 * stream) % LOOP * QUANTUM * FRAME_SAMPLES
+        at = (number + 7 * stream) % LOOP * QUANTUM_FRAMES * FRAME_SAMPLES
 
         def finished(crops: np.ndarray) -> None:
             self.waiting -= 1

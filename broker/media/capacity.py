@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from configs.grid import FRAME_US
+
 BEHIND_US = 1_000_000
 """So much later than its time may the latest accepted segment be foreseen to come before turns are refused."""
 RETRY_LEAST_US = 250_000
 RETRY_MOST_US = 60_000_000
-FRAME_US = 40_000
 
 
 class Owed(NamedTuple):

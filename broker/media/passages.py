@@ -7,7 +7,7 @@ segments. The price: nothing of a passage is shown before all of it is known. Al
 from __future__ import annotations
 
 from broker.media.speech_track import to_samples
-from models.api import FUTURE_US, PASSAGE_MARGIN, PASSAGE_US
+from configs.grid import FUTURE_US, PASSAGE_MARGIN, PASSAGE_US
 
 PASSAGE = to_samples(PASSAGE_US)
 REACH = to_samples(FUTURE_US)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-QUANTUM_SAMPLES = 15_360
-"""320 ms at 48 kHz: 8 video frames, 15 AAC frames."""
-QUANTUM_FRAMES = 8
+from configs.grid import QUANTUM_FRAMES as QUANTUM_FRAMES
+from configs.grid import QUANTUM_SAMPLES as QUANTUM_SAMPLES
+
 RAMP = (1, 1, 2)
 """Quanta of the first segments of a turn."""
 STEADY = 3

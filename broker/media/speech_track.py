@@ -9,21 +9,21 @@ from collections import deque
 import numpy as np
 
 from broker.ipc.messages import Word
-from broker.media.segment_plan import QUANTUM_SAMPLES
+from configs.grid import QUANTUM_SAMPLES, SAMPLE_RATE
+from configs.grid import SAMPLE_BYTES as SAMPLE_BYTES
 
-SAMPLE_BYTES = 2
 FADE_SAMPLES = 480
 """10 ms: how the old audio ends at a cut."""
 
 
 def to_us(samples: int) -> int:
     """48 kHz samples to microseconds, rounded."""
-    return round(samples * 1_000_000 / 48_000)
+    return round(samples * 1_000_000 / SAMPLE_RATE)
 
 
 def to_samples(us: int) -> int:
     """Microseconds to 48 kHz samples, rounded; the inverse of ``to_us``."""
-    return round(us * 48_000 / 1_000_000)
+    return round(us * SAMPLE_RATE / 1_000_000)
 
 
 def faded(pcm: bytes) -> bytes:

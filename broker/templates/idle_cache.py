@@ -21,10 +21,8 @@ import structlog
 
 from broker.errors import ErrorCode
 from broker.ipc.messages import EncodedSegment, EncodeItem, Item, Output, TemplateRef
-from broker.media.segment_plan import QUANTUM_FRAMES, QUANTUM_SAMPLES
-from broker.media.speech_track import SAMPLE_BYTES
-from broker.media.timeline import QUANTUM_US
 from broker.sessions.segment_jobs import POST_ROLL, PRE_ROLL
+from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES, QUANTUM_US, SAMPLE_BYTES
 
 if TYPE_CHECKING:
     from broker.context import Context

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from configs.grid import ASR_RATE as RATE
 from configs.schema import Asr
 
-RATE = 16_000
 WINDOW = 512
 HYSTERESIS = 0.15
 GRID = 640

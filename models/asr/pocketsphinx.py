@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import structlog
 
+from configs.grid import ASR_RATE as RATE
 from configs.schema import Config
 from models.api import Cancel, EngineError, Pcm, Progress, Transcript
 from models.asr.rejection import PHONE_PRIOR_WEIGHT, Piece, judge
@@ -24,7 +25,6 @@ from models.llm.faq.book import FaqError, questions
 
 log = structlog.get_logger(__name__)
 
-RATE = 16_000
 STEP = 512
 """Samples per native call: pocketsphinx holds the interpreter for about 3 ms of it."""
 CHECK_SAMPLES = 1600

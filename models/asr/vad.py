@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from models.api import EngineError, Pcm, Progress
 from models.asr.silero import HINT, model_path
 
-RATE = 16_000
-"""Hz."""
 WINDOW = 512
 """Samples per probability (32 ms)."""
 CONTEXT = 64

@@ -7,8 +7,9 @@ frame; input before it and after the turn's end counts as silence.
 
 from __future__ import annotations
 
-OUTPUT_RATE = 48_000
-"""Hz."""
+from configs.grid import SAMPLE_RATE
+
+OUTPUT_RATE = SAMPLE_RATE
 MIN_RATE = 8_000
 MAX_RATE = 192_000
 MAX_CHANNELS = 8

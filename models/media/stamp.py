@@ -1,18 +1,18 @@
 """The three fields of an encoded segment that only its publisher knows.
 
 Encoding leaves ``mfhd.sequence_number`` and both ``tfdt.baseMediaDecodeTime`` zero at offsets it reports, so
-that any worker can make any segment and the timeline has a single writer. Imports nothing but ``struct``:
-the broker uses it.
+that any worker can make any segment and the timeline has a single writer. The broker
+uses it.
 """
 
 from __future__ import annotations
 
 from struct import Struct
 
-QUANTUM_US = 320_000
-"""The smallest segment: 8 video frames = 15 AAC frames; every ``pts`` is a multiple of it."""
-VIDEO_TIMESCALE = 25
-AUDIO_TIMESCALE = 48_000
+from configs.grid import FPS, QUANTUM_US, SAMPLE_RATE
+
+VIDEO_TIMESCALE = FPS
+AUDIO_TIMESCALE = SAMPLE_RATE
 _SECOND_US = 1_000_000
 _U32 = Struct(">I")
 _U64 = Struct(">Q")

@@ -5,7 +5,7 @@ No torch here: the command line and the tests of policy import this module.
 
 from __future__ import annotations
 
-from models.api import CROP
+from models.api import ASR_RATE, CROP
 
 SCALING = 0.18215
 """Latents are multiplied by this after encoding; absent from the VAE's file, the diffusers default."""
@@ -17,7 +17,7 @@ MASK_ROW = CROP // 2
 PARSED = 512
 """Side of the picture that the face parser sees."""
 
-AUDIO_RATE = 16_000
+AUDIO_RATE = ASR_RATE
 STEP_RATE = 50
 """Encoder steps per second; one step is 20 ms."""
 STEP_SAMPLES = AUDIO_RATE // STEP_RATE

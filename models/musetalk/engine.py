@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from configs.grid import QUANTUM_FRAMES, QUANTUM_MS
 from configs.schema import Config
 from models.api import FRAME_US, EngineError, EngineLostError, FrameJob, Progress, SpeechWindow
 from models.meter import GpuUse, Meter
@@ -26,7 +27,7 @@ from models.musetalk.gpu import device_name, gpu_use, is_lost
 from models.musetalk.loading import load_networks
 from models.musetalk.manifest import source_digest
 from models.musetalk.prepared import Prepared, compose, load_prepared, own_crop, to_template_crop
-from models.musetalk.stream import QUANTUM, FeatureStream, Quantum, quanta
+from models.musetalk.stream import FeatureStream, Quantum, quanta
 from models.musetalk.tensors import PreparationNetworks
 from models.musetalk.whole import WholeFeatures
 from models.templates.store import Template
@@ -150,7 +151,7 @@ class MuseTalkLipSync:
         self.buckets = self._generator.sizes
         self._preparation = PreparationNetworks(Path(self._config.weights_dir), networks.device)
         silence = Quantum(np.zeros(self._stream.span_samples, np.int16), 0, 0, None, 0.0)
-        longest = self._config.timeline.max_segment_ms * 1000 // (QUANTUM * FRAME_US)
+        longest = self._config.timeline.max_segment_ms // QUANTUM_MS
         for count in range(1, 1 + (longest if networks.device.type == "cuda" else 1)):
             self._stream.windows([silence] * count)
         log.info(
@@ -250,12 +251,12 @@ class MuseTalkLipSync:
     ) -> tuple[dict[int, int], Tensor]:
         """Features, and which row each frame has; only quanta that hold one of the frames are encoded."""
         assert self._stream is not None
-        base = window.start // QUANTUM
-        used = sorted({frame // QUANTUM for frame in needed})
-        first = {q: k * QUANTUM for k, q in enumerate(used)}
+        base = window.start // QUANTUM_FRAMES
+        used = sorted({frame // QUANTUM_FRAMES for frame in needed})
+        first = {q: k * QUANTUM_FRAMES for k, q in enumerate(used)}
         # ``start`` inside a quantum may need a frame before it, which is still in the first quantum.
         features = self._stream.windows([found[q - base] for q in used])
-        return {frame: first[frame // QUANTUM] + frame % QUANTUM for frame in needed}, features
+        return {frame: first[frame // QUANTUM_FRAMES] + frame % QUANTUM_FRAMES for frame in needed}, features
 
     def _whole_rows(self, window: SpeechWindow, needed: list[int]) -> tuple[dict[int, int], Tensor]:
         """The same from whole passages."""

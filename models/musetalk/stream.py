@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -21,18 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from configs.grid import QUANTUM_FRAMES
 from models.api import FRAME_SAMPLES, FUTURE_US, PASSAGE_MARGIN, PAST_US, SAMPLE_RATE, SpeechWindow
 from models.musetalk.audio import log_power, normalise
 from models.musetalk.constants import AUDIO_RATE, CHUNK_STEPS, MEL_RANGE, STATES, STEP_RATE, WINDOW
 from models.musetalk.gpu import exact
 from models.musetalk.whisper import Encoder
 
-FPS = Fraction(25)
-QUANTUM = 8
 STEP_US = 1_000_000 // STEP_RATE
 FRAME_STEPS = 2
 PAST_STEPS = PAST_US // STEP_US
-QUANTUM_STEPS = QUANTUM * FRAME_STEPS
+QUANTUM_STEPS = QUANTUM_FRAMES * FRAME_STEPS
 FUTURE_STEPS = FUTURE_US // STEP_US
 SPAN_STEPS = PAST_STEPS + QUANTUM_STEPS + FUTURE_STEPS
 """120 steps: what one quantum is encoded from."""
@@ -44,7 +42,7 @@ QUIETEST = -2.0
 """No maximum below this: with it the clamp is that of digital silence."""
 _PAST = PAST_US * SAMPLE_RATE // 1_000_000
 _FUTURE = FUTURE_US * SAMPLE_RATE // 1_000_000
-_SPAN = _PAST + QUANTUM * FRAME_SAMPLES + _FUTURE
+_SPAN = _PAST + QUANTUM_FRAMES * FRAME_SAMPLES + _FUTURE
 _HALF_TAPS = PASSAGE_MARGIN
 _BLOCK = 1 << 14
 """Samples filtered at a time: what stays in a processor's cache."""
@@ -82,7 +80,7 @@ def quanta(window: SpeechWindow, past_steps: int = PAST_STEPS) -> list[Quantum]:
         raise ValueError(f"a window of {window.frames} frames has {expected} samples, not {len(window.pcm)}")
     found = []
     loud = np.abs(window.pcm.astype(np.int32))
-    for first in range(window.start // QUANTUM * QUANTUM, window.frames, QUANTUM):
+    for first in range(window.start // QUANTUM_FRAMES * QUANTUM_FRAMES, window.frames, QUANTUM_FRAMES):
         at = first * FRAME_SAMPLES
         pcm = window.pcm[at : at + _SPAN]
         if len(pcm) < _SPAN:
@@ -188,10 +186,10 @@ class FeatureStream:
 
     def _cut(self, states: Tensor, begin: int, quantum: Quantum) -> Tensor:
         """The windows of one quantum that begins at step ``begin`` of ``states``; zeros outside the turn."""
-        index = torch.arange(QUANTUM)[:, None] * FRAME_STEPS - 4 + torch.arange(WINDOW)[None]
+        index = torch.arange(QUANTUM_FRAMES)[:, None] * FRAME_STEPS - 4 + torch.arange(WINDOW)[None]
         inside = index >= -quantum.past_steps
         if quantum.end_steps is not None:
             inside &= index < quantum.end_steps
         taken = states[(index + begin).clamp(min=0).to(states.device)]
         taken = taken * inside[..., None, None].to(states.device, states.dtype)
-        return taken.reshape(QUANTUM, WINDOW * STATES, -1)
+        return taken.reshape(QUANTUM_FRAMES, WINDOW * STATES, -1)

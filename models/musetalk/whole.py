@@ -15,14 +15,13 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from models.api import PASSAGE_US, Passage
+from models.api import FPS, PASSAGE_US, Passage
 from models.musetalk.audio import chunk_states, windows
 from models.musetalk.constants import CHUNK_SECONDS
 from models.musetalk.gpu import exact
 from models.musetalk.stream import decimated
 from models.musetalk.whisper import Encoder
 
-FPS = 25
 PASSAGE_FRAMES = CHUNK_SECONDS * FPS
 KEPT = 8
 """Passages whose states stay on the device, two for each of four recordings: 6 MB each in float16."""

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.grid import FPS
 from models.landmarks import measure
 from models.landmarks.faces import Agreement, Face
 
@@ -39,7 +40,6 @@ torn open 0.03; dogs whose mouth is found 0.01 to 0.03; rockets, letters, fur an
 behind something as large as half the face 0.04 to 0.06."""
 CERTAIN = 0.998
 """Of the mesh in all of them: then it is a face, however its lips are seen. Nothing else was seen above 0.9963."""
-FPS = 25
 
 
 class Fault(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from configs.grid import QUANTUM_SAMPLES
 from configs.schema import Config
 from models.api import SAMPLE_RATE, Cancel, Chunk, EngineError, Pcm, Progress, Span, Voice
 from models.media.positions import output_length
@@ -26,8 +27,8 @@ from models.tts.language import name_language, script_language
 HINT = "Install it with: pip install 'musecast[espeak]'"
 SILENCE = "_"
 """The phoneme symbol of a pause; all others are espeak's own mnemonics, stress marks included."""
-FIRST_CHUNK = 15_360
-"""Samples of the first chunk: one quantum, 0.32 s."""
+FIRST_CHUNK = QUANTUM_SAMPLES
+"""Samples of the first chunk: 0.32 s."""
 NEXT_CHUNK = SAMPLE_RATE
 LONGEST_PIECE = 400
 """Characters; longer texts are cut into sentences, so that memory and waiting stay bounded."""

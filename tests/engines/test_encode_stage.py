@@ -13,13 +13,14 @@ import pytest
 from numpy.typing import NDArray
 
 from broker.ipc.messages import EncodedSegment, EncodeItem, InitItem, InitSegment, Item, LlmItem, TemplateRef
+from configs.grid import MAX_ITEM_FRAMES
 from configs.schema import Config, Video
 from models.api import FRAME_SAMPLES, EngineError
 from models.media import aac
 from models.media.paste import paster, planes
 from models.media.stamp import stamp
 from models.templates.store import open_template
-from stages.encode import MAX_FRAMES, EncodeStage
+from stages.encode import EncodeStage
 from tests.media import decode_audio, decode_video, ffmpeg, packet_times, tagged_bgr
 from tests.templates import write_template
 
@@ -258,7 +259,7 @@ FACE = bytes(256 * 256 * 3)
         (bad(frames=7), [SILENCE], "7 frames"),
         (bad(frames=0), [SILENCE], "0 frames"),
         (bad(frames=-8), [SILENCE], "-8 frames"),
-        (bad(frames=MAX_FRAMES + 8), [SILENCE], f"at most {MAX_FRAMES}"),
+        (bad(frames=MAX_ITEM_FRAMES + 8), [SILENCE], f"at most {MAX_ITEM_FRAMES}"),
         (bad(frame0=-1), [SILENCE], "from frame -1"),
         (bad(), [SILENCE, FACE * 7], "7 crops for 8 frames"),
         (bad(), [SILENCE, FACE * 8, FACE], "9 crops for 8 frames"),
