@@ -1,47 +1,53 @@
-"""The broker process: one thread, one poll loop, the only owner of state. No models, no work per pixel."""
+"""The broker process: one thread, one poll loop, the only owner of state. No models, no work per pixel.
+
+Here the parts are made and joined, and their sockets read; what they do is theirs.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 import zmq
 
-from broker.control.operations import Operations
-from broker.control.server import Control
-from broker.errors import ControlError, ErrorCode
-from broker.ipc.messages import Beat, Demand, Down, Fenced, Message, Report, TemplateReady, Up
+from broker.control.admission import Admission
+from broker.control.daemon import DaemonHandlers
+from broker.control.microphone import MicrophoneHandlers
+from broker.control.readback import ReadBackHandlers
+from broker.control.server import Control, Operations
+from broker.control.sessions import SessionHandlers
+from broker.control.templates import TemplateHandlers
+from broker.control.turns import TurnHandlers
+from broker.errors import ErrorCode, contained
+from broker.ipc.messages import Beat, Message
 from broker.ipc.sockets import Endpoints, SocketFactory, receive_now, send_now
-from broker.ipc.wire import WireError, pack, unpack
+from broker.ipc.wire import pack
+from broker.lifecycle import Lifecycle
 from broker.media.pace import Pace
 from broker.sessions.registry import Sessions
 from broker.sessions.session import Session
 from broker.stream.events import Beacon
 from broker.stream.joiners import Joiners
 from broker.stream.publisher import Publisher
-from broker.templates.catalog import BUILTIN, Catalog, Listed
+from broker.templates.catalog import Catalog
 from broker.templates.idle_cache import IdleCache
 from broker.templates.preparation import Preparations
 from broker.timers import Timers
 from broker.workers.asr_streams import AsrStreams
+from broker.workers.dispatcher import Dispatcher
 from broker.workers.ingress import Ingress
-from broker.workers.ledger import Entry, Ledger
+from broker.workers.ledger import Ledger
 from broker.workers.links import Links
-from broker.workers.status import ON_DEMAND, WorkerStatus
+from broker.workers.membership import Membership
+from broker.workers.status import WorkerStatus
 from configs.schema import Config
-from models.errors import EngineError
-from models.templates.source import place_below
 
 log = structlog.get_logger()
 
@@ -51,18 +57,12 @@ SLICE_US = 1_000
 """The same for sockets whose messages may be large."""
 GC_THRESHOLDS = (20_000, 20, 50)
 """Collections are rare and look only at what came after the start: a full one shows in the tail of the relay."""
-DEFAULT_RETRY_S = 5.0
-"""Until the default template is tried again after a failure."""
-LOST_FACTOR = 1.5
-"""A lease older than this many item timeouts, on a worker that lives, is lost (design 4)."""
-DEAD_KEPT = 100
-"""Poison items whose headers are kept."""
 CLOSE_S = 1.0
 """For the last replies and events to leave at exit."""
 
 
 class Broker:
-    """Everything the daemon knows, and its loop.
+    """The broker's parts, and its loop. It is the ``Context`` of those below.
 
     Args:
         config: resolved.
@@ -70,46 +70,30 @@ class Broker:
         epoch: of this broker; items of another one are void.
     """
 
-    builtin = frozenset(BUILTIN)
-
     def __init__(self, config: Config, boot: str, epoch: int) -> None:
         self.config = config
-        self.boot = boot
         self.epoch = epoch
-        self.draining = False
-        self.stage_names = list(config.stages.__struct_fields__)
-        self.versions = {
-            "musecast": metadata.version("musecast"),
-            "protocol": "1",
-            "python": sys.version.split()[0],
-        }
-        self._started = self.now()
-        self._stopping = False
-        self._done = False
         self._dirty: dict[str, Session] = {}
-        self._when_ready: list[Callable[[], None]] = []
         self.timers = Timers()
         self.ledger = Ledger()
         self.paces = {"lipsync": Pace(), "fallback": Pace(), "encode": Pace()}
+        self._workers = WorkerStatus(config)
+        self._open_sockets(boot)
+        self._join_workers()
         self.shelf = IdleCache(self)
-        self.catalog = Catalog(config.state_dir)
-        self.census = WorkerStatus(config)
-        self._open_sockets()
-        self.hearing = AsrStreams(self._links.send)
-        self.sessions = Sessions(self, self.hearing.forget)
-        self.workshop = Preparations(self, self.catalog, self._tell, self.sessions.shows, self._links.order)
-        self._control = Control(self._router, Operations(self).table(), config.limits.control_bytes)
-        self._ingress = Ingress(
-            epoch, self.ledger, self.hearing, self.census, self.cancel, self._touch_id, self._links.epoch, self.now
+        self._catalog = Catalog(config.state_dir)
+        self._sessions = Sessions(self, self._asr_streams.forget)
+        self._preparations = Preparations(self, self._catalog, self._tell, self._sessions.shows, self._links.order)
+        self._lifecycle = Lifecycle(
+            config, self.timers, self.now, self._workers, self._catalog, self._preparations, self._sessions
         )
-        self._limits_us = {
-            s: int(getattr(config.stages, s).item_timeout_s * LOST_FACTOR * 1_000_000) for s in self.stage_names
-        }
+        admission = Admission(config, self._lifecycle, self._sessions)
+        self._control = Control(self._router, self._operations(boot, admission), admission.request)
 
-    def _open_sockets(self) -> None:
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._context.max_sockets = 4096
-        factory = SocketFactory(self._context)
+    def _open_sockets(self, boot: str) -> None:
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._zmq.max_sockets = 4096
+        factory = SocketFactory(self._zmq)
         ends = Endpoints(self.config.runtime_dir)
         self._poller = zmq.Poller()
         self._pull = factory.pull_bind(ends.ingress)
@@ -119,7 +103,7 @@ class Broker:
         self._xpub = factory.xpub_bind(self.config.endpoints.stream, sessions=self.config.limits.sessions)
         self._joiners = Joiners(self._xpub)
         self._links = Links(factory, ends, self._poller, self.epoch)
-        self.publisher = Publisher(self._xpub, self.boot, self.config.ring, self._joiners)
+        self.publisher = Publisher(self._xpub, boot, self.config.ring, self._joiners)
         for sock in (self._pull, self._members, self._router, self._xpub, self._joiners.monitor):
             self._poller.register(sock, zmq.POLLIN)
         self._wake, wake_up = socket.socketpair()
@@ -129,6 +113,52 @@ class Broker:
         signal.set_wakeup_fd(wake_up.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, lambda *_: None)
         self._poller.register(self._wake.fileno(), zmq.POLLIN)
+
+    def _join_workers(self) -> None:
+        """What stands between the ledger and the processes."""
+        self._asr_streams = AsrStreams(self._links.send)
+        self._dispatcher = Dispatcher(self.config, self.epoch, self.ledger, self._links, self._touch_id, self.now)
+        self._ingress = Ingress(
+            self.epoch,
+            self.ledger,
+            self._asr_streams,
+            self._workers,
+            self.cancel,
+            self._touch_id,
+            self._links.epoch,
+            self.now,
+        )
+        self._membership = Membership(
+            self.epoch,
+            Path(self.config.state_dir) / "dead",
+            self.ledger,
+            self._links,
+            self._dispatcher,
+            self._workers,
+            lambda: self._read_ingress(1 << 30),
+            self._worker_gone,
+            self._tell,
+            self.now,
+        )
+
+    def _operations(self, boot: str, admission: Admission) -> Operations:
+        """Every operation of the control socket."""
+        stages = list(self.config.stages.__struct_fields__)
+        daemon = DaemonHandlers(
+            boot, stages, self.now, self._lifecycle, admission, self._workers, self.ledger, self._sessions
+        )
+        templates = TemplateHandlers(
+            self.config.template_roots, self._catalog, self._preparations, self._sessions.shows
+        )
+        sessions = SessionHandlers(self, admission, self._catalog, self._preparations, self._sessions)
+        turns = TurnHandlers(self, admission, self._sessions)
+        microphone = MicrophoneHandlers(self.now, admission, self._sessions, self._asr_streams)
+        read_back = ReadBackHandlers(self._sessions)
+        return {
+            name: operation
+            for handlers in (daemon, templates, sessions, turns, microphone, read_back)
+            for name, operation in handlers.operations.items()
+        }
 
     # --- Context ---
 
@@ -141,113 +171,18 @@ class Broker:
         self._dirty[session.id] = session
 
     def _touch_id(self, sid: str) -> None:
-        session = self.sessions.live.get(sid)
+        session = self._sessions.live.get(sid)
         if session is not None:
             self._dirty[sid] = session
 
     def cancel(self, item_ids: Sequence[str]) -> None:
         """Void items and tell the workers that hold them."""
-        for worker, ids in self.ledger.cancel(item_ids).items():
-            self._links.cancel(worker.instance, ids)
-
-    def _tell(self, message: Message) -> None:
-        """To the supervisor; old news are worthless, so nothing waits."""
-        try:
-            send_now(self._health, pack(message))
-        except zmq.Again:
-            log.warning("supervisor.deaf", message=type(message).__name__)
+        self._dispatcher.cancel(item_ids)
 
     @property
     def lipsync_skips(self) -> bool:
         """Whether the lip-sync engine can draw fewer frames and interpolate the rest."""
-        return self.census.skips
-
-    # --- what operations ask ---
-
-    @property
-    def uptime_s(self) -> float:
-        """Seconds since this broker started."""
-        return (self.now() - self._started) / 1_000_000
-
-    @property
-    def ready(self) -> bool:
-        """Every required stage is warm and the default template is there."""
-        return self.census.serving and self.catalog.find("default") is not None
-
-    @property
-    def status(self) -> str:
-        """``health``'s status."""
-        if not self.ready and not self.draining:
-            return "starting"
-        status = self.census.status(draining=self.draining)
-        if status == "ok" and any(s.degraded for s in self.sessions.live.values()):
-            return "degraded"
-        return status
-
-    def missing(self) -> str:
-        """What readiness waits for, in words."""
-        late = [r.instance for r in self.census.rows if r.required and r.state not in ("idle", "busy")]
-        return ", ".join(late) or "the template 'default'"
-
-    def limits(self) -> dict[str, int]:
-        """The limits a client may want to know."""
-        limits, timeline = self.config.limits, self.config.timeline
-        return {
-            "sessions": limits.sessions,
-            "turns_waiting": limits.turns_waiting,
-            "text_chars": limits.text_chars,
-            "control_bytes": limits.control_bytes,
-            "lead_ms": timeline.lead_ms,
-            "max_segment_ms": timeline.max_segment_ms,
-        }
-
-    def when_ready(self, then: Callable[[], None], late: Callable[[float], None]) -> None:
-        """Call ``then`` once everything required is warm, or ``late`` with the limit when that takes too long."""
-        if self.ready:
-            then()
-            return
-        limit = max(getattr(self.config.stages, s).load_timeout_s for s in self.stage_names)
-        self._when_ready.append(then)
-
-        def over() -> None:
-            if then in self._when_ready:
-                self._when_ready.remove(then)
-                late(limit)
-
-        self.timers.at(self.now() + int(limit * 1_000_000), over)
-
-    def check_template_path(self, path: str) -> None:
-        """Refuse what is not below the configured roots. Nothing is opened here: ``prepare`` does that once, and
-        checks what it has opened.
-
-        Raises:
-            ControlError: INVALID_ARGUMENT.
-        """
-        try:
-            place_below(path, self.config.template_roots)
-        except EngineError as error:
-            raise ControlError(ErrorCode.of(error.code), str(error)) from None
-
-    def drain(self, timeout_s: float, then: Callable[[dict[str, Any]], None]) -> None:
-        """Take no more sessions; call ``then`` when all have ended or the time is over."""
-        self.draining = True
-        total = len(self.sessions.live)
-        told = False
-
-        def finish() -> None:
-            nonlocal told
-            if not told:
-                told = True
-                left = sorted(self.sessions.live)
-                then({"sessions": total, "finished": total - len(left), "abandoned": left})
-
-        for session in [*self.sessions.live.values()]:
-            self.sessions.end(
-                session, "ended", drain=True, then=lambda _: None if self.sessions.live else finish()
-            )
-        if not self.sessions.live:
-            finish()
-        self.timers.at(self.now() + int(timeout_s * 1_000_000), finish)
+        return self._workers.skips
 
     # --- the loop ---
 
@@ -257,20 +192,20 @@ class Broker:
         self._every(self.config.supervisor.beat_s, self._beat)
         self._every(1.0, self._second)
         self._beat()
-        self._prepare_default()
-        self.when_ready(self.shelf.open, lambda _: self.shelf.open())
+        self._lifecycle.start()
+        self._lifecycle.when_ready(self.shelf.open, lambda _: self.shelf.open())
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         readers: dict[Any, Callable[[], None]] = {
             self._router: lambda: self._drain_socket(self._router, self._control.receive),
             self._pull: self._read_ingress,
-            self._members: lambda: self._drain_socket(self._members, self._member),
+            self._members: lambda: self._drain_socket(self._members, self._membership.receive),
             self._xpub: self._read_subscriptions,
             self._joiners.monitor: self._joiners.accepted,
             self._wake.fileno(): self._signalled,
         }
-        while not self._done:
+        while not self._lifecycle.over:
             wait = self.timers.wait(self.now())
             timeout = None if wait is None else -(-wait // 1000)
             for sock, _ in self._poller.poll(timeout):
@@ -279,19 +214,10 @@ class Broker:
                     reader()
                 else:
                     self._writable(sock)
-            self.timers.fire(self.now(), self._safely)
+            self.timers.fire(self.now(), contained)
             self._settle()
         self._close()
         return 0
-
-    def _prepare_default(self) -> None:
-        """The template that a session gets without asking; nothing is ready before it is."""
-
-        def then(found: Listed | ControlError, made: TemplateReady | None) -> None:
-            if isinstance(found, ControlError):
-                self.timers.at(self.now() + int(DEFAULT_RETRY_S * 1_000_000), self._prepare_default)
-
-        self.workshop.template("default", then)
 
     def _every(self, period_s: float, action: Callable[[], None]) -> None:
         def again() -> None:
@@ -305,15 +231,10 @@ class Broker:
         while self._dirty:
             dirty, self._dirty = self._dirty, {}
             for session in dirty.values():
-                if session.id in self.sessions.live:
+                if session.id in self._sessions.live:
                     self._advance(session)
-        self._dispatch()
-        if self._when_ready and self.ready:
-            waiting, self._when_ready = self._when_ready, []
-            for then in waiting:
-                self._safely("when_ready", then)
-        if self._stopping and not self.sessions.live:
-            self._done = True
+        self._dispatcher.dispatch()
+        self._lifecycle.look()
 
     def _advance(self, session: Session) -> None:
         try:
@@ -322,43 +243,9 @@ class Broker:
             log.exception("session.broke", sid=session.id)
             turn, text = session.current, f"{type(error).__name__}: {error}; the broker's log has the trace"
             if turn is not None:
-                self._safely("turn.fail", lambda: turn.fail(ErrorCode.INTERNAL, text))
+                contained("turn.fail", lambda: turn.fail(ErrorCode.INTERNAL, text))
 
-    def _dispatch(self) -> None:
-        for worker, entry in self.ledger.dispatch(self.now()):
-            try:
-                message, buffers = entry.build(self.epoch)
-                sent = self._links.send(worker.instance, message, buffers)
-            except Exception as error:  # one item that cannot be sent must not hold up the rest
-                log.exception("item.unsendable", item=entry.id)
-                self.ledger.cancel([entry.id])
-                self.ledger.unlease(entry)
-                self._fail(entry, ErrorCode.INTERNAL, f"{type(error).__name__}: {error}")
-                continue
-            if not sent:
-                worker.blocked = True
-                self.ledger.unlease(entry)
-
-    def _fail(self, entry: Entry, code: ErrorCode, reason: str) -> None:
-        """The entry is out of the ledger: tell whoever wanted it."""
-        self._safely("job.failed", lambda: entry.job.failed(code, reason))
-        self._touch_id(entry.id.split("/", 1)[0])
-
-    @staticmethod
-    def _safely(where: str, action: Callable[[], None]) -> None:
-        """Run a step of the loop; a defect in it is logged and costs that step, not the daemon."""
-        try:
-            action()
-        except Exception:
-            log.exception("broker.defect", where=where)
-
-    def _writable(self, sock: Any) -> None:
-        instance = self._links.writable(sock)
-        if instance is not None:
-            worker = self.ledger.workers.get(instance)
-            if worker is not None:
-                worker.blocked = False
-            self.hearing.writable(instance)
+    # --- sockets ---
 
     def _drain_socket(
         self, sock: zmq.Socket[bytes], handle: Callable[[list[bytes]], None], slice_us: int = SLICE_US
@@ -369,7 +256,7 @@ class Broker:
             if found is None:
                 return
             frames = [frame.bytes for frame in found]
-            self._safely("message", lambda: handle(frames))  # noqa: B023 - called at once
+            contained("message", lambda: handle(frames))  # noqa: B023 - called at once
 
     def _read_ingress(self, most: int = BATCH) -> None:
         for _ in range(most):
@@ -390,106 +277,45 @@ class Broker:
             if topic is not None:
                 self.publisher.joined(topic)
 
+    def _writable(self, sock: Any) -> None:
+        instance = self._links.writable(sock)
+        if instance is not None:
+            self._dispatcher.writable(instance)
+            self._asr_streams.writable(instance)
+
+    def _worker_gone(self, instance: str) -> None:
+        """A process is dead and fenced."""
+        self._asr_streams.down(instance)
+        self._preparations.asks.down(instance)
+        for session in self._sessions.live.values():
+            self.touch(session)
+
     # --- supervisor ---
 
-    def _member(self, frames: list[bytes]) -> None:
+    def _tell(self, message: Message) -> None:
+        """To the supervisor; old news are worthless, so nothing waits."""
         try:
-            message, _ = unpack(frames)
-        except WireError as error:
-            log.warning("members.refused", reason=str(error))
-            return
-        if isinstance(message, Up):
-            self._links.up(message.instance, message.epoch, message.stage)
-            self.ledger.up(message.instance, message.epoch, message.stage)
-        elif isinstance(message, Down):
-            self._down(message)
-        elif isinstance(message, Report):
-            self.census.report(message)
-            for stage, reason in self.census.given_up().items():
-                for entry in self.ledger.give_up(stage):
-                    self._fail(
-                        entry,
-                        ErrorCode.FAILED,
-                        f"{stage} was given up: {reason}; see the log, then restart the daemon",
-                    )
-
-    def _down(self, message: Down) -> None:
-        """Drain what the dead worker sent, fence it, give its work to others."""
-        self._read_ingress(1 << 30)
-        if self._links.epoch(message.instance) == message.epoch:
-            self._links.down(message.instance)
-            self.census.down(message.instance)
-            worker = self.ledger.workers.get(message.instance)
-            fallout = self.ledger.down(
-                message.instance,
-                message.epoch,
-                commanded=message.commanded,
-                in_hand=message.in_hand,
-                now=self.now(),
-            )
-            self.hearing.down(message.instance)
-            self.workshop.asks.down(message.instance)
-            for session in self.sessions.live.values():
-                self.touch(session)
-            log.warning(
-                "stage.fenced",
-                src=message.instance,
-                epoch=message.epoch,
-                reason=message.reason,
-                in_hand=message.in_hand,
-                requeued=[e.id for e in fallout.requeued],
-                poisoned=[e.id for e in fallout.poisoned],
-            )
-            for entry in fallout.poisoned:
-                self._bury(entry, message)
-                reason = f"it ended {message.instance} twice ({message.reason}) and is set aside"
-                self._fail(entry, ErrorCode.FAILED, reason)
-            if worker is not None and worker.stage in ON_DEMAND and fallout.requeued:
-                self._tell(Demand(stage=worker.stage))
-        self._tell(Fenced(instance=message.instance, epoch=message.epoch))
-
-    def _bury(self, entry: Entry, message: Down) -> None:
-        """Set the poison item's header aside for whoever looks into it; the newest ones only."""
-        folder = Path(self.config.state_dir) / "dead"
-        with contextlib.suppress(OSError):  # a full disk costs the evidence, not the daemon
-            item, _ = entry.build(self.epoch)
-            folder.mkdir(parents=True, exist_ok=True)
-            note = {"died": message.instance, "reason": message.reason, "item": msgspec.to_builtins(item)}
-            path = folder / f"{time.time_ns()}.json"
-            path.write_bytes(msgspec.json.format(msgspec.json.encode(note), indent=1))
-            for old in sorted(folder.glob("*.json"))[:-DEAD_KEPT]:
-                old.unlink()
+            send_now(self._health, pack(message))
+        except zmq.Again:
+            log.warning("supervisor.deaf", message=type(message).__name__)
 
     def _beat(self) -> None:
-        state = "draining" if self.draining else "busy" if self.sessions.live else "idle"
+        state = self._lifecycle.beat_state
         self._tell(
             Beat(src="broker", ep=self.epoch, broker=self.epoch, stage="broker", pid=os.getpid(), state=state)
         )
 
     def _second(self) -> None:
-        self.publisher.beacon(Beacon(round(self.uptime_s, 3), len(self.sessions.live), self.status))
+        uptime_s = round(self._lifecycle.uptime_s, 3)
+        self.publisher.beacon(Beacon(uptime_s, len(self._sessions.live), self._lifecycle.status))
         self.publisher.pay_inits()
-        for entry in self.ledger.overdue(self._limits_us, self.now()):
-            log.error("item.lost", item=entry.id, stage=entry.stage, attempt=entry.attempt)
-            if entry.worker is not None:
-                self._links.cancel(entry.worker.instance, [entry.id])
-            if self.ledger.lost(entry):
-                self._fail(
-                    entry,
-                    ErrorCode.FAILED,
-                    f"{entry.stage} lost it {entry.failures} times; see the log for item.lost",
-                )
+        self._dispatcher.find_lost()
 
     # --- the end ---
 
     def _signalled(self) -> None:
         self._wake.recv(64)
-        if self._stopping:
-            return
-        self._stopping = self.draining = True
-        log.info("broker.stopping", sessions=len(self.sessions.live))
-        for session in [*self.sessions.live.values()]:
-            self.sessions.end(session, "shutdown", drain=False)
+        self._lifecycle.stop()
 
     def _close(self) -> None:
         self._control.stop()
@@ -500,7 +326,7 @@ class Broker:
             sock.close(0)
         for sock in (self._router, self._xpub, self._health):
             sock.close(int(CLOSE_S * 1000))
-        self._context.term()
+        self._zmq.term()
         signal.set_wakeup_fd(-1)
         self._wake.close()
         self._wake_up.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
@@ -54,3 +55,11 @@ class ControlError(Exception):
         if self.retry_after_ms is not None:
             error["retry_after_ms"] = self.retry_after_ms
         return error
+
+
+def contained(where: str, action: Callable[[], None]) -> None:
+    """Run a step of the daemon; a defect in it is logged and costs that step, not the daemon."""
+    try:
+        action()
+    except Exception:
+        log.exception("broker.defect", where=where)

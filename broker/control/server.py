@@ -64,25 +64,24 @@ class Request:
 
 
 Handler = Callable[[Request, Any], None]
+"""Answers its request once, now or when the work is done; what it raises as ControlError is the answer."""
+Operations = dict[str, tuple[type[Arguments], Handler]]
+"""Name to arguments and handler."""
 
 
 class Control:
     """Reads requests and calls the operation's handler.
 
     Args:
-        operations: name to (arguments' type, handler).
-        max_bytes: of one request; a larger one is answered TOO_LARGE.
+        check_size: raises ControlError for a request of too many bytes.
     """
 
     def __init__(
-        self,
-        socket: zmq.Socket[bytes],
-        operations: dict[str, tuple[type[Arguments], Handler]],
-        max_bytes: int,
+        self, socket: zmq.Socket[bytes], operations: Operations, check_size: Callable[[int], None]
     ) -> None:
         self._socket = socket
         self._operations = operations
-        self._max_bytes = max_bytes
+        self._check_size = check_size
         self._waiting: set[Request] = set()
         """Requests that have no answer yet."""
         self._stopped = False
@@ -108,11 +107,7 @@ class Control:
             request.id = request_id(envelope)
             if self._stopped:
                 raise ControlError(ErrorCode.NOT_READY, "the daemon is stopping: ask again after its restart")
-            if len(body) > self._max_bytes:
-                raise ControlError(
-                    ErrorCode.TOO_LARGE,
-                    f"a request of {len(body)} bytes; the limit is {self._max_bytes}: give large sources by path",
-                )
+            self._check_size(len(body))
             request.op = operation(envelope)
             known = self._operations.get(request.op)
             if known is None:

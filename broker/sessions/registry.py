@@ -34,17 +34,17 @@ class Sessions:
         self._waiters: dict[str, list[Ended]] = {}
         self._started = 0
 
+    @property
+    def count(self) -> int:
+        """Sessions that live or are about to start."""
+        return len(self.live) + len(self._reserved)
+
     def reserve(self, wanted: str | None, template_id: str) -> str:
         """An id for a session of this template that is about to start.
 
         Raises:
-            ControlError: ALREADY_EXISTS, or BUSY when there are too many sessions.
+            ControlError: ALREADY_EXISTS.
         """
-        limit = self._hub.config.limits.sessions
-        if len(self.live) + len(self._reserved) >= limit:
-            raise ControlError(
-                ErrorCode.BUSY, f"{limit} sessions are live, the limit; end one or raise limits.sessions", 1000
-            )
         sid = wanted or secrets.token_urlsafe(16)
         if sid in self.live or sid in self._reserved:
             raise ControlError(
@@ -103,6 +103,16 @@ class Sessions:
             gone = f"no session {sid!r}: it was never started, has ended or expired; start_session begins one"
             raise ControlError(ErrorCode.NOT_FOUND, gone)
         session.last_request = self._hub.now()
+        return session
+
+    def open(self, sid: str) -> Session:
+        """A live session that takes more input; otherwise as ``find``."""
+        session = self.find(sid)
+        if session.closing:
+            raise ControlError(
+                ErrorCode.NOT_FOUND,
+                f"session {sid!r} is ending and takes no more input: use start_session for another",
+            )
         return session
 
     def channel(self, sid: str) -> Channel:

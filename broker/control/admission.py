@@ -1,0 +1,151 @@
+"""Every limit and quota that a request can meet, and what it is told then.
+
+BUSY with ``retry_after_ms`` where the same request can succeed later, TOO_LARGE where it never can, NOT_READY
+while the daemon takes no more. Nothing is changed in here: a request that passes is carried out by its handler.
+"""
+
+from __future__ import annotations
+
+from broker.errors import ControlError, ErrorCode
+from broker.lifecycle import Lifecycle
+from broker.sessions.registry import Sessions
+from broker.sessions.session import Session
+from broker.sessions.voices import ClientAudio
+from broker.workers.asr_stream import AsrStream
+from configs.schema import Config
+
+BUSY_RETRY_MS = 500
+SESSION_RETRY_MS = 1000
+OLD_RATES = 4
+"""Sample rates that one session has left and that may still be being heard."""
+READ_BACK_BYTES = 8 << 20
+"""Of one reply of ``segments`` or ``events``; one message is always given."""
+
+
+class Admission:
+    """Refuses what does not fit.
+
+    Every check raises ControlError, with the limit and the next step.
+    """
+
+    def __init__(self, config: Config, lifecycle: Lifecycle, sessions: Sessions) -> None:
+        self._limits = config.limits
+        self._timeline = config.timeline
+        self._lifecycle = lifecycle
+        self._sessions = sessions
+
+    def public_limits(self) -> dict[str, int]:
+        """``limits`` of ``status`` and ``start_session``."""
+        return {
+            "sessions": self._limits.sessions,
+            "turns_waiting": self._limits.turns_waiting,
+            "text_chars": self._limits.text_chars,
+            "control_bytes": self._limits.control_bytes,
+            "lead_ms": self._timeline.lead_ms,
+            "max_segment_ms": self._timeline.max_segment_ms,
+        }
+
+    def request(self, nbytes: int) -> None:
+        """A whole request."""
+        limit = self._limits.control_bytes
+        if nbytes > limit:
+            raise ControlError(
+                ErrorCode.TOO_LARGE,
+                f"a request of {nbytes} bytes; the limit is {limit}: give large sources by path",
+            )
+
+    # --- sessions ---
+
+    def new_sessions(self) -> None:
+        """Any new session at all."""
+        if self._lifecycle.draining:
+            raise ControlError(
+                ErrorCode.NOT_READY,
+                "the daemon is draining and takes no more sessions: ask again after its restart",
+            )
+
+    def session(self) -> None:
+        """One more session."""
+        limit = self._limits.sessions
+        if self._sessions.count >= limit:
+            raise ControlError(
+                ErrorCode.BUSY,
+                f"{limit} sessions are live, the limit; end one or raise limits.sessions",
+                SESSION_RETRY_MS,
+            )
+
+    # --- turns ---
+
+    def text(self, text: str) -> None:
+        """What one turn says or asks."""
+        limit = self._limits.text_chars
+        if not text.strip():
+            raise ControlError(
+                ErrorCode.INVALID_ARGUMENT, f"'text' is empty; give 1 to {limit} characters, not only spaces"
+            )
+        if len(text) > limit:
+            raise ControlError(
+                ErrorCode.TOO_LARGE,
+                f"'text' has {len(text)} characters; the limit is {limit}: give it in several turns",
+            )
+
+    def turn(self, session: Session) -> None:
+        """One more turn of this session."""
+        if session.full:
+            limit = self._limits.turns_waiting
+            raise ControlError(
+                ErrorCode.BUSY, f"{limit} turns are waiting, the limit; interrupt, or try later", BUSY_RETRY_MS
+            )
+        retry_ms = self._sessions.busy_for(session)
+        if retry_ms is not None:
+            raise ControlError(
+                ErrorCode.BUSY,
+                f"lip-sync is behind with what other sessions say, though it skips frames: try in {retry_ms} ms, "
+                "or use mode 'offline', which waits",
+                retry_ms,
+            )
+
+    def client_audio(self, session: Session, nbytes: int) -> None:
+        """The audio of one ``process_segment`` call, beside what waits already."""
+        limit = self._limits.audio_bytes_waiting
+        if nbytes > limit:
+            raise ControlError(
+                ErrorCode.TOO_LARGE,
+                f"{nbytes} bytes of audio in one call; the limit is {limit}: send it in several calls",
+            )
+        turns = [t for t in (session.current, *session.waiting) if t is not None]
+        waiting = sum(t.voice.waiting_bytes for t in turns if isinstance(t.voice, ClientAudio))
+        if waiting + nbytes > limit:
+            raise ControlError(
+                ErrorCode.BUSY,
+                f"{waiting} bytes of audio wait to be shown; the limit is {limit}: send it later",
+                BUSY_RETRY_MS,
+            )
+
+    # --- microphone ---
+
+    @staticmethod
+    def microphone(stream: AsrStream, nbytes: int) -> None:
+        """The audio of one ``audio`` call, beside what has yet to be heard."""
+        if nbytes > stream.capacity:
+            raise ControlError(
+                ErrorCode.TOO_LARGE,
+                f"{nbytes} bytes of audio in one call; the limit at this rate is {stream.capacity}: "
+                "send pieces as they are spoken",
+            )
+        if nbytes > stream.room:
+            raise ControlError(
+                ErrorCode.BUSY,
+                f"{stream.room} bytes of audio can still be taken; send it as it is spoken",
+                BUSY_RETRY_MS,
+            )
+
+    @staticmethod
+    def another_rate(session: Session) -> None:
+        """A microphone stream at another rate, beside those that are still being heard."""
+        if len(session.old_ears) >= OLD_RATES:
+            raise ControlError(
+                ErrorCode.BUSY,
+                f"{OLD_RATES} changes of sample_rate are still being heard: keep one rate, or try later",
+                BUSY_RETRY_MS,
+            )

@@ -1,0 +1,113 @@
+"""Operations on the daemon as a whole: ``health``, ``status``, ``initialize``, ``drain``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+from broker.control.admission import Admission
+from broker.control.requests import PROTOCOL, Drain, Nothing
+from broker.control.server import Operations, Request
+from broker.errors import ControlError, ErrorCode
+from broker.lifecycle import Lifecycle
+from broker.sessions.registry import Sessions
+from broker.sessions.session import Session
+from broker.workers.ledger import Ledger
+from broker.workers.status import WorkerStatus
+
+WARM_RETRY_MS = 1000
+
+
+class DaemonHandlers:
+    """How the daemon is.
+
+    Args:
+        boot: id of the supervisor's run.
+        stages: names of all stages, in order.
+        now: monotonic microseconds.
+    """
+
+    def __init__(
+        self,
+        boot: str,
+        stages: list[str],
+        now: Callable[[], int],
+        lifecycle: Lifecycle,
+        admission: Admission,
+        workers: WorkerStatus,
+        ledger: Ledger,
+        sessions: Sessions,
+    ) -> None:
+        self._boot = boot
+        self._stages = stages
+        self._now = now
+        self._lifecycle = lifecycle
+        self._admission = admission
+        self._workers = workers
+        self._ledger = ledger
+        self._sessions = sessions
+        self._versions = {
+            "musecast": metadata.version("musecast"),
+            "protocol": str(PROTOCOL),
+            "python": sys.version.split()[0],
+        }
+
+    @property
+    def operations(self) -> Operations:
+        """By name."""
+        return {
+            "health": (Nothing, self.health),
+            "status": (Nothing, self.status),
+            "initialize": (Nothing, self.initialize),
+            "drain": (Drain, self.drain),
+        }
+
+    def health(self, request: Request, args: Nothing) -> None:
+        """Alive, and how well."""
+        request.reply(status=self._lifecycle.status, boot=self._boot, uptime_s=round(self._lifecycle.uptime_s, 3))
+
+    def status(self, request: Request, args: Nothing) -> None:
+        """Everything an operator looks at."""
+        now = self._now()
+        request.reply(
+            stages=self._workers.public_rows(),
+            supervisor_pid=self._workers.supervisor_pid,
+            queues={stage: {"items": 0, "media_ms": 0} for stage in self._stages} | self._ledger.backlog(),
+            sessions=[_row(session, now) for session in self._sessions.live.values()],
+            limits=self._admission.public_limits(),
+            versions=self._versions,
+        )
+
+    def initialize(self, request: Request, args: Nothing) -> None:
+        """Answer when everything required is warm."""
+
+        def late(limit_s: float) -> None:
+            missing = self._lifecycle.missing()
+            request.refuse(
+                ControlError(
+                    ErrorCode.NOT_READY, f"not warm within {limit_s:.0f} s: {missing}; see status", WARM_RETRY_MS
+                )
+            )
+
+        self._lifecycle.when_ready(lambda: request.reply(ready=True, load_s=self._workers.load_s()), late)
+
+    def drain(self, request: Request, args: Drain) -> None:
+        """Take no more sessions, finish those there are."""
+        self._lifecycle.drain(args.timeout_s, lambda report: request.reply(**report))
+
+
+def _row(session: Session, now: int) -> dict[str, Any]:
+    """``status.sessions``."""
+    clock = session.timeline.clock(now)
+    return {
+        "session_id": session.id,
+        "template_id": session.template.id,
+        "mode": session.mode,
+        "gen": session.timeline.gen,
+        "turn": session.current.number if session.current else None,
+        "newest_seq": session.timeline.seq - 1 if session.timeline.seq else None,
+        "clock": clock,
+        "lead_ms": (session.timeline.end - clock) // 1000,
+    }
