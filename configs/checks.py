@@ -10,6 +10,7 @@ import msgspec
 
 from configs.grid import MAX_SEGMENT_MS, QUANTUM_MS
 from configs.schema import Config, Stage
+from configs.stages import ON_DEMAND, STAGES
 
 X264_PRESETS = (
     "ultrafast",
@@ -118,7 +119,7 @@ def _number(key: str, value: object, limits: Range) -> Iterator[Finding]:
 def _stages(config: Config) -> Iterator[Finding]:
     for name in config.stages.__struct_fields__:
         stage: Stage = getattr(config.stages, name)
-        own = {"credit": _FRAMES} if name in ("lipsync", "fallback") else {}
+        own = {"credit": _FRAMES} if STAGES[name].engines == "lipsync" else {}
         for field, limits in {**_STAGE, **own}.items():
             yield from _number(f"stages.{name}.{field}", getattr(stage, field), limits)
         if not re.fullmatch(r"cpu|auto|cuda:\d+(,cuda:\d+)*", stage.devices):
@@ -128,11 +129,11 @@ def _stages(config: Config) -> Iterator[Finding]:
             )
     if config.stages.prepare.instances != 1:
         yield Finding("stages.prepare.instances", "preparation runs in one process", "leave it at 1")
-    for name in config.stages.__struct_fields__:
-        if name != "prepare" and getattr(config.stages, name).idle_exit_s:
+    for name, kind in STAGES.items():
+        if not kind.on_demand and getattr(config.stages, name).idle_exit_s:
             yield Finding(
                 f"stages.{name}.idle_exit_s",
-                "only prepare is started on demand",
+                f"only {' and '.join(sorted(ON_DEMAND))} is started on demand",
                 "leave it at 0: the other stages stay warm",
             )
     yield from _concurrency(config)
@@ -140,22 +141,20 @@ def _stages(config: Config) -> Iterator[Finding]:
 
 def _concurrency(config: Config) -> Iterator[Finding]:
     """Several threads would fill the same buffers, or each hold a part of a stream."""
-    chains = {"lipsync": config.engines.lipsync[:1], "fallback": config.engines.lipsync[1:]}
-    for name, chain in chains.items():
+    for name, kind in STAGES.items():
         threads = getattr(config.stages, name).concurrency
+        chain = config.engines.lipsync[1:] if kind.stands_in_for else config.engines.lipsync[:1]
         alone = [engine for engine in chain if engine in NOT_REENTRANT]
-        if threads > 1 and alone:
+        if threads > 1 and kind.engines == "lipsync" and alone:
             yield Finding(
                 f"stages.{name}.concurrency",
                 f"it is {threads}, but {alone[0]} does one batch at a time, for all sessions together",
                 "leave it at 1; more GPUs are used by more instances",
             )
-    if config.stages.asr.concurrency > 1:
-        yield Finding(
-            "stages.asr.concurrency",
-            f"it is {config.stages.asr.concurrency}, but hearing holds all its streams in one thread",
-            "leave it at 1",
-        )
+        if threads > 1 and kind.one_thread:
+            yield Finding(
+                f"stages.{name}.concurrency", f"it is {threads}, but {kind.one_thread}", "leave it at 1"
+            )
 
 
 _TCP = re.compile(r"tcp://(?P<host>\[[^\]]*\]|[^:/\s]+):(?P<port>\d{1,5})")

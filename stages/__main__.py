@@ -1,6 +1,6 @@
 """``python -m stages <name> --instance encode.0 --epoch 3 --config PATH --boot BOOT --parent PID``.
 
-The supervisor starts every stage this way. ``<name>`` is one of the stages below, or ``module:Class``.
+The supervisor starts every stage this way. ``<name>`` is one of ``configs.stages.STAGES``, or ``module:Class``.
 """
 
 # ruff: noqa: E402 - the guards come before every other import
@@ -16,23 +16,14 @@ import os
 
 from configs import logs
 from configs.load import ConfigError, read_resolved
+from configs.stages import STAGES
 from stages.runtime import EXIT_CONFIG, EXIT_FAILED, Identity, Runtime, report_failure
 from stages.stage import Stage
 
-STAGES = {
-    "asr": "stages.asr:AsrStage",
-    "llm": "stages.llm:LlmStage",
-    "tts": "stages.tts:TtsStage",
-    "lipsync": "stages.lipsync:LipsyncStage",
-    "fallback": "stages.lipsync:FallbackStage",
-    "encode": "stages.encode:EncodeStage",
-    "prepare": "stages.prepare:PrepareStage",
-}
-"""Imported only in the process that runs it."""
-
 
 def _stage_class(name: str) -> type[Stage]:
-    module, _, attribute = STAGES.get(name, name).partition(":")
+    factory = STAGES[name].factory if name in STAGES else name
+    module, _, attribute = factory.partition(":")
     found = getattr(importlib.import_module(module), attribute, None) if attribute else None
     if not (isinstance(found, type) and issubclass(found, Stage)):
         raise ConfigError(f"{name!r} is not a stage", hint=f"known are {', '.join(STAGES)}, or module:Class")

@@ -20,6 +20,7 @@ import zmq
 from broker.ipc.messages import Beat, Demand, Down, Fenced, Message, Report, Up
 from configs import logs
 from configs.schema import Config
+from configs.stages import OPTIONAL, STAND_INS
 from stages import recorder
 from supervision import policy
 from supervision.child import Child
@@ -30,7 +31,7 @@ from supervision.notify import Notifier
 from supervision.policy import LIVE, State
 from supervision.process import become_reaper, describe, sweep
 from supervision.readiness import Readiness
-from supervision.specs import OPTIONAL, STAND_INS, Spec
+from supervision.specs import Spec
 
 EXIT_FATAL = 70
 EXIT_CONFIG = 78

@@ -10,11 +10,10 @@ import msgspec
 
 from configs.load import ConfigError
 from configs.schema import Config
+from configs.stages import STAGES
 
 NVIDIA_PROC = "/proc/driver/nvidia/gpus"
 """One folder per device that the driver has bound."""
-SPREADS = frozenset({"lipsync"})
-"""Stages of which ``auto`` starts one process per GPU; the others take the first."""
 
 
 def visible_gpus(environ: Mapping[str, str] | None = None, proc: str = NVIDIA_PROC) -> list[str] | None:
@@ -40,9 +39,9 @@ def _names_gpu(name: str) -> bool:
 def place_stages(config: Config, gpus: Sequence[str] | None) -> Config:
     """Turn ``devices`` of every stage into what its processes get: ``cpu``, or one ``cuda:<name>`` per process.
 
-    ``auto`` becomes every GPU (see ``SPREADS``), or ``cpu`` where none is known. ``cuda:<n>`` is the n-th of
-    ``gpus``, as for CUDA itself; while they are unknown it is taken at its word. There are at least as many
-    processes as devices.
+    ``auto`` becomes every GPU or the first (``StageKind.every_gpu``), or ``cpu`` where none is known. ``cuda:<n>``
+    is the n-th of ``gpus``, as for CUDA itself; while they are unknown it is taken at its word. There are at least
+    as many processes as devices.
 
     Raises:
         ConfigError: a device is named that is not there.
@@ -52,7 +51,7 @@ def place_stages(config: Config, gpus: Sequence[str] | None) -> Config:
         stage = getattr(config.stages, name)
         devices, instances = stage.devices, stage.instances
         if devices == "auto":
-            chosen = (gpus or ())[: None if name in SPREADS else 1]
+            chosen = (gpus or ())[: None if STAGES[name].every_gpu else 1]
             devices = ",".join(f"cuda:{gpu}" for gpu in chosen) or "cpu"
         elif devices != "cpu" and gpus is not None:
             devices = ",".join(_nth(name, device, gpus) for device in devices.split(","))

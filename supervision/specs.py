@@ -10,16 +10,9 @@ from pathlib import Path
 
 from configs.schema import Config
 from configs.schema import Stage as StageConfig
+from configs.stages import ON_DEMAND, STAGES
 from supervision.policy import Limits
 
-START_ORDER = ("encode", "lipsync", "fallback", "tts", "llm", "asr", "prepare")
-"""Downstream first."""
-ON_DEMAND = frozenset({"prepare"})
-"""Started when the broker asks; the daemon is ready without them."""
-STAND_INS = {"lipsync": "fallback"}
-"""A stage that is given up costs quality, not the daemon, while its stand-in runs."""
-OPTIONAL = ON_DEMAND | frozenset(STAND_INS.values())
-"""Stages whose loss never ends the daemon."""
 BROKER_LOAD_S = 30.0
 BROKER_ITEM_S = 10.0
 """The broker has no items; one turn of its loop is never near this."""
@@ -53,8 +46,8 @@ class Spec:
 def make_specs(config: Config, config_path: str, boot: str) -> list[Spec]:
     """The broker first, then every instance of every stage in the order of start."""
     specs = [_broker(config, config_path, boot)]
-    for stage in START_ORDER:
-        if stage == "fallback" and len(config.engines.lipsync) < 2:
+    for stage, kind in STAGES.items():
+        if kind.stands_in_for and len(config.engines.lipsync) < 2:
             continue
         settings: StageConfig = getattr(config.stages, stage)
         for number in range(settings.instances):

@@ -27,12 +27,11 @@ from broker.ipc.wire import WireError, unpack
 from broker.workers.asr_streams import AsrStreams
 from broker.workers.ledger import Ledger
 from broker.workers.status import WorkerStatus
+from configs.stages import STAGES
 
 log = structlog.get_logger()
 
 Touch = Callable[[str], None]
-WHOLE = frozenset({"lipsync", "fallback", "encode"})
-"""Stages of whose items only DONE lets a turn go on: their session is not looked at after each output."""
 
 
 class Ingress:
@@ -107,7 +106,7 @@ class Ingress:
             self._cancel([entry.id])
             entry.job.failed(ErrorCode.FAILED, f"{message.src} sent an output that does not fit: {error}")
             self._touch(_sid(entry.id))
-        if entry.stage not in WHOLE:
+        if not STAGES[entry.stage].whole_items:
             self._touch(_sid(entry.id))
 
     def _done(self, message: Done) -> None:

@@ -14,7 +14,8 @@ from broker.workers.dead_items import bury
 from broker.workers.dispatcher import Dispatcher
 from broker.workers.ledger import Ledger
 from broker.workers.links import Links
-from broker.workers.status import ON_DEMAND, WorkerStatus
+from broker.workers.status import WorkerStatus
+from configs.stages import ON_DEMAND
 
 log = structlog.get_logger()
 

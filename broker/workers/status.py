@@ -8,19 +8,14 @@ import msgspec
 
 from broker.ipc.messages import Ready, Report, StageRow
 from configs.schema import Config
-
-ON_DEMAND = {"prepare"}
-"""Stages that run when there is work for them."""
-OPTIONAL = ON_DEMAND | {"fallback"}
-"""Stages that may be absent."""
+from configs.stages import REQUIRED, STAND_INS
 
 
 class WorkerStatus:
     """State of all processes."""
 
     def __init__(self, config: Config) -> None:
-        self._required = [s for s in config.stages.__struct_fields__ if s not in OPTIONAL]
-        self._instances = {s: getattr(config.stages, s).instances for s in self._required}
+        self._instances: dict[str, int] = {s: getattr(config.stages, s).instances for s in REQUIRED}
         self.rows: list[StageRow] = []
         self.supervisor_pid: int | None = None
         self._ready: dict[str, Ready] = {}
@@ -42,22 +37,21 @@ class WorkerStatus:
     @property
     def complete(self) -> bool:
         """Whether every required stage has all its instances warm."""
-        return all(self._warm(stage) >= self._instances[stage] for stage in self._required)
+        return all(map(self._full, REQUIRED))
 
     @property
     def serving(self) -> bool:
-        """Whether every required stage has at least one warm instance, now or ever since."""
-        if not self._was_ready and (self.complete or self._standing_in):
-            self._was_ready = True
+        """Whether each required stage has, or once had, all its instances warm or a warm stand-in."""
+        if not self._was_ready:
+            given_up = self.given_up()
+            self._was_ready = all(self._full(s) or (s in given_up and self._stood_in(s)) for s in REQUIRED)
         return self._was_ready
 
-    @property
-    def _standing_in(self) -> bool:
-        """Whether only lip-sync is missing, given up by the supervisor, and the fallback engine is warm."""
-        rows = [r for r in self.rows if r.stage == "lipsync"]
-        given_up = bool(rows) and all(r.state == "fatal" for r in rows)
-        others = all(self._warm(s) >= self._instances[s] for s in self._required if s != "lipsync")
-        return given_up and others and self._warm("fallback") > 0
+    def _full(self, stage: str) -> bool:
+        return self._warm(stage) >= self._instances[stage]
+
+    def _stood_in(self, stage: str) -> bool:
+        return stage in STAND_INS and self._warm(STAND_INS[stage]) > 0
 
     def _warm(self, stage: str) -> int:
         return sum(1 for r in self._ready.values() if r.stage == stage)

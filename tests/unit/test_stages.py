@@ -1,0 +1,51 @@
+"""The table of stages, and what the broker takes from it: who has to be warm before anything is served."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from broker.ipc.messages import Ready, Report, StageRow
+from broker.workers.status import WorkerStatus
+from configs.load import load
+from configs.schema import Engines, Stages
+from configs.stages import REQUIRED, STAGES
+
+
+def test_the_table_has_the_stages_of_the_configuration() -> None:
+    assert set(STAGES) == set(Stages.__struct_fields__)
+    assert {kind.engines for kind in STAGES.values()} - {""} == set(Engines.__struct_fields__)
+    assert {kind.stands_in_for for kind in STAGES.values()} - {""} <= set(REQUIRED)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_is_found_under_its_own_name(name: str) -> None:
+    module, _, attribute = STAGES[name].factory.partition(":")
+    assert getattr(importlib.import_module(module), attribute).name == name
+
+
+def _status(warm: list[str], given_up: str = "") -> WorkerStatus:
+    status = WorkerStatus(load(None, ["stages.encode.instances=1"], {}))
+    for stage in warm:
+        status.ready(
+            Ready(src=f"{stage}.0", ep=1, broker=1, stage=stage, engine="", device="", credit=1, load_s=0.0)
+        )
+    row = StageRow(stage=given_up, instance=f"{given_up}.0", epoch=1, pid=None, state="fatal", reason="why")
+    status.report(Report(supervisor_pid=1, rows=[row] if given_up else []))
+    return status
+
+
+def test_every_required_stage_is_waited_for_and_no_other() -> None:
+    assert _status([*REQUIRED]).status(draining=False) == "ok"
+    for stage in REQUIRED:
+        assert not _status([name for name in STAGES if name != stage]).serving
+
+
+def test_a_stage_that_was_given_up_is_waited_for_unless_another_stands_in() -> None:
+    for stage in REQUIRED:
+        rest = [name for name in REQUIRED if name != stage]
+        assert not _status(rest, given_up=stage).serving
+        assert _status([*rest, "fallback"], given_up=stage).serving == (stage == "lipsync")
+    standing_in = [name for name in REQUIRED if name != "lipsync"] + ["fallback"]
+    assert _status(standing_in, given_up="lipsync").status(draining=False) == "degraded"
