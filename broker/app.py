@@ -48,6 +48,7 @@ from broker.workers.links import Links
 from broker.workers.membership import Membership
 from broker.workers.status import WorkerStatus
 from configs.schema import Config
+from models.meter import Meter
 
 log = structlog.get_logger()
 
@@ -75,7 +76,8 @@ class Broker:
         self.epoch = epoch
         self._dirty: dict[str, Session] = {}
         self.timers = Timers()
-        self.ledger = Ledger()
+        self._meter = Meter()
+        self.ledger = Ledger(self._meter)
         self.paces = {"lipsync": Pace(), "fallback": Pace(), "encode": Pace()}
         self._workers = WorkerStatus(config)
         self._open_sockets(boot)
@@ -88,7 +90,7 @@ class Broker:
             config, self.timers, self.now, self._workers, self._catalog, self._preparations, self._sessions
         )
         admission = Admission(config, self._lifecycle, self._sessions)
-        self._control = Control(self._router, self._operations(boot, admission), admission.request)
+        self._control = Control(self._router, self._operations(boot, admission), admission.request, self._meter)
 
     def _open_sockets(self, boot: str) -> None:
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -127,6 +129,7 @@ class Broker:
             self._touch_id,
             self._links.epoch,
             self.now,
+            self._meter,
         )
         self._membership = Membership(
             self.epoch,
@@ -300,10 +303,9 @@ class Broker:
             log.warning("supervisor.deaf", message=type(message).__name__)
 
     def _beat(self) -> None:
-        state = self._lifecycle.beat_state
-        self._tell(
-            Beat(src="broker", ep=self.epoch, broker=self.epoch, stage="broker", pid=os.getpid(), state=state)
-        )
+        beat = Beat(src="broker", ep=self.epoch, broker=self.epoch, stage="broker", pid=os.getpid(), state="")
+        beat.state, beat.metrics = self._lifecycle.beat_state, self._meter.figures()
+        self._tell(beat)
 
     def _second(self) -> None:
         uptime_s = round(self._lifecycle.uptime_s, 3)

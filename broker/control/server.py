@@ -19,6 +19,7 @@ from broker.control.requests import (
 )
 from broker.errors import ControlError, ErrorCode
 from broker.ipc.sockets import send_now
+from models.meter import Meter
 
 log = structlog.get_logger()
 _encode = msgspec.msgpack.Encoder().encode
@@ -31,16 +32,16 @@ class Request:
         self,
         socket: zmq.Socket[bytes],
         route: list[bytes],
-        request_id: int | str | None,
-        op: str,
         waiting: set[Request],
+        meter: Meter,
     ) -> None:
         self._socket = socket
+        self._route = route
         self._waiting = waiting
         waiting.add(self)
-        self._route = route
-        self.id = request_id
-        self.op = op
+        self._meter = meter
+        self.id: int | str | None = None
+        self.op = "?"
         self.answered = False
 
     def reply(self, **result: Any) -> None:
@@ -49,6 +50,8 @@ class Request:
 
     def refuse(self, error: ControlError) -> None:
         """Answer not ok."""
+        if not self.answered:
+            self._meter.count("requests.refused")
         self._send({"ok": False, "error": error.body()})
 
     def _send(self, body: dict[str, Any]) -> None:
@@ -74,14 +77,16 @@ class Control:
 
     Args:
         check_size: raises ControlError for a request of too many bytes.
+        meter: counts ``requests``, and ``requests.refused``: those whose answer is not ok.
     """
 
     def __init__(
-        self, socket: zmq.Socket[bytes], operations: Operations, check_size: Callable[[int], None]
+        self, socket: zmq.Socket[bytes], operations: Operations, check_size: Callable[[int], None], meter: Meter
     ) -> None:
         self._socket = socket
         self._operations = operations
         self._check_size = check_size
+        self._meter = meter
         self._waiting: set[Request] = set()
         """Requests that have no answer yet."""
         self._stopped = False
@@ -101,7 +106,8 @@ class Control:
         route, body = frames[:-1], frames[-1]
         if len(frames) < 2:
             return
-        request = Request(self._socket, route, None, "?", self._waiting)
+        self._meter.count("requests")
+        request = Request(self._socket, route, self._waiting, self._meter)
         try:
             envelope = read_envelope(body)
             request.id = request_id(envelope)

@@ -25,12 +25,14 @@ from broker.ipc.messages import (
 )
 from broker.ipc.wire import WireError, unpack
 from broker.workers.asr_streams import AsrStreams
-from broker.workers.ledger import Ledger
+from broker.workers.ledger import REFUSED, Ledger
 from broker.workers.status import WorkerStatus
 from configs.stages import STAGES
+from models.meter import Meter
 
 log = structlog.get_logger()
 
+BROKEN = "messages.broken"
 Touch = Callable[[str], None]
 
 
@@ -42,6 +44,7 @@ class Ingress:
         cancel: voids items and tells their workers.
         touch: called with a session id whose turn may go on.
         current: the epoch that is bound for an instance, None when none is.
+        meter: counts messages that do not count: ``messages.refused`` of what is past, ``messages.broken``.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Ingress:
         touch: Touch,
         current: Callable[[str], int | None],
         now: Callable[[], int],
+        meter: Meter,
     ) -> None:
         self._epoch = epoch
         self._ledger = ledger
@@ -63,23 +67,22 @@ class Ingress:
         self._touch = touch
         self._current = current
         self._now = now
-        self.broken = 0
-        """Messages that could not be decoded or understood."""
+        self._meter = meter
 
     def receive(self, frames: Sequence[Any]) -> None:
         """Act on one message; a bad one is counted and logged, never fatal."""
         try:
             message, buffers = unpack(frames)
         except WireError as error:
-            self.broken += 1
-            log.warning("ingress.refused", reason=str(error), total=self.broken)
+            self._meter.count(BROKEN)
+            log.warning("ingress.refused", reason=str(error))
             return
         if not isinstance(message, FromStage):
-            self.broken += 1
+            self._meter.count(BROKEN)
             log.warning("ingress.refused", reason=f"{type(message).__name__} does not come from a stage")
             return
         if message.broker not in (0, self._epoch):
-            self._ledger.refused += 1
+            self._meter.count(REFUSED)
             return
         if isinstance(message, Output):
             self._output(message, buffers)
@@ -101,7 +104,7 @@ class Ingress:
         try:
             entry.job.output(message, buffers)
         except Exception as error:  # a stage's wrong output fails its item, not the daemon
-            self.broken += 1
+            self._meter.count(BROKEN)
             log.exception("output.refused", item=entry.id, src=message.src)
             self._cancel([entry.id])
             entry.job.failed(ErrorCode.FAILED, f"{message.src} sent an output that does not fit: {error}")
@@ -136,7 +139,7 @@ class Ingress:
 
     def _other(self, message: FromStage) -> None:
         if self._current(message.src) != message.ep:
-            self._ledger.refused += 1
+            self._meter.count(REFUSED)
         elif isinstance(message, AsrMark | AsrSpeechStarted | AsrSpeechEnded | AsrPartial | AsrFinal):
             self._hearing.heard(message.sid, message)
             self._touch(_sid(message.sid))

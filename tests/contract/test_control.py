@@ -95,6 +95,24 @@ def test_status_lists_every_process(stranger: Stranger) -> None:
         assert set(queue) >= {"items", "media_ms"}
 
 
+def test_status_tells_what_the_broker_was_asked(stranger: Stranger) -> None:
+    def figures() -> dict[str, float]:
+        rows = stranger.control.ok("status")["stages"]
+        metrics: dict[str, float] = next(row["metrics"] for row in rows if row["stage"] == "broker")
+        return metrics
+
+    before = figures()
+    for _ in range(3):
+        stranger.control.refused("say", session_id="nobody", text="x")
+    beats = stranger.subscribe("sys.")
+    seen = 0
+    while figures().get("requests.refused", 0) < before.get("requests.refused", 0) + 3:
+        beats.wait(lambda _: True, BEAT_S, "figures of the broker", start=seen)
+        seen = len(beats.messages)
+        assert seen < WORK_S, figures()
+    assert figures()["requests"] >= before["requests"] + 3
+
+
 def test_status_tells_what_the_processes_have_done(stranger: Stranger) -> None:
     def total(name: str, stage: str) -> float:
         rows = [row for row in stranger.control.ok("status")["stages"] if row["stage"] == stage]

@@ -10,6 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from broker.ipc.messages import Item, LlmDelta, LlmItem, Output
 from broker.workers.ledger import Entry, Ledger, Worker
+from models.meter import Meter
 
 
 class Recorder:
@@ -107,7 +108,8 @@ def test_an_item_is_stamped_with_its_id_its_attempt_and_the_broker_that_hands_it
 
 
 def test_outputs_of_an_older_epoch_attempt_or_order_are_refused_and_counted() -> None:
-    ledger = Ledger()
+    meter = Meter()
+    ledger = Ledger(meter)
     old = ready(ledger)
     entry = submit(ledger, "a")
     given_out(ledger)
@@ -120,7 +122,7 @@ def test_outputs_of_an_older_epoch_attempt_or_order_are_refused_and_counted() ->
     assert ledger.output(delta(old, entry, 1)) is None
     assert ledger.output(delta(new, entry, 0, attempt=0)) is None
     assert ledger.output(delta(new, entry, 0)) is entry
-    assert ledger.refused == 4
+    assert meter.figures() == {"messages.refused": 4}
 
 
 def test_an_item_that_kills_its_worker_twice_while_alone_is_set_aside() -> None:

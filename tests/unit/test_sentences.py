@@ -227,7 +227,7 @@ def test_no_text_takes_time_that_grows_with_its_square(unit: str) -> None:
         ('<a href="http://x.org/a b" class=c>here</a>', "here"),
         ("<p hidden>no</p> <input disabled> <img src='a.png'/>", "no"),
         ("Press <Enter>, then type <name>.", "Press <Enter>, then type <name>."),
-        ("<speak>Hi <break time=\"1s\"/>there</speak>", "Hi there"),
+        ('<speak>Hi <break time="1s"/>there</speak>', "Hi there"),
         ("2*3 = 6, 2 * 3 = 6, 2**3 = 8", "2*3 = 6, 2 * 3 = 6, 2**3 = 8"),
         ("(a+b)*(c+d) and x* y", "(a+b)*(c+d) and x* y"),
         ("x_1 + y_2, snake_case_name", "x_1 + y_2, snake_case_name"),

@@ -1,5 +1,5 @@
 """Who has which item: queues, credit, leases, attempts, poison. Pure policy, no sockets, no clock."""
 
-from broker.workers.ledger.ledger import Entry, Fallout, Job, Ledger, Worker
+from broker.workers.ledger.ledger import REFUSED, Entry, Fallout, Job, Ledger, Worker
 
-__all__ = ["Entry", "Fallout", "Job", "Ledger", "Worker"]
+__all__ = ["REFUSED", "Entry", "Fallout", "Job", "Ledger", "Worker"]

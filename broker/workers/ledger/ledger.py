@@ -19,7 +19,9 @@ from typing import Any, Protocol
 
 from broker.errors import ErrorCode
 from broker.ipc.messages import Item, Output
+from models.meter import Meter
 
+REFUSED = "messages.refused"
 POISON_DEATHS = 2
 """Workers an item may kill while alone."""
 MAX_FAILURES = 3
@@ -117,16 +119,19 @@ class Fallout:
 
 
 class Ledger:
-    """All stages' queues and leases."""
+    """All stages' queues and leases.
 
-    def __init__(self) -> None:
+    Args:
+        meter: counts ``messages.refused``: those of an older incarnation, attempt or order.
+    """
+
+    def __init__(self, meter: Meter | None = None) -> None:
         self.workers: dict[str, Worker] = {}
         self._entries: dict[str, Entry] = {}
         self._queues: dict[str, list[tuple[int, int, int, Entry]]] = {}
         self._order = count()
         self._moved: dict[str, int] = {}
-        self.refused = 0
-        """Messages of an older epoch, attempt or order."""
+        self._meter = meter or Meter()
 
     # --- work ---
 
@@ -200,11 +205,11 @@ class Ledger:
     def _leased(self, src: str, epoch: int, item_id: str, attempt: int) -> Entry | None:
         worker = self.workers.get(src)
         if worker is None or worker.epoch != epoch:
-            self.refused += 1
+            self._meter.count(REFUSED)
             return None
         entry = worker.leased.get(item_id)
         if entry is None or entry.attempt != attempt:
-            self.refused += 1
+            self._meter.count(REFUSED)
             return None
         return entry
 
@@ -225,7 +230,7 @@ class Ledger:
         if entry.void:
             return None
         if message.index != entry.outputs:
-            self.refused += 1
+            self._meter.count(REFUSED)
             return None
         entry.started = True
         entry.moved_at = now
@@ -327,7 +332,7 @@ class Ledger:
         """The worker is warm."""
         worker = self.workers.get(src)
         if worker is None or worker.epoch != epoch:
-            self.refused += 1
+            self._meter.count(REFUSED)
             return None
         worker.credit = credit
         self._sign(src, now)
