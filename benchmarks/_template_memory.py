@@ -20,13 +20,14 @@ from models.api import FrameJob
 from models.media.h264 import SegmentVideo, choose_encoder, settings_for
 from models.templates.store import Template, open_template
 from models.warp.engine import WarpLipSync
+from models.warp.face import FaceState
 from models.warp.track import MouthState
 from models.warp.warmup import synthetic_template
 from stages.encode import compose
 
 SEGMENT = 32
 """Frames of the longest segment by default."""
-AH = MouthState(open=0.6, teeth=0.3, tongue=0.2, weight=1.0)
+AH = FaceState(MouthState(open=0.6, teeth=0.3, tongue=0.2, weight=1.0))
 
 
 def own_mb() -> float:

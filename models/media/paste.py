@@ -112,12 +112,20 @@ def own_crop(roi: U8) -> U8:
     return _resized(roi, (CROP, CROP))
 
 
-def _resized(picture: U8, size: tuple[int, int]) -> U8:
-    """To ``size``, width and height. Bilinear drops pixels below half size; area averaging costs 5x elsewhere."""
-    shrink = max(picture.shape[:2]) > 2 * max(size)
-    return np.asarray(
-        cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR), np.uint8
-    )
+def _resized(picture: U8, size: tuple[int, int], *, fine: bool = False) -> U8:
+    """To ``size``, width and height. Bilinear drops pixels below half size; area averaging costs 5x elsewhere.
+
+    Args:
+        picture: u8 BGR ``[h, w, 3]``.
+        size: width and height.
+        fine: enlarge with less blur, at 1.6 times the cost.
+    """
+    way = cv2.INTER_LINEAR
+    if max(picture.shape[:2]) > 2 * max(size):
+        way = cv2.INTER_AREA
+    elif fine and max(picture.shape[:2]) < max(size):
+        way = cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, size, interpolation=way), np.uint8)
 
 
 def replaced(before: U8, after: U8) -> U8:
@@ -199,7 +207,7 @@ class Paster:
             rest = np.asarray(cv2.bitwise_not(alpha), np.uint8)
         else:
             alpha, rest = self._replacing(roi, crop) if self._own else (self._alpha, self._rest)
-        resized = _resized(crop, self._size)[area]
+        resized = _resized(crop, self._size, fine=self._own)[area]
         # Two rounded products: each within half a level, and exact where alpha is 0 or 255.
         new = cv2.multiply(resized, alpha, scale=1 / 255)
         old = cv2.multiply(roi[area], rest, scale=1 / 255)

@@ -88,7 +88,7 @@ def whole(template: Template, pose: int, crop: U8 | None = None) -> U8:
     frame = i420_to_bgr(template.i420[pose])
     if crop is not None:
         x0, y0, x1, y1 = (int(v) for v in template.boxes[pose])
-        alpha = template.alpha[..., None].astype(np.float32) / 255
+        alpha = template.alpha_of("warp")[..., None].astype(np.float32) / 255
         own = template.roi[pose].astype(np.float32)
         fitted = cv2.resize(crop, (x1 - x0, y1 - y0)).astype(np.float32)
         frame[y0:y1, x0:x1] = np.clip(own + (fitted - own) * alpha + 0.5, 0, 255).astype(np.uint8)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.warp.folds import relaxed
-from models.warp.geometry import Pose
+from models.warp.geometry import Pose, clamped
 from models.warp.look import LUMA, Look
 from models.warp.track import MouthState
 
@@ -28,6 +28,10 @@ GATHERED = np.array([0.89, 0.86, 0.955], np.float32)
 """What pale lips are multiplied by when they are quite round, BGR."""
 OUTSIDE = (0.08, 0.0)
 """So far outwards of the corner what comes to light is skin, and from where on it is lip, half widths."""
+LINE, LINE_SMILE = 0.6, 1.3
+"""How much of that is done between the lips: where they still meet, a line is seen, but not that of a smile."""
+BESIDE = 0.94
+"""Share of the luma of the skin beside the lips below which it is in the shadow of their corner."""
 DARK = (1.0, 0.8)
 """Shares of the lips' luma between which a pixel becomes one of the line."""
 
@@ -42,6 +46,8 @@ class _Spot(NamedTuple):
     half: float
     corner: float
     """Column of the mouth's corner."""
+    line: float
+    """How much is done between the lips."""
     outwards: int
     """1 where the cheek lies to the right of the corner, else -1."""
 
@@ -57,23 +63,29 @@ def mended(crop: U8, pose: Pose, state: MouthState, look: Look) -> U8:
         look: of its template.
     """
     amount = MOST * min(1.0, 1.2 * state.round + 1.4 * state.open + 0.9 * state.wide + 0.5 * state.bite)
-    amount *= 1 - 0.8 * state.closed
+    amount *= (1 - 0.8 * state.closed) * (1 - 0.8 * look.hair)
     out = crop.copy()
-    if amount < 0.02:
-        return out
-    half = pose.half
-    wide = (REACH + (REACH_ROUND - REACH) * state.round) * half
-    seam = pose.curves[1]
-    for end, inwards in ((0, 1), (-1, -1)):
-        corner = float(seam[end, 0])
-        x = corner + inwards * (0.06 * half + 0.5 * (wide - REACH * half))
-        y = float(np.interp(x, seam[:, 0], seam[:, 1]))
-        _mend(out, _Spot(x, y, wide, TALL * half, half, corner, -inwards), look, amount)
+    if amount >= 0.02:
+        _mend_corners(out, pose, state, look, amount)
     relaxed(out, pose, state, look)
     if look.pale > 0.05:
         upper = look.pale * min(1.0, state.round + 2 * state.open + 0.6 * state.bite) * (1 - state.closed)
         _redden(out, pose, (upper, look.pale * state.round), look.edge)
     return out
+
+
+def _mend_corners(out: U8, pose: Pose, state: MouthState, look: Look, amount: float) -> None:
+    half = pose.half
+    wide = (REACH + (REACH_ROUND - REACH) * state.round) * half
+    seam = pose.curves[1]
+    line = min(LINE + LINE_SMILE * pose.smile, 1.0)
+    for end, inwards in ((0, 1), (-1, -1)):
+        corner = float(seam[end, 0])
+        x = corner + inwards * (0.06 * half + 0.5 * (wide - REACH * half))
+        y = float(np.interp(x, seam[:, 0], seam[:, 1]))
+        _mend(
+            out, _Spot(x, y, wide, TALL * (1 - 0.5 * look.hair) * half, half, corner, line, -inwards), look, amount
+        )
 
 
 def _redden(out: U8, pose: Pose, amounts: tuple[float, float], edge: float) -> None:
@@ -85,9 +97,9 @@ def _redden(out: U8, pose: Pose, amounts: tuple[float, float], edge: float) -> N
     y = np.arange(y0, y1, dtype=np.float32)[:, None]
     u = (x - np.float32(pose.centre[0])) / np.float32(pose.half)
     upper, seam, lower = (np.interp(x, pose.curves[k, :, 0], pose.curves[k, :, 1]) for k in (0, 1, 3))
-    within = np.clip((y - upper) / edge + 0.5, 0, 1) * np.clip((lower - y) / edge + 0.5, 0, 1)
+    within = clamped((y - upper) / edge + 0.5) * clamped((lower - y) / edge + 0.5)
     within = within * np.where(y < seam, amounts[0], amounts[1])
-    within = (within * np.clip(2.2 * (1 - u * u), 0, 1)).astype(np.float32)
+    within = (within * clamped(2.2 * (1 - u * u))).astype(np.float32)
     window = out[y0:y1, x0:x1]
     window[...] = (window * (1 - within[..., None] * (1 - GATHERED)) + 0.5).astype(np.uint8)
 
@@ -100,16 +112,20 @@ def _mend(out: U8, spot: _Spot, look: Look, amount: float) -> None:
     if x0 < 0 or y0 < 0 or x1 > out.shape[1] or y1 > out.shape[0]:
         return  # a mouth at the very border stays as it is
     window = out[y0:y1, x0:x1].astype(np.float32)
-    dark = np.clip((DARK[0] - (window @ LUMA) / look.lip) / (DARK[0] - DARK[1]), 0, 1)
-    light = np.dstack([window, np.ones_like(dark)]) * (1.001 - dark)[..., None]
-    light = cv2.GaussianBlur(light, (0, 0), sigma)
     x = np.arange(x0, x1, dtype=np.float32)
     out_by = (x - np.float32(spot.corner)) * np.float32(spot.outwards / spot.half)
-    skin = np.clip((out_by - OUTSIDE[1]) / (OUTSIDE[0] - OUTSIDE[1]), 0, 1)[:, None]
+    skin = clamped((out_by - OUTSIDE[1]) / (OUTSIDE[0] - OUTSIDE[1]))[:, None]
+    # Beside the lips a shadow is what is darker than the skin there.
+    luma = window @ LUMA
+    usual = max(float(np.median(luma[::2, :: spot.outwards][:, -margin:])) * BESIDE, look.lip)
+    dark = clamped((DARK[0] - luma / (look.lip + (usual - look.lip) * skin[:, 0])) / (DARK[0] - DARK[1]))
+    light = np.dstack([window, np.ones_like(dark)]) * (1.001 - dark)[..., None]
+    light = cv2.GaussianBlur(light, (0, 0), sigma)
     most = look.corner + (255 - look.corner) * skin
     dx = (x - np.float32(spot.x)) / np.float32(spot.wide)
     dy = (np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(spot.y)) / np.float32(spot.tall)
-    near = np.clip(1.6 * (1 - np.sqrt(dx * dx + dy * dy)), 0, 1) * np.float32(amount)
+    near = clamped(1.6 * (1 - np.sqrt(dx * dx + dy * dy))) * np.float32(amount)
+    near *= spot.line + (1 - spot.line) * skin[:, 0]
     lift = np.maximum(np.minimum(light[..., :3] / light[..., 3:], most) - window, 0)
     window += lift * (near * np.maximum(dark, cv2.GaussianBlur(dark, (0, 0), 0.8)))[..., None]
     out[y0:y1, x0:x1] = np.clip(window + 0.5, 0, 255).astype(np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,21 +16,25 @@ from models.media.paste import own_crop
 from models.templates.store import Template
 from models.warp import skipping
 from models.warp.corners import mended
-from models.warp.geometry import Field, Pose, field
+from models.warp.face import FaceState, face_state
+from models.warp.geometry import CHEEK, Field, Pose, clamped, field
+from models.warp.gesture import LEANING_TOP
 from models.warp.lean import put_back, upright
 from models.warp.lips import shade
 from models.warp.look import Look
 from models.warp.mouth import inside
-from models.warp.preparer import load_prepared
-from models.warp.track import REST, MouthState, contexts, mouth_state
+from models.warp.preparer import Prepared, load_prepared
+from models.warp.track import REST, MouthState, contexts
 
 U8 = NDArray[np.uint8]
+F32 = NDArray[np.floating[Any]]
 
 CORNER, THIN = 0.24, 0.05
 """How far from the opening's corners the mouth's inside comes to be seen where it is thin, in half widths of the
 opening, and what is thin, in half widths of the mouth."""
-ABOVE_NOSE = 8
-"""Rows above the base of the nose that are looked at, crop pixels; above, nothing moves."""
+ABOVE_CHEEK = 8
+"""Rows above what the mouth moves that are looked at in a leaning head, crop pixels."""
+NOWHERE = slice(CROP, CROP), slice(CROP, CROP)
 
 
 class WarpLipSync:
@@ -73,7 +78,8 @@ class WarpLipSync:
         first = window.frame0 + window.start
         loop = window.template.frames
         return [
-            FrameJob(window.template, (first + k) % loop, mouth_state(context)) for k, context in enumerate(found)
+            FrameJob(window.template, (first + k) % loop, face_state(context, first + k))
+            for k, context in enumerate(found)
         ]
 
     def render(self, jobs: Sequence[FrameJob]) -> U8:
@@ -87,57 +93,67 @@ class WarpLipSync:
         return crops
 
 
-def render_into(out: U8, template: Template, index: int, state: MouthState) -> None:
-    """Draw one pose with its mouth in ``state`` into ``out``, u8 BGR ``[256, 256, 3]``."""
-    out[...] = own_crop(template.roi[index])
-    if state == REST:
+def render_into(out: U8, template: Template, index: int, state: FaceState) -> None:
+    """Draw one pose with its face in ``state`` into ``out``, u8 BGR ``[256, 256, 3]``."""
+    own = own_crop(template.roi[index])
+    if state == FaceState():
+        out[...] = own
         return
     prepared = load_prepared(template)
     pose = prepared.pose(index)
     if prepared.turns is None:
-        _speak(out, pose, state, prepared.look)
+        _act(own, out, pose, state, prepared)
         return
     turn = prepared.turns[index]
-    before = upright(out, turn, max(int(pose.nose[1]) - ABOVE_NOSE, 0))
+    before = upright(own, turn, max(min(int(pose.nose[1] - CHEEK * pose.half) - ABOVE_CHEEK, LEANING_TOP), 0))
     after = before.copy()
-    _speak(after, pose, state, prepared.look)
+    _act(before, after, pose, state, prepared)
+    out[...] = own
     put_back(out, before, after, turn)
 
 
-def _speak(out: U8, pose: Pose, state: MouthState, look: Look) -> None:
-    """Move the mouth of an upright face in ``out``, its own picture, u8 BGR ``[256, 256, 3]``, in place."""
-    move = field(pose, state, look.soft)
-    height, width = move.upper_x.shape
-    window = out[move.y0 : move.y0 + height, move.x0 : move.x0 + width]
-    moved = _moved(mended(out, pose, state, look), move, state, pose, look)
-    if state.weight >= 1:
-        window[...] = moved
-    else:
-        cv2.addWeighted(moved, state.weight, window.copy(), 1 - state.weight, 0, dst=moved)
-        window[...] = moved
+def _act(own: U8, out: U8, pose: Pose, state: FaceState, prepared: Prepared) -> None:
+    """Draw an upright face into ``out``; ``own`` is its picture at rest. Both u8 BGR ``[256, 256, 3]``."""
+    mouth, look = state.mouth, prepared.look
+    moving = prepared.fields.of(state.gesture)
+    if mouth == REST:
+        moving.draw(own, out, *NOWHERE)
+        return
+    placed = pose.shifted(*moving.at(pose.centre))
+    move = field(placed, mouth, look.soft, look.hair)
+    height, width = move.map_x.shape
+    rows, columns = slice(move.y0, move.y0 + height), slice(move.x0, move.x0 + width)
+    moving.follow(rows, columns, move.map_x, move.upper_y, move.lower_y)
+    moved = _moved(mended(own, pose, mouth, look), move, mouth, placed, look)
+    moving.draw(own, out, *((rows, columns) if mouth.weight >= 1 else NOWHERE))
+    window = out[rows, columns]
+    if mouth.weight < 1:
+        cv2.addWeighted(moved, mouth.weight, window.copy(), 1 - mouth.weight, 0, dst=moved)
+    window[...] = moved
 
 
 def _moved(crop: U8, move: Field, state: MouthState, pose: Pose, look: Look) -> U8:
     """The moved rectangle: upper half, lower half, and what shows between the lips."""
-    upper, lower = (
-        np.asarray(cv2.remap(crop, move.upper_x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
-        for y in (move.upper_y, move.lower_y)
-    )
     mouth, first_column = move.between_corners()
     # Beside the mouth the two halves agree along the seam: a plain choice is enough.
     margin = int(np.ceil(look.edge / 2)) + 1
-    last = min(int(np.ceil(move.lower_edge.max())) + margin - move.y0, len(upper))
+    last = min(int(np.ceil(move.lower_edge.max())) + margin - move.y0, len(move.upper_y))
+    upper = _sampled(crop, move.map_x[: len(move.upper_y)], move.upper_y)
+    lower = np.empty((*move.map_x.shape, 3), np.uint8)
+    begin = move.first_lower
+    lower[begin:] = _sampled(crop, move.map_x[begin:], move.lower_y)
+    lower[: min(begin, last)] = upper[: min(begin, last)]
     y = (np.arange(last, dtype=np.float32) + move.y0)[:, None]
     chosen = y < move.upper_edge
     first = max(int(np.floor(mouth.upper_edge.min())) - margin - move.y0, 0)
     y = y[first:]
-    above = np.clip((mouth.upper_edge - y) * _steepness(mouth.upper_edge) / look.edge + 0.5, 0, 1)
-    below = np.clip((y - mouth.lower_edge) * _steepness(mouth.lower_edge) / look.edge + 0.5, 0, 1)
+    above = clamped((mouth.upper_edge - y) * _steepness(mouth.upper_edge) / look.edge + 0.5)
+    below = clamped((y - mouth.lower_edge) * _steepness(mouth.lower_edge) / look.edge + 0.5)
     below = np.minimum(below, 1 - above)
     gap = 1 - above - below
     # In the corners lip meets lip: nothing dark shows between them.
-    thin = np.clip(2 - (mouth.lower_edge - mouth.upper_edge) / (THIN * pose.half), 0, 1)
-    hidden = gap * thin * np.clip(1 - (1 - np.abs(mouth.u / mouth.inner)) / CORNER, 0, 1)
+    thin = clamped(2 - (mouth.lower_edge - mouth.upper_edge) / (THIN * pose.half))
+    hidden = gap * thin * clamped(1 - (1 - np.abs(mouth.u / mouth.inner)) / CORNER)
     above, below, gap = above + hidden / 2, below + hidden / 2, gap - hidden
     shade(upper, mouth, first_column, state, pose.half)
     shade(lower, mouth, first_column, state, pose.half)
@@ -148,6 +164,10 @@ def _moved(crop: U8, move: Field, state: MouthState, pose: Pose, look: Look) -> 
     np.copyto(lower[:last], upper[:last], where=chosen[..., None])
     lower[part] = np.clip(band + 0.5, 0, 255).astype(np.uint8)
     return lower
+
+
+def _sampled(crop: U8, x: F32, y: F32) -> U8:
+    return np.asarray(cv2.remap(crop, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _steepness(edge: NDArray[np.float32]) -> NDArray[np.float32]:

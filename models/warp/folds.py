@@ -14,8 +14,10 @@ from models.warp.track import MouthState
 
 F32 = NDArray[np.floating[Any]]
 U8 = NDArray[np.uint8]
-NEAR, FAR, BELOW = 0.72, 1.65, 1.05
-"""The cheek that has folds: from its distance from the middle to how far out and down, in half widths."""
+NEAR, FAR, ABOVE, BELOW = 0.50, 1.70, 0.45, 1.05
+"""The cheek that has folds: from its distance from the middle to how far out, above the nose's base and down, in
+half widths.
+"""
 FINE, BROAD = 2, 0.20
 """Folds are what lies between a picture this much smaller and a blur of it (sigma, half widths): skin is finer,
 light broader."""
@@ -39,10 +41,11 @@ def relaxed(out: U8, pose: Pose, state: MouthState, look: Look) -> None:
         look: of its template.
     """
     amount = MOST * min(1.0, 0.9 * state.round + max(state.open - 0.15, 0) * 1.2) * (1 - state.closed)
+    amount *= 1 - 0.8 * look.hair
     if amount < 0.05:
         return
     (cx, cy), half = pose.centre, pose.half
-    y0, y1 = _span(float(pose.nose[1]), cy + BELOW * half, len(out))
+    y0, y1 = _span(float(pose.nose[1]) - ABOVE * half, cy + BELOW * half, len(out))
     for side in (-1, 1):
         inner, outer = cx + side * NEAR * half, cx + side * FAR * half
         x0, x1 = _span(min(inner, outer), max(inner, outer), out.shape[1])

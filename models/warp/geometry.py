@@ -28,14 +28,16 @@ STRAIGHT_ROUND, STRAIGHT_OPEN = 0.9, 0.85
 """How much of the smile in the resting mouth's line rounded and wide open lips lose."""
 TALL = (0.18, 0.60)
 """Gaps, in half widths, between which a mouth becomes a wide open one."""
-NARROW_ROUND, NARROW_OPEN, WIDEN = 0.27, 0.15, 0.14
+NARROW_ROUND, NARROW_OPEN, WIDEN = 0.17, 0.13, 0.14
 """How much of their width rounded and open lips (per half width of gap) lose, and spread ones gain."""
+CALM_ROUND, CALM_OPEN = 0.70, 0.45
+"""How much of what a smile adds to the width goes as lips round or open."""
 RELAXED = 0.148
 """Half width of an unsmiling mouth, as a share of the crop; what a smile adds goes where lips round or open."""
 SMILE_MAX = 0.30
-OVAL_ROUND, OVAL_OPEN = 0.90, 0.65
+OVAL_ROUND, OVAL_OPEN = 0.75, 0.60
 """How nearly the outline of rounded and wide open lips is an oval."""
-GATHER, GATHER_MAX = 0.12, 0.055
+GATHER, GATHER_MAX = 0.06, 0.03
 """How much of the width that rounded lips lose comes back as their thickness, and the most of it in half widths:
 they push forward."""
 UPPER_LEAST = 0.19
@@ -46,7 +48,7 @@ BITE_LIFT, BITE_MEETS = 0.085, 0.03
 """How far the upper lip rises for f, and how far below the closed seam the lower one meets the teeth then."""
 EVEN = 0.25
 """How much of its narrowing a mouth does in its middle: the corners fold, the red of the lips keeps its shape."""
-HOLE_NARROW = 0.58
+HOLE_NARROW = 0.50
 """How much narrower than rounded lips their opening is, as a share of their width."""
 HOLE_LEAST = 0.82
 """The least half width of a rounded opening, in its heights: it is never upright."""
@@ -54,10 +56,18 @@ SEAM = 0.055
 """Of the lips' edges this much, in half widths, is the dark line between closed lips: not seen when they part."""
 LIPS = 0.20
 """So far above and below the corners everything moves sideways as they do, in half widths."""
-BESIDE, BESIDE_ROUND = 2.4, 0.45
+BESIDE, BESIDE_ROUND = 2.4, 0.25
 """So far from the middle, in half widths, cheeks move as corners do; less where lips round: the jaw keeps its
 outline.
 """
+CHEEK, WING = 0.55, 0.50
+"""How far above the base of the nose cheeks move, and from where on beside its middle; half widths."""
+HAIR_STAYS, HAIR_LIFT, HAIR_WIDE = 0.85, 0.65, 0.40
+"""What a moustache keeps of its place, and how much less the lip below it rises and narrows."""
+HAIR_LIPS, HAIR_SPREAD = 0.0, 0.13
+"""How far above the corners a moustache moves sideways as they do, and over which distance less; half widths."""
+EDGE_ROWS = 5
+"""So many rows beyond the edges of the lips both halves are known."""
 REACH = 3.3
 """Half width of the moved region, in half widths of the mouth."""
 
@@ -87,6 +97,11 @@ class Pose:
         """How much wider the mouth is than one that does not smile, as a share of that."""
         return min(max(self.half / (RELAXED * CROP) - 1, 0.0), SMILE_MAX)
 
+    def shifted(self, dx: float, dy: float) -> Pose:
+        """The same mouth elsewhere."""
+        by = np.array([dx, dy], np.float32)
+        return Pose(self.curves + by, self.nose + by, self.chin + by)
+
     @property
     def relaxed(self) -> float:
         """Half the mouth's width without its smile: the scale of teeth and jaw."""
@@ -99,9 +114,12 @@ class Field:
 
     x0: int
     y0: int
-    upper_x: F32
+    map_x: F32
+    """``[h, w]``, of both halves."""
     upper_y: F32
+    """``[n, w]``: the first rows, down to below the mouth."""
     lower_y: F32
+    """``[m, w]``: the last rows, from above the mouth on."""
     upper_edge: F32
     """Inner edge of the upper lip per column, ``[w]``."""
     lower_edge: F32
@@ -116,6 +134,11 @@ class Field:
     inner: float
     """Half width of the opening, as a share of the mouth's."""
 
+    @property
+    def first_lower(self) -> int:
+        """Row of the rectangle that ``lower_y`` begins with."""
+        return len(self.map_x) - len(self.lower_y)
+
     def between_corners(self) -> tuple[Field, int]:
         """The same field over the columns of the mouth only, and the first of them."""
         within = np.flatnonzero(np.abs(self.u) <= 1)
@@ -125,22 +148,27 @@ class Field:
         return replace(self, x0=self.x0 + first, **edges), first
 
 
+def clamped(value: F32) -> F32:
+    """``value`` within 0 and 1; half the time of ``np.clip``."""
+    return np.minimum(np.maximum(value, 0), 1)
+
+
 def _smooth(value: F32) -> F32:
-    t = np.clip(value, 0, 1)
+    t = clamped(value)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
-def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
+def field(pose: Pose, state: MouthState, soft: float = 0.0, hair: float = 0.0) -> Field:
     """The displacement for ``state`` on ``pose``; ``soft`` is the blur of the picture's edges, sigma in pixels."""
     (cx, cy), half = pose.centre, pose.half
     x0, x1 = max(int(cx - REACH * half), 1), min(int(cx + REACH * half) + 1, CROP - 1)
-    y0, y1 = max(int(pose.nose[1]) - 2, 1), CROP - 1
+    y0, y1 = max(int(pose.nose[1] - CHEEK * half) - 2, 1), CROP - 1
     x = np.arange(x0, x1, dtype=np.float32)
     y = np.arange(y0, y1, dtype=np.float32)[:, None]
 
     opened = _opened(state)
     tall = opened * max(1 - 0.9 * state.wide, 0)
-    stretch = _stretch(state, pose.smile)
+    stretch = 1 + (_stretch(state, pose.smile) - 1) * (1 - HAIR_WIDE * hair)
     moved = half * stretch
     u = np.asarray((x - cx) / moved, np.float32)
     within = np.abs(u) < 1
@@ -150,6 +178,8 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     # Where each column comes from at the mouth's own height.
     even = min(1.0, stretch / (1 - EVEN * (1 - stretch)))
     inner = u * (moved - half * (even + (1 - even) * np.abs(u) ** 3))
+    beside = _smooth((np.abs(x - cx) / half - WING) / 0.45)
+    start = np.float32(pose.nose[1]) - np.float32(CHEEK * half) * beside
     push = np.where(within, inner, np.sign(u) * (moved - half) * fall).astype(np.float32)
     upper_out, upper_in, lower_in, lower_out = (
         np.interp(x - push, pose.curves[k, :, 0], pose.curves[k, :, 1]).astype(np.float32) for k in range(4)
@@ -158,11 +188,12 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     # A smile widens a mouth, but its jaw drops no further for that.
     gap = state.open * pose.relaxed
     # The lips touch at their corners, rounded ones far inwards: the opening is narrower than they are.
-    share = 0.95 - HOLE_NARROW * state.round * (1 - 0.35 * state.teeth) - BITE_NARROW * state.bite - 0.10 * tall
+    hole = HOLE_NARROW * state.round * (1 - 0.35 * state.teeth) * (1 - 0.6 * min(state.open, 1.0))
+    share = 0.95 - hole - BITE_NARROW * state.bite - 0.10 * tall
     share = max(share, HOLE_LEAST * state.open * state.round / stretch)
     arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(max(0.74 - 0.24 * state.round - 0.16 * tall, 0.5))
     outline = _softened(np.clip(1 - u * u, 0, 1) ** np.float32(0.50))
-    up = UPPER_SHARE + (UPPER_SHARE_ROUND - UPPER_SHARE) * state.round
+    up = (UPPER_SHARE + (UPPER_SHARE_ROUND - UPPER_SHARE) * state.round) * (1 - HAIR_LIFT * hair)
     lift, drop = up * gap, (1 - up) * gap
     lift += half * (0.07 * state.teeth * (1 - state.round) + BITE_LIFT * state.bite)
     sunk = CORNER_SHARE * gap * (1 - 0.6 * state.round) - 0.02 * half * state.wide
@@ -183,10 +214,12 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     d_lower_out = corner + (drop + pout - rolled) * outline + np.minimum(gather * below, most) - tucked
     # A smile thins the upper lip; it fills again as the smile goes.
     d_upper_out -= np.maximum(UPPER_LEAST * pose.relaxed - above, 0) * outline * _raised(state)
-    oval = max(OVAL_ROUND * min(1.5 * state.round, 1.0), OVAL_OPEN * tall)
+    oval = max(OVAL_ROUND * state.round, OVAL_OPEN * tall)
     base = upper_in + corner
     d_upper_out += oval * _to_oval(upper_out + d_upper_out - base, u)
     d_lower_out += oval * _to_oval(lower_out + d_lower_out - base, u)
+    # Hair above the lip stays; what moves is the lip below it.
+    d_upper_out *= 1 - HAIR_STAYS * hair
     jaw = _smooth((3.3 - np.abs(x - cx) / pose.relaxed) / 1.7)
     d_chin = 0.60 * (sunk + drop) * jaw
 
@@ -194,34 +227,47 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     line = SEAM * half + 0.35 * soft
     seam = np.minimum(line, 0.5 * np.maximum(lower_in + d_lower_in - upper_in - d_upper_in, 0))
 
-    rise = _piece(y, np.float32(pose.nose[1]) * np.ones_like(x), upper_out + d_upper_out)
-    thin = _piece(y, upper_out + d_upper_out, upper_in + d_upper_in, straight=True)
+    edges = np.asarray(upper_in + d_upper_in, np.float32), np.asarray(lower_in + d_lower_in, np.float32)
+    margin = EDGE_ROWS + int(soft)
+    top = y[: min(max(int(np.ceil(edges[1].max())) + margin - y0, 1), len(y))]
+    low = y[min(max(int(np.floor(edges[0].min())) - margin - y0, 0), len(y) - 1) :]
+
+    rise = _piece(top, start, upper_out + d_upper_out)
+    thin = _piece(top, upper_out + d_upper_out, upper_in + d_upper_in, straight=True)
     cut = np.minimum(seam, 0.65 * above)
-    upper = d_upper_out * rise + (d_upper_in + cut - d_upper_out) * thin
+    rise *= d_upper_out
+    thin *= d_upper_in + cut - d_upper_out
+    rise += thin
 
     chin_y = np.float32(max(pose.chin[1], lower_out.max() + 4)) + d_chin
     end_y = np.full_like(x, CROP - 2)
-    thin = _piece(y, lower_in + d_lower_in, lower_out + d_lower_out, straight=True)
-    down = _piece(y, lower_out + d_lower_out, chin_y, straight=True)
-    fade = _piece(y, np.minimum(chin_y, end_y - 6), end_y)
+    thin = _piece(low, lower_in + d_lower_in, lower_out + d_lower_out, straight=True)
+    down = _piece(low, lower_out + d_lower_out, chin_y, straight=True)
+    fade = _piece(low, np.minimum(chin_y, end_y - 6), end_y)
     d_edge = d_lower_in - seam
-    lower = d_edge + (d_lower_out - d_edge) * thin + (d_chin - d_lower_out) * down - d_chin * fade
+    thin *= d_lower_out - d_edge
+    thin += d_edge
+    down *= d_chin - d_lower_out
+    fade *= d_chin
+    thin += down
+    thin -= fade
 
     height = float(cy + sunk + straight * (upper_in.mean(where=within) - cy))
-    level = _level((y - np.float32(height)) / np.float32(half), u, drop / half, state.round)
-    level = level * _smooth((y - y0) / (0.72 * half))
+    below = (y - np.float32(height)) / np.float32(half)
+    level = _level(below, u, drop / half, state.round, beside, hair, (y - pose.nose[1]) / half)
     # Away from the lips the columns of their corners leave no line in the skin.
     soft_push = _softened(push)
-    sideways = (soft_push + (push - soft_push) * level) * level
-    map_x = np.asarray(x - sideways * _smooth((CROP - 2 - y) / 24), np.float32)
+    sideways = level * (push - soft_push)
+    sideways += soft_push
+    level *= _smooth((CROP - 2 - y) / 24)
+    sideways *= level
     return Field(
         x0,
         y0,
-        map_x,
-        np.asarray(y - upper, np.float32),
-        np.asarray(y - lower, np.float32),
-        np.asarray(upper_in + d_upper_in, np.float32),
-        np.asarray(lower_in + d_lower_in, np.float32),
+        np.asarray(x - sideways, np.float32),
+        np.asarray(top - rise, np.float32),
+        np.asarray(low - thin, np.float32),
+        *edges,
         u,
         moved,
         float(np.interp(cx, pose.curves[1, :, 0], pose.curves[1, :, 1])),
@@ -230,15 +276,35 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0) -> Field:
     )
 
 
-def _level(v: F32, u: F32, drop: float, rounded: float) -> F32:
-    """How much of its sideways movement a column makes ``v`` half widths below the corners: the lips all."""
-    away = np.sign(v) * np.maximum(np.abs(v) - LIPS - 0.22 * rounded, 0)
-    away = away / np.where(
-        away < 0, np.float32(0.48 - 0.16 * rounded), np.float32(0.50 - 0.16 * rounded + 0.7 * drop)
+def _level(
+    v: F32, u: F32, drop: float, rounded: float, beside: F32, hair: float, below_nose: F32
+) -> NDArray[np.float32]:
+    """How much of its sideways movement a column makes: the lips all.
+
+    Args:
+        v: how far below the corners, half widths: ``[h, 1]``.
+        u: place across the moved mouth: ``[w]``.
+        drop: of the jaw, half widths.
+        rounded: of the lips.
+        beside: 1 in cheeks, which move further up than what is above the lips: ``[w]``.
+        hair: a moustache hardly moves.
+        below_nose: how far below its base, half widths: ``[h, 1]``.
+    """
+    lips = LIPS + 0.22 * rounded
+    over, spread = (a + (b - a) * hair for a, b in ((lips, HAIR_LIPS), (0.48 - 0.16 * rounded, HAIR_SPREAD)))
+    down = np.maximum(v - lips, 0) / (0.50 - 0.16 * rounded + 0.7 * drop)
+    up = np.minimum(v + over, 0)
+    middle, cheeks = (
+        np.exp(-0.5 * (down**2 + (up / width) ** 2)) * _smooth((below_nose + above) / 0.72)
+        for width, above in ((spread, 0.0), (spread + 0.40 * (1 - hair), CHEEK))
     )
-    # A pout is round below, too: its lower edge folds up more.
-    foot = rounded * np.exp(-0.5 * ((v - np.float32(drop) - 0.36) / 0.16) ** 2) * _smooth((1.8 - np.abs(u)) / 0.8)
-    return np.asarray(np.exp(-0.5 * away**2) * (1 + 0.12 * foot), np.float32)
+    level = np.asarray(cheeks - middle, np.float32) * np.asarray(beside, np.float32)
+    level += np.asarray(middle, np.float32)
+    if rounded > 0:
+        # A pout is round below, too: its lower edge folds up more.
+        foot = 0.12 * rounded * np.exp(-0.5 * ((v - drop - 0.36) / 0.16) ** 2)
+        level *= 1 + np.asarray(foot, np.float32) * _smooth((1.8 - np.abs(u)) / 0.8)
+    return np.asarray(level, np.float32)
 
 
 def _opened(state: MouthState) -> float:
@@ -249,8 +315,9 @@ def _opened(state: MouthState) -> float:
 
 def _stretch(state: MouthState, smile: float) -> float:
     """Width of the moved mouth over its width at rest. It follows the gap evenly: it never moves faster."""
-    narrowed = max((NARROW_ROUND + 0.30 * smile) * state.round, 0.15 * smile * min(state.open, 1.0))
-    return 1 + WIDEN * state.wide * (1 - smile) - narrowed - NARROW_OPEN * state.open - 0.08 * state.bite
+    calmed = max(CALM_ROUND * state.round, CALM_OPEN * min(state.open, 1.0)) * smile / (1 + smile)
+    narrowed = calmed + NARROW_ROUND * state.round + NARROW_OPEN * state.open * (1 - 0.5 * state.round)
+    return 1 + WIDEN * state.wide * (1 - smile) - narrowed - 0.08 * state.bite
 
 
 def _raised(state: MouthState) -> float:
@@ -279,5 +346,7 @@ def _apart(upper: F32, lower: F32, d_upper: F32, d_lower: F32) -> tuple[F32, F32
 
 def _piece(y: F32, start: F32, stop: F32, *, straight: bool = False) -> F32:
     """0 above ``start`` (per column), 1 below ``stop``, rising between."""
-    t = (y - start) / np.maximum(stop - start, 0.5)
-    return np.clip(t, 0, 1) if straight else _smooth(np.asarray(t, np.float32))
+    t = (y - start) * (1 / np.maximum(stop - start, 0.5))
+    np.maximum(t, 0, out=t)
+    np.minimum(t, 1, out=t)
+    return t if straight else np.asarray(t * t * (3 - 2 * t), np.float32)

@@ -30,6 +30,8 @@ GRAIN = 0.6
 """How much of what a small blur takes away is grain; the rest is the skin's."""
 VIVID = 0.40
 """Saturation from which on a colour is as pale as the picture's lips are."""
+HAIR = (0.40, 0.70)
+"""How much darker than the cheeks the upper lip's skin is where a moustache begins, and with a full one."""
 LUMA = np.array([0.0722, 0.7152, 0.2126], np.float32)
 """Of BGR, BT.709."""
 
@@ -52,6 +54,8 @@ class Look(NamedTuple):
     skin: ``[3]``."""
     grain: F32
     """Noise of the picture, levels: ``[CROP, CROP]``."""
+    hair: float = 0.0
+    """How much of a moustache there is above the upper lip, 0 to 1."""
 
     @property
     def edge(self) -> float:
@@ -79,20 +83,25 @@ class Look(NamedTuple):
         return shown + self.grain[row : row + height, :width, None]
 
 
-def measure(roi: U8, lips: F32) -> NDArray[np.float32]:
-    """What ``look`` needs to know of a picture: f32 ``[10]``: light, colour, softness, strength of the grain,
-    paleness and colour of the lips.
+def measure(roi: U8, lips: F32, nose: F32, chin: F32) -> NDArray[np.float32]:
+    """What ``look`` needs to know of a picture: f32 ``[11]``: light, colour, softness, strength of the grain,
+    paleness and colour of the lips, the moustache.
 
     Args:
         roi: the template's box, u8 BGR ``[h, w, 3]``.
         lips: the four lip curves, see ``geometry.Pose``, crop pixels: ``[4, n, 2]``.
+        nose: its base, ``[2]``.
+        chin: its tip, ``[2]``.
     """
     crop = own_crop(roi)
     grey = np.asarray(crop @ LUMA, np.float32)
     lip = _lip(np.asarray(crop, np.uint8), lips)
     skin = _skin(roi)
     red = float(np.clip((1 - lip @ LUMA / (skin @ LUMA) - PALE[0]) / (PALE[1] - PALE[0]), 0, 1))
-    return np.asarray([*_light(skin), _colourful(lip), _softness(grey), _grain(grey), 1 - red, *lip], np.float32)
+    hair = _moustache(grey, lips, nose, chin)
+    return np.asarray(
+        [*_light(skin), _colourful(lip), _softness(grey), _grain(grey), 1 - red, *lip, hair], np.float32
+    )
 
 
 def look(measured: NDArray[np.float32]) -> Look:
@@ -109,6 +118,7 @@ def look(measured: NDArray[np.float32]) -> Look:
         pale,
         lip + (255 - lip) * np.float32(pale),
         noise * np.float32(strength / noise.std()),
+        float(measured[10]),
     )
 
 
@@ -132,6 +142,23 @@ def _lip(crop: U8, lips: F32) -> NDArray[np.float64]:
     (x0, y0), (x1, y1) = lips[2, third], lips[3, -third - 1]
     patch = crop[round(y0 + 1) : max(round(y1), round(y0) + 2), round(x0) : round(x1) + 1]
     return np.asarray(np.median(patch.reshape(-1, 3), axis=0) if patch.size else REFERENCE_LIP, np.float64)
+
+
+def _moustache(grey: F32, lips: F32, nose: F32, chin: F32) -> float:
+    """From how dark it is between nose and lip, against the cheeks."""
+    unit = float(chin[1] - nose[1])
+    low = int(nose[1])
+    high = max(int(low - 0.40 * unit), 0)
+    cheeks = [
+        grey[high:low, max(int(nose[0] + a * unit), 0) : max(int(nose[0] + b * unit), 1)]
+        for a, b in ((-0.75, -0.40), (0.40, 0.75))
+    ]
+    cheek = float(np.mean([float(np.median(part)) for part in cheeks if part.size] or [255.0]))
+    inner = lips[0, lips.shape[1] // 8 : -lips.shape[1] // 8]
+    above = [grey[int(nose[1] + 0.3 * (y - nose[1])) : int(y - 1), int(x)] for x, y in inner if 0 <= int(x) < CROP]
+    strip = np.concatenate(above) if above else np.empty(0)
+    dark = 1 - float(np.median(strip)) / max(cheek, 1.0) if strip.size else 0.0
+    return float(np.clip((dark - HAIR[0]) / (HAIR[1] - HAIR[0]), 0, 1))
 
 
 def _colourful(lip: NDArray[np.float64]) -> float:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.warp.geometry import Field
+from models.warp.geometry import Field, clamped
 from models.warp.look import Look
 from models.warp.track import MouthState
 
@@ -16,7 +16,7 @@ F32 = NDArray[np.floating[Any]]
 CAVITY = np.array([44, 40, 92], np.float32)
 CAVITY_DEEP = np.array([27, 24, 56], np.float32)
 TONGUE = np.array([116, 114, 200], np.float32)
-TOOTH = np.array([216, 236, 252], np.float32)
+TOOTH = np.array([220, 240, 255], np.float32)
 GUM = np.array([112, 104, 190], np.float32)
 """BGR, for a face of middle exposure."""
 WARM = np.array([1.16, 1.05, 0.90], np.float32)
@@ -27,10 +27,14 @@ BITE_ARC = 0.105
 """How much higher than in the middle the upper teeth end one half width to the side, in half widths."""
 SHADOW = 0.13
 """How far down the upper lip shades what lies behind it, in half widths."""
-CLEFT, CLEFT_SIDE = 0.22, 0.12
+EDGE_DARK = 0.22
+"""How dark the biting edge of the upper teeth is: where rows meet, the line between them is seen."""
+CLEFT, CLEFT_SIDE = 0.24, 0.14
 """How dark the lines between the middle four teeth and between the others are."""
 PARTED = (0.05, 0.28)
 """Gaps, in half widths, from which on the upper teeth come out from behind the lip, and are seen in full."""
+HAIR_HANGS = 0.10
+"""How much lower the upper teeth end below a moustache, which does not rise from them; half widths."""
 FADE = 0.42
 """Where the inside begins to grow dark towards the corners of the opening, in its half widths."""
 
@@ -51,7 +55,7 @@ class _Place(NamedTuple):
 
     def cover(self, value: F32) -> F32:
         """What lies inside of an edge at 0, as soft as the picture's."""
-        return np.asarray(np.clip(value / self.soft + 0.5, 0, 1))
+        return np.asarray(clamped(value / self.soft + 0.5))
 
 
 def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look: Look) -> F32:
@@ -68,10 +72,10 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look:
     u = np.asarray(field.u / field.inner)
     place = _Place(y, field.u * (field.half / rest_half), u, rest_half, look.edge)
     top, bottom = field.upper_edge[None, :], field.lower_edge[None, :]
-    depth = np.clip((y - top) / np.maximum(bottom - top, 0.5), 0, 1)
+    depth = clamped((y - top) / np.maximum(bottom - top, 0.5))
     colour = np.asarray(CAVITY_DEEP + (CAVITY - CAVITY_DEEP) * (depth[..., None] ** 1.5), np.float32)
 
-    upper_end = _upper_teeth_end(field, state, place)
+    upper_end = _upper_teeth_end(field, state, place, look)
     raised = state.tongue * (1 - state.between) * (1 - 0.8 * state.round)
     if raised < 1:
         _tongue(colour, field, place)
@@ -83,22 +87,22 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look:
         _tip(colour, field, place, upper_end, state.between)
 
     # The lips shade what lies behind them; the corners are dark.
-    below = np.clip((y - top) / (SHADOW * rest_half), 0, 1)
-    shade = 0.87 + 0.13 * below * (2 - below)
-    shade = shade * (0.80 + 0.20 * np.clip((bottom - y) / (0.07 * rest_half), 0, 1))
-    side = np.clip((np.abs(u) - FADE) / (1 - FADE), 0, 1)
+    below = clamped((y - top) / (SHADOW * rest_half))
+    shade = 0.90 + 0.10 * below * (2 - below)
+    shade = shade * (0.80 + 0.20 * clamped((bottom - y) / (0.07 * rest_half)))
+    side = clamped((np.abs(u) - FADE) / (1 - FADE))
     shade = shade * (1 - 0.48 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
     return look.seen(np.asarray(colour * shade[..., None] ** WARM, np.float32), rows.start)
 
 
-def _upper_teeth_end(field: Field, state: MouthState, place: _Place) -> F32:
+def _upper_teeth_end(field: Field, state: MouthState, place: _Place, look: Look) -> F32:
     """The biting edge per column. The upper teeth belong to the skull: the lip uncovers them, rounded lips hide
     them.
     """
     # Lips that only just part show a dark slit: what uncovers the teeth is the jaw.
     parted = min(max((state.open - PARTED[0]) / (PARTED[1] - PARTED[0]), 0.0), 1.0)
     shown = max(parted, state.teeth, state.bite)
-    visible = 0.135 * shown - 0.04 + 0.02 * (state.teeth - state.bite)
+    visible = 0.135 * shown - 0.04 + 0.02 * (state.teeth - state.bite) + HAIR_HANGS * look.hair * shown
     visible -= 0.30 * state.round * (1 - state.teeth)
     return np.asarray(field.seam + place.unit * (visible - BITE_ARC * np.clip(place.x**2, 0, 1.2)), np.float32)
 
@@ -128,7 +132,7 @@ def _tongue(colour: F32, field: Field, place: _Place) -> None:
     arc = np.sqrt(1 - u2 / 0.62)
     surface = low - lift * arc
     cover = place.cover((place.y - surface) * np.minimum(arc * 3, 1)) * (arc > 0)
-    round_ = np.clip((place.y - surface) / (0.9 * lift + 1), 0, 1)
+    round_ = clamped((place.y - surface) / (0.9 * lift + 1))
     tone = (0.50 + 0.40 * np.exp(-(((round_ - 0.45) / 0.32) ** 2))) * (1 - 0.5 * u2 / 0.62)
     tone = tone * (1 - 0.16 * np.exp(-u2 / 0.006) * round_)
     _paint(colour, TONGUE * tone[..., None] ** WARM, 0.92 * cover)
@@ -139,9 +143,9 @@ def _raised_tongue(colour: F32, field: Field, place: _Place, upper_end: F32, amo
     _, bottom = _middle(field)
     tip = float(upper_end[len(upper_end) // 2]) - 0.05 * place.unit
     height = max(bottom + 0.05 * place.unit - tip, 1.0)
-    surface = bottom + 0.05 * place.unit - amount * height * np.clip(1 - (np.abs(place.u) / 0.54) ** 2.4, 0, 1)
+    surface = bottom + 0.05 * place.unit - amount * height * clamped(1 - (np.abs(place.u) / 0.54) ** 2.4)
     cover = place.cover(place.y - surface) * (np.abs(place.u) < 0.54)
-    down = np.clip((place.y - tip) / height, 0, 1)
+    down = clamped((place.y - tip) / height)
     across = np.minimum(np.abs(place.u) / 0.54, 1)
     tone = (0.98 - 0.34 * down) * (1 - 0.40 * across**2) * (1 - 0.26 * np.exp(-((across / 0.10) ** 2)) * down)
     _paint(colour, TONGUE * tone[..., None] ** WARM, 0.95 * cover)
@@ -151,11 +155,11 @@ def _tip(colour: F32, field: Field, place: _Place, upper_end: F32, amount: float
     """Its tip between the rows of teeth, over the lower ones and under the edge of the upper ones."""
     _, bottom = _middle(field)
     half = 0.46 * place.unit
-    arc = np.sqrt(np.clip(1 - (place.x * (place.unit / half)) ** 2, 0, 1))
+    arc = np.sqrt(clamped(1 - (place.x * (place.unit / half)) ** 2))
     middle = float(upper_end[len(upper_end) // 2])
     surface = bottom - amount * arc * (bottom - middle + 0.055 * place.unit)
     cover = place.cover((place.y - surface) * np.minimum(arc * 3, 1)) * (arc > 0)
-    down = np.clip((place.y - surface) / max(bottom - middle + 0.055 * place.unit, 1.0), 0, 1)
+    down = clamped((place.y - surface) / max(bottom - middle + 0.055 * place.unit, 1.0))
     tone = (0.84 + 0.24 * np.exp(-(((down - 0.55) / 0.28) ** 2))) * (0.72 + 0.28 * arc)
     _paint(colour, TONGUE * tone[..., None] ** WARM, cover)
 
@@ -171,16 +175,17 @@ def _teeth(colour: F32, place: _Place, edge: F32, *, lower: bool) -> None:
     scallop = (0.008 if lower else 0.012) * unit * np.exp(-((nearest / (0.030 * unit + 0.4)) ** 2))
     reach = edges[-1] + 0.14
     # Towards the cheeks the row recedes into the dark.
-    span = np.clip((reach - ax) / 0.26, 0, 1)
+    span = clamped((reach - ax) / 0.26)
     cover = place.cover((y - (edge + scallop)) if lower else ((edge - scallop) - y)) * span
+    meet = np.exp(-(((y - edge) / (0.014 * unit + 0.5 * place.soft)) ** 2)) * (0.0 if lower else EDGE_DARK)
     # A tooth is round: it darkens a little towards the line beside it.
     seam = 1 - cleft * np.exp(-((nearest / 0.8) ** 2)) - 0.07 * np.exp(-((nearest / (0.06 * unit)) ** 2))
-    turn = 1 - 0.50 * np.clip(ax / reach, 0, 1) ** 2.0
-    inward = np.clip(((y - edge) if lower else (edge - y)) / (0.22 * unit), 0, 1)
+    turn = 1 - 0.46 * clamped(ax / reach) ** 2.0
+    inward = clamped(((y - edge) if lower else (edge - y)) / (0.22 * unit))
     bright = (0.80 if lower else 1.0) * (1 - 0.08 * inward)
     if lower:  # in the shadow of the upper row where the two meet
-        bright = bright * (0.66 + 0.34 * np.clip((y - edge) / (0.10 * unit), 0, 1))
-    tone = TOOTH * (seam * turn * bright)[..., None] ** WARM
-    root = np.clip((((y - edge) if lower else (edge - y)) / unit - 0.30) / 0.08, 0, 1)
+        bright = bright * (0.66 + 0.34 * clamped((y - edge) / (0.10 * unit)))
+    tone = TOOTH * (seam * turn * bright * (1 - meet))[..., None] ** WARM
+    root = clamped((((y - edge) if lower else (edge - y)) / unit - 0.30) / 0.08)
     tone = tone + (GUM * 0.8 - tone) * root[..., None]
     _paint(colour, tone, cover * 0.97)

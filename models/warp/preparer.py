@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.api import CROP, Cancel, EngineError, Progress
+from models.landmarks import measure as mesh_measure
 from models.media.paste import own_crop
 from models.templates.store import Template
 from models.warp.geometry import COLUMNS, Pose
+from models.warp.gesture import Fields, Shape, face_alpha, fields
 from models.warp.lean import Turn, turns, upright, upright_points, within
 from models.warp.look import Look, look, measure
 
@@ -28,12 +30,13 @@ class WarpPreparer:
     """
 
     engine = ENGINE
-    version = "3"
+    version = "5"
 
     def prepare(self, template: Template, out: str, progress: Progress, cancel: Cancel) -> None:
-        """Write ``poses.npy`` (f32 ``[L, 4 * COLUMNS + 2, 2]``, crop pixels) and ``look.npy`` (f32 ``[10]``, see
-        ``look.measure``); of a leaning head both are of the upright crop, and ``turns.npy`` (f64 ``[L, 2, 3]``,
-        see ``lean.Turn``) leads back from it, ``alpha.npy`` (see ``Template.alpha_of``) is where it is pasted.
+        """Write ``poses.npy`` (f32 ``[L, 4 * COLUMNS + 2, 2]``, crop pixels), ``look.npy`` (f32 ``[11]``, see
+        ``look.measure``) and ``shape.npy`` (f32 ``[5]``, see ``gesture.Shape``); of a leaning head they are of
+        the upright crop, and ``turns.npy`` (f64 ``[L, 2, 3]``, see ``lean.Turn``) leads back from it.
+        ``alpha.npy`` (see ``Template.alpha_of``) is where crops are pasted: brows move, too.
 
         Raises:
             EngineError: FAILED when the template has no landmarks.
@@ -53,9 +56,40 @@ class WarpPreparer:
             first = upright(own_crop(first), turned[0])
             np.save(folder / "turns.npy", turned)
             np.save(folder / "alpha.npy", within(template.alpha, turned))
+        else:
+            np.save(folder / "alpha.npy", face_alpha(template.alpha))
         np.save(folder / "poses.npy", crop.astype(np.float32))
-        np.save(folder / "look.npy", measure(first, crop[0, : 4 * COLUMNS].reshape(4, COLUMNS, 2)))
+        lips = crop[0, : 4 * COLUMNS].reshape(4, COLUMNS, 2)
+        np.save(folder / "look.npy", measure(first, lips, crop[0, -2], crop[0, -1]))
+        np.save(folder / "shape.npy", _shape(template, crop[:, -2:]))
         progress("warp", 1, 1)
+
+
+BROWS, HALF = 1.32, 1.09
+"""How far above the base of the nose brows are, and half the width of a face, in distances from there to the chin:
+of the built-in faces, which have no mesh."""
+
+
+def _shape(template: Template, ends: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``Shape`` of the face in its middle pose.
+
+    Args:
+        template: with a mesh, or drawn.
+        ends: base of the nose and tip of the chin, crop pixels: f32 ``[L, 2, 2]``.
+    """
+    nose, chin = ends.mean(axis=0)
+    unit = float(chin[1] - nose[1])
+    brows, half = BROWS, HALF
+    path = template.path / "mesh.npy"
+    if path.is_file():
+        mesh = np.load(path)[0, :, :2].astype(np.float64)
+        down = mesh[mesh_measure.CHIN] - mesh[mesh_measure.NOSE_BASE]
+        long = float(down @ down)
+        high = mesh[[*mesh_measure.LEFT_BROW, *mesh_measure.RIGHT_BROW]].mean(axis=0)
+        brows = float((mesh[mesh_measure.NOSE_BASE] - high) @ down) / long
+        half = float(mesh_measure.face_width(mesh)) / 2 / float(np.sqrt(long))
+    middle = float(nose[0] + chin[0]) / 2
+    return np.array([middle, nose[1], chin[1], nose[1] - brows * unit, half * unit], np.float32)
 
 
 class Prepared(NamedTuple):
@@ -63,6 +97,7 @@ class Prepared(NamedTuple):
 
     points: NDArray[np.float32]
     look: Look
+    fields: Fields
     turns: Turn | None
     """Of every pose where the head leans: its points are those of the upright crop."""
 
@@ -78,11 +113,12 @@ def _load(path: str, content_hash: str) -> Prepared:
     try:
         points, measured = np.load(folder / "poses.npy"), np.load(folder / "look.npy")
         turned = np.load(folder / "turns.npy") if (folder / "turns.npy").is_file() else None
+        shape = Shape(*np.load(folder / "shape.npy").tolist())
     except (OSError, ValueError) as error:
         raise EngineError(
             "FAILED", f"template {folder.parent.parent.name} is not prepared for warp: {error}", "prepare it again"
         ) from error
-    return Prepared(points, look(measured), turned)
+    return Prepared(points, look(measured), fields(shape, leaning=turned is not None), turned)
 
 
 def load_prepared(template: Template) -> Prepared:

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from models.api import CROP, FrameJob, SpeechWindow
 from models.media.paste import own_crop
 from models.templates.store import Template
-from models.warp.track import MouthState, contexts, mouth_state
+from models.warp.face import FaceState, face_state
+from models.warp.track import contexts
 
 U8 = NDArray[np.uint8]
-Draw = Callable[[U8, Template, int, MouthState], None]
-"""Draws a pose with its mouth into a crop, u8 BGR ``[256, 256, 3]``."""
+Draw = Callable[[U8, Template, int, FaceState], None]
+"""Draws a pose with its face into a crop, u8 BGR ``[256, 256, 3]``."""
 
 
 class Change(NamedTuple):
@@ -37,7 +38,7 @@ class Drawn:
     """A frame that is drawn, once, and blended from on either side."""
 
     pose: int
-    state: MouthState
+    state: FaceState
     done: bool = False
     change: Change | None = None
     """None: nothing is changed, or it is not drawn yet."""
@@ -75,7 +76,7 @@ def plan(window: SpeechWindow) -> list[FrameJob]:
         made = drawn.get(frame)
         if made is None:
             pose = (window.frame0 + frame) % loop
-            made = drawn[frame] = Drawn(pose, mouth_state(found[frame - first]))
+            made = drawn[frame] = Drawn(pose, face_state(found[frame - first], window.frame0 + frame))
         return made
 
     jobs = []

@@ -90,6 +90,12 @@ class Context:
     """From the turn's start to the frame's start, at most ``BACK_US``."""
     until_end_us: int | None
     """From the frame's start to the turn's end when that is within the horizon."""
+    levels: NDArray[np.float64] | None = None
+    """``block_rms(pcm)``, where it is known already."""
+
+    def rms(self) -> NDArray[np.float64]:
+        """Loudness of every block, 0..1 of full scale: ``[CONTEXT_BLOCKS]``."""
+        return block_rms(self.pcm) if self.levels is None else self.levels
 
 
 def contexts(window: SpeechWindow) -> list[Context]:
@@ -103,6 +109,7 @@ def contexts(window: SpeechWindow) -> list[Context]:
     if len(window.pcm) != expected:
         raise ValueError(f"a window of {window.frames} frames has {expected} samples, not {len(window.pcm)}")
     found = []
+    levels = block_rms(window.pcm)
     for index in range(window.start, window.frames):
         at = past + index * FRAME_SAMPLES - BACK_BLOCKS * BLOCK
         begin = index * FRAME_US
@@ -120,6 +127,7 @@ def contexts(window: SpeechWindow) -> list[Context]:
                 spans,
                 min(begin - window.speech_from_us, BACK_US),
                 end - begin if end is not None and end <= horizon else None,
+                levels[at // BLOCK : at // BLOCK + CONTEXT_BLOCKS],
             )
         )
     return found
@@ -130,7 +138,7 @@ def mouth_state(context: Context) -> MouthState:
     weight = _turn_weight(context)
     if weight <= 0:
         return REST
-    rms = block_rms(context.pcm)
+    rms = context.rms()
     activity, loudness = _loudness(rms)
     if context.phonemes:
         shape, presence = _from_phonemes(context.phonemes)

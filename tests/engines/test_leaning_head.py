@@ -22,6 +22,7 @@ from models.templates.make import prepare_source
 from models.templates.store import Template, open_template
 from models.templates.work import Source, Workplace
 from models.warp.engine import render_into
+from models.warp.face import FaceState
 from models.warp.track import MouthState
 from tests.pictures import WEIGHTS, astronaut, encoded, film, leaning, nobody, portrait, straightened
 
@@ -61,7 +62,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Template]:
 
 def crop(template: Template, state: MouthState, pose: int = 0) -> U8:
     out = np.empty((CROP, CROP, 3), np.uint8)
-    render_into(out, template, pose, state)
+    render_into(out, template, pose, FaceState(state))
     return out
 
 

@@ -140,7 +140,8 @@ def test_what_an_engine_has_not_moved_stays_as_sharp_as_the_template(box: int) -
     shown, scale = tool.blend(roi, crop), box / 256
     low, high = int(103 * scale), int(157 * scale)
     inside = np.s_[low:high, low:high]
-    assert np.array_equal(shown[inside], plain.blend(roi, crop)[inside])
+    large = cv2.resize(crop, (box, box), interpolation=cv2.INTER_CUBIC if box > 256 else cv2.INTER_LINEAR)
+    assert np.abs(shown[inside].astype(int) - large[inside]).max() <= 1
     low, high = int(94 * scale), int(166 * scale)
     shown[low:high, low:high] = roi[low:high, low:high]
     assert np.array_equal(shown, roi)

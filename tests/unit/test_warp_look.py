@@ -24,6 +24,13 @@ def pose() -> Pose:
     return Pose(curves, np.asarray([128, 152], np.float32), np.asarray([128, 231], np.float32))
 
 
+def smile() -> Pose:
+    """The same mouth in a face that is smaller by as much as a smile widens a mouth."""
+    wide = pose().curves.copy()
+    wide[..., 0] = 128 + (wide[..., 0] - 128) * 1.3
+    return Pose(wide, pose().nose, pose().chin)
+
+
 def face(lip: tuple[float, ...] = (128, 125, 205), blur: float = 0.0, grain: float = 0.0) -> np.ndarray:
     """A plain face with brows, lips and a dark line between them: u8 BGR ``[CROP, CROP, 3]``."""
     picture = np.full((CROP, CROP, 3), SKIN, np.float32)
@@ -39,7 +46,7 @@ def face(lip: tuple[float, ...] = (128, 125, 205), blur: float = 0.0, grain: flo
 
 
 def look_of(picture: np.ndarray) -> Look:
-    return look(measure(picture, pose().curves))
+    return look(measure(picture, pose().curves, pose().nose, pose().chin))
 
 
 @pytest.mark.parametrize("blur", [1.2, 2.0, 3.5])
@@ -79,8 +86,10 @@ def test_a_dark_corner_goes_when_the_lips_are_rounded_and_stays_at_rest() -> Non
     assert np.array_equal(mended(picture, mouth, REST, found), picture)
     assert np.array_equal(mended(picture, mouth, MouthState(closed=1.0, weight=1.0), found), picture)
     rounded = mended(picture, mouth, MouthState(0.14, 0, 1.0, weight=1.0), found)
-    assert picture[corner].min() < 80
-    assert rounded[corner].min() > 100
+    assert picture[corner].min() < 60
+    assert rounded[corner].min() > 80
+    smiling = mended(picture, smile(), MouthState(0.14, 0, 1.0, weight=1.0), found)
+    assert smiling[corner].min() > 100, "the line of a smile goes with it"
 
 
 @pytest.mark.parametrize(("lip", "pale"), [((128, 125, 205), False), ((158, 182, 218), True)])
@@ -88,7 +97,7 @@ def test_the_corners_of_red_lips_stay_red(lip: tuple[float, ...], pale: bool) ->
     picture = face(lip)
     rounded = mended(picture, pose(), MouthState(0.14, 0, 1.0, weight=1.0), look_of(picture))
     line = rounded[180, 96:104].astype(float).mean(axis=0)
-    assert (line[1] > 138) == pale
+    assert (line[1] > 100) == pale
 
 
 @pytest.mark.parametrize(("lip", "pale"), [((128, 125, 205), False), ((158, 182, 218), True)])
@@ -140,7 +149,7 @@ def test_lips_that_just_part_show_a_dark_slit(gap: float, teeth: bool) -> None:
 def test_rounded_lips_shade_into_their_opening() -> None:
     mouth = MouthState(0.15, 0, 1.0, weight=1.0)
     move = field(pose(), mouth)
-    plain = np.full((*move.upper_x.shape, 3), 160, np.uint8)
+    plain = np.full((*move.map_x.shape, 3), 160, np.uint8)
     shaded = plain.copy()
     between, column = move.between_corners()
     shade(shaded, between, column, mouth, pose().half)
@@ -150,3 +159,36 @@ def test_rounded_lips_shade_into_their_opening() -> None:
     assert np.array_equal(shaded[edge + 20 :], plain[edge + 20 :])
     shade(plain, between, column, MouthState(0.5, weight=1.0), pose().half)
     assert (plain == 160).all(), "other lips are as they are"
+
+
+def test_teeth_are_light_and_nearly_white_and_the_line_between_their_rows_is_seen() -> None:
+    picture = face()
+    mouth = MouthState(0.25, 0.4, teeth=0.9, weight=1.0)
+    move, _ = field(pose(), mouth).between_corners()
+    first = int(move.upper_edge.min()) - move.y0
+    rows = slice(first, int(move.lower_edge.max()) + 1 - move.y0)
+    drawn = inside(move, mouth, rows, pose().half, look_of(picture))
+    middle = int(np.abs(move.u).argmin()) + 5
+    top, bottom = (float(edge[middle]) - move.y0 - first for edge in (move.upper_edge, move.lower_edge))
+    column = drawn[int(np.ceil(top)) + 1 : int(bottom), middle]
+    lightest = column[column.sum(axis=1).argmax()]
+    assert lightest.max() > 0.95 * SKIN.max()
+    assert np.ptp(lightest) / lightest.max() < 0.22, "as little colour as teeth have"
+    luma = column @ np.array([0.07, 0.72, 0.21])
+    assert luma[luma.argmax() :].min() < 0.85 * luma.max(), "no plain band"
+
+
+@pytest.mark.parametrize(("dark", "hair"), [(1.0, 0.0), (0.85, 0.0), (0.3, 1.0)])
+def test_a_moustache_is_seen(dark: float, hair: float) -> None:
+    picture = face().astype(np.float32)
+    picture[155:172, 96:160] *= dark
+    assert look_of(picture.astype(np.uint8)).hair == pytest.approx(hair, abs=0.1)
+
+
+def test_corners_are_not_lightened_into_a_moustache() -> None:
+    picture = face()
+    picture[155:180, 84:172] = (35, 40, 45)
+    found = look_of(picture)
+    assert found.hair == 1
+    rounded = mended(picture, pose(), MouthState(0.14, 0, 1.0, weight=1.0), found)
+    assert np.abs(rounded[155:172, 84:172].astype(int) - picture[155:172, 84:172]).max() < 16

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.api import Span
-from models.warp.geometry import COLUMNS, Pose, field
+from models.warp.geometry import COLUMNS, Field, Pose, field
 from models.warp.track import (
     AHEAD_BLOCKS,
     BACK_US,
@@ -162,11 +162,11 @@ def pose(half: float = 38.0, smile: float = 0.0) -> Pose:
 
 def test_no_movement_is_the_identity() -> None:
     move = field(pose(), MouthState(weight=1.0))
-    rows, columns = move.upper_y.shape
+    rows, columns = move.map_x.shape
     y = np.arange(rows, dtype=np.float32)[:, None] + move.y0
-    assert np.abs(move.upper_y - y).max() == 0
-    assert np.abs(move.lower_y - y).max() == 0
-    assert np.abs(move.upper_x - (np.arange(columns) + move.x0)).max() == 0
+    assert np.abs(move.upper_y - y[: len(move.upper_y)]).max() == 0
+    assert np.abs(move.lower_y - y[move.first_lower :]).max() == 0
+    assert np.abs(move.map_x - (np.arange(columns) + move.x0)).max() == 0
 
 
 @pytest.mark.parametrize(
@@ -174,15 +174,15 @@ def test_no_movement_is_the_identity() -> None:
 )
 def test_the_field_vanishes_at_its_border_and_never_folds(mouth: MouthState) -> None:
     move = field(pose(), mouth)
-    rows, columns = move.upper_y.shape
+    rows, columns = move.map_x.shape
     y = np.arange(rows, dtype=np.float32)[:, None] + move.y0
     x = np.arange(columns, dtype=np.float32) + move.x0
-    assert np.abs(move.upper_y - y)[0].max() < 0.6
-    assert np.abs(move.lower_y - y)[-1].max() < 0.6
-    assert np.abs(move.upper_x - x)[:, [0, -1]].max() < 0.6
-    assert np.abs(move.upper_x - x)[[0, -1]].max() < 0.6
+    assert np.abs(move.upper_y[0] - y[0]).max() < 0.6
+    assert np.abs(move.lower_y[-1] - y[-1]).max() < 0.6
+    assert np.abs(move.map_x - x)[:, [0, -1]].max() < 0.6
+    assert np.abs(move.map_x - x)[[0, -1]].max() < 0.6
     assert np.diff(move.lower_y, axis=0).min() > -0.05
-    assert np.diff(move.upper_x, axis=1).min() > 0
+    assert np.diff(move.map_x, axis=1).min() > 0
 
 
 @pytest.mark.parametrize("gap", [0.1, 0.4, 0.8])
@@ -193,9 +193,9 @@ def test_the_gap_is_what_the_state_says(gap: float) -> None:
 
 
 def test_rounded_lips_pull_in_the_corners_of_a_smile() -> None:
-    for half in (38, 47):
+    for half, most in ((38, 0.85), (47, 0.75)):
         move = field(pose(half, smile=8), MouthState(0.14, 0, 1.0, weight=1.0))
-        assert move.half < 0.75 * half
+        assert 0.65 * half < move.half < most * half, "lips, not a pout; a smile goes"
         within = np.abs(move.u) <= 1
         assert np.ptp(move.upper_edge[within]) < 0.12 * half, "no smile is left"
         open_at = move.u[move.lower_edge - move.upper_edge > 0.5]
@@ -230,8 +230,8 @@ def test_rounded_lips_are_an_oval(mouth: MouthState) -> None:
     heights = []
     for at in (0.0, 0.5, 0.8, 0.9):
         column = int(np.abs(move.u - at).argmin())
-        edge = np.interp(move.upper_x[:, column], rest.curves[0, :, 0], rest.curves[0, :, 1])
-        row = int(np.argmax(move.upper_y[:, column] >= edge))
+        edge = np.interp(move.map_x[:, column], rest.curves[0, :, 0], rest.curves[0, :, 1])
+        row = int(np.argmax(move.upper_y[:, column] >= edge[: len(move.upper_y)]))
         heights.append(corner - row - move.y0)
     shares = np.array(heights) / heights[0]
     assert shares == pytest.approx([1, 0.87, 0.6, 0.44], abs=0.13)
@@ -262,3 +262,70 @@ def test_lips_never_cross() -> None:
     ):
         move = field(pose(), mouth)
         assert (move.lower_edge - move.upper_edge).min() > -1e-3
+
+
+ROUNDED = [MouthState(0.1, 0, 1.0, weight=1.0), MouthState(0.36, 0, 0.85, weight=1.0)]
+
+
+@pytest.mark.parametrize("mouth", ROUNDED)
+def test_the_cheeks_of_a_smile_follow_its_corners(mouth: MouthState) -> None:
+    half = 47
+    move = field(pose(half, smile=8), mouth)
+    corner = 128 + move.half
+    inwards = half - move.half
+    assert inwards > 0.2 * half
+
+    def shifts(right: float, above: float) -> tuple[float, float]:
+        column = round(corner + right * half) - move.x0
+        row = round(180 - above * half) - move.y0
+        across = float(move.map_x[row, column]) - column - move.x0
+        return across / inwards, row + move.y0 - float(move.upper_y[row, column])
+
+    across, down = shifts(0.15, 0.25)
+    assert across > 0.7
+    assert down > 2, "the folds beside the mouth come down as the smile goes"
+    assert shifts(0.25, 0.55)[0] > 0.35, "beside the nose, too"
+    nose = 128 - move.x0
+    assert np.abs(move.map_x[: 152 - move.y0, nose] - 128).max() < 0.3, "the nose stays"
+
+
+@pytest.mark.parametrize("mouth", ROUNDED)
+def test_rounded_lips_show_no_more_red_than_lips_at_rest(mouth: MouthState) -> None:
+    rest = pose()
+    move = field(rest, mouth)
+
+    def between(first: int, second: int) -> float:
+        """Area of what comes from between two of the resting curves."""
+        columns = np.flatnonzero(np.abs(move.u) < 1)
+        area = 0.0
+        for column in columns:
+            rows, begin = (move.upper_y, 0) if second == 1 else (move.lower_y, move.first_lower)
+            x = move.map_x[begin : begin + len(rows), column]
+            low, high = (np.interp(x, rest.curves[k, :, 0], rest.curves[k, :, 1]) for k in (first, second))
+            area += float(((rows[:, column] >= low) & (rows[:, column] <= high)).sum())
+        return area
+
+    x = rest.curves[0, :, 0]
+    red = float(np.trapezoid(rest.curves[3, :, 1] - rest.curves[0, :, 1], x))
+    assert between(0, 1) + between(2, 3) < 1.3 * red
+
+
+@pytest.mark.parametrize("mouth", [*ROUNDED, MouthState(0.7, weight=1.0)])
+def test_a_moustache_stays_where_it_is(mouth: MouthState) -> None:
+    rest = pose()
+    bare, hairy = (field(rest, mouth, hair=hair) for hair in (0.0, 1.0))
+
+    def moved(move: Field, above: float) -> float:
+        """The furthest that anything this far above the lip goes, crop pixels."""
+        columns = np.arange(96, 161) - move.x0
+        lip = np.interp(columns + move.x0, rest.curves[0, :, 0], rest.curves[0, :, 1])
+        rows = np.rint(lip - above).astype(int)
+        dx = move.map_x[rows - move.y0, columns] - columns - move.x0
+        dy = move.upper_y[rows - move.y0, columns] - rows
+        return float(np.hypot(dx, dy).max())
+
+    for above in (4, 8, 14):
+        assert moved(hairy, above) < min(2.0, moved(bare, above))
+    middle = int(np.abs(hairy.u).argmin())
+    gap = hairy.lower_edge[middle] - hairy.upper_edge[middle]
+    assert gap == pytest.approx(mouth.open * 38, rel=0.1), "the mouth below it opens as any"

@@ -1,0 +1,234 @@
+"""Head and brows answer to speech, a little: a nod and a raised brow with what is stressed, a sway while it lasts.
+
+From sound to gesture as pure as from sound to mouth: the numbers of a frame depend on the sound around it and on
+its place on the media timeline, by smooth windows that end inside the look-ahead.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.api import CROP
+from models.warp.track import BACK_BLOCKS, CONTEXT_BLOCKS, FLOOR_RMS, FRAME_BLOCKS, Context
+
+F32 = NDArray[np.floating[Any]]
+F64 = NDArray[np.float64]
+U8 = NDArray[np.uint8]
+STRESS_MS, WORDS_MS, PHRASE_MS = (-290, 90), (-700, 90), (-1400, 90)
+"""Windows, from the middle of the frame, over which a stressed syllable, some words and a phrase are heard."""
+HEARD = 0.3
+"""Levels from which on head and brows answer in full: in a pause both return to rest."""
+LEVEL = 0.5
+"""Exponent of loudness: quiet speech moves the head, too."""
+NOD, BROW, SWAY = 2.9, 3.2, 1.2
+"""Pixels of the crop: down on what is stressed, brows up, and to the sides, at the mouth and more so above it."""
+SWAYS = ((7.3, 0.0), (3.1, 1.9))
+"""Periods of the sway, seconds, and their phases."""
+FADE_IN_US, FADE_OUT_US = 480_000, 120_000
+EDGE = 0.47
+"""Of the face's half axes, so much at the border stands still: the outline of the head is not moved."""
+BROW_ABOVE, BROW_BELOW = 0.34, 0.17
+"""How far a raised brow is felt above and below it (sigma), in distances from the nose's base to the chin."""
+
+LEANING_TOP = 100
+"""The first row of an upright crop, about, that is sure to be in the box of a leaning head."""
+ALPHA_TOP = 0.03
+"""Over so much of the box the paste begins at its upper side."""
+
+
+class Gesture(NamedTuple):
+    """One frame's head and brows; crop pixels."""
+
+    nod: float = 0.0
+    """Downwards."""
+    sway: float = 0.0
+    """To the right."""
+    brow: float = 0.0
+    """Upwards."""
+
+
+STILL = Gesture()
+_X = np.arange(CROP, dtype=np.float32)
+_Y = np.arange(CROP, dtype=np.float32)[:, None]
+
+
+def _window(first_ms: float, last_ms: float) -> F64:
+    """A raised cosine over the blocks of a context, its sum 1; times from the middle of the frame."""
+    ms = (np.arange(CONTEXT_BLOCKS) + 0.5 - BACK_BLOCKS - FRAME_BLOCKS / 2) * 10
+    t = np.clip((ms - first_ms) / (last_ms - first_ms), 0, 1)
+    weights = np.sin(np.pi * t) ** 2
+    return np.asarray(weights / weights.sum(), np.float64)
+
+
+_STRESS, _WORDS, _PHRASE = (_window(*ends) for ends in (STRESS_MS, WORDS_MS, PHRASE_MS))
+
+
+def gesture(context: Context, seconds: float) -> Gesture:
+    """What head and brows do in the middle of the frame.
+
+    Args:
+        context: what is heard around it.
+        seconds: of the frame on the media timeline.
+    """
+    fade = float(_smooth(context.since_start_us / FADE_IN_US))
+    if context.until_end_us is not None:
+        fade *= float(_smooth(context.until_end_us / FADE_OUT_US))
+    if fade <= 0:
+        return STILL
+    rms = context.rms()
+    loud = np.maximum(rms - FLOOR_RMS, 0)
+    usual = math.sqrt(float((_PHRASE * loud * loud).sum()))
+    if usual <= 0:
+        return STILL
+    level = np.minimum(loud / (1.6 * usual + 0.01), 1) ** LEVEL
+    stress, words, phrase = (float((window * level).sum()) for window in (_STRESS, _WORDS, _PHRASE))
+    accent = (stress - phrase * float(_smooth(stress / HEARD))) * fade
+    raised = max(accent + 0.12 * min(phrase, stress) * fade, 0.0)
+    sway = sum(math.sin(2 * math.pi * seconds / period + phase) for period, phase in SWAYS) / len(SWAYS)
+    return Gesture(
+        NOD * accent, SWAY * sway * float(_smooth(words / HEARD)) * fade, BROW * raised * raised / (raised + 0.12)
+    )
+
+
+class Fields(NamedTuple):
+    """How far each pixel of the crop goes with a gesture of 1, f32."""
+
+    depth: F32
+    """Down with a nod: ``[CROP, CROP]``, 0 outside of the face."""
+    tilt: F32
+    """To the side with a sway, in ``depth``: ``[CROP, 1]``."""
+    brow: F32
+    """Up with the brows: ``[n, CROP]``, the first rows of the crop."""
+    moving: tuple[slice, slice]
+    """Rows and columns outside of which nothing moves."""
+
+    def of(self, gesture: Gesture) -> Moving:
+        """The same with a gesture."""
+        return Moving(self, gesture)
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """A gesture of one face."""
+
+    fields: Fields
+    gesture: Gesture
+
+    def at(self, point: tuple[float, float]) -> tuple[float, float]:
+        """How far a point of the crop goes, right and down."""
+        column, row = (min(max(round(v), 0), CROP - 1) for v in point)
+        across, down = self._shift(slice(row, row + 1), slice(column, column + 1))
+        return float(across[0, 0]), float(down[0, 0])
+
+    def follow(self, rows: slice, columns: slice, across: F32, upper: F32, lower: F32) -> None:
+        """Let the backward maps of a part of the crop follow, in place.
+
+        Args:
+            rows: of the part.
+            columns: of the part.
+            across: ``[h, w]``.
+            upper: its first rows' map down, ``[n, w]``.
+            lower: its last rows' map down, ``[m, w]``.
+        """
+        if self.gesture == STILL:
+            return
+        x, y = self._shift(rows, columns)
+        across -= x
+        upper -= y[: len(upper)]
+        lower -= y[-len(lower) :]
+
+    def sources(self) -> tuple[F32, F32]:
+        """Where each pixel of the crop comes from: x and y, ``[CROP, CROP]`` each."""
+        x, y = self._shift(slice(0, CROP), slice(0, CROP))
+        return _X - x, _Y - y
+
+    def draw(self, crop: U8, out: U8, rows: slice, columns: slice) -> None:
+        """Draw the moved crop into ``out``, both u8 BGR ``[CROP, CROP, 3]``, but for ``rows`` of ``columns``."""
+        if self.gesture == STILL:
+            out[...] = crop
+            return
+        out[...] = crop
+        high, wide = self.fields.moving
+        self._part(crop, out, slice(high.start, min(rows.start, high.stop)), wide)
+        beside = slice(max(rows.start, high.start), min(rows.stop, high.stop))
+        self._part(crop, out, beside, slice(wide.start, min(columns.start, wide.stop)))
+        self._part(crop, out, beside, slice(max(columns.stop, wide.start), wide.stop))
+        self._part(crop, out, slice(max(rows.stop, high.start), high.stop), wide)
+
+    def _part(self, crop: U8, out: U8, rows: slice, columns: slice) -> None:
+        target = out[rows, columns]
+        if rows.start < rows.stop and columns.start < columns.stop:
+            x, y = self._shift(rows, columns)
+            np.subtract(_X[columns], x, out=x)
+            np.subtract(_Y[rows], y, out=y)
+            cv2.remap(crop, x, y, cv2.INTER_LINEAR, dst=target, borderMode=cv2.BORDER_REPLICATE)
+
+    def _shift(self, rows: slice, columns: slice) -> tuple[F32, F32]:
+        depth, tilt, brow, _ = self.fields
+        gesture = self.gesture
+        part = depth[rows, columns]
+        x = part * (tilt[rows] * np.float32(gesture.sway))
+        y = part * np.float32(gesture.nod)
+        raised = brow[rows, columns]
+        y[: len(raised)] -= raised * np.float32(gesture.brow)
+        return x, y
+
+
+class Shape(NamedTuple):
+    """Where the parts of an upright face are, crop pixels."""
+
+    middle: float
+    """Column of its middle."""
+    nose: float
+    """Row of the base of the nose; so the others."""
+    chin: float
+    brows: float
+    half: float
+    """Half its width."""
+
+
+def fields(shape: Shape, *, leaning: bool = False) -> Fields:
+    """The fields of a face; of a leaning one only the lower half is in the crop, and moves."""
+    middle, nose, chin, brows, half = shape
+    x, y = _X[None, :], _Y
+    unit, centre = chin - nose, nose + 0.2 * (chin - nose) if leaning else (nose + brows) / 2
+    top, bottom = (LEANING_TOP + 4.0 if leaning else max(brows - 0.75 * unit, 5.0)), CROP - 10.0
+    across = np.abs(x - middle) / min(1.06 * half, middle - 16, CROP - 16 - middle)
+    down = np.abs(y - centre) / np.where(y < centre, centre - top, bottom - centre)
+    inside = _smooth((1 - (across**2.5 + down**2.5) ** np.float32(1 / 2.5)) / EDGE)
+    nose_x, nose_y = (x - middle) / (0.22 * half), (y - nose + 0.15 * unit) / (0.35 * unit)
+    depth = inside * (1 + 0.22 * np.exp(-0.5 * (nose_x**2 + nose_y**2)))
+    tilt = 0.65 + 0.5 * np.clip((chin - y) / max(chin - brows, 1.0), -0.2, 1.2)
+    rise = (y - brows) / unit
+    rise = np.exp(-0.5 * (rise / np.where(rise < 0, BROW_ABOVE, BROW_BELOW)) ** 2)
+    side = np.abs(x - middle) / half
+    both = _smooth((0.98 - side) / 0.35) * (0.72 + 0.28 * np.clip(side / 0.30, 0, 1))
+    end = 0 if leaning else min(max(int(brows + 4 * BROW_BELOW * unit), 1), CROP)
+    brow = (rise * both * inside)[:end]
+    high, wide = (np.flatnonzero(depth.any(axis=axis)) for axis in (1, 0))
+    moving = slice(int(high[0]), int(high[-1]) + 1), slice(int(wide[0]), int(wide[-1]) + 1)
+    depth, tilt, brow = (np.ascontiguousarray(v, np.float32) for v in (depth, tilt, brow))
+    return Fields(depth, tilt, brow, moving)
+
+
+def _smooth(value: Any) -> Any:
+    t = np.clip(value, 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def face_alpha(lower: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """How much of a crop is pasted where the whole face moves: as much as below, up to above the brows.
+
+    Args:
+        lower: of a crop in which the lower face moves, u8 ``[h, w]``.
+    """
+    alpha = np.maximum(lower, lower.max(axis=0))
+    feather = np.clip(np.arange(len(alpha)) / (ALPHA_TOP * len(alpha)), 0, 1)
+    alpha = np.where(np.arange(len(alpha))[:, None] < len(alpha) // 2, alpha * feather[:, None], lower)
+    return np.asarray(alpha + 0.5, np.uint8)
