@@ -151,6 +151,23 @@ class Tts(Section, frozen=True):
     words_per_minute: int = 165
 
 
+class EdgeTts(Section, frozen=True):
+    """The voice edge_tts."""
+
+    endpoint: str = ""
+    """ws:// or wss:// of a relay that speaks Edge's protocol; "": the service."""
+    voice: str = ""
+    rate: str = "+0%"
+    volume: str = "+0%"
+    pitch: str = "+0Hz"
+
+
+class Hibari(Section, frozen=True):
+    """The voice hibari."""
+
+    voice: str = "heart"
+
+
 class Musetalk(Section, frozen=True):
     """The lip-sync engine musetalk; its files are below ``weights_dir``."""
 
@@ -197,5 +214,7 @@ class Config(Section, frozen=True):
     asr: Asr = Asr()
     llm: Llm = Llm()
     tts: Tts = Tts()
+    edge_tts: EdgeTts = EdgeTts()
+    hibari: Hibari = Hibari()
     musetalk: Musetalk = Musetalk()
     log: Log = Log()

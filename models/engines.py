@@ -15,7 +15,10 @@ from models.llm.faq.book import FaqError, questions, read
 KNOWN: dict[str, dict[str, str]] = {
     "asr": {"pocketsphinx": "models.asr.pocketsphinx:PocketsphinxTranscriber"},
     "llm": {"faq": "models.llm.faq.responder:FaqResponder"},
-    "tts": {"espeak": "models.tts.espeak:EspeakSynthesizer"},
+    "tts": {
+        "espeak": "models.tts.espeak:EspeakSynthesizer",
+        "hibari": "models.tts.hibari:HibariSynthesizer",
+    },
     "lipsync": {
         "warp": "models.warp.engine:WarpLipSync",
         "musetalk": "models.musetalk.engine:MuseTalkLipSync",
@@ -29,6 +32,7 @@ _MUSETALK = "pip install 'musecast[musetalk]'"
 MODULES: dict[str, Mapping[str, str]] = {
     "pocketsphinx": {"pocketsphinx": "pip install 'pocketsphinx>=5.0.4,<6'"},
     "espeak": {"espeakng_loader": "pip install 'musecast[espeak]' (GPL)"},
+    "hibari": {"hibari": "pip install 'hibari-tts==0.2.1'", "onnxruntime": "pip install 'onnxruntime>=1.20,<2'"},
     "musetalk": {"torch": _MUSETALK, "diffusers": _MUSETALK, "safetensors": _MUSETALK},
 }
 """Engine -> module that it imports -> how to get it."""

@@ -13,23 +13,16 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from configs.grid import QUANTUM_SAMPLES
 from configs.schema import Config
-from models.api import SAMPLE_RATE, Cancel, Chunk, EngineError, Pcm, Progress, Span, Voice
+from models.api import SAMPLE_RATE, Cancel, Chunk, EngineError, Progress, Span, Voice
 from models.media.positions import output_length
-from models.media.resample import decode, resample
+from models.media.resample import decode
 from models.text.sentences import sentences
 from models.tts import espeak_data
 from models.tts.language import name_language, script_language
+from models.tts.speech import SILENCE, Speech, emit, pause_ms, printable
 
 HINT = "Install it with: pip install 'musecast[espeak]'"
-SILENCE = "_"
-"""The phoneme symbol of a pause; all others are espeak's own mnemonics, stress marks included."""
-FIRST_CHUNK = QUANTUM_SAMPLES
-"""Samples of the first chunk: 0.32 s."""
-NEXT_CHUNK = SAMPLE_RATE
 LONGEST_PIECE = 400
 """Characters; longer texts are cut into sentences, so that memory and waiting stay bounded."""
 
@@ -53,8 +46,6 @@ _ALIASES = {
 }
 _VOICE_NAME = re.compile(r"[a-z]{2,8}(?:-[a-z0-9]{1,12}){0,4}")
 """The library takes paths, too, and copies names into fixed buffers: a client's text must not get that far."""
-_PAUSES_MS = ((".!?。！？…", 240), (",;:，；：、—", 120))
-_OTHER_PAUSE_MS = 180
 
 
 class _EventId(ctypes.Union):
@@ -202,7 +193,7 @@ class EspeakSynthesizer:
             for voice in ("cmn", "en-us"):
                 if not _shared.select(f"{voice}+{espeak_data.DEFAULT_VARIANT}"):
                     raise EngineError("FAILED", f"espeak-ng has no voice {voice}", HINT)
-                _Speech("one 1", _shared.say("one 1", self._rate, _NEVER), _shared.sample_rate).chunk(0, 480, 0)
+                _speech("one 1", _shared.say("one 1", self._rate, _NEVER), _shared.sample_rate).chunk(0, 480, 0)
         progress("espeak", 1, 1)
 
     def close(self) -> None:
@@ -226,27 +217,11 @@ class EspeakSynthesizer:
 
     def speak(self, text: str, voice: str, from_us: int, cancel: Cancel) -> Iterator[Chunk]:
         """See ``models.api.Synthesizer``. Phonemes fill the whole duration without gaps; pauses are "_"."""
-        skip = round(from_us * SAMPLE_RATE / 1_000_000)
-        start = 0  # of the piece, 48 kHz samples from the start of the text
-        first = True
-        clean = "".join(char if char >= " " and char != "\x7f" else " " for char in text)
-        for piece in [clean] if len(clean) <= LONGEST_PIECE else sentences(clean):
-            if cancel.is_set():
-                return
-            speech = self._synthesise(piece, voice, cancel)
-            if speech is None or cancel.is_set():
-                continue
-            end = start + speech.length
-            at = max(start, skip)
-            while at < end:
-                if cancel.is_set():
-                    return
-                until = min(end, at + (FIRST_CHUNK if first else NEXT_CHUNK))
-                yield speech.chunk(at, until, start)
-                at, first = until, False
-            start = end
+        clean = printable(text)
+        pieces = [clean] if len(clean) <= LONGEST_PIECE else sentences(clean)
+        return emit((self._synthesise(piece, voice, cancel) for piece in pieces), from_us, cancel)
 
-    def _synthesise(self, text: str, voice: str, cancel: Cancel) -> _Speech | None:
+    def _synthesise(self, text: str, voice: str, cancel: Cancel) -> Speech | None:
         with _lock:
             if _shared is None or not self._loaded:
                 raise EngineError("FAILED", "espeak is not loaded", "Call load() first")
@@ -256,7 +231,7 @@ class EspeakSynthesizer:
             said = _shared.say(text, self._rate, cancel)
             rate = _shared.sample_rate
         spoken = any(symbol and symbol[0] not in "_(" for _, symbol in said.phonemes)
-        return _Speech(text, said, rate) if spoken else None
+        return _speech(text, said, rate) if spoken and not cancel.is_set() else None
 
 
 def candidates(voice: str, text: str, variants: frozenset[str]) -> list[str]:
@@ -276,85 +251,57 @@ def candidates(voice: str, text: str, variants: frozenset[str]) -> list[str]:
     return [f"{name}+{variant}" for name in dict.fromkeys(names)]
 
 
-class _Speech:
-    """One spoken piece: 22.05 kHz samples, brought to 48 kHz as they are asked for."""
-
-    def __init__(self, text: str, said: _Said, rate: int) -> None:
-        self._samples = decode(said.pcm, 1, "s16le")
-        self._rate = rate
-        spoken = len(self._samples)
-        self._voiced = output_length(spoken, rate)
-        self.length = self._voiced + _pause_ms(text) * SAMPLE_RATE // 1000
-        self._phonemes = self._phoneme_spans(said, spoken)
-        self._words = self._word_spans(said, spoken, text)
-
-    def chunk(self, at: int, until: int, start: int) -> Chunk:
-        """Samples ``[at, until)`` of the text, whose piece begins at ``start``; see ``models.api.Chunk``."""
-        low, high = at - start, until - start
-        pcm: Pcm = np.zeros(high - low, np.int16)
-        voiced = min(high, self._voiced)
-        if voiced > low:
-            pcm[: voiced - low] = resample(self._samples, 0, self._rate, low, voiced)
-        return Chunk(pcm, _within(self._words, low, high, start), _within(self._phonemes, low, high, start))
-
-    def _phoneme_spans(self, said: _Said, spoken: int) -> list[Span]:
-        """Tile ``[0, length)``: each phoneme lasts until the next one, pauses are merged."""
-        marks = [(0, SILENCE)]
-        for sample, symbol in said.phonemes:
-            if not symbol or symbol.startswith("("):  # "(en)": a change of language
-                continue
-            symbol = SILENCE if symbol.startswith("_") else symbol
-            sample = min(max(sample, marks[-1][0]), spoken)
-            if sample == marks[-1][0]:
-                marks.pop()
-            if not marks or symbol != SILENCE or marks[-1][1] != SILENCE:
-                marks.append((sample, symbol))
-        if marks[-1][1] != SILENCE:
-            marks.append((spoken, SILENCE))
-        edges = [self._us(sample) for sample, _ in marks] + [self.length * 1000 // 48]
-        return [
-            Span(symbol, t0, t1) for (_, symbol), t0, t1 in zip(marks, edges, edges[1:], strict=False) if t1 > t0
-        ]
-
-    def _word_spans(self, said: _Said, spoken: int, text: str) -> list[Span]:
-        """A word lasts until the next one or the next pause. What is read as several words ("3.50") is one."""
-        merged: list[tuple[int, int, int]] = []
-        for sample, first, count in said.words:
-            if merged and first < merged[-1][1] + merged[-1][2]:
-                before = merged[-1]
-                merged[-1] = (before[0], before[1], max(before[2], first + count - before[1]))
-            else:
-                merged.append((min(sample, spoken), first, count))
-        pauses = [span.t0_us for span in self._phonemes if span.text == SILENCE and span.t0_us > 0]
-        ends = [first for _, first, _ in merged[1:]] + [len(text)]
-        starts = [self._us(sample) for sample, _, _ in merged] + [self._us(spoken)]
-        spans = []
-        for index, (_, first, count) in enumerate(merged):
-            # A Chinese word of several characters is announced with the length of its first one.
-            whole = text[first : ends[index]] if count == 1 else text[first : first + count]
-            t0 = starts[index]
-            t1 = min([starts[index + 1], *(pause for pause in pauses if pause > t0)])
-            word = whole.strip().strip("，。！？；：、,.!?;:\"'“”‘’()（）[]「」『』…—-")
-            if word and t1 > t0:
-                spans.append(Span(word, t0, t1))
-        return spans
-
-    def _us(self, sample: int) -> int:
-        return sample * 1_000_000 // self._rate
+def _speech(text: str, said: _Said, rate: int) -> Speech:
+    samples = decode(said.pcm, 1, "s16le")
+    length = output_length(len(samples), rate) + pause_ms(text) * SAMPLE_RATE // 1000
+    phonemes = _phoneme_spans(said, len(samples), rate, length)
+    return Speech(samples, rate, length, _word_spans(said, len(samples), rate, text, phonemes), phonemes)
 
 
-def _within(spans: list[Span], low: int, high: int, start: int) -> list[Span]:
-    """Spans that begin in samples ``[low, high)`` of their piece, moved to the text's time."""
-    shift = start * 1000 // 48
-    return [
-        Span(text, t0 + shift, t1 + shift) for text, t0, t1 in spans if low <= t0 * SAMPLE_RATE // 1_000_000 < high
-    ]
+def _phoneme_spans(said: _Said, spoken: int, rate: int, length: int) -> list[Span]:
+    """Tile ``[0, length)``: each phoneme lasts until the next one, pauses are merged."""
+    marks = [(0, SILENCE)]
+    for sample, symbol in said.phonemes:
+        if not symbol or symbol.startswith("("):  # "(en)": a change of language
+            continue
+        symbol = SILENCE if symbol.startswith("_") else symbol
+        sample = min(max(sample, marks[-1][0]), spoken)
+        if sample == marks[-1][0]:
+            marks.pop()
+        if not marks or symbol != SILENCE or marks[-1][1] != SILENCE:
+            marks.append((sample, symbol))
+    if marks[-1][1] != SILENCE:
+        marks.append((spoken, SILENCE))
+    edges = [_us(sample, rate) for sample, _ in marks] + [length * 1000 // 48]
+    return [Span(symbol, t0, t1) for (_, symbol), t0, t1 in zip(marks, edges, edges[1:], strict=False) if t1 > t0]
 
 
-def _pause_ms(text: str) -> int:
-    """How long a speaker rests after this text."""
-    end = text.rstrip().rstrip("\"'”’)]）】」』»*_ ")[-1:]
-    return next((length for marks, length in _PAUSES_MS if end and end in marks), _OTHER_PAUSE_MS)
+def _word_spans(said: _Said, spoken: int, rate: int, text: str, phonemes: list[Span]) -> list[Span]:
+    """A word lasts until the next one or the next pause. What is read as several words ("3.50") is one."""
+    merged: list[tuple[int, int, int]] = []
+    for sample, first, count in said.words:
+        if merged and first < merged[-1][1] + merged[-1][2]:
+            before = merged[-1]
+            merged[-1] = (before[0], before[1], max(before[2], first + count - before[1]))
+        else:
+            merged.append((min(sample, spoken), first, count))
+    pauses = [span.t0_us for span in phonemes if span.text == SILENCE and span.t0_us > 0]
+    ends = [first for _, first, _ in merged[1:]] + [len(text)]
+    starts = [_us(sample, rate) for sample, _, _ in merged] + [_us(spoken, rate)]
+    spans = []
+    for index, (_, first, count) in enumerate(merged):
+        # A Chinese word of several characters is announced with the length of its first one.
+        whole = text[first : ends[index]] if count == 1 else text[first : first + count]
+        t0 = starts[index]
+        t1 = min([starts[index + 1], *(pause for pause in pauses if pause > t0)])
+        word = whole.strip().strip("，。！？；：、,.!?;:\"'“”‘’()（）[]「」『』…—-")
+        if word and t1 > t0:
+            spans.append(Span(word, t0, t1))
+    return spans
+
+
+def _us(sample: int, rate: int) -> int:
+    return sample * 1_000_000 // rate
 
 
 class _Never:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from configs.schema import Config, Tts
 from models.api import SAMPLE_RATE, Chunk, EngineError, Synthesizer
 from models.registry import create
+from models.tts.language import script_language
 from tests.engines.doubles import CancelAfter, quiet
 
-ENGINES = ["espeak"]
+ENGINES = ["espeak", "hibari"]
 TEXTS = {
     "english": "Hello, world. It costs 3.50 dollars, and Mr. Smith is happy!",
     "chinese": "你好，世界。我是一个会说话的头像，很高兴认识你！",
@@ -35,6 +36,18 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Synthesizer]:
     made.close()
 
 
+@pytest.fixture(params=TEXTS.values(), ids=TEXTS)
+def text(request: pytest.FixtureRequest, engine: Synthesizer) -> str:
+    """Every text that the engine can read."""
+    return readable(engine, request.param)
+
+
+def readable(engine: Synthesizer, text: str) -> str:
+    if not engine.speaks(script_language(text)):
+        pytest.skip(f"{engine.name} does not speak {script_language(text)}")
+    return text
+
+
 def speak(engine: Synthesizer, text: str, voice: str = "", from_us: int = 0) -> list[Chunk]:
     return list(engine.speak(text, voice, from_us, threading.Event()))
 
@@ -47,7 +60,6 @@ def level(samples: NDArray[np.int16]) -> float:
     return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2))) if len(samples) else 0.0
 
 
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_it_speaks_at_a_natural_pace_and_level(engine: Synthesizer, text: str) -> None:
     chunks = speak(engine, text)
     samples = pcm(chunks)
@@ -58,27 +70,25 @@ def test_it_speaks_at_a_natural_pace_and_level(engine: Synthesizer, text: str) -
     assert level(samples) > 500
 
 
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_the_first_chunk_is_short_so_that_a_segment_can_start(engine: Synthesizer, text: str) -> None:
     chunks = speak(engine, text)
     assert len(chunks[0].pcm) <= SAMPLE_RATE // 2
     assert all(len(chunk.pcm) <= SAMPLE_RATE for chunk in chunks)
 
 
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_the_same_text_sounds_the_same_whatever_was_said_before(engine: Synthesizer, text: str) -> None:
     if not engine.deterministic:
         pytest.skip("the engine does not promise it")
     first = speak(engine, text)
     for other in ["Something quite different, said in between.", "别的话。", *TEXTS.values()]:
-        speak(engine, other)
+        if engine.speaks(script_language(other)):
+            speak(engine, other)
         again = speak(engine, text)
         assert np.array_equal(pcm(first), pcm(again))
         assert [chunk[1:] for chunk in first] == [chunk[1:] for chunk in again]
 
 
 @pytest.mark.parametrize("from_us", [1, 20_833, 320_000, 777_777, 1_234_567, 2_000_001])
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_going_on_from_any_time_gives_the_rest_and_nothing_twice(
     engine: Synthesizer, text: str, from_us: int
 ) -> None:
@@ -104,7 +114,7 @@ def test_a_fresh_process_says_it_the_same(engine: Synthesizer) -> None:
         "chunks = made.speak(sys.argv[2], '', 500_000, threading.Event())\n"
         "print(hashlib.sha256(b''.join(chunk.pcm.tobytes() for chunk in chunks)).hexdigest()); made.close()"
     )
-    text = TEXTS["chinese"]
+    text = TEXTS["chinese" if engine.speaks("zh") else "english"]
     command = [sys.executable, "-c", code, engine.name, text]
     result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     assert result.stdout.strip() == hashlib.sha256(pcm(speak(engine, text, from_us=500_000)).tobytes()).hexdigest()
@@ -114,7 +124,6 @@ def test_going_on_after_the_end_gives_nothing(engine: Synthesizer) -> None:
     assert speak(engine, "Hello.", from_us=60_000_000) == []
 
 
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_times_are_monotonic_inside_the_speech_and_in_their_chunk(engine: Synthesizer, text: str) -> None:
     chunks = speak(engine, text)
     total_us = len(pcm(chunks)) * 1000 // 48
@@ -133,13 +142,14 @@ def test_times_are_monotonic_inside_the_speech_and_in_their_chunk(engine: Synthe
 def test_the_words_are_those_of_the_text_in_its_order(engine: Synthesizer) -> None:
     said = [span.text for chunk in speak(engine, TEXTS["english"]) for span in chunk.words]
     assert said == ["Hello", "world", "It", "costs", "3.50", "dollars", "and", "Mr", "Smith", "is", "happy"]
+    if not engine.speaks("zh"):
+        return
     chinese = "".join(span.text for chunk in speak(engine, TEXTS["chinese"]) for span in chunk.words)
     assert chinese == "你好世界我是一个会说话的头像很高兴认识你"
     mixed = [span.text for chunk in speak(engine, TEXTS["mixed"]) for span in chunk.words]
     assert mixed[-1] == "musecast"
 
 
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_phonemes_fill_the_time_and_their_pauses_are_silent(engine: Synthesizer, text: str) -> None:
     chunks = speak(engine, text)
     samples = pcm(chunks)
@@ -162,6 +172,8 @@ def test_phonemes_fill_the_time_and_their_pauses_are_silent(engine: Synthesizer,
 
 def test_a_sentence_ends_with_a_short_rest(engine: Synthesizer) -> None:
     for text in ("Hello.", "你好。"):
+        if not engine.speaks(script_language(text)):
+            continue
         samples = pcm(speak(engine, text)).astype(np.int32)
         quiet_ms = (len(samples) - np.flatnonzero(np.abs(samples) > 300)[-1]) / 48
         assert 100 < quiet_ms < 450
@@ -183,11 +195,13 @@ def test_hostile_text_is_only_text(engine: Synthesizer, text: str) -> None:
 
 @pytest.mark.parametrize("voice", ["nosuchvoice", "alloy", "", "x" * 500, "../../etc/passwd", "zh\x00"])
 def test_a_voice_that_is_not_known_falls_back_to_the_script_of_the_text(engine: Synthesizer, voice: str) -> None:
-    chunks = speak(engine, TEXTS["chinese"], voice)
-    assert np.array_equal(pcm(chunks), pcm(speak(engine, TEXTS["chinese"])))
+    text = TEXTS["chinese" if engine.speaks("zh") else "english"]
+    assert np.array_equal(pcm(speak(engine, text, voice)), pcm(speak(engine, text)))
 
 
 def test_language_tags_and_names_that_begin_with_one_choose_the_voice(engine: Synthesizer) -> None:
+    if not engine.speaks("zh"):
+        pytest.skip("the engine has one language")
     text = "musecast 2"
     english, chinese = pcm(speak(engine, text, "en-US")), pcm(speak(engine, text, "zh-CN"))
     assert not np.array_equal(english, chinese)
@@ -222,7 +236,8 @@ def test_a_cancelled_sentence_leaves_no_trace_in_the_next(engine: Synthesizer) -
 
 
 def test_threads_do_not_disturb_each_other(engine: Synthesizer) -> None:
-    wanted = {name: pcm(speak(engine, text)) for name, text in TEXTS.items()}
+    texts = {name: text for name, text in TEXTS.items() if engine.speaks(script_language(text))}
+    wanted = {name: pcm(speak(engine, text)) for name, text in texts.items()}
     wrong: list[str] = []
 
     def run(name: str) -> None:
@@ -230,7 +245,7 @@ def test_threads_do_not_disturb_each_other(engine: Synthesizer) -> None:
             if not np.array_equal(pcm(speak(engine, TEXTS[name])), wanted[name]):
                 wrong.append(name)
 
-    threads = [threading.Thread(target=run, args=(name,)) for name in TEXTS]
+    threads = [threading.Thread(target=run, args=(name,)) for name in [*texts, *texts]]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -253,7 +268,7 @@ def test_a_long_text_begins_at_once(engine: Synthesizer) -> None:
 def test_an_abandoned_stream_holds_nothing(engine: Synthesizer) -> None:
     abandoned = engine.speak(TEXTS["english"], "", 0, threading.Event())
     next(abandoned)
-    assert len(speak(engine, TEXTS["chinese"])) > 1
+    assert len(speak(engine, TEXTS["english"])) > 1
 
 
 def test_faster_words_take_less_time() -> None:
