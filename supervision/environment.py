@@ -22,7 +22,7 @@ PASSED = (
     "CUDA_*", "NVIDIA_*", "CUDNN_*", "CUBLAS_*", "TORCH_*", "PYTORCH_*", "TRITON_*", "CC", "CXX",
     # the way to model files and to engines elsewhere
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_*",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
     "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TRANSFORMERS_OFFLINE",
     # musecast's own
     "MUSECAST_*",

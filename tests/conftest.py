@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +29,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _daemons: list[Daemon] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What `make install` does in an environment that was made without it: get the face models."""
+    if hasattr(config, "workerinput") or Path(sys.prefix, "share", "musecast", "landmarks").is_dir():
+        return
+    from models.errors import EngineError
+    from models.landmarks.pull import pull
+
+    with contextlib.suppress(EngineError):  # the tests that need them say so
+        pull(sys.prefix)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -127,7 +127,7 @@ class Studio:
         self._encode = EncodeStage(Config(), "encode.0")
         self._espeak.load(quiet)
         self._encode.setup(quiet)
-        self._landmarker = Landmarker(files.load(WEIGHTS, quiet, threading.Event()))
+        self._landmarker = Landmarker(files.load(WEIGHTS))
 
     def close(self) -> None:
         """Close the engines."""

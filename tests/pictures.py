@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache
@@ -16,13 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.landmarks import files
+from models.landmarks import files, pull
 
 U8 = NDArray[np.uint8]
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "musecast-tests"
-"""What tests fetch once per machine: face models and photos."""
+"""What tests fetch once per machine: photos."""
 WEIGHTS = str(CACHE / "weights")
+"""A `weights_dir`; the face models are in the environment, where `make install` has put them."""
 PHOTOS = {
     "astronaut.png": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
     "motorcycle_left.png": "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
@@ -31,6 +31,14 @@ PHOTOS = {
 """As packed in the wheel of scikit-image 0.26.0, with their SHA-256. The astronaut is Eileen Collins (NASA, public
 domain); in the others there is no face.
 """
+
+
+def give_face_models(weights_dir: Path) -> None:
+    """Put the face models below a ``weights_dir``."""
+    folder = files.folder_of(str(weights_dir))
+    folder.mkdir(parents=True)
+    for name, data in files.load(WEIGHTS).items():
+        (folder / name).write_bytes(data)
 
 
 def nobody(phase: str, done: int, total: int) -> None:
@@ -44,8 +52,8 @@ def photo_file(name: str) -> bytes:
     if not target.is_file() or hashlib.sha256(target.read_bytes()).hexdigest() != PHOTOS[name]:
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            wheel = files.pip_download("scikit-image==0.26.0", Path(folder), nobody, threading.Event())
-            files.take_members(wheel, CACHE, {name: (f"skimage/data/{name}", sha) for name, sha in PHOTOS.items()})
+            wheel = pull.pip_download("scikit-image==0.26.0", Path(folder))
+            pull.take_members(wheel, CACHE, {name: (f"skimage/data/{name}", sha) for name, sha in PHOTOS.items()})
     return target.read_bytes()
 
 

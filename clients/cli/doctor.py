@@ -59,6 +59,7 @@ def doctor(*, common: Common) -> None:
         *(_told(one) for one in obstacles),
         *_start(plan.config, blamed, running),
         *_media(),
+        _faces(plan.config),
         *_space(plan.config, blamed),
         *_tools(),
     ]
@@ -117,6 +118,16 @@ def _media() -> Iterator[Finding]:
         yield Finding("ok", "encoder", "H.264 and AAC of PyAV")
     except (av.FFmpegError, ValueError) as error:
         yield Finding("fail", "encoder", f"PyAV cannot encode: {error}", "install the av wheel from PyPI")
+
+
+def _faces(config: Config) -> Finding:
+    """What photos and films need beside the daemon itself."""
+    from models.engines import lacking_faces
+
+    error = lacking_faces(config)
+    if error is None:
+        return Finding("ok", "faces", "photos and films can become templates")
+    return Finding("warn", "faces", f"photos and films cannot become templates: {error.message}", error.hint)
 
 
 def _space(config: Config, blamed: set[str]) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ TILE = 320
 """Width of one frame of the picture."""
 SILENCE_RATE = 48_000
 FRAME_S = 1 / 25
-PHASES = {"check": "looking", "load": "reading", "fetch": "fetching models", "face": "finding the face",
+PHASES = {"check": "looking", "load": "reading", "face": "finding the face",
           "faces": "following the face", "frames": "making frames", "ready": "done"}  # fmt: skip
 
 

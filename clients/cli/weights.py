@@ -1,4 +1,4 @@
-"""``musecast weights``: the files of MuseTalk. Works without a daemon."""
+"""``musecast weights``: the files of MuseTalk, and the face models. Works without a daemon."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ T = TypeVar("T")
 NamesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME]...", help="Networks; those that are needed without it.")
 ]
+LANDMARKS = "landmarks"
+"""The name under which ``pull`` knows the face models: they are no network of MuseTalk's."""
 
 
 def _root(common: Common) -> Path:
@@ -41,7 +43,7 @@ def _chosen(names: list[str] | None) -> list[Component]:
         return [component for component in COMPONENTS if component.needed]
     unknown = [name for name in names if name not in BY_NAME]
     if unknown:
-        raise CommandError(f"there is no network {unknown[0]!r}; known are {', '.join(BY_NAME)}")
+        raise CommandError(f"there is no network {unknown[0]!r}; known are {', '.join((*BY_NAME, LANDMARKS))}")
     return [BY_NAME[name] for name in names]
 
 
@@ -78,13 +80,28 @@ def list_weights(*, common: Common) -> None:
 
 @app.command("pull")
 @command
-def pull_weights(names: NamesArgument = None, *, common: Common) -> None:
-    """Download what is missing (about 4.4 GB): resumed, checked; HF_ENDPOINT chooses a mirror."""
+def pull_weights(
+    names: NamesArgument = None,
+    wheel: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With landmarks: a mediapipe wheel that is already here.")
+    ] = None,
+    *,
+    common: Common,
+) -> None:
+    """Download what is missing (about 4.4 GB): resumed, checked; HF_ENDPOINT chooses a mirror.
+
+    `landmarks` are the models that find a face in a photo or a film (36 MB, by pip); `make install` has got them.
+    """
+    rest = [name for name in names or () if name != LANDMARKS]
+    if names and LANDMARKS in names:
+        _pull_landmarks(common, wheel)
+        if not rest:
+            return
     if importlib.util.find_spec("huggingface_hub") is None:
         raise CommandError("huggingface_hub is not installed; install the extra `musetalk`, see docs/models.md")
     from models.musetalk.pull import pull
 
-    root, chosen = _root(common), _chosen(names)
+    root, chosen = _root(common), _chosen(rest)
     with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=err) as bar:
         tasks: dict[str, TaskID] = {}
 
@@ -101,6 +118,19 @@ def pull_weights(names: NamesArgument = None, *, common: Common) -> None:
         out.print(
             escape(f"{len(fetched)} files fetched into {root}; next: musecast weights convert"), soft_wrap=True
         )
+
+
+def _pull_landmarks(common: Common, wheel: Path | None) -> None:
+    from models.landmarks.pull import pull
+
+    root = str(_root(common))
+    with err.status("fetching the face models"):
+        folder = _run(lambda: pull(root, wheel))
+    if common.json:
+        print_json({"landmarks": None if folder is None else str(folder)})
+    else:
+        fact = "the face models are there" if folder is None else f"the face models are in {folder} now"
+        out.print(escape(fact), soft_wrap=True)
 
 
 @app.command("verify")

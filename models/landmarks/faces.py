@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.api import Cancel, EngineError, Progress
+from models.api import EngineError
 from models.landmarks import files
 from models.landmarks.detector import Detection, Detector
 from models.landmarks.measure import (
@@ -269,18 +269,17 @@ _loaded = threading.Lock()
 
 @lru_cache(maxsize=4)
 def _landmarker(weights_dir: str) -> Landmarker:
-    return Landmarker(files.load(weights_dir, lambda *_: None, threading.Event()))
+    return Landmarker(files.load(weights_dir))
 
 
-def landmarker(weights_dir: str, progress: Progress, cancel: Cancel) -> Landmarker:
-    """The models of ``weights_dir``, loaded once per process.
+def landmarker(weights_dir: str) -> Landmarker:
+    """The models, loaded once per process.
 
     Raises:
         EngineError: as ``files.load`` and ``Landmarker``.
     """
     with _loaded:
-        files.load(weights_dir, progress, cancel)
-        return _landmarker(weights_dir)
+        return _landmarker(os.path.abspath(weights_dir))
 
 
 def face_landmarks(bgr: U8, weights_dir: str | None = None) -> list[Face]:
@@ -288,10 +287,11 @@ def face_landmarks(bgr: U8, weights_dir: str | None = None) -> list[Face]:
 
     Args:
         bgr: the picture.
-        weights_dir: where the models lie; None: the default of the configuration.
+        weights_dir: where the models lie when they are not in the environment; None: the default of the
+            configuration.
 
     Raises:
-        EngineError: FAILED when the models are missing and cannot be fetched.
+        EngineError: as ``landmarker``.
     """
     if weights_dir is None:
         from configs.load import load, resolve

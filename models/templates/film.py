@@ -66,7 +66,7 @@ def prepare_film(
     """
     with scratch_folder(place.root, source.template_id) as folder:
         raw = folder / "frames"
-        models = landmarker(place.weights_dir, progress, cancel)
+        models = landmarker(place.weights_dir)
         reader = _Reader(models, place, progress, cancel, film.expected)
         with raw.open("wb") as out:
             for picture in moving.frames(film, SIDE_MAX, place.max_video_s):

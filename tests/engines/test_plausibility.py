@@ -25,7 +25,7 @@ U8 = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def models() -> Landmarker:
-    return landmarker(WEIGHTS, nobody, threading.Event())
+    return landmarker(WEIGHTS)
 
 
 def cut(name: str, top: int, left: int, side: int, degrees: float = 0.0) -> U8:

@@ -19,7 +19,7 @@ import pytest
 
 from tests.contract.client import Message, Stranger, Stream
 from tests.contract.daemon import Daemon, stage_row
-from tests.pictures import WEIGHTS, astronaut, film, wander
+from tests.pictures import astronaut, film, give_face_models, wander
 from tests.processes.harness import EQUALS, PATIENT
 
 if importlib.util.find_spec("torch") is None or importlib.util.find_spec("diffusers") is None:
@@ -52,7 +52,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("weights")
     write_speaking(root, smaller=True)
     convert(root)
-    shutil.copytree(Path(WEIGHTS) / "landmarks", root / "landmarks")
+    give_face_models(root)
     return root
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,7 +36,7 @@ from broker.ipc.messages import (
 )
 from models.musetalk import asks
 from stages.tensors import arrays_of
-from tests.pictures import WEIGHTS, astronaut
+from tests.pictures import astronaut, give_face_models
 from tests.processes.harness import EQUALS, PATIENT, Bench, environment
 
 for needed in ("torch", "diffusers", "mmcv"):
@@ -183,7 +182,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
             value[-1] += 10 if name.startswith("conv7_2") else -10
     torch.save(detector.state_dict(), root / "s3fd" / "s3fd-619a316812.pth")
     convert(root)
-    shutil.copytree(Path(WEIGHTS) / "landmarks", root / "landmarks")
+    give_face_models(root)
     return root
 
 

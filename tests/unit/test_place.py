@@ -143,9 +143,11 @@ def test_processes_get_what_they_need_of_the_environment_and_nothing_else() -> N
     names = (
         "PATH HOME LANG LC_ALL TZ PYTHONPATH LD_LIBRARY_PATH CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES"
         " OMP_NUM_THREADS MUSECAST_FAULT XDG_CACHE_HOME SSL_CERT_FILE HTTPS_PROXY no_proxy HF_HOME"
-        " HF_ENDPOINT PIP_INDEX_URL"
+        " HF_ENDPOINT"
     )
-    others = "AWS_SECRET_ACCESS_KEY GITHUB_TOKEN HF_TOKEN OPENAI_API_KEY SSH_AUTH_SOCK NOTIFY_SOCKET CI"
+    others = (
+        "AWS_SECRET_ACCESS_KEY GITHUB_TOKEN HF_TOKEN OPENAI_API_KEY PIP_INDEX_URL SSH_AUTH_SOCK NOTIFY_SOCKET CI"
+    )
     needed, secrets = dict.fromkeys(names.split(), "x"), dict.fromkeys(others.split(), "secret")
     assert passed_on({**needed, **secrets}) == needed
     assert passed_on(secrets, ["OPENAI_*"]) == {"OPENAI_API_KEY": "secret"}
