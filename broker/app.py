@@ -84,7 +84,7 @@ class Broker:
         self._join_workers()
         self.shelf = IdleCache(self)
         self._catalog = Catalog(config.state_dir)
-        self._sessions = Sessions(self, self._asr_streams.forget)
+        self._sessions = Sessions(self, self._asr_streams)
         self._preparations = Preparations(self, self._catalog, self._tell, self._sessions.shows, self._links.order)
         self._lifecycle = Lifecycle(
             config, self.timers, self.now, self._workers, self._catalog, self._preparations, self._sessions
@@ -119,14 +119,14 @@ class Broker:
     def _join_workers(self) -> None:
         """What stands between the ledger and the processes."""
         self._asr_streams = AsrStreams(self._links.send)
-        self._dispatcher = Dispatcher(self.config, self.epoch, self.ledger, self._links, self._touch_id, self.now)
+        self._dispatcher = Dispatcher(self.config, self.epoch, self.ledger, self._links, self.touch, self.now)
         self._ingress = Ingress(
             self.epoch,
             self.ledger,
             self._asr_streams,
             self._workers,
             self.cancel,
-            self._touch_id,
+            self.touch,
             self._links.epoch,
             self.now,
             self._meter,
@@ -155,7 +155,7 @@ class Broker:
         )
         sessions = SessionHandlers(self, admission, self._catalog, self._preparations, self._sessions)
         turns = TurnHandlers(self, admission, self._sessions)
-        microphone = MicrophoneHandlers(self.now, admission, self._sessions, self._asr_streams)
+        microphone = MicrophoneHandlers(admission, self._sessions)
         read_back = ReadBackHandlers(self._sessions)
         return {
             name: operation
@@ -169,14 +169,11 @@ class Broker:
         """Monotonic microseconds."""
         return time.monotonic_ns() // 1000
 
-    def touch(self, session: Session) -> None:
-        """Look at this session again before the loop sleeps."""
-        self._dirty[session.id] = session
-
-    def _touch_id(self, sid: str) -> None:
-        session = self._sessions.live.get(sid)
+    def touch(self, session_id: str) -> None:
+        """Look at this session again before the loop sleeps, if it still lives."""
+        session = self._sessions.live.get(session_id)
         if session is not None:
-            self._dirty[sid] = session
+            self._dirty[session_id] = session
 
     def cancel(self, item_ids: Sequence[str]) -> None:
         """Void items and tell the workers that hold them."""
@@ -291,7 +288,7 @@ class Broker:
         self._asr_streams.down(instance)
         self._preparations.asks.down(instance)
         for session in self._sessions.live.values():
-            self.touch(session)
+            self.touch(session.id)
 
     # --- supervisor ---
 

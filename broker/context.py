@@ -11,7 +11,6 @@ from broker.workers.ledger import Ledger
 from configs.schema import Config
 
 if TYPE_CHECKING:
-    from broker.sessions.session import Session
     from broker.stream.publisher import Publisher
     from broker.templates.idle_cache import IdleCache
 
@@ -41,6 +40,6 @@ class Context(Protocol):
         """Void items and tell the workers that hold them."""
         ...
 
-    def touch(self, session: Session) -> None:
-        """Look at this session again before the loop sleeps."""
+    def touch(self, session_id: str) -> None:
+        """Look at this session again before the loop sleeps, if it still lives."""
         ...

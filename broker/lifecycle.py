@@ -110,7 +110,7 @@ class Lifecycle:
             return "draining"
         if not self.ready:
             return "starting"
-        degraded = not self._workers.complete or any(s.degraded for s in self._sessions.live.values())
+        degraded = not self._workers.complete or any(s.output.degraded for s in self._sessions.live.values())
         return "degraded" if degraded else "ok"
 
     @property

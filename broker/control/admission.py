@@ -10,8 +10,7 @@ from broker.errors import ControlError, ErrorCode
 from broker.lifecycle import Lifecycle
 from broker.sessions.registry import Sessions
 from broker.sessions.session import Session
-from broker.sessions.voices import ClientAudio
-from broker.workers.asr_stream import AsrStream
+from broker.sessions.utterances import Utterances
 from configs.schema import Config
 
 BUSY_RETRY_MS = 500
@@ -113,8 +112,7 @@ class Admission:
                 ErrorCode.TOO_LARGE,
                 f"{nbytes} bytes of audio in one call; the limit is {limit}: send it in several calls",
             )
-        turns = [t for t in (session.current, *session.waiting) if t is not None]
-        waiting = sum(t.voice.waiting_bytes for t in turns if isinstance(t.voice, ClientAudio))
+        waiting = session.audio_waiting
         if waiting + nbytes > limit:
             raise ControlError(
                 ErrorCode.BUSY,
@@ -125,25 +123,25 @@ class Admission:
     # --- microphone ---
 
     @staticmethod
-    def microphone(stream: AsrStream, nbytes: int) -> None:
+    def microphone(microphone: Utterances, nbytes: int) -> None:
         """The audio of one ``audio`` call, beside what has yet to be heard."""
-        if nbytes > stream.capacity:
+        if nbytes > microphone.capacity:
             raise ControlError(
                 ErrorCode.TOO_LARGE,
-                f"{nbytes} bytes of audio in one call; the limit at this rate is {stream.capacity}: "
+                f"{nbytes} bytes of audio in one call; the limit at this rate is {microphone.capacity}: "
                 "send pieces as they are spoken",
             )
-        if nbytes > stream.room:
+        if nbytes > microphone.room:
             raise ControlError(
                 ErrorCode.BUSY,
-                f"{stream.room} bytes of audio can still be taken; send it as it is spoken",
+                f"{microphone.room} bytes of audio can still be taken; send it as it is spoken",
                 BUSY_RETRY_MS,
             )
 
     @staticmethod
-    def another_rate(session: Session) -> None:
+    def sample_rate(microphone: Utterances, sample_rate: int) -> None:
         """A microphone stream at another rate, beside those that are still being heard."""
-        if len(session.old_ears) >= OLD_RATES:
+        if microphone.sample_rate not in (None, sample_rate) and microphone.rates_left >= OLD_RATES:
             raise ControlError(
                 ErrorCode.BUSY,
                 f"{OLD_RATES} changes of sample_rate are still being heard: keep one rate, or try later",

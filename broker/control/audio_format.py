@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker.control.requests import ProcessSegment
 from broker.errors import ControlError, ErrorCode
-from broker.sessions.voices import AudioFormat
+from broker.sessions.client_audio import AudioFormat
 from models.media.positions import SAMPLE_BYTES
 from models.media.wav import parse_wav
 

@@ -100,14 +100,15 @@ class DaemonHandlers:
 
 def _row(session: Session, now: int) -> dict[str, Any]:
     """``status.sessions``."""
-    clock = session.timeline.clock(now)
+    timeline = session.output.timeline
+    clock = timeline.clock(now)
     return {
         "session_id": session.id,
-        "template_id": session.template.id,
-        "mode": session.mode,
-        "gen": session.timeline.gen,
+        "template_id": session.settings.template.id,
+        "mode": session.settings.mode,
+        "gen": timeline.gen,
         "turn": session.current.number if session.current else None,
-        "newest_seq": session.timeline.seq - 1 if session.timeline.seq else None,
+        "newest_seq": timeline.seq - 1 if timeline.seq else None,
         "clock": clock,
-        "lead_ms": (session.timeline.end - clock) // 1000,
+        "lead_ms": (timeline.end - clock) // 1000,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from broker.control.admission import Admission
@@ -10,25 +9,14 @@ from broker.control.requests import Audio
 from broker.control.server import Operations, Request
 from broker.errors import ControlError, ErrorCode
 from broker.sessions.registry import Sessions
-from broker.sessions.session import Session
-from broker.workers.asr_stream import AsrStream
-from broker.workers.asr_streams import AsrStreams
 
 
 class MicrophoneHandlers:
-    """What the user says to a session.
+    """What the user says to a session."""
 
-    Args:
-        now: monotonic microseconds.
-    """
-
-    def __init__(
-        self, now: Callable[[], int], admission: Admission, sessions: Sessions, streams: AsrStreams
-    ) -> None:
-        self._now = now
+    def __init__(self, admission: Admission, sessions: Sessions) -> None:
         self._admission = admission
         self._sessions = sessions
-        self._streams = streams
 
     @property
     def operations(self) -> Operations:
@@ -40,35 +28,15 @@ class MicrophoneHandlers:
         if len(args.pcm) % 2:
             odd = f"s16 has two bytes a sample; {len(args.pcm)} bytes are odd: send whole samples"
             raise ControlError(ErrorCode.INVALID_ARGUMENT, odd)
-        session = self._sessions.open(args.session_id)
-        stream = self._stream(session, args.sample_rate)
-        self._admission.microphone(stream, len(args.pcm))
-        stream.push(args.pcm, end=args.end, now=self._now())
+        microphone = self._sessions.open(args.session_id).microphone
+        self._admission.sample_rate(microphone, args.sample_rate)
+        microphone.tune(args.sample_rate)
+        self._admission.microphone(microphone, len(args.pcm))
+        microphone.push(args.pcm, end=args.end)
         result: dict[str, Any] = {
-            "vad": "speech" if stream.speaking else "silence",
-            "unheard_ms": stream.unheard_ms,
+            "vad": "speech" if microphone.speaking else "silence",
+            "unheard_ms": microphone.unheard_ms,
         }
-        if stream.turn is not None:
-            result["turn"] = stream.turn.number
+        if microphone.turn is not None:
+            result["turn"] = microphone.turn.number
         request.reply(**result)
-
-    def _stream(self, session: Session, sample_rate: int) -> AsrStream:
-        """The session's stream at this rate; what was said at another one is still heard to its end."""
-        if session.ears is None:
-            session.ears = AsrStream(session, sample_rate)
-        session.old_ears = [old for old in session.old_ears if self._still_heard(old)]
-        if sample_rate != session.ears.sample_rate:
-            self._admission.another_rate(session)
-            session.ears.hang_up(self._now())
-            session.old_ears.append(session.ears)
-            session.ears = AsrStream(session, sample_rate)
-        if session.ears.instance is None:
-            self._streams.assign(session.ears)
-        return session.ears
-
-    def _still_heard(self, stream: AsrStream) -> bool:
-        if stream.pending:
-            return True
-        stream.close()
-        self._streams.forget(stream.name)
-        return False

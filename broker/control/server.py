@@ -44,6 +44,11 @@ class Request:
         self.op = "?"
         self.answered = False
 
+    @property
+    def client(self) -> str:
+        """Routing id, in hex, of the connection that asks."""
+        return self._route[0].hex() if self._route else ""
+
     def reply(self, **result: Any) -> None:
         """Answer ok."""
         self._send({"ok": True, **result})

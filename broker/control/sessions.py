@@ -9,6 +9,7 @@ from broker.control.server import Operations, Request
 from broker.errors import ControlError, ErrorCode
 from broker.ipc.messages import TemplateReady
 from broker.sessions.registry import Sessions
+from broker.sessions.settings import SessionSettings
 from broker.templates.catalog import Catalog, Listed
 from broker.templates.preparation import Preparations
 
@@ -79,23 +80,26 @@ class SessionHandlers:
             sid,
             init,
             mime,
-            template=found.ref,
-            mode=args.mode,
-            barge_in=args.barge_in,
-            voice=args.voice if args.voice is not None else config.tts.voice,
-            language=args.language or "",
-            system_prompt=args.system_prompt if args.system_prompt is not None else config.llm.system_prompt,
-            quality=args.quality,
-            loop_frames=found.frames if args.idle == "loop" else 0,
+            SessionSettings(
+                template=found.ref,
+                mode=args.mode,
+                voice=args.voice if args.voice is not None else config.tts.voice,
+                language=args.language or "",
+                quality=args.quality,
+                barge_in=args.barge_in,
+                system_prompt=args.system_prompt if args.system_prompt is not None else config.llm.system_prompt,
+                loop_frames=found.frames if args.idle == "loop" else 0,
+                owner=request.client,
+            ),
         )
-        self._context.touch(session)
+        session.touch()
         request.reply(
             session_id=sid,
             width=found.width,
             height=found.height,
             fps=25,
             mime=mime,
-            gen=session.timeline.gen,
+            gen=session.output.timeline.gen,
             init=init,
             limits=self._admission.public_limits(),
         )

@@ -11,6 +11,9 @@ RAMP = (1, 1, 2)
 """Quanta of the first segments of a turn."""
 STEADY = 3
 """Quanta that later segments have at least."""
+PRE_ROLL = 4 * 1024
+POST_ROLL = 2 * 1024
+"""Samples of the AAC frames around a segment that make its joints silent (design 2)."""
 
 
 def _nearest(sample: int) -> int:

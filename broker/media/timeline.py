@@ -7,7 +7,7 @@ the end of what was published.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from configs.grid import FRAME_US
 from configs.grid import QUANTUM_US as QUANTUM_US
@@ -22,6 +22,57 @@ class Stamp(NamedTuple):
     seq: int
     pts: int
     late: bool
+
+
+class MediaTime(Protocol):
+    """A session's timeline for those who only read it: it is the session's output that publishes and cuts."""
+
+    @property
+    def paced(self) -> bool:
+        """False: an offline session, which has no clock."""
+        ...
+
+    @property
+    def lead_us(self) -> int:
+        """How far ahead of the clock a segment may be published."""
+        ...
+
+    @property
+    def gen(self) -> int:
+        """Cuts so far."""
+        ...
+
+    @property
+    def seq(self) -> int:
+        """Number of the next segment."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """Where the next segment begins: the end of what is published and valid."""
+        ...
+
+    @property
+    def late(self) -> int:
+        """Segments that viewers have waited for."""
+        ...
+
+    @property
+    def started(self) -> bool:
+        """Whether the clock has been anchored."""
+        ...
+
+    def clock(self, now: int) -> int:
+        """What a player without delay shows at ``now``."""
+        ...
+
+    def overdue(self, now: int) -> int:
+        """For how long the clock has stood at the end of what was published."""
+        ...
+
+    def wait(self, pts: int, now: int) -> int:
+        """Microseconds until a segment at ``pts`` may be published; 0: now."""
+        ...
 
 
 class Timeline:
@@ -40,6 +91,7 @@ class Timeline:
         self.end = 0
         """Where the next segment begins: the end of what is published and valid."""
         self.late = 0
+        """Segments that viewers have waited for."""
         self._anchor: tuple[int, int] | None = None
 
     @property

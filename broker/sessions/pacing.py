@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from broker.media.pace import Pace, Part, head_start
 from broker.media.segment_plan import QUANTUM_FRAMES
 from broker.media.timeline import QUANTUM_US
-from broker.sessions.segment_jobs import Segment, Stage, frames_owed
+from broker.sessions.segment import Segment, SegmentState
 from broker.workers.ledger import Ledger
 
 SILENT_US = 2_500_000
@@ -72,9 +72,9 @@ class Pacing:
 
     def unmade(self, segment: Segment, now: int) -> None:
         """What is still owed of a segment will not come."""
-        if segment.stage is Stage.LIPSYNC:
+        if segment.state is SegmentState.ANIMATING:
             self._paces[segment.via].dropped(now, self._sid, segment.frames - segment.crop_frames)
-        elif segment.stage is Stage.ENCODE:
+        elif segment.state is SegmentState.ENCODING:
             self._paces["encode"].dropped(now, self._sid, segment.frames)
 
     # --- giving up ---
@@ -93,7 +93,7 @@ class Pacing:
         return given_up_at(due, sign=sign, since=since, patience=self._patience)
 
     def _sign(self, segment: Segment) -> int:
-        sign = self._ledger.moved(segment.via, segment.item)
+        sign = self._ledger.moved(segment.via, segment.item.id if segment.item is not None else "")
         # Nobody has been asked while no process is there.
         return max(sign, segment.asked_at) if self._ledger.serving(segment.via) else sign
 
@@ -157,7 +157,7 @@ class Pacing:
 
 
 def _part(segment: Segment) -> Part:
-    return Part(segment.dur, *frames_owed(segment))
+    return Part(segment.dur, *segment.owed)
 
 
 def _parts(quanta: int, longest: int) -> Iterable[Part]:

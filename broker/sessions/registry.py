@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
@@ -12,8 +11,11 @@ from broker.context import Context
 from broker.errors import ControlError, ErrorCode
 from broker.media.capacity import Cost, retry_after
 from broker.sessions.session import Session
-from broker.stream.events import SessionEnded, SessionStarted
+from broker.sessions.settings import SessionSettings
+from broker.stream.events import SessionStarted
 from broker.stream.publisher import Channel
+from broker.timers import Timer
+from broker.workers.asr_streams import AsrStreams
 
 log = structlog.get_logger()
 
@@ -26,13 +28,16 @@ Ended = Callable[[dict[str, int]], None]
 class Sessions:
     """Sessions by id."""
 
-    def __init__(self, hub: Context, on_end: Callable[[str], None]) -> None:
-        self._hub = hub
-        self._on_end = on_end
+    def __init__(self, context: Context, streams: AsrStreams) -> None:
+        self._context = context
+        self._streams = streams
         self.live: dict[str, Session] = {}
         self._reserved: dict[str, str] = {}
         self._waiters: dict[str, list[Ended]] = {}
         self._started = 0
+        self._last_request: dict[str, int] = {}
+        self._expiry: dict[str, Timer] = {}
+        """What ends a live session that nobody asks anything of, or that takes too long to end."""
 
     @property
     def count(self) -> int:
@@ -57,23 +62,25 @@ class Sessions:
         """The session did not start after all."""
         self._reserved.pop(sid, None)
 
-    def start(self, sid: str, init: bytes, mime: str, **settings: Any) -> Session:
+    def start(self, sid: str, init: bytes, mime: str, settings: SessionSettings) -> Session:
         """Begin a session under a reserved id."""
         self._reserved.pop(sid, None)
-        old = self._hub.publisher.find(sid)
+        old = self._context.publisher.find(sid)
         if old is not None:
-            self._hub.publisher.close(old)
-        channel = self._hub.publisher.open(sid, init, mime)
+            self._context.publisher.close(old)
+        channel = self._context.publisher.open(sid, init, mime)
         self._started += 1
-        session = self.live[sid] = Session(self._hub, sid, channel, serial=self._started, **settings)
-        session.event(SessionStarted())
+        session = self.live[sid] = Session(
+            self._context, sid, channel, settings, self._streams, serial=self._started
+        )
+        session.output.event(SessionStarted())
         self._watch(session)
-        log.info("session.started", sid=sid, template=session.template.id, mode=session.mode)
+        log.info("session.started", sid=sid, template=settings.template.id, mode=settings.mode)
         return session
 
     def shows(self, template_id: str) -> bool:
         """Whether a session that lives or is about to start shows this template."""
-        live = any(session.template.id == template_id for session in self.live.values())
+        live = any(session.settings.template.id == template_id for session in self.live.values())
         return live or template_id in self._reserved.values()
 
     def busy_for(self, session: Session) -> int | None:
@@ -82,13 +89,13 @@ class Sessions:
         A turn behind others of its session is served when they are over, and one that no other session's turn
         stands beside is served in any case.
         """
-        if not session.timeline.paced or session.current or session.waiting:
+        if not session.settings.paced or session.current or session.waiting:
             return None
-        speaking = [s for s in self.live.values() if s.timeline.paced and s.current is not None]
-        if self._hub.lipsync_skips and not any(s.strain.exhausted for s in speaking):
+        speaking = [s for s in self.live.values() if s.settings.paced and s.current is not None]
+        if self._context.lipsync_skips and not any(s.skip.exhausted for s in speaking):
             return None
-        now = self._hub.now()
-        cost = Cost(*(self._hub.paces[stage].frame_us for stage in ("lipsync", "encode")))
+        now = self._context.now()
+        cost = Cost(*(self._context.paces[stage].frame_us for stage in ("lipsync", "encode")))
         wait = retry_after([s.current.load(now) for s in speaking if s.current is not None], cost)
         return None if wait is None else -(-wait // 1000)
 
@@ -102,7 +109,7 @@ class Sessions:
         if session is None:
             gone = f"no session {sid!r}: it was never started, has ended or expired; start_session begins one"
             raise ControlError(ErrorCode.NOT_FOUND, gone)
-        session.last_request = self._hub.now()
+        self._last_request[sid] = self._context.now()
         return session
 
     def open(self, sid: str) -> Session:
@@ -121,71 +128,64 @@ class Sessions:
         Raises:
             ControlError: NOT_FOUND.
         """
-        channel = self._hub.publisher.find(sid)
+        channel = self._context.publisher.find(sid)
         if channel is None:
-            keep = self._hub.config.ring.keep_s
+            keep = self._context.config.ring.keep_s
             raise ControlError(
                 ErrorCode.NOT_FOUND,
                 f"no session {sid!r}: media and events are kept {keep:.0f} s after its end; read them sooner",
             )
-        session = self.live.get(sid)
-        if session is not None:
-            session.last_request = self._hub.now()
+        if sid in self.live:
+            self._last_request[sid] = self._context.now()
         return channel
 
     def _watch(self, session: Session) -> None:
-        limit = int(self._hub.config.limits.session_idle_s * 1_000_000)
+        sid, limit = session.id, int(self._context.config.limits.session_idle_s * 1_000_000)
+        self._last_request[sid] = self._context.now()
 
         def look() -> None:
-            if self.live.get(session.id) is not session or session.closing:
+            if self.live.get(sid) is not session or session.closing:
                 return
-            due = session.last_request + limit
-            if due <= self._hub.now():
+            due = self._last_request[sid] + limit
+            if due <= self._context.now():
                 self.end(session, "expired", drain=False)
             else:
-                session.expiry = self._hub.timers.at(due, look)
+                self._expiry[sid] = self._context.timers.at(due, look)
 
-        session.expiry = self._hub.timers.at(session.last_request + limit, look)
+        self._expiry[sid] = self._context.timers.at(self._last_request[sid] + limit, look)
 
     def end(self, session: Session, reason: str, *, drain: bool, then: Ended | None = None) -> None:
         """End a session, after its turns when ``drain``; ``then`` gets its totals."""
         if then is not None:
             self._waiters.setdefault(session.id, []).append(then)
-        session.closing = True
-        if session.expiry is not None:
-            session.expiry.cancel()
-            session.expiry = self._hub.timers.at(
-                self._hub.now() + DRAIN_S * 1_000_000, lambda: self.end(session, reason, drain=False)
+        session.begin_closing()
+        if session.id in self._expiry:
+            self._expiry[session.id].cancel()
+            self._expiry[session.id] = self._context.timers.at(
+                self._context.now() + DRAIN_S * 1_000_000, lambda: self.end(session, reason, drain=False)
             )
-        for ears in session.all_ears:
-            ears.hang_up(self._hub.now())
         if not drain:
             session.interrupt(reason)
         if session.idle or not drain:
             self._finish(session, reason)
-        elif not session.on_idle:
-            session.on_idle.append(lambda: self._finish(session, reason))
+        else:
+            session.when_idle(lambda: self._finish(session, reason))
 
     def _finish(self, session: Session, reason: str) -> None:
-        if self.live.pop(session.id, None) is None:
+        if self.live.get(session.id) is not session:
             return
-        if session.expiry is not None:
-            session.expiry.cancel()
-        session.close()
-        for ears in session.all_ears:
-            ears.close()
-            self._on_end(ears.name)
-        session.event(SessionEnded(reason))
-        channel = session.channel
-        channel.ended = True
-        totals = session.totals()
+        del self.live[session.id]
+        del self._last_request[session.id]
+        self._expiry.pop(session.id).cancel()
+        session.close(reason)
+        channel, totals = session.channel, session.totals()
         log.info("session.ended", sid=session.id, reason=reason, **totals)
         for then in self._waiters.pop(session.id, []):
             then(totals)
-        keep = int(self._hub.config.ring.keep_s * 1_000_000)
+        keep = int(self._context.config.ring.keep_s * 1_000_000)
 
         def forget() -> None:  # holds the channel alone, not the session
-            if self._hub.publisher.find(channel.sid) is channel:
-                self._hub.publisher.close(channel)
+            if self._context.publisher.find(channel.sid) is channel:
+                self._context.publisher.close(channel)
 
-        self._hub.timers.at(self._hub.now() + keep, forget)
+        self._context.timers.at(self._context.now() + keep, forget)

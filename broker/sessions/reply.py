@@ -1,17 +1,66 @@
-"""The answer of a chat turn: one llm item, its text and sentences, and what of it was heard."""
+"""What a turn says: given text or a language model's answer, its sentences, and what of it was heard."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from broker.errors import ErrorCode
 from broker.ipc.messages import Item, Line, LlmDelta, LlmItem, LlmSentence, Output
 from broker.media.speech_track import to_us
-from broker.sessions.voices import Sentence
+from broker.sessions.output import Output as SessionOutput
+from broker.sessions.spoken_text import Sentence, SpokenText
+from broker.sessions.task import Task
+from broker.stream.events import ReplyDelta
+from broker.workers.ledger import Entry
+from models.text.sentences import sentences
 
-if TYPE_CHECKING:
-    from broker.sessions.turn import Turn
+
+class Reply:
+    """Text that is published as it comes, and spoken sentence by sentence."""
+
+    def __init__(self, task: Task, output: SessionOutput, speech: SpokenText) -> None:
+        self._task = task
+        self._output = output
+        self._speech = speech
+        self._parts: list[str] = []
+        self._item: Entry | None = None
+
+    @property
+    def text(self) -> str:
+        """All that has come so far."""
+        return "".join(self._parts)
+
+    def say(self, text: str) -> None:
+        """Speak this text."""
+        self.add(text)
+        for sentence in sentences(text):
+            self.speak(sentence)
+        self.close()
+
+    def ask(self, history: list[Line], language: str) -> None:
+        """Let the language model answer."""
+        job = LlmJob(self._task, self, history, language)
+        self._item = self._task.submit("llm", 0, job, at=0)
+
+    def add(self, text: str) -> None:
+        """More text."""
+        self._parts.append(text)
+        self._output.event(ReplyDelta(text), self._task.number)
+
+    def speak(self, sentence: str) -> None:
+        """One more sentence of the text is complete."""
+        self._speech.add(sentence)
+
+    def close(self) -> None:
+        """No more text will come."""
+        self._item = None
+        self._speech.close()
+
+    def cancel(self) -> None:
+        """What has not come is not wanted any more."""
+        self._task.cancel(self._item)
+        self._item = None
 
 
 class LlmJob:
@@ -19,22 +68,23 @@ class LlmJob:
 
     media_ms = 0
 
-    def __init__(self, turn: Turn, history: list[Line]) -> None:
-        self._turn = turn
+    def __init__(self, task: Task, reply: Reply, history: list[Line], language: str) -> None:
+        self._task = task
+        self._reply = reply
         self._history = history
+        self._language = language
         self._text = ""
         self._sentences = 0
 
     def build(self) -> tuple[Item, Sequence[Any]]:
         """History and what is accepted of the answer."""
-        turn = self._turn
         item = LlmItem(
-            sid=turn.session.id,
-            turn=turn.number,
+            sid=self._task.sid,
+            turn=self._task.number,
             history=self._history,
             prefix=self._text,
             sentences=self._sentences,
-            language=turn.session.language,
+            language=self._language,
         )
         return item, ()
 
@@ -42,20 +92,20 @@ class LlmJob:
         """A delta or a complete sentence."""
         if isinstance(message, LlmDelta):
             self._text += message.text
-            self._turn.mark("llm_first_token")
-            self._turn.said(message.text)
+            self._task.mark("llm_first_token")
+            self._reply.add(message.text)
         elif isinstance(message, LlmSentence):
             self._sentences += 1
-            self._turn.mark("llm_first_sentence")
-            self._turn.speak(message.text)
+            self._task.mark("llm_first_sentence")
+            self._reply.speak(message.text)
 
     def done(self) -> None:
         """The answer is complete."""
-        self._turn.close_text()
+        self._reply.close()
 
     def failed(self, code: ErrorCode, message: str) -> None:
         """No answer, no turn."""
-        self._turn.fail(code, f"the language model failed: {message}")
+        self._task.fail(code, f"the language model failed: {message}")
 
 
 def heard_text(sentences: list[Sentence], words: Sequence[tuple[str, int, int]], until_us: int) -> str:

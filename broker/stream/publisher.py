@@ -35,7 +35,6 @@ class Channel:
     mime: str
     media: Ring
     events: Ring
-    next_n: int = 0
     gen: int = 0
     ended: bool = False
     init_sent: float = 0.0
@@ -102,9 +101,8 @@ class Publisher:
 
     # --- events ---
 
-    def event(self, channel: Channel, event: Event, turn: int = 0, *, pts: int | None = None) -> None:
-        """Publish one event and keep it; ``turn`` 0: it belongs to no turn."""
-        n, channel.next_n = channel.next_n, channel.next_n + 1
+    def event(self, channel: Channel, n: int, event: Event, turn: int = 0, *, pts: int | None = None) -> None:
+        """Publish the session's event number ``n`` and keep it; ``turn`` 0: it belongs to no turn."""
         header: dict[str, Any] = {"v": PUBLIC_VERSION, "boot": self._boot, "sid": channel.sid, "n": n}
         header |= {"event": event.name, "turn": turn}
         if pts is not None:

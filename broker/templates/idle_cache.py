@@ -21,12 +21,11 @@ import structlog
 
 from broker.errors import ErrorCode
 from broker.ipc.messages import EncodedSegment, EncodeItem, Item, Output, TemplateRef
-from broker.sessions.segment_jobs import POST_ROLL, PRE_ROLL
+from broker.media.segment_plan import POST_ROLL, PRE_ROLL
 from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES, QUANTUM_US, SAMPLE_BYTES
 
 if TYPE_CHECKING:
     from broker.context import Context
-    from broker.sessions.session import Session
 
 log = structlog.get_logger()
 
@@ -46,6 +45,23 @@ class IdleSegment(NamedTuple):
     marks: tuple[int, int, int]
     """Offsets of mfhd, video tfdt and audio tfdt."""
     payload: bytes
+
+
+class IdleLoop:
+    """The idle video of a session.
+
+    Args:
+        init: the session's init segment: idle segments belong to it.
+        frames: length of the template's loop.
+    """
+
+    __slots__ = ("count", "init", "quality", "template")
+
+    def __init__(self, template: TemplateRef, quality: str, init: bytes, frames: int) -> None:
+        self.template = template
+        self.quality = quality
+        self.init = init
+        self.count = frames // QUANTUM_FRAMES
 
 
 class IdleCache:
@@ -96,23 +112,22 @@ class IdleCache:
     def _path(key: Key) -> Path:
         return Path(key[0]) / f"{key[1]}.m4s"
 
-    def take(self, session: Session, frames: int, index: int, due: int) -> IdleSegment | None:
-        """Idle segment ``index`` of the session's template (a loop of ``frames``), or None when it has yet to
-        be encoded: the session is touched as soon as it is there. The next one is asked for as well.
+    def take(self, loop: IdleLoop, sid: str, index: int, due: int) -> IdleSegment | None:
+        """Idle segment ``index`` of a session's endless loop, or None when it has yet to be encoded: the session
+        is touched as soon as it is there. The next one is asked for as well.
 
         Args:
+            sid: of the session.
             due: monotonic microseconds when the segment is needed.
         """
-        count = frames // QUANTUM_FRAMES
-        found = self._find(session, index % count, due)
-        self._find(session, (index + 1) % count, due + QUANTUM_US)
+        found = self._find(loop, sid, index % loop.count, due)
+        self._find(loop, sid, (index + 1) % loop.count, due + QUANTUM_US)
         return found
 
-    def _find(self, session: Session, index: int, due: int) -> IdleSegment | None:
-        if session.id in self._resting:
+    def _find(self, loop: IdleLoop, sid: str, index: int, due: int) -> IdleSegment | None:
+        if sid in self._resting:
             return None
-        folder = self.folder(session)
-        key = (str(folder), index)
+        key = (str(self._folder(loop.template, loop.quality, loop.init)), index)
         found = self._kept.get(key)
         if found is not None:
             self._kept.move_to_end(key)
@@ -123,13 +138,9 @@ class IdleCache:
             if found is not None:
                 self._keep(key, found)
                 return found
-            job = self._submit(key, session.template, session.quality, due, background=False)
-        job.waiting[session.id] = session
+            job = self._submit(key, loop.template, loop.quality, due, background=False)
+        job.waiting.add(sid)
         return None
-
-    def folder(self, session: Session) -> Path:
-        """Where this session's idle segments are kept: they belong to its init segment and its settings."""
-        return self._folder(session.template, session.quality, session.channel.init)
 
     def _folder(self, template: TemplateRef, quality: str, init: bytes) -> Path:
         name = hashlib.blake2b(self._video + init + template.hash.encode(), digest_size=8).hexdigest()
@@ -154,22 +165,22 @@ class IdleCache:
         kept = segment is not None and self._write(self._path(job.key), segment)
         if segment is not None and job.waiting:
             self._keep(job.key, segment)
-        for session in job.waiting.values():
+        for sid in job.waiting:
             if segment is not None:
-                self._hub.touch(session)
+                self._hub.touch(sid)
             else:
-                self._resting.add(session.id)
-                self._hub.timers.at(self._hub.now() + REST_US, self._wake(session))
+                self._resting.add(sid)
+                self._hub.timers.at(self._hub.now() + REST_US, self._wake(sid))
         if self._filling is job:
             self._filling = None
             if not kept:  # asked for again with the template's next session
                 self._loops.pop(Path(job.key[0]), None)
             self._fill()
 
-    def _wake(self, session: Session) -> Callable[[], None]:
+    def _wake(self, sid: str) -> Callable[[], None]:
         def wake() -> None:
-            self._resting.discard(session.id)
-            self._hub.touch(session)
+            self._resting.discard(sid)
+            self._hub.touch(sid)
 
         return wake
 
@@ -206,7 +217,8 @@ class IdleJob:
         self.template = template
         self.quality = quality
         self.key = key
-        self.waiting: dict[str, Session] = {}
+        self.waiting: set[str] = set()
+        """Ids of the sessions that are to show it."""
         self._made: IdleSegment | None = None
 
     def build(self) -> tuple[Item, Sequence[Any]]:

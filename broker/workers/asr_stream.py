@@ -1,16 +1,16 @@
-"""A session's microphone: audio kept until the asr stage needs it no more, utterances turned into turns.
+"""A stream of microphone audio: kept until the asr stage needs it no more, sent again when an asr process dies.
 
-Runs in the broker. Positions are samples at the client's rate since the session's start. What an asr process
-had heard when it died is sent again to its successor from ``keep`` on (bounded by ``limits.utterance_s``).
+Runs in the broker. Positions are samples at the client's rate since the stream's start. What an asr process had
+heard when it died is sent again to its successor from ``keep`` on (bounded by ``limits.utterance_s``), and what
+the successor repeats is not told twice.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from broker.errors import ErrorCode
 from broker.ipc.messages import (
     AsrAudio,
     AsrClose,
@@ -22,40 +22,71 @@ from broker.ipc.messages import (
     FromStage,
     Message,
 )
-from broker.sessions.turn import State, Turn
-from broker.stream.events import TranscriptFinal, TranscriptPartial, UserSpeechEnded, UserSpeechStarted
-
-if TYPE_CHECKING:
-    from broker.sessions.session import Session
 
 SAMPLE_BYTES = 2
 PIECE_S = 0.5
 """Audio sent at once: a flood from one client does not delay the voices of others."""
 IN_FLIGHT_S = 4.0
 """Audio sent and not yet reported as heard."""
-TRANSCRIPT_S = 30.0
-"""Beyond the longest utterance, a turn waits this long for its transcript: a replay and a slow engine fit."""
 KEEP_SPARE_S = 2.0
 """Beyond the longest utterance: run-in before it, decision time after it."""
 
 Send = Callable[[Message, list[bytes]], bool]
 
 
+class Listener(Protocol):
+    """Who is told what is heard; times are monotonic microseconds of when the client sent it."""
+
+    def speech_started(self, stream: AsrStream, utterance: int, at: int) -> None:
+        """An utterance begins."""
+        ...
+
+    def speech_ended(self, stream: AsrStream, utterance: int, at: int, audio_ms: int) -> None:
+        """Its voice has ended."""
+        ...
+
+    def partial(self, stream: AsrStream, message: AsrPartial) -> None:
+        """What it seems to say so far."""
+        ...
+
+    def final(self, stream: AsrStream, message: AsrFinal) -> None:
+        """What it says."""
+        ...
+
+
 class AsrStream:
-    """One session's stream of microphone audio.
+    """One stream of microphone audio.
 
     Args:
-        sample_rate: of the audio.
+        name: of the stream; no other of the daemon's life has it.
+        language: what is spoken; empty when nobody said.
+        broker: epoch of this broker.
+        utterance_s: the longest utterance.
+        now: tells monotonic microseconds.
     """
 
-    def __init__(self, session: Session, sample_rate: int) -> None:
-        self.session = session
-        session.streams += 1
-        self.name = f"{session.id}/{session.serial}.{session.streams}"
+    def __init__(
+        self,
+        name: str,
+        sample_rate: int,
+        language: str,
+        listener: Listener,
+        *,
+        broker: int,
+        utterance_s: float,
+        now: Callable[[], int],
+    ) -> None:
+        self.name = name
         self.sample_rate = sample_rate
+        self.capacity = int((utterance_s + KEEP_SPARE_S) * sample_rate) * SAMPLE_BYTES
+        """Bytes that are ever kept at once."""
         self.instance: str | None = None
+        """The asr process that hears it."""
         self.speaking = False
-        self._turn: Turn | None = None
+        self._language = language
+        self._listener = listener
+        self._broker = broker
+        self._now = now
         self._send: Send | None = None
         self._pcm = bytearray()
         self._base = 0
@@ -66,22 +97,13 @@ class AsrStream:
         self._ends_sent = 0
         """How many of them the present asr process has been told."""
         self._times: deque[tuple[int, int]] = deque()
+        self._open: set[int] = set()
+        """Utterances that have begun and have no words yet."""
         self._next_utterance = 0
-        self._turns: dict[int, Turn | None] = {}
         self._voiced_until = 0
-        self._closed: int = -1
+        self._closed = -1
         """Newest utterance whose end has been told."""
         self._reset = True
-
-    @property
-    def turn(self) -> Turn | None:
-        """The turn of the open utterance."""
-        return self._turn if self._turn is not None and self._turn.state is State.LISTENING else None
-
-    @property
-    def capacity(self) -> int:
-        """Bytes that are ever kept at once."""
-        return int((self.session.hub.config.limits.utterance_s + KEEP_SPARE_S) * self.sample_rate) * SAMPLE_BYTES
 
     @property
     def room(self) -> int:
@@ -106,7 +128,7 @@ class AsrStream:
     @property
     def pending(self) -> bool:
         """Whether something that was sent has yet to be heard, or to become a transcript."""
-        return bool(self._turns) or self._heard < self._end
+        return bool(self._open) or self._heard < self._end
 
     @property
     def unheard_ms(self) -> int:
@@ -133,9 +155,9 @@ class AsrStream:
         self.instance, self._send = None, None
 
     def close(self) -> None:
-        """The session has ended."""
+        """No more will come, and nobody listens any more."""
         if self._send is not None:
-            self._send(AsrClose(broker=self.session.hub.epoch, sid=self.name), [])
+            self._send(AsrClose(broker=self._broker, sid=self.name), [])
 
     def pump(self) -> None:
         """Send what the stage has room for."""
@@ -148,15 +170,15 @@ class AsrStream:
             if stop == self._sent and not end:
                 return
             message = AsrAudio(
-                broker=self.session.hub.epoch,
+                broker=self._broker,
                 sid=self.name,
                 sample_rate=self.sample_rate,
                 at=self._sent,
                 reset=self._reset,
-                utterance=min(self._turns, default=self._next_utterance),
-                speaking=self._reset and bool(self._turns),
+                utterance=min(self._open, default=self._next_utterance),
+                speaking=self._reset and bool(self._open),
                 end=end,
-                language=self.session.language,
+                language=self._language,
             )
             piece = bytes(self._pcm[(self._sent - self._base) * SAMPLE_BYTES : (stop - self._base) * SAMPLE_BYTES])
             if not self._send(message, [piece]):
@@ -176,9 +198,8 @@ class AsrStream:
         elif isinstance(message, AsrSpeechEnded):
             self._ended(message)
         elif isinstance(message, AsrPartial):
-            turn = self._turns.get(message.utterance)
-            if turn is not None and turn.state is State.LISTENING:
-                self.session.event(TranscriptPartial(message.text, None, message.language), turn.number)
+            if message.utterance in self._open:
+                self._listener.partial(self, message)
         elif isinstance(message, AsrFinal):
             self._final(message)
 
@@ -205,64 +226,29 @@ class AsrStream:
         for end, at in self._times:
             if sample <= end:
                 return at
-        return self.session.hub.now()
+        return self._now()
 
     def _started(self, message: AsrSpeechStarted) -> None:
         if message.utterance < self._next_utterance:
             return  # a replay
         self._next_utterance = message.utterance + 1
         self.speaking = True
-        session = self.session
-        if session.closing:
-            self._turns[message.utterance] = None  # heard, but nobody can answer it
-            return
-        full = session.full and not session.barge_in
-        turn = session.new_turn("audio", self._time_of(message.at))
-        self._turns[message.utterance] = self._turn = turn
-        session.event(UserSpeechStarted(), turn.number)
-        if full:  # told as a turn, because the reply to `audio` has long been sent
-            waiting = session.hub.config.limits.turns_waiting
-            turn.fail(ErrorCode.BUSY, f"{waiting} turns are waiting, the limit; interrupt, or speak again later")
-            return
-        limit = int((session.hub.config.limits.utterance_s + TRANSCRIPT_S) * 1_000_000)
-        session.hub.timers.at(session.hub.now() + limit, lambda: self._overdue(turn))
-        if session.barge_in:
-            session.interrupt("barge_in", keep=turn)
-
-    def _overdue(self, turn: Turn) -> None:
-        if turn.state is State.LISTENING:
-            turn.fail(
-                ErrorCode.FAILED,
-                f"no transcript within {TRANSCRIPT_S:.0f} s of the longest utterance; see the asr log",
-            )
+        self._open.add(message.utterance)
+        self._listener.speech_started(self, message.utterance, self._time_of(message.at))
 
     def _ended(self, message: AsrSpeechEnded) -> None:
         self.speaking = False
-        turn = self._turns.get(message.utterance)
-        if turn is None or turn.state is not State.LISTENING or message.utterance <= self._closed:
+        if message.utterance not in self._open or message.utterance <= self._closed:
             return
         self._closed = message.utterance
         self._voiced_until = message.at
-        turn.count_from(self._time_of(message.at))
-        turn.mark("vad_end")
-        self.session.event(UserSpeechEnded(message.audio_ms), turn.number)
+        self._listener.speech_ended(self, message.utterance, self._time_of(message.at), message.audio_ms)
 
     def _final(self, message: AsrFinal) -> None:
         self.speaking = False
-        if message.utterance not in self._turns:
+        if message.utterance not in self._open:
             return
-        turn = self._turns.pop(message.utterance)
-        if not self._turns:
+        self._open.discard(message.utterance)
+        if not self._open:
             self._forget(self._voiced_until)  # a successor must not hear the same words as a new utterance
-        if turn is None or turn.state is not State.LISTENING:
-            return
-        turn.mark("asr_final")
-        final = TranscriptFinal(message.text, message.confidence, message.language)
-        self.session.event(final, turn.number)
-        if message.text.strip():
-            turn.text = message.text
-            turn.state = State.WAITING
-            self.session.hub.touch(self.session)
-        else:
-            said = "I did not catch that" if message.rejected else "nothing was said"
-            turn.interrupt(self.session.timeline.end, "no_speech", message=said)
+        self._listener.final(self, message)

@@ -1,4 +1,4 @@
-"""Which asr process hears which session: sticky, fewest streams first, moved when a process dies."""
+"""Which asr process hears which stream: sticky, fewest streams first, moved when a process dies."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class AsrStreams:
         self._streams: dict[str, AsrStream] = {}
         self._capacity: dict[str, int] = {}
 
-    def assign(self, ears: AsrStream) -> None:
-        """Find an ear for this session; without one its audio waits, bounded."""
-        self._streams[ears.name] = ears
-        if not self._attach(ears) and self._capacity:
+    def assign(self, stream: AsrStream) -> None:
+        """Find an asr process for this stream; without one its audio waits, bounded."""
+        self._streams[stream.name] = stream
+        if not self._attach(stream) and self._capacity:
             quiet = next((e for e in self._streams.values() if e.instance is not None and not e.pending), None)
             if quiet is not None:
                 quiet.let_go()
-                self._attach(ears)
+                self._attach(stream)
 
     def forget(self, name: str) -> None:
-        """The session has ended."""
+        """The stream has ended."""
         self._streams.pop(name, None)
         self._attach_waiting()
 
@@ -41,29 +41,29 @@ class AsrStreams:
     def down(self, instance: str) -> None:
         """An asr process is gone; its streams move, from the oldest sample that is still needed."""
         self._capacity.pop(instance, None)
-        for ears in self._streams.values():
-            if ears.instance == instance:
-                ears.detach()
+        for stream in self._streams.values():
+            if stream.instance == instance:
+                stream.detach()
         self._attach_waiting()
 
     def writable(self, instance: str) -> None:
         """The process takes messages again."""
-        for ears in self._streams.values():
-            if ears.instance == instance:
-                ears.pump()
+        for stream in self._streams.values():
+            if stream.instance == instance:
+                stream.pump()
 
     def heard(self, name: str, message: FromStage) -> None:
         """What a process says of a stream that is still its own."""
-        ears = self._streams.get(name)
-        if ears is not None and ears.instance == message.src:
-            ears.heard(message)
+        stream = self._streams.get(name)
+        if stream is not None and stream.instance == message.src:
+            stream.heard(message)
 
     def _attach_waiting(self) -> None:
-        for ears in self._streams.values():
-            if ears.instance is None and ears.pending:
-                self._attach(ears)
+        for stream in self._streams.values():
+            if stream.instance is None and stream.pending:
+                self._attach(stream)
 
-    def _attach(self, ears: AsrStream) -> bool:
+    def _attach(self, stream: AsrStream) -> bool:
         load = dict.fromkeys(self._capacity, 0)
         for other in self._streams.values():
             if other.instance in load:
@@ -72,5 +72,5 @@ class AsrStreams:
         if not free:
             return False
         instance = min(free)[1]
-        ears.attach(instance, lambda message, buffers: self._send(instance, message, buffers))
+        stream.attach(instance, lambda message, buffers: self._send(instance, message, buffers))
         return True

@@ -42,12 +42,11 @@ class Client:
     def __init__(self, floor: Floor) -> None:
         self.now = floor.now
         self.limits = floor.config.limits
-        self.sessions = Sessions(floor.watch(floor.session()))
+        self.sessions = Sessions(floor.session())
         sessions = cast(Any, self.sessions)
         admission = Admission(floor.config, cast(Any, None), sessions)
         self._turns = TurnHandlers(floor, admission, sessions)
-        streams = cast(Any, SimpleNamespace(assign=lambda stream: None))
-        self._microphone = MicrophoneHandlers(floor.now, admission, sessions, streams)
+        self._microphone = MicrophoneHandlers(admission, sessions)
 
     def ask(self, args: Audio | ProcessSegment, request: Any = None) -> None:
         request = request or SimpleNamespace(reply=lambda **result: None)

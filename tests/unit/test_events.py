@@ -87,8 +87,8 @@ def test_an_event_is_one_map_in_the_protocols_order(
     publisher: Publisher, socket: Socket, event: Event, pts: int | None, data: dict[str, Any]
 ) -> None:
     channel = publisher.open("s", b"init", "video/mp4")
-    publisher.event(channel, event, 3, pts=pts)
-    header = {"v": 1, "boot": "boot", "sid": "s", "n": 0, "event": event.name, "turn": 3}
+    publisher.event(channel, 7, event, 3, pts=pts)
+    header = {"v": 1, "boot": "boot", "sid": "s", "n": 7, "event": event.name, "turn": 3}
     header |= {} if pts is None else {"pts": pts}
     assert socket.sent[-1] == [b"evt.s.", msgpack.packb(header | {"data": data}), b""]
 

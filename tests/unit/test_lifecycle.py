@@ -38,7 +38,7 @@ class World:
         )
 
     def session(self, sid: str) -> None:
-        self.live[sid] = SimpleNamespace(id=sid, degraded=None)
+        self.live[sid] = SimpleNamespace(id=sid, output=SimpleNamespace(degraded=False))
 
     def end(self, session: Any, reason: str, *, drain: bool, then: Any = None) -> None:
         self.ended.append((session.id, reason, drain))
@@ -113,9 +113,9 @@ def test_the_default_template_is_tried_again(world: World) -> None:
 def test_a_session_without_lip_sync_makes_it_degraded(world: World) -> None:
     world.warm()
     world.session("a")
-    world.live["a"].degraded = "audio_only"
+    world.live["a"].output.degraded = True
     assert world.lifecycle.status == "degraded"
-    world.live["a"].degraded = None
+    world.live["a"].output.degraded = False
     assert world.lifecycle.status == "ok"
     world.workers.complete = False
     assert world.lifecycle.status == "degraded"

@@ -4,7 +4,7 @@ from broker.media.pace import OFFLINE, WINDOW_US, Pace, Part, head_start
 from broker.media.segment_plan import QUANTUM_FRAMES, joint_after, opens
 from broker.media.timeline import QUANTUM_US
 from broker.sessions.pacing import GENTLE, HEAD_START_US, OVERDUE_US, SILENT_US, Pacing, given_up_at
-from broker.sessions.segment_jobs import Segment, Stage
+from broker.sessions.segment import Segment, SegmentState
 from broker.workers.ledger import Ledger
 
 FRAME_US = 40_000
@@ -73,8 +73,12 @@ def test_a_head_start_is_what_the_latest_part_needs() -> None:
     assert wait == max(at - k * 640_000 for k, at in enumerate(ready))
 
 
-def segment(index: int, stage: Stage, *, begins: bool = False) -> Segment:
-    return Segment(index, index * 15_360, 1, index * QUANTUM_US, stage=stage, opens=begins)
+def segment(index: int, *, ready: bool = False, begins: bool = False) -> Segment:
+    made = Segment(index, index * 15_360, 1, index * QUANTUM_US, opens=begins)
+    if ready:
+        for state in (SegmentState.ANIMATED, SegmentState.ENCODING, SegmentState.READY):
+            made.enter(state)
+    return made
 
 
 def pacing(frame_us: int) -> Pacing:
@@ -83,8 +87,8 @@ def pacing(frame_us: int) -> Pacing:
 
 
 def test_a_sentence_is_held_by_what_it_lacks_itself_and_never_for_long() -> None:
-    cut = [segment(0, Stage.READY, begins=True), *(segment(k, Stage.LIPSYNC) for k in range(1, 5))]
-    after = [segment(k, Stage.LIPSYNC, begins=k == 5) for k in range(5, 30)]
+    cut = [segment(0, ready=True, begins=True), *(segment(k) for k in range(1, 5))]
+    after = [segment(k, begins=k == 5) for k in range(5, 30)]
     slow = pacing(48_000)
     alone = slow.hold(cut, 0, 2, ahead=0, now=0)
     assert 0 < alone < 500_000

@@ -16,6 +16,7 @@ import pytest
 import zmq
 
 from broker.ipc.messages import (
+    AsrAudio,
     AudioItem,
     EncodedSegment,
     EncodeItem,
@@ -25,6 +26,7 @@ from broker.ipc.messages import (
     LlmDelta,
     LlmItem,
     LlmSentence,
+    Message,
     Output,
     TemplateRef,
     TtsChunk,
@@ -32,17 +34,20 @@ from broker.ipc.messages import (
     Word,
 )
 from broker.media.pace import Pace
+from broker.sessions.client_audio import AudioFormat
 from broker.sessions.registry import Sessions
 from broker.sessions.session import Session
-from broker.sessions.voices import AudioFormat
+from broker.sessions.settings import SessionSettings
 from broker.stream.publisher import Publisher
-from broker.templates.idle_cache import IdleCache, IdleSegment
+from broker.templates.idle_cache import IdleCache, IdleLoop, IdleSegment
 from broker.timers import Timers
+from broker.workers.asr_streams import AsrStreams
 from broker.workers.ledger import Entry, Ledger
 from configs.schema import Config, Timeline
 
 QUANTUM = 320_000
 PAYLOAD = bytes(256)
+S16_48K = AudioFormat(48_000, 1, "s16le", 2)
 
 
 class Wire:
@@ -63,7 +68,7 @@ class Wire:
 class IdleShelf:
     """Every idle segment is there at once."""
 
-    def take(self, session: Session, frames: int, index: int, due: int) -> IdleSegment:
+    def take(self, loop: IdleLoop, sid: str, index: int, due: int) -> IdleSegment:
         return IdleSegment((4, 8, 24), PAYLOAD)
 
 
@@ -91,8 +96,12 @@ class Floor:
         self.lipsync: list[tuple[LipsyncItem, list[bytes]]] = []
         """What was asked of lip-sync."""
         self.lipsync_skips = False
-        self._dirty: dict[str, Session] = {}
-        self._sessions: list[Session] = []
+        self._dirty: dict[str, None] = {}
+        self.live: dict[str, Session] = {}
+        self._started = 0
+        self.asr_streams = AsrStreams(self._to_asr)
+        self.asr_names: list[str] = []
+        """Streams that asr got audio of."""
         for stage in self.delay_us:
             self.worker(stage)
 
@@ -100,14 +109,19 @@ class Floor:
         self.ledger.up(f"{stage}.0", 1, stage)
         self.ledger.ready(f"{stage}.0", 1, 1000, self.time)
 
+    def _to_asr(self, instance: str, message: Message, buffers: Sequence[Any]) -> bool:
+        if isinstance(message, AsrAudio) and message.sid not in self.asr_names:
+            self.asr_names.append(message.sid)
+        return True
+
     def now(self) -> int:
         return self.time
 
     def cancel(self, item_ids: Sequence[str]) -> None:
         self.ledger.cancel(item_ids)
 
-    def touch(self, session: Session) -> None:
-        self._dirty[session.id] = session
+    def touch(self, session_id: str) -> None:
+        self._dirty[session_id] = None
 
     def session(
         self,
@@ -117,13 +131,20 @@ class Floor:
         quality: str = "high",
         sid: str = "s",
         path: str = "/nowhere",
+        barge_in: bool = True,
     ) -> Session:
         channel = self.publisher.open(sid, b"init", "video/mp4")
-        session = Session(
-            self, sid, channel, TemplateRef("t", path, "h"), mode=mode, barge_in=True, serial=1, voice="",
-            language="", system_prompt="", quality=quality, loop_frames=248 if idle else 0,
-        )  # fmt: skip
-        self.touch(session)
+        settings = SessionSettings(
+            TemplateRef("t", path, "h"),
+            mode=mode,
+            quality=quality,
+            barge_in=barge_in,
+            loop_frames=248 if idle else 0,
+        )
+        self._started += 1
+        session = Session(self, sid, channel, settings, self.asr_streams, serial=self._started)
+        self.live[sid] = session
+        session.touch()
         return session
 
     def run(self, until_us: int) -> None:
@@ -140,8 +161,9 @@ class Floor:
     def _settle(self) -> None:
         while True:
             dirty, self._dirty = self._dirty, {}
-            for session in dirty.values():
-                session.advance()
+            for sid in dirty:
+                if sid in self.live:
+                    self.live[sid].advance()
             work = [*self.ledger.dispatch(self.time)]
             for worker, entry in work:
                 delay = self.delay_us.get(worker.stage)
@@ -185,17 +207,9 @@ class Floor:
             if entry is not None:
                 self.done.append(item.id)
                 entry.job.done()
-            for session in self.sessions_of(item):
-                self.touch(session)
+            self.touch(item.sid)
 
         return finish
-
-    def sessions_of(self, item: Item) -> list[Session]:
-        return [s for s in self._sessions if s.id == item.sid]
-
-    def watch(self, session: Session) -> Session:
-        self._sessions.append(session)
-        return session
 
     def _outputs(self, item: Item) -> list[tuple[type[Output], dict[str, Any], list[bytes]]]:
         if isinstance(item, LlmItem):
@@ -235,7 +249,7 @@ def contiguous(media: list[tuple[int, dict[str, Any]]]) -> bool:
 
 
 def test_a_turn_is_published_whole_in_order_and_ends_once(floor: Floor) -> None:
-    session = floor.watch(floor.session())
+    session = floor.session()
     session.new_turn("say", floor.time, "Hello there you two.")
     floor.run(10_000_000)
     assert contiguous(floor.media)
@@ -247,21 +261,21 @@ def test_a_turn_is_published_whole_in_order_and_ends_once(floor: Floor) -> None:
     ]  # fmt: skip
     assert floor.media[0][0] == 1_080_000
     assert {h["degraded"] for _, h in floor.media} == {None}
-    assert session.timeline.late == 0
+    assert session.output.timeline.late == 0
 
 
 def test_turns_follow_each_other_without_a_gap_in_media_time(floor: Floor) -> None:
-    session = floor.watch(floor.session())
+    session = floor.session()
     for text in ("One.", "Two.", "Three."):
         session.new_turn("say", floor.time, text)
     floor.run(20_000_000)
     assert contiguous(floor.media)
     assert [e["turn"] for e in floor.events("turn.ended")] == [1, 2, 3]
-    assert session.timeline.late == 0
+    assert session.output.timeline.late == 0
 
 
 def test_without_lipsync_the_voice_goes_on_with_the_templates_own_pixels(floor: Floor) -> None:
-    session = floor.watch(floor.session())
+    session = floor.session()
     floor.delay_us["lipsync"] = None
     session.new_turn("say", floor.time, "Hello there you two.")
     floor.run(15_000_000)
@@ -270,7 +284,7 @@ def test_without_lipsync_the_voice_goes_on_with_the_templates_own_pixels(floor: 
     assert sum(h["dur"] for _, h in floor.media) == 7 * QUANTUM
     assert len(floor.events("degraded")) == 1
     assert floor.media[0][0] == pytest.approx(1_010_000 + 2_500_000 + 30_000, abs=5_000)
-    assert session.timeline.late == 0, "a segment without crops is encoded before its time, not after it"
+    assert session.output.timeline.late == 0, "a segment without crops is encoded before its time, not after it"
     assert session.totals()["degraded_us"] == 7 * QUANTUM
 
 
@@ -305,7 +319,7 @@ def within_sentences(floor: Floor, turn: int = 1) -> int:
 
 @pytest.mark.parametrize("idle", [False, True])
 def test_lipsync_that_is_frozen_for_a_moment_costs_a_moment_and_no_lips(floor: Floor, idle: bool) -> None:
-    session = floor.watch(floor.session(idle=idle))
+    session = floor.session(idle=idle)
     floor.run(3_000_000)
     said = floor.time
     floor.frozen_until["lipsync"] = said + 800_000
@@ -324,7 +338,7 @@ def test_lipsync_that_is_frozen_for_a_moment_costs_a_moment_and_no_lips(floor: F
 @pytest.mark.parametrize("idle", [False, True])
 @pytest.mark.parametrize("text", ["One sentence.", "One. Two. Three. Four."])
 def test_lipsync_slower_than_real_time_pauses_between_sentences(floor: Floor, idle: bool, text: str) -> None:
-    session = floor.watch(floor.session(idle=idle))
+    session = floor.session(idle=idle)
     floor.frame_us["lipsync"] = 48_000
     floor.speech_us = 3_000_000
     for _ in range(2):
@@ -337,11 +351,11 @@ def test_lipsync_slower_than_real_time_pauses_between_sentences(floor: Floor, id
     assert within_sentences(floor) <= (500_000 if idle else 200_000)
     assert within_sentences(floor, turn=2) <= 200_000
     late = [h for at, h in floor.media if h["turn"] and h["pts"] in pauses(floor)]
-    assert session.timeline.late == len([h for h in late if not first_of_turn(floor, h)])
+    assert session.output.timeline.late == len([h for h in late if not first_of_turn(floor, h)])
 
 
 def test_a_hopelessly_slow_lipsync_is_waited_for_once(floor: Floor) -> None:
-    session = floor.watch(floor.session())
+    session = floor.session()
     floor.frame_us["lipsync"] = 2_000_000
     floor.speech_us = 6_000_000
     session.new_turn("say", floor.time, "Hello.")
@@ -353,18 +367,18 @@ def test_a_hopelessly_slow_lipsync_is_waited_for_once(floor: Floor) -> None:
 
 
 def test_lipsync_that_dies_is_waited_for_until_it_is_back(floor: Floor) -> None:
-    session = floor.watch(floor.session())
+    session = floor.session()
     floor.speech_us = 6_000_000
     session.new_turn("say", floor.time, "Hello.")
     floor.run(1_200_000)
     floor.delay_us["lipsync"] = None
     floor.run(2_000_000)
     floor.ledger.down("lipsync.0", 1, commanded=False, now=floor.time)
-    floor.touch(session)
+    session.touch()
     floor.run(4_000_000)
     floor.delay_us["lipsync"] = 40_000
     floor.worker("lipsync")
-    floor.touch(session)
+    session.touch()
     floor.run(60_000_000)
     assert contiguous(floor.media)
     assert {h["degraded"] for _, h in floor.media} == {None}
@@ -372,7 +386,7 @@ def test_lipsync_that_dies_is_waited_for_until_it_is_back(floor: Floor) -> None:
 
 
 def test_the_fallback_engine_takes_over_when_no_lipsync_process_is_ready_and_hands_back(floor: Floor) -> None:
-    session = floor.watch(floor.session())
+    session = floor.session()
     floor.worker("fallback")
     floor.delay_us["fallback"] = 40_000
     floor.speech_us = 6_000_000
@@ -381,7 +395,7 @@ def test_the_fallback_engine_takes_over_when_no_lipsync_process_is_ready_and_han
     floor.run(1_500_000)
     assert not floor.media
     floor.ledger.down("lipsync.0", 1, commanded=False)
-    floor.touch(session)
+    session.touch()
     floor.run(3_000_000)
     assert {h["degraded"] for _, h in floor.media} == {"fallback"}
     floor.worker("lipsync")
@@ -397,28 +411,28 @@ def test_the_fallback_engine_takes_over_when_no_lipsync_process_is_ready_and_han
 
 
 def test_interrupt_cuts_at_the_formula_ends_all_turns_and_keeps_what_was_heard(floor: Floor) -> None:
-    session = floor.watch(floor.session())
+    session = floor.session()
     floor.speech_us = 5_000_000
     session.new_turn("say", floor.time, "Hello there you two.")
     session.new_turn("say", floor.time, "Never said.")
     floor.run(1_700_000)
-    clock = session.timeline.clock(floor.time)
+    clock = session.output.timeline.clock(floor.time)
     turn, flush_from = session.interrupt("client")
     assert (turn, flush_from) == (1, -(-(clock + 40_000) // QUANTUM) * QUANTUM)
     floor.run(5_000_000)
     assert [e["turn"] for e in floor.events("turn.interrupted")] == [1, 2]
-    assert session.conversation() == [("assistant", "Hello there")]
+    assert session.history.lines() == [("assistant", "Hello there")]
     assert not floor.events("turn.ended")
     session.new_turn("say", floor.time, "Again.")
     floor.run(9_000_000)
     again = [h for _, h in floor.media if h["gen"] == 1]
     assert again[0]["pts"] == flush_from
-    assert session.interrupt("client") == (None, session.timeline.end)
-    assert session.timeline.gen == 1
+    assert session.interrupt("client") == (None, session.output.timeline.end)
+    assert session.output.timeline.gen == 1
 
 
 def test_idle_video_fills_every_wait_and_speech_is_never_late(floor: Floor) -> None:
-    session = floor.watch(floor.session(idle=True))
+    session = floor.session(idle=True)
     floor.run(3_000_000)
     assert contiguous(floor.media)
     assert {h["turn"] for _, h in floor.media} == {0}
@@ -428,12 +442,12 @@ def test_idle_video_fills_every_wait_and_speech_is_never_late(floor: Floor) -> N
     assert contiguous(floor.media)
     assert [h["turn"] for _, h in floor.media].count(1) >= 4
     assert floor.media[-1][1]["turn"] == 0
-    assert session.timeline.late == 0
-    assert session.timeline.clock(floor.time) == floor.time - 1_000_000
+    assert session.output.timeline.late == 0
+    assert session.output.timeline.clock(floor.time) == floor.time - 1_000_000
 
 
 def test_speech_that_misses_its_place_is_made_anew_for_a_later_one(floor: Floor) -> None:
-    session = floor.watch(floor.session(idle=True))
+    session = floor.session(idle=True)
     floor.delay_us["lipsync"] = 900_000
     floor.run(2_000_000)
     session.new_turn("say", floor.time, "Hello there.")
@@ -441,7 +455,7 @@ def test_speech_that_misses_its_place_is_made_anew_for_a_later_one(floor: Floor)
     spoken = [h for _, h in floor.media if h["turn"] == 1]
     assert contiguous(floor.media)
     assert sum(h["dur"] for h in spoken) == 7 * QUANTUM
-    assert session.timeline.late == 0
+    assert session.output.timeline.late == 0
     (sentence,) = floor.events("sentence")
     assert sentence["data"]["pts"] == spoken[0]["pts"]
     assert len(floor.events("turn.ended")) == 1
@@ -464,7 +478,7 @@ def test_a_templates_loop_is_there_before_its_first_session(floor: Floor, tmp_pa
     floor.run(floor.time + 5_000_000)
     assert len(floor.done) == 32, "only what is missing"
     said = floor.time
-    floor.watch(floor.session(idle=True, path=str(tmp_path)))
+    floor.session(idle=True, path=str(tmp_path))
     floor.run(floor.time + 1_000_000)
     assert floor.media[0][0] == said
     assert len(floor.done) == 32
@@ -472,17 +486,12 @@ def test_a_templates_loop_is_there_before_its_first_session(floor: Floor, tmp_pa
 
 def test_a_live_voice_is_shown_late_with_its_lips(floor: Floor) -> None:
     """It has no lead: each segment is late when it is asked for, and its lips have 0.4 s all the same."""
-    session = floor.watch(floor.session())
+    session = floor.session()
     floor.delay_us["lipsync"] = 390_000
-    turn = session.new_turn("segment", floor.time)
-    voice = turn.audio(AudioFormat(48_000, 1, "s16le", 2))
     for _ in range(20):
-        voice.push(memoryview(bytes(2 * 12_000)))
-        turn.complete_calls()
-        floor.touch(session)
+        call = session.feed(S16_48K, memoryview(bytes(2 * 12_000)), last=False)
         floor.run(floor.time + 250_000)
-    voice.close()
-    floor.touch(session)
+    session.await_next(call)
     floor.run(60_000_000)
     assert contiguous(floor.media)
     assert sum(h["dur"] for _, h in floor.media) == 16 * QUANTUM
@@ -490,18 +499,18 @@ def test_a_live_voice_is_shown_late_with_its_lips(floor: Floor) -> None:
 
 
 def test_a_slow_language_model_pauses_the_speech_not_the_video(floor: Floor) -> None:
-    session = floor.watch(floor.session(idle=True))
+    session = floor.session(idle=True)
     floor.delay_us["llm"] = 3_000_000
     session.new_turn("chat", floor.time, "Well?")
     floor.run(12_000_000)
     assert contiguous(floor.media)
     assert floor.media[0][1]["turn"] == 0
-    assert session.timeline.late == 0
-    assert session.conversation() == [("user", "Well?"), ("assistant", "One. Two.")]
+    assert session.output.timeline.late == 0
+    assert session.history.lines() == [("user", "Well?"), ("assistant", "One. Two.")]
 
 
 def test_offline_sessions_do_not_wait_for_a_clock(floor: Floor) -> None:
-    session = floor.watch(floor.session(mode="offline"))
+    session = floor.session(mode="offline")
     floor.speech_us = 20_000_000
     session.new_turn("say", floor.time, "Long.")
     floor.run(9_000_000)
@@ -518,7 +527,7 @@ def test_skipping_by_configuration_is_for_live_sessions_and_engines_that_can(
 ) -> None:
     floor.config = msgspec.structs.replace(floor.config, timeline=Timeline(skip_frames=2))
     floor.lipsync_skips = skips
-    session = floor.watch(floor.session(mode=mode))
+    session = floor.session(mode=mode)
     session.new_turn("say", floor.time, "Short.")
     floor.run(9_000_000)
     assert {item.skip for item, _ in floor.lipsync} == {wanted}
@@ -526,7 +535,7 @@ def test_skipping_by_configuration_is_for_live_sessions_and_engines_that_can(
 
 
 def test_lipsync_that_barely_keeps_up_skips_frames_until_it_is_easy_again(floor: Floor) -> None:
-    session = floor.watch(floor.session())
+    session = floor.session()
     floor.lipsync_skips = True
     floor.speech_us = 60_000_000
     floor.delay_us["lipsync"] = 2_500_000
@@ -541,10 +550,10 @@ def test_lipsync_that_barely_keeps_up_skips_frames_until_it_is_easy_again(floor:
 
 
 def test_a_turn_that_lipsync_could_not_serve_is_refused_after_every_step_of_skipping(floor: Floor) -> None:
-    registry = Sessions(floor, lambda _: None)
+    registry = Sessions(floor, floor.asr_streams)
     floor.lipsync_skips = True
     floor.frame_us["lipsync"] = 10_000
-    speakers = [floor.watch(floor.session(sid=f"speaker{k}")) for k in range(8)]
+    speakers = [floor.session(sid=f"speaker{k}") for k in range(8)]
     newcomer, offline = floor.session(sid="newcomer"), floor.session(sid="offline", mode="offline")
     registry.live = {s.id: s for s in (*speakers, newcomer, offline)}
     floor.speech_us = 12_000_000
@@ -556,7 +565,7 @@ def test_a_turn_that_lipsync_could_not_serve_is_refused_after_every_step_of_skip
     while (wait_ms := registry.busy_for(newcomer)) is None:
         assert floor.time < 60_000_000
         floor.run(floor.time + 100_000)
-    assert any(s.strain.exhausted for s in speakers)
+    assert any(s.skip.exhausted for s in speakers)
     assert registry.busy_for(offline) is None
     assert registry.busy_for(speakers[0]) is None, "a turn behind its own session's is served when that is over"
     floor.run(floor.time + wait_ms * 1000)
@@ -568,7 +577,7 @@ PASSAGE_BYTES, MARGIN_BYTES = 2 * 30 * 48_000, 2 * 48
 
 
 def test_quality_max_hears_whole_passages_before_it_shows_them(floor: Floor) -> None:
-    session = floor.watch(floor.session(mode="offline", quality="max"))
+    session = floor.session(mode="offline", quality="max")
     floor.speech_us = 7_000_000
     floor.delay_us["tts"] = 1_000_000
     session.new_turn("say", floor.time, "One. Two. Three. Four. Five. Six. Seven. Eight. Nine.")
@@ -592,7 +601,7 @@ def test_quality_max_hears_whole_passages_before_it_shows_them(floor: Floor) -> 
 
 
 def test_quality_max_takes_no_stand_in(floor: Floor) -> None:
-    session = floor.watch(floor.session(mode="offline", quality="max"))
+    session = floor.session(mode="offline", quality="max")
     floor.worker("fallback")
     floor.delay_us["fallback"] = 40_000
     floor.delay_us["lipsync"] = None
@@ -610,14 +619,14 @@ def test_quality_max_takes_no_stand_in(floor: Floor) -> None:
 
 
 def test_a_long_recording_of_quality_max_keeps_two_passages(floor: Floor) -> None:
-    session = floor.watch(floor.session(mode="offline", quality="max"))
+    session = floor.session(mode="offline", quality="max")
     floor.speech_us = 20_000_000
     turn = session.new_turn("say", floor.time, " ".join(f"Number {k}." for k in range(15)))
     most = 0
     while session.current or session.waiting:
         assert floor.time < 600_000_000
         floor.run(floor.time + 100_000)
-        most = max(most, len(turn.track.window(0, turn.track.end).lstrip(bytes(1))))
+        most = max(most, len(turn._track.window(0, turn._track.end).lstrip(bytes(1))))
     assert sum(h["dur"] for _, h in floor.media) == 938 * QUANTUM
     # Speech is kept by whole pieces, of 20 s here: the oldest one may be needed for its end alone.
     assert most <= 2 * (30 + 40 + 3 * 20 + 20) * 48_000, "what is known ahead, and the passages in use"
@@ -628,21 +637,20 @@ def test_what_is_over_holds_no_speech_and_no_media(floor: Floor, until_us: int) 
     """Whether or not the garbage collector has come by: a turn, its voice and its jobs hold each other."""
 
     def live() -> None:
-        session = floor.watch(floor.session())
+        session = floor.session()
         session.new_turn("say", floor.time, "Hello there you two.")
         session.new_turn("chat", floor.time, "And you?")
         if until_us < 1_000_000:  # a client's own audio that waits is cut, too
-            fed = session.new_turn("segment", floor.time)
-            fed.audio(AudioFormat(48_000, 1, "s16le", 2)).push(memoryview(bytes(1_000_000)))
+            session.feed(S16_48K, memoryview(bytes(1_000_000)), last=False)
         floor.run(floor.time + until_us)
         session.interrupt("ended")
-        session.close()
+        session.close("ended")
         floor.publisher.media(session.channel, 99, bytes(1_000_000))
         floor.publisher.close(session.channel)
         floor.done.clear()
         floor.lipsync.clear()
         floor.wire.sent.clear()
-        floor._sessions.clear()
+        floor.live.clear()
         floor.run(floor.time + 60_000_000)
 
     live()

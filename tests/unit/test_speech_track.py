@@ -7,7 +7,7 @@ from broker.ipc.messages import Word
 from broker.media.segment_plan import QUANTUM_SAMPLES
 from broker.media.speech_track import SAMPLE_BYTES, SpeechTrack, faded, to_samples, to_us
 from broker.sessions.reply import heard_text, join_sentences
-from broker.sessions.voices import Sentence
+from broker.sessions.spoken_text import Sentence
 
 
 def pcm(values: range) -> bytes:

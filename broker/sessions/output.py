@@ -1,0 +1,147 @@
+"""What a session publishes: the one writer of its seq, n, gen, clock, run-in audio and degradation."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from broker.media.segment_plan import QUANTUM_FRAMES, QUANTUM_SAMPLES
+from broker.media.speech_track import SAMPLE_BYTES, faded
+from broker.media.timeline import QUANTUM_US, MediaTime, Timeline
+from broker.sessions.segment import Segment
+from broker.stream.events import Degraded, Event, Recovered, SessionEnded
+from broker.stream.publisher import Channel, Publisher
+from broker.templates.idle_cache import IdleSegment
+from models.media.stamp import stamp
+
+RECENT_SAMPLES = 4 * 48_000
+"""Published audio that is kept for the run-in of the next encoder; more than any lead."""
+
+
+class Output:
+    """Places segments and events of one session on its stream.
+
+    Args:
+        channel: where they go.
+        paced: whether there is a clock.
+        lead_us: how far ahead of the clock a segment may be published.
+    """
+
+    def __init__(self, publisher: Publisher, channel: Channel, *, paced: bool, lead_us: int) -> None:
+        self._publisher = publisher
+        self._channel = channel
+        self._timeline = Timeline(paced=paced, lead_us=lead_us)
+        self._events = 0
+        self._frames = 0
+        self._media_us = 0
+        self._degraded_us = 0
+        self._degraded: str | None = None
+        self._recent: deque[bytes] = deque()
+        """Published audio of the last ``RECENT_SAMPLES`` and more, piece by piece."""
+        self._recent_bytes = 0
+
+    @property
+    def timeline(self) -> MediaTime:
+        """The session's media time, to be read."""
+        return self._timeline
+
+    @property
+    def degraded(self) -> bool:
+        """Whether something stands in for what lip-sync should make."""
+        return self._degraded is not None
+
+    def event(self, event: Event, turn: int = 0, *, pts: int | None = None) -> None:
+        """Publish an event; ``turn`` 0: it belongs to no turn."""
+        n, self._events = self._events, self._events + 1
+        self._publisher.event(self._channel, n, event, turn, pts=pts)
+
+    def publish(self, turn: int, segment: Segment, pcm: bytes, now: int) -> int:
+        """Give a turn's segment its place and send it; returns its seq.
+
+        Args:
+            pcm: its audio, s16 mono 48 kHz.
+        """
+        self._tell_degraded(turn, segment)
+        place = self._timeline.publish(segment.dur, now, first=segment.index == 0)
+        self._publisher.media(
+            self._channel,
+            place.seq,
+            stamp(segment.payload, *segment.marks, seq=place.seq, pts_us=place.pts),
+            turn=turn,
+            pts=place.pts,
+            dur=segment.dur,
+            frames=segment.frames,
+            last=segment.last,
+            degraded=segment.degraded,
+        )
+        self._keep(pcm)
+        self._frames += segment.frames
+        self._media_us += segment.dur
+        if segment.degraded:
+            self._degraded_us += segment.dur
+        return place.seq
+
+    def publish_idle(self, segment: IdleSegment, now: int) -> None:
+        """Show one quantum of idle video next."""
+        place = self._timeline.publish(QUANTUM_US, now, first=True)
+        payload = stamp(segment.payload, *segment.marks, seq=place.seq, pts_us=place.pts)
+        fields = {"turn": 0, "pts": place.pts, "dur": QUANTUM_US, "frames": QUANTUM_FRAMES, "last": False}
+        self._publisher.media(self._channel, place.seq, payload, **fields)
+        self._keep(bytes(QUANTUM_SAMPLES * SAMPLE_BYTES))
+        self._frames += QUANTUM_FRAMES
+        self._media_us += QUANTUM_US
+
+    def cut(self, now: int) -> int:
+        """Begin a new generation; returns its ``flush_from``: what is published from there on is void."""
+        before = self._timeline.end
+        flush_from = self._timeline.cut(now)
+        self._channel.gen = self._timeline.gen
+        dropped = (before - flush_from) * 48 // 1000
+        kept = b"".join(self._recent)
+        kept = faded(kept[: max(0, len(kept) - dropped * SAMPLE_BYTES)])
+        self._recent = deque([kept])
+        self._recent_bytes = len(kept)
+        return flush_from
+
+    def tail(self, samples: int) -> bytes:
+        """The last published samples, silence where there are fewer."""
+        size = samples * SAMPLE_BYTES
+        found = b"".join(self._recent)[-size:]
+        return bytes(size - len(found)) + found
+
+    def _keep(self, pcm: bytes) -> None:
+        """Remember published audio; keeping it costs no copy."""
+        self._recent.append(pcm)
+        self._recent_bytes += len(pcm)
+        while self._recent_bytes - len(self._recent[0]) > RECENT_SAMPLES * SAMPLE_BYTES:
+            self._recent_bytes -= len(self._recent.popleft())
+
+    def _tell_degraded(self, turn: int, segment: Segment) -> None:
+        if segment.degraded == self._degraded:
+            return
+        if segment.degraded is None:
+            self.recover(turn)
+        else:
+            self._degraded = segment.degraded
+            self.event(Degraded(segment.degraded, "lipsync", segment.reason), turn)
+
+    def recover(self, turn: int) -> None:
+        """Nothing stands in for anything any more; told once."""
+        if self._degraded is not None:
+            self._degraded = None
+            self.event(Recovered(), turn)
+
+    def end(self, reason: str) -> None:
+        """Publish the last event. What was published can still be read, through the channel."""
+        self.event(SessionEnded(reason))
+        self._channel.ended = True
+        self._recent.clear()
+
+    def totals(self) -> dict[str, int]:
+        """What was published, as ``end_session`` says it."""
+        return {
+            "segments": self._timeline.seq,
+            "frames": self._frames,
+            "media_us": self._media_us,
+            "late": self._timeline.late,
+            "degraded_us": self._degraded_us,
+        }

@@ -1,0 +1,40 @@
+"""What a client asked for with ``start_session``; nothing of it changes while the session lives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from broker.ipc.messages import TemplateRef
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How a session looks, sounds and behaves."""
+
+    template: TemplateRef
+    mode: str = "realtime"
+    """ "realtime" or "offline" (no clock: as fast as the stages can)."""
+    voice: str = ""
+    language: str = ""
+    quality: str = "high"
+    barge_in: bool = True
+    system_prompt: str = ""
+    loop_frames: int = 0
+    """Length of the template's loop when idle video is wanted, else 0."""
+    owner: str = ""
+    """Routing id, in hex, of the connection that started it."""
+
+    @property
+    def paced(self) -> bool:
+        """Whether media is published by a clock."""
+        return self.mode == "realtime"
+
+    @property
+    def exact(self) -> bool:
+        """Features of whole passages, and nothing stands in for what lip-sync cannot make."""
+        return self.quality == "max"
+
+    @property
+    def loops(self) -> bool:
+        """Whether idle video fills what the turns leave."""
+        return self.loop_frames > 0

@@ -1,0 +1,72 @@
+"""A turn as its jobs see it: whose work they do, by when it is needed, and whom to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from broker.context import Context
+from broker.errors import ErrorCode
+from broker.media.time_map import TimeMap
+from broker.media.timeline import MediaTime
+from broker.sessions.marks import Marks
+from broker.workers.ledger import Entry, Job
+
+OFFLINE_US = 3_600_000_000
+"""Work of sessions without a clock comes so much later than what has a deadline."""
+
+
+class Task:
+    """Puts a turn's items into the ledger.
+
+    Args:
+        name: prefix of the items' ids; no other turn of the daemon's life has it.
+        sid: of the session.
+        number: of the turn.
+        timeline: of the session.
+        time_map: where the turn's samples are shown.
+        marks: what ``timings_ms`` is made of.
+        fail: ends the turn as failed.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        name: str,
+        sid: str,
+        number: int,
+        timeline: MediaTime,
+        time_map: TimeMap,
+        marks: Marks,
+        fail: Callable[[ErrorCode, str], None],
+    ) -> None:
+        self.sid = sid
+        self.number = number
+        self.fail = fail
+        self._context = context
+        self._name = name
+        self._timeline = timeline
+        self._time_map = time_map
+        self._marks = marks
+
+    def submit(self, stage: str, index: int, job: Job, *, at: int, cost: int = 1) -> Entry:
+        """Put an item into the ledger; ``at`` is the 48 kHz sample of the turn that it is needed for."""
+        item_id = f"{self._name}/{stage}/{index}"
+        priority = self.deadline(self._time_map.pts(at))
+        return self._context.ledger.submit(item_id, stage, job, priority=priority, cost=cost)
+
+    def cancel(self, *items: Entry | None) -> None:
+        """Void those that are not finished, and tell the workers that hold them."""
+        self._context.cancel([item.id for item in items if item is not None])
+
+    def deadline(self, pts: int) -> int:
+        """Monotonic microseconds when the clock reaches ``pts``. Offline work has none: it comes after all that
+        has, in its own order.
+        """
+        now = self._context.now()
+        if not self._timeline.paced:
+            return now + OFFLINE_US + pts
+        return now + max(0, pts - self._timeline.clock(now))
+
+    def mark(self, name: str) -> None:
+        """Note the first time that something happened."""
+        self._marks.first(name, self._context.now())
