@@ -305,10 +305,6 @@ class Ledger:
             del self._entries[entry.id]
         return entries
 
-    def named(self, prefix: str) -> list[str]:
-        """Ids of all unfinished items that begin with ``prefix``."""
-        return [item_id for item_id in self._entries if item_id.startswith(prefix)]
-
     def cancel(self, item_ids: Sequence[str]) -> dict[Worker, list[str]]:
         """Void these items; returns which workers hold some of them and must be told."""
         told: dict[Worker, list[str]] = {}
