@@ -82,10 +82,12 @@ class Broker:
         self._workers = WorkerStatus(config)
         self._open_sockets(boot)
         self._join_workers()
-        self.shelf = IdleCache(self)
+        self._idle_cache = IdleCache(self)
         self._catalog = Catalog(config.state_dir)
-        self._sessions = Sessions(self, self._asr_streams)
-        self._preparations = Preparations(self, self._catalog, self._tell, self._sessions.shows, self._links.order)
+        self._sessions = Sessions(self, self._asr_streams, self._idle_cache)
+        self._preparations = Preparations(
+            self, self._catalog, self._tell, self._idle_cache, self._sessions.shows, self._links.order
+        )
         self._lifecycle = Lifecycle(
             config, self.timers, self.now, self._workers, self._catalog, self._preparations, self._sessions
         )
@@ -193,7 +195,7 @@ class Broker:
         self._every(1.0, self._second)
         self._beat()
         self._lifecycle.start()
-        self._lifecycle.when_ready(self.shelf.open, lambda _: self.shelf.open())
+        self._lifecycle.when_ready(self._idle_cache.open, lambda _: self._idle_cache.open())
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from broker.media.pace import Pace
+from broker.stream.publisher import Publisher
 from broker.timers import Timers
 from broker.workers.ledger import Ledger
 from configs.schema import Config
-
-if TYPE_CHECKING:
-    from broker.stream.publisher import Publisher
-    from broker.templates.idle_cache import IdleCache
 
 
 class Context(Protocol):
@@ -25,7 +22,6 @@ class Context(Protocol):
     """How fast the stages work whose frames a viewer waits for: lipsync, fallback, encode."""
     timers: Timers
     publisher: Publisher
-    shelf: IdleCache
 
     @property
     def lipsync_skips(self) -> bool:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import array
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterable
 
 import numpy as np
 
-from broker.ipc.messages import Word
 from configs.grid import QUANTUM_SAMPLES, SAMPLE_RATE
 from configs.grid import SAMPLE_BYTES as SAMPLE_BYTES
+from models.api import Span
+
+Timed = tuple[str, int, int]
+"""Text, begin and end in microseconds."""
 
 FADE_SAMPLES = 480
 """10 ms: how the old audio ends at a cut."""
@@ -55,8 +59,8 @@ class SpeechTrack:
         """Loudest sample before each start of a quantum, from the one that the oldest sample kept is in."""
         self._peak = 0
         """Loudest sample so far."""
-        self._words: list[Word] = []
-        self._phonemes: list[Word] = []
+        self._words: list[Span] = []
+        self._phonemes: list[Span] = []
 
     def append(self, pcm: bytes) -> None:
         """Add samples at the end."""
@@ -81,10 +85,10 @@ class SpeechTrack:
         """
         return self._peaks[start // QUANTUM_SAMPLES - self._oldest]
 
-    def annotate(self, offset_us: int, words: list[Word], phonemes: list[Word]) -> None:
+    def annotate(self, offset_us: int, words: Iterable[Timed], phonemes: Iterable[Timed]) -> None:
         """Add words and phonemes whose times count from ``offset_us`` of the turn."""
-        self._words += [Word(w.text, w.t0_us + offset_us, w.t1_us + offset_us) for w in words]
-        self._phonemes += [Word(p.text, p.t0_us + offset_us, p.t1_us + offset_us) for p in phonemes]
+        self._words += [Span(text, t0 + offset_us, t1 + offset_us) for text, t0, t1 in words]
+        self._phonemes += [Span(text, t0 + offset_us, t1 + offset_us) for text, t0, t1 in phonemes]
 
     def window(self, first: int, last: int) -> bytes:
         """Samples [first, last); zeros where nothing is known."""
@@ -105,7 +109,7 @@ class SpeechTrack:
             parts.append(bytes((last - at) * SAMPLE_BYTES))
         return b"".join(parts)
 
-    def spans(self, first_us: int, last_us: int) -> tuple[list[Word], list[Word]]:
+    def spans(self, first_us: int, last_us: int) -> tuple[list[Span], list[Span]]:
         """Words and phonemes that overlap [first_us, last_us), with times on the turn's axis."""
         return _overlap(self._words, first_us, last_us), _overlap(self._phonemes, first_us, last_us)
 
@@ -128,7 +132,7 @@ class SpeechTrack:
         self._phonemes.clear()
 
 
-def _overlap(spans: list[Word], first_us: int, last_us: int) -> list[Word]:
+def _overlap(spans: list[Span], first_us: int, last_us: int) -> list[Span]:
     stop = bisect_left(spans, last_us, key=lambda s: s.t0_us)
     start = stop
     while start > 0 and spans[start - 1].t1_us > first_us:

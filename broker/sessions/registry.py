@@ -14,6 +14,7 @@ from broker.sessions.session import Session
 from broker.sessions.settings import SessionSettings
 from broker.stream.events import SessionStarted
 from broker.stream.publisher import Channel
+from broker.templates.idle_cache import IdleCache
 from broker.timers import Timer
 from broker.workers.asr_streams import AsrStreams
 
@@ -28,9 +29,10 @@ Ended = Callable[[dict[str, int]], None]
 class Sessions:
     """Sessions by id."""
 
-    def __init__(self, context: Context, streams: AsrStreams) -> None:
+    def __init__(self, context: Context, streams: AsrStreams, idle_cache: IdleCache) -> None:
         self._context = context
         self._streams = streams
+        self._idle_cache = idle_cache
         self.live: dict[str, Session] = {}
         self._reserved: dict[str, str] = {}
         self._waiters: dict[str, list[Ended]] = {}
@@ -71,7 +73,7 @@ class Sessions:
         channel = self._context.publisher.open(sid, init, mime)
         self._started += 1
         session = self.live[sid] = Session(
-            self._context, sid, channel, settings, self._streams, serial=self._started
+            self._context, sid, channel, settings, self._streams, self._idle_cache, serial=self._started
         )
         session.output.event(SessionStarted())
         self._watch(session)

@@ -12,7 +12,7 @@ from broker.media.speech_track import SpeechTrack, to_samples, to_us
 from broker.sessions.segment import Segment
 from broker.sessions.settings import SessionSettings
 from broker.sessions.task import Task
-from models.api import FUTURE_US, PAST_US
+from models.api import FUTURE_US, PAST_US, Span
 
 PAST = to_samples(PAST_US)
 FUTURE = to_samples(FUTURE_US)
@@ -47,7 +47,7 @@ class Progress(Protocol):
         ...
 
 
-def _shifted(spans: list[Word], by: int) -> list[Word]:
+def _shifted(spans: list[Span], by: int) -> list[Word]:
     return [Word(s.text, s.t0_us - by, s.t1_us - by) for s in spans]
 
 

@@ -16,7 +16,7 @@ from broker.sessions.settings import SessionSettings
 from broker.sessions.turn import Identity, Turn, TurnState
 from broker.sessions.utterances import Utterances
 from broker.stream.publisher import Channel
-from broker.templates.idle_cache import IdleLoop
+from broker.templates.idle_cache import IdleCache, IdleLoop
 from broker.timers import Timer
 from broker.workers.asr_streams import AsrStreams
 
@@ -49,6 +49,7 @@ class Session:
     Args:
         channel: where its media and events go.
         streams: finds an asr process for its microphone.
+        idle_cache: has its idle video.
         serial: number of the session in this broker's life; an id may be used again.
     """
 
@@ -59,6 +60,7 @@ class Session:
         channel: Channel,
         settings: SessionSettings,
         streams: AsrStreams,
+        idle_cache: IdleCache,
         *,
         serial: int,
     ) -> None:
@@ -75,6 +77,7 @@ class Session:
         self.waiting: deque[Turn] = deque()
         self._context = context
         self._name = name
+        self._idle_cache = idle_cache
         self._loop = IdleLoop(settings.template, settings.quality, channel.init, settings.loop_frames)
         self._turns = 0
         self._feeding: Turn | None = None
@@ -228,7 +231,7 @@ class Session:
             if timeline.started and wait > 0:
                 return now + wait
             due = now + max(0, pts - timeline.clock(now))
-            segment = self._context.shelf.take(self._loop, self.id, pts // QUANTUM_US, due)
+            segment = self._idle_cache.take(self._loop, self.id, pts // QUANTUM_US, due)
             if segment is None:
                 return None
             self.output.publish_idle(segment, now)

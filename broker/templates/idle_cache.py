@@ -14,18 +14,16 @@ import struct
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 
+from broker.context import Context
 from broker.errors import ErrorCode
 from broker.ipc.messages import EncodedSegment, EncodeItem, Item, Output, TemplateRef
 from broker.media.segment_plan import POST_ROLL, PRE_ROLL
 from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES, QUANTUM_US, SAMPLE_BYTES
-
-if TYPE_CHECKING:
-    from broker.context import Context
 
 log = structlog.get_logger()
 
@@ -67,9 +65,9 @@ class IdleLoop:
 class IdleCache:
     """Idle segments of all templates in use."""
 
-    def __init__(self, hub: Context) -> None:
-        self._hub = hub
-        self._video = msgspec.json.encode(hub.config.video)
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._video = msgspec.json.encode(context.config.video)
         self._kept: OrderedDict[Key, IdleSegment] = OrderedDict()
         self._bytes = 0
         self._jobs: dict[Key, IdleJob] = {}
@@ -100,12 +98,14 @@ class IdleCache:
             if key is None:
                 del self._loops[folder]
             else:
-                self._filling = self._submit(key, template, LOOP_QUALITY, self._hub.now(), background=True)
+                self._filling = self._submit(key, template, LOOP_QUALITY, self._context.now(), background=True)
 
     def _submit(self, key: Key, template: TemplateRef, quality: str, due: int, *, background: bool) -> IdleJob:
         job = self._jobs[key] = IdleJob(self, template, quality, key)
         self._count += 1
-        self._hub.ledger.submit(f"_/idle/encode/{self._count}", "encode", job, priority=due, background=background)
+        self._context.ledger.submit(
+            f"_/idle/encode/{self._count}", "encode", job, priority=due, background=background
+        )
         return job
 
     @staticmethod
@@ -167,10 +167,10 @@ class IdleCache:
             self._keep(job.key, segment)
         for sid in job.waiting:
             if segment is not None:
-                self._hub.touch(sid)
+                self._context.touch(sid)
             else:
                 self._resting.add(sid)
-                self._hub.timers.at(self._hub.now() + REST_US, self._wake(sid))
+                self._context.timers.at(self._context.now() + REST_US, self._wake(sid))
         if self._filling is job:
             self._filling = None
             if not kept:  # asked for again with the template's next session
@@ -180,7 +180,7 @@ class IdleCache:
     def _wake(self, sid: str) -> Callable[[], None]:
         def wake() -> None:
             self._resting.discard(sid)
-            self._hub.touch(sid)
+            self._context.touch(sid)
 
         return wake
 
@@ -212,8 +212,8 @@ class IdleJob:
 
     media_ms = 320
 
-    def __init__(self, shelf: IdleCache, template: TemplateRef, quality: str, key: Key) -> None:
-        self._shelf = shelf
+    def __init__(self, cache: IdleCache, template: TemplateRef, quality: str, key: Key) -> None:
+        self._cache = cache
         self.template = template
         self.quality = quality
         self.key = key
@@ -239,9 +239,9 @@ class IdleJob:
 
     def done(self) -> None:
         """Finished."""
-        self._shelf.made(self, self._made)
+        self._cache.made(self, self._made)
 
     def failed(self, code: ErrorCode, message: str) -> None:
         """The sessions go on without, and ask again a little later."""
         log.warning("idle.failed", template=self.template.id, index=self.key[1], code=code, reason=message)
-        self._shelf.made(self, None)
+        self._cache.made(self, None)

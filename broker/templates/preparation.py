@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
+from broker.context import Context
 from broker.errors import ControlError, ErrorCode
 from broker.ipc.messages import (
     Demand,
@@ -22,13 +23,10 @@ from broker.ipc.messages import (
     TemplateReady,
 )
 from broker.stream.events import TemplateProgress
+from broker.stream.publisher import Publisher
 from broker.templates.catalog import BUILTIN, Catalog, Listed
-from broker.templates.idle_cache import LOOP_QUALITY
+from broker.templates.idle_cache import LOOP_QUALITY, IdleCache
 from broker.templates.tensor_asks import Asks, Order
-
-if TYPE_CHECKING:
-    from broker.context import Context
-    from broker.stream.publisher import Publisher
 
 log = structlog.get_logger()
 
@@ -43,14 +41,16 @@ class Preparations:
 
     def __init__(
         self,
-        hub: Context,
+        context: Context,
         catalog: Catalog,
         tell_supervisor: Callable[[Message], None],
+        idle_cache: IdleCache,
         shows: Callable[[str], bool],
         order: Order,
     ) -> None:
-        self._hub = hub
-        self.asks = Asks(hub, order)
+        self._context = context
+        self.asks = Asks(context, order)
+        self._idle_cache = idle_cache
         self._shows = shows
         self._catalog = catalog
         self._tell = tell_supervisor
@@ -94,7 +94,7 @@ class Preparations:
             then(ControlError(ErrorCode.BUSY, message, PREPARE_RETRY_MS), None)
             return
         if job is None:
-            job = self._templates[request.template_id] = PrepareJob(self, request, self._hub.publisher)
+            job = self._templates[request.template_id] = PrepareJob(self, request, self._context.publisher)
             job.item_id = self._submit(f"_/{request.template_id}", "prepare", job)
             self._tell(Demand(stage="prepare"))
         job.waiting.append(then)
@@ -109,7 +109,7 @@ class Preparations:
             return
         listed = self._catalog.add(made)
         log.info("template.ready", template=template_id, frames=made.frames, cached=made.cached)
-        self._hub.publisher.template(TemplateProgress(template_id, "ready", 1, 1))
+        self._context.publisher.template(TemplateProgress(template_id, "ready", 1, 1))
         for then in job.waiting:
             then(listed, made)
         self._loop(listed)
@@ -118,7 +118,7 @@ class Preparations:
 
     @property
     def _limit(self) -> int:
-        return self._hub.config.templates.cache_bytes
+        return self._context.config.templates.cache_bytes
 
     def room(self, request: PrepareRequest) -> tuple[int | None, str]:
         """Bytes that the cache has for this template, and what a person can do when they do not suffice.
@@ -134,7 +134,7 @@ class Preparations:
 
         def with_init(init: tuple[bytes, str] | ControlError) -> None:
             if not isinstance(init, ControlError):
-                self._hub.shelf.prepare(listed.ref, listed.frames, init[0])
+                self._idle_cache.prepare(listed.ref, listed.frames, init[0])
 
         self.init(listed.width, listed.height, LOOP_QUALITY, with_init)
 
@@ -161,7 +161,9 @@ class Preparations:
 
     def _submit(self, prefix: str, stage: str, job: PrepareJob | InitJob) -> str:
         self._count += 1
-        entry = self._hub.ledger.submit(f"{prefix}/{stage}/{self._count}", stage, job, priority=self._hub.now())
+        entry = self._context.ledger.submit(
+            f"{prefix}/{stage}/{self._count}", stage, job, priority=self._context.now()
+        )
         return entry.id
 
 
@@ -199,10 +201,10 @@ class PrepareJob:
 
     media_ms = 0
 
-    def __init__(self, workshop: Preparations, request: PrepareRequest, publisher: Publisher) -> None:
-        self._workshop = workshop
+    def __init__(self, preparations: Preparations, request: PrepareRequest, publisher: Publisher) -> None:
+        self._preparations = preparations
         self._publisher = publisher
-        self._asks = workshop.asks
+        self._asks = preparations.asks
         self.request = request
         self.item_id = ""
         self._made: TemplateReady | None = None
@@ -216,7 +218,7 @@ class PrepareJob:
         """From the start, each time: a killed preparation leaves nothing."""
         self._withdraw()
         r = self.request
-        room, no_room = self._workshop.room(r)
+        room, no_room = self._preparations.room(r)
         item = PrepareItem(
             template_id=r.template_id,
             kind=r.kind,
@@ -245,7 +247,7 @@ class PrepareJob:
         """Finished."""
         self._withdraw()
         missing = ControlError(ErrorCode.FAILED, "the preparation ended without a template; see the prepare log")
-        self._workshop.template_made(self.request.template_id, self._made or missing)
+        self._preparations.template_made(self.request.template_id, self._made or missing)
 
     def failed(self, code: ErrorCode, message: str) -> None:
         """It cannot be made."""
@@ -256,7 +258,7 @@ class PrepareJob:
                 f"template {self.request.template_id!r} is of an older format and could not be made anew from "
                 f"the source that was kept: {message}"
             )
-        self._workshop.template_made(self.request.template_id, ControlError(code, message))
+        self._preparations.template_made(self.request.template_id, ControlError(code, message))
 
 
 class InitJob:
@@ -264,8 +266,8 @@ class InitJob:
 
     media_ms = 0
 
-    def __init__(self, workshop: Preparations, key: tuple[int, int, str]) -> None:
-        self._workshop = workshop
+    def __init__(self, preparations: Preparations, key: tuple[int, int, str]) -> None:
+        self._preparations = preparations
         self._key = key
         self._made: tuple[bytes, str] | None = None
         self.waiting: list[InitDone] = []
@@ -288,8 +290,8 @@ class InitJob:
     def done(self) -> None:
         """Finished."""
         missing = ControlError(ErrorCode.FAILED, "encode ended without an init segment")
-        self._workshop.init_made(self._key, self._made or missing)
+        self._preparations.init_made(self._key, self._made or missing)
 
     def failed(self, code: ErrorCode, message: str) -> None:
         """These settings cannot be encoded."""
-        self._workshop.init_made(self._key, ControlError(code, message))
+        self._preparations.init_made(self._key, ControlError(code, message))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
+from broker.context import Context
 from broker.errors import ErrorCode
 from broker.ipc.messages import Item, Message, Output, PrepareAsk, TensorAnswer, TensorItem, TensorResult
-
-if TYPE_CHECKING:
-    from broker.context import Context
 
 log = structlog.get_logger()
 
@@ -26,8 +24,8 @@ class Asks:
     A preparation waits for each answer, so there are never more of them than preparations.
     """
 
-    def __init__(self, hub: Context, order: Order) -> None:
-        self._hub = hub
+    def __init__(self, context: Context, order: Order) -> None:
+        self._context = context
         self._order = order
         self._waiting: deque[TensorJob] = deque()
         self._current: TensorJob | None = None
@@ -35,7 +33,7 @@ class Asks:
 
     def submit(self, ask: PrepareAsk, buffers: Sequence[Any]) -> None:
         """Take up an ask; it is answered in any case, unless its preparation is gone by then."""
-        if ask.engine not in self._hub.config.engines.lipsync:
+        if ask.engine not in self._context.config.engines.lipsync:
             self.refuse(ask, ErrorCode.FAILED, f"{ask.engine} is not in engines.lipsync, so no process runs it")
             return
         self._waiting.append(TensorJob(self, ask, buffers))
@@ -53,7 +51,7 @@ class Asks:
         self._waiting = deque(job for job in self._waiting if not void(job.ask))
         current = self._current
         if current is not None and void(current.ask):
-            self._hub.cancel([current.item_id])
+            self._context.cancel([current.item_id])
             self._current = None
             self._next()
 
@@ -64,8 +62,8 @@ class Asks:
         self._count += 1
         job.item_id = f"{job.ask.id}/tensors/{self._count}"
         # The processes of "lipsync" run the first engine of the chain, those of "fallback" one of the others.
-        stage = "lipsync" if job.ask.engine == self._hub.config.engines.lipsync[0] else "fallback"
-        self._hub.ledger.submit(job.item_id, stage, job, priority=self._hub.now(), background=True)
+        stage = "lipsync" if job.ask.engine == self._context.config.engines.lipsync[0] else "fallback"
+        self._context.ledger.submit(job.item_id, stage, job, priority=self._context.now(), background=True)
 
     def ended(self, job: TensorJob) -> None:
         """An ask has been answered."""
@@ -83,7 +81,9 @@ class Asks:
         self._order(ask.src, self._reply(ask, code=code, message=message), ())
 
     def _reply(self, ask: PrepareAsk, **fields: Any) -> TensorAnswer:
-        return TensorAnswer(broker=self._hub.epoch, id=ask.id, attempt=ask.attempt, number=ask.number, **fields)
+        return TensorAnswer(
+            broker=self._context.epoch, id=ask.id, attempt=ask.attempt, number=ask.number, **fields
+        )
 
 
 class TensorJob:

@@ -1,4 +1,4 @@
-"""What stages say, routed to ledger, ears and census. No socket in here: frames in, effects out."""
+"""What stages say, routed to ledger, asr streams and status. No socket in here: frames in, effects out."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Ingress:
         self,
         epoch: int,
         ledger: Ledger,
-        hearing: AsrStreams,
-        census: WorkerStatus,
+        asr_streams: AsrStreams,
+        status: WorkerStatus,
         cancel: Callable[[Sequence[str]], None],
         touch: Touch,
         current: Callable[[str], int | None],
@@ -61,8 +61,8 @@ class Ingress:
     ) -> None:
         self._epoch = epoch
         self._ledger = ledger
-        self._hearing = hearing
-        self._census = census
+        self._asr_streams = asr_streams
+        self._status = status
         self._cancel = cancel
         self._touch = touch
         self._current = current
@@ -141,7 +141,7 @@ class Ingress:
         if self._current(message.src) != message.ep:
             self._meter.count(REFUSED)
         elif isinstance(message, AsrMark | AsrSpeechStarted | AsrSpeechEnded | AsrPartial | AsrFinal):
-            self._hearing.heard(message.sid, message)
+            self._asr_streams.heard(message.sid, message)
             self._touch(_sid(message.sid))
         elif isinstance(message, Ready):
             self._ready(message)
@@ -151,10 +151,10 @@ class Ingress:
     def _ready(self, message: Ready) -> None:
         if self._ledger.ready(message.src, message.ep, message.credit, self._now()) is None:
             return
-        self._census.ready(message)
+        self._status.ready(message)
         log.info("stage.ready", src=message.src, epoch=message.ep, engine=message.engine, load_s=message.load_s)
         if message.stage == "asr":
-            self._hearing.up(message.src, message.credit)
+            self._asr_streams.up(message.src, message.credit)
 
 
 def _sid(item_id: str) -> str:

@@ -22,7 +22,6 @@ class Context:
     epoch = 7
     lipsync_skips = False
     publisher: Any = None
-    shelf: Any = None
 
     def __init__(self) -> None:
         self.config = msgspec.structs.replace(Config(), engines=Engines(lipsync=["musetalk", "warp"]))

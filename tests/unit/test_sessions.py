@@ -65,7 +65,7 @@ class Wire:
             self.sent.append((self._hub.time, msgpack.unpackb(frames[1])))
 
 
-class IdleShelf:
+class AllIdle:
     """Every idle segment is there at once."""
 
     def take(self, loop: IdleLoop, sid: str, index: int, due: int) -> IdleSegment:
@@ -84,7 +84,7 @@ class Floor:
         self.timers = Timers()
         self.wire = Wire(self)
         self.publisher = Publisher(self.wire, "boot", self.config.ring, None)  # type: ignore[arg-type]
-        self.shelf: Any = IdleShelf()
+        self.idle_cache: Any = AllIdle()
         self.delay_us: dict[str, int | None] = {"llm": 5_000, "tts": 10_000, "lipsync": 40_000, "encode": 30_000}
         self.frame_us: dict[str, int] = {}
         """Of a stage that makes one item after the other, beside its delay."""
@@ -142,7 +142,7 @@ class Floor:
             loop_frames=248 if idle else 0,
         )
         self._started += 1
-        session = Session(self, sid, channel, settings, self.asr_streams, serial=self._started)
+        session = Session(self, sid, channel, settings, self.asr_streams, self.idle_cache, serial=self._started)
         self.live[sid] = session
         session.touch()
         return session
@@ -462,19 +462,19 @@ def test_speech_that_misses_its_place_is_made_anew_for_a_later_one(floor: Floor)
 
 
 def test_a_templates_loop_is_there_before_its_first_session(floor: Floor, tmp_path: Path) -> None:
-    floor.shelf = shelf = IdleCache(floor)
+    floor.idle_cache = idle_cache = IdleCache(floor)
     template = TemplateRef("t", str(tmp_path), "h")
-    shelf.prepare(template, 248, b"init")
+    idle_cache.prepare(template, 248, b"init")
     floor.run(floor.time + 5_000_000)
     assert not floor.done, "nothing before the daemon is ready"
-    shelf.open()
+    idle_cache.open()
     while len(floor.done) < 31:
         assert floor.ledger.backlog()["encode"]["items"] == 1, "one at a time, so that live work never waits long"
         floor.run(floor.time + 10_000)
     made = [*tmp_path.glob("idle/*/*.m4s")]
     assert len(made) == 31
     made[7].unlink()
-    shelf.prepare(template, 248, b"init")
+    idle_cache.prepare(template, 248, b"init")
     floor.run(floor.time + 5_000_000)
     assert len(floor.done) == 32, "only what is missing"
     said = floor.time
@@ -550,7 +550,7 @@ def test_lipsync_that_barely_keeps_up_skips_frames_until_it_is_easy_again(floor:
 
 
 def test_a_turn_that_lipsync_could_not_serve_is_refused_after_every_step_of_skipping(floor: Floor) -> None:
-    registry = Sessions(floor, floor.asr_streams)
+    registry = Sessions(floor, floor.asr_streams, floor.idle_cache)
     floor.lipsync_skips = True
     floor.frame_us["lipsync"] = 10_000
     speakers = [floor.session(sid=f"speaker{k}") for k in range(8)]

@@ -22,7 +22,7 @@ LIMIT = 5_000_000
 
 
 class Bench:
-    """A workshop over a real catalog and ledger; the test plays the prepare stage."""
+    """Preparations over a real catalog and ledger; the test plays the prepare stage."""
 
     def __init__(self, state: Path) -> None:
         self.catalog = Catalog(str(state))
@@ -36,7 +36,10 @@ class Bench:
             publisher=SimpleNamespace(template=lambda *_: None),
             config=SimpleNamespace(templates=SimpleNamespace(cache_bytes=LIMIT)),
         )
-        self.workshop = Preparations(hub, self.catalog, self.told.append, lambda name: False, lambda *_: None)
+        idle_cache: Any = None  # no init segment comes, so no loop is asked for
+        self.preparations = Preparations(
+            hub, self.catalog, self.told.append, idle_cache, lambda name: False, lambda *_: None
+        )
 
     def put(self, name: str, version: int = MANIFEST_VERSION, size: int = 1000) -> Path:
         folder = self.catalog.root / name
@@ -52,11 +55,11 @@ class Bench:
 
     def ask(self, name: str) -> list[Any]:
         got: list[Any] = []
-        self.workshop.template(name, lambda found, made: got.append(found))
+        self.preparations.template(name, lambda found, made: got.append(found))
         return got
 
     def job(self, name: str) -> PrepareJob:
-        job = self.workshop._templates[name]
+        job = self.preparations._templates[name]
         assert isinstance(job, PrepareJob)
         return job
 
@@ -113,7 +116,7 @@ def test_when_that_fails_it_is_not_shown_as_it_is(bench: Bench) -> None:
 
 def test_a_template_of_this_format_is_shown_when_its_replacement_fails(bench: Bench) -> None:
     bench.put("plain")
-    bench.workshop.prepare(PrepareRequest("plain", "source", source=b"other"), lambda found, made: None)
+    bench.preparations.prepare(PrepareRequest("plain", "source", source=b"other"), lambda found, made: None)
     got = bench.ask("plain")
     bench.job("plain").failed("INVALID_ARGUMENT", "no face")
     (found,) = got
@@ -124,7 +127,7 @@ def test_a_template_of_this_format_is_shown_when_its_replacement_fails(bench: Be
 def test_a_new_one_is_told_how_much_room_there_is_and_who_could_go(bench: Bench) -> None:
     mark_kept(bench.put("anna", size=3_000_000))
     bench.put("idle", size=1_000_000)
-    bench.workshop.prepare(
+    bench.preparations.prepare(
         PrepareRequest("new", "source", source=b"photo", keep=True, if_absent=True), lambda found, made: None
     )
     item = bench.item("new")
