@@ -30,7 +30,7 @@ class Job:
         self.finished = 0
 
     def build(self) -> tuple[Item, tuple[()]]:
-        return TtsItem(id="", attempt=0, broker=0, sid="s", turn=1, text="x", voice="", language=""), ()
+        return TtsItem(id="", attempt=0, broker=0, sid="s", turn=1, text="x", voice=""), ()
 
     def output(self, message: Any, buffers: Any) -> None:
         raise ValueError("an output that does not fit")
