@@ -89,6 +89,14 @@ _RANGES: dict[str, Range] = {
     "asr.min_silence_ms": Range(32, 10_000, " ms"),
     "asr.pad_ms": Range(0, 5000, " ms"),
     "tts.words_per_minute": Range(80, 450),
+    **{
+        f"chain.{key}.{kind}": Range(0.1, 600, " s")
+        for key in ("first_output_s", "next_output_s")
+        for kind in ("asr", "llm", "tts")
+    },
+    "chain.break_after": Range(1, 100),
+    "chain.probe_s": Range(0.1, 3600, " s"),
+    "ollama.num_ctx": Range(512, 1_048_576, " tokens"),
     "musetalk.max_batch": Range(1, 64),
     "musetalk.encoder_steps": Range(120, 1500),
 }
@@ -195,6 +203,13 @@ def _timeline(config: Config) -> Iterator[Finding]:
             )
 
 
+def _servers(config: Config) -> Iterator[Finding]:
+    for key in ("ollama.host", "openai.base_url"):
+        url = str(_at(config, key))
+        if not re.fullmatch(r"https?://([^\s/:\[\]]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?(/\S*)?", url):
+            yield Finding(key, f"{url!r} is not an address of the form http://127.0.0.1:11434")
+
+
 def findings(config: Config) -> Iterator[Finding]:
     """All broken rules of a configuration whose types are already right."""
     for key, limits in _RANGES.items():
@@ -205,6 +220,7 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _stages(config)
     yield from _endpoints(config)
     yield from _timeline(config)
+    yield from _servers(config)
     for name, chain in msgspec.structs.asdict(config.engines).items():
         if not chain:
             yield Finding(f"engines.{name}", "an engine chain needs at least one engine")

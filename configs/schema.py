@@ -185,6 +185,46 @@ class Musetalk(Section, frozen=True):
     parsing: str = "jaw"
 
 
+class PerKind(Section, frozen=True):
+    """Seconds for each kind of engine whose chain switches inside its process."""
+
+    asr: float
+    llm: float
+    tts: float
+
+
+class Chain(Section, frozen=True):
+    """When the next engine of a chain takes over."""
+
+    first_output_s: PerKind = PerKind(asr=8, llm=8, tts=1.5)
+    next_output_s: PerKind = PerKind(asr=8, llm=10, tts=3)
+    break_after: int = 2
+    """Failures in a row after which an engine is passed over."""
+    probe_s: float = 15
+    """How long it is passed over before it is tried with an item of the daemon's own."""
+
+
+class Ollama(Section, frozen=True):
+    """The language model engine ollama."""
+
+    host: str = "http://127.0.0.1:11434"
+    model: str = "qwen2.5:7b"
+    think: bool = False
+    keep_alive: str = "30m"
+    options: dict[str, bool | int | float | str | list[str]] = msgspec.field(default_factory=dict)
+    """Handed to the server: temperature, top_p, stop, ..."""
+    num_ctx: int = 8192
+
+
+class Openai(Section, frozen=True):
+    """The language model engine openai: any server that speaks its protocol."""
+
+    base_url: str = "http://127.0.0.1:8000/v1"
+    model: str = ""
+    """"": the server's first."""
+    api_key_env: str = "OPENAI_API_KEY"
+
+
 class Log(Section, frozen=True):
     """Logging."""
 
@@ -216,5 +256,8 @@ class Config(Section, frozen=True):
     tts: Tts = Tts()
     edge_tts: EdgeTts = EdgeTts()
     hibari: Hibari = Hibari()
+    chain: Chain = Chain()
+    ollama: Ollama = Ollama()
+    openai: Openai = Openai()
     musetalk: Musetalk = Musetalk()
     log: Log = Log()

@@ -79,6 +79,10 @@ class Transcript(NamedTuple):
     """0 to 1."""
     rejected: bool = False
     """There was speech, and the engine did not understand it."""
+    engine: str = ""
+    """Filled in by a chain: which of its engines heard it,"""
+    reason: str = ""
+    """and why it was not an earlier one; "" when it was its turn."""
 
 
 class Utterance(Protocol):

@@ -14,7 +14,11 @@ from models.llm.faq.book import FaqError, questions, read
 
 KNOWN: dict[str, dict[str, str]] = {
     "asr": {"pocketsphinx": "models.asr.pocketsphinx:PocketsphinxTranscriber"},
-    "llm": {"faq": "models.llm.faq.responder:FaqResponder"},
+    "llm": {
+        "faq": "models.llm.faq.responder:FaqResponder",
+        "ollama": "models.llm.ollama:OllamaResponder",
+        "openai": "models.llm.openai:OpenaiResponder",
+    },
     "tts": {
         "espeak": "models.tts.espeak:EspeakSynthesizer",
         "hibari": "models.tts.hibari:HibariSynthesizer",
@@ -33,6 +37,8 @@ MODULES: dict[str, Mapping[str, str]] = {
     "pocketsphinx": {"pocketsphinx": "pip install 'pocketsphinx>=5.0.4,<6'"},
     "espeak": {"espeakng_loader": "pip install 'musecast[espeak]' (GPL)"},
     "hibari": {"hibari": "pip install 'hibari-tts==0.2.1'", "onnxruntime": "pip install 'onnxruntime>=1.20,<2'"},
+    "ollama": {"ollama": "pip install 'ollama>=0.6,<1'"},
+    "openai": {"httpx": "pip install 'httpx>=0.27,<1'"},
     "musetalk": {"torch": _MUSETALK, "diffusers": _MUSETALK, "safetensors": _MUSETALK},
 }
 """Engine -> module that it imports -> how to get it."""
@@ -72,6 +78,11 @@ def lacking(kind: str, name: str, config: Config) -> Lack | None:
         except EngineError as error:
             return Lack(key, error)
     return None
+
+
+def variables(config: Config) -> list[str]:
+    """Environment variables that the chosen engines read beside the usual ones."""
+    return [config.openai.api_key_env] if "openai" in config.engines.llm and config.openai.api_key_env else []
 
 
 def missing_core() -> Iterator[str]:

@@ -25,7 +25,9 @@ from configs import logs
 from configs.grid import ASR_RATE
 from models.api import Progress, Transcriber, Transcript
 from models.asr.vad import VoiceDetector
-from models.registry import load_first
+from models.chain.build import transcribers
+from models.chain.chain import Chain
+from models.chain.transcriber import ChainTranscriber
 from stages.asr_stream import Audio, Began, EarStream, Step
 from stages.asr_transcribe import Job, TranscriptionThread
 from stages.stage import Feed, Stage
@@ -66,8 +68,13 @@ class AsrStage(Stage):
         """Load the voice detector and the first engine of ``engines.asr`` that runs here."""
         self._detector = VoiceDetector()
         self._detector.load(progress)
-        self._engine: Transcriber = load_first("asr", self.config.engines.asr, self.config, progress)
-        self.engine = self._engine.name
+        self._engine = transcribers(self.config, self.meter)
+        self._engine.load(progress)
+
+    @property
+    def engine_chain(self) -> Chain[Transcriber] | None:
+        """See ``Stage.engine_chain``."""
+        return self._engine.chain if hasattr(self, "_engine") else None
 
     def teardown(self) -> None:
         """Release detector and engine."""
@@ -84,12 +91,13 @@ class AsrStage(Stage):
 class _Hearing:
     """One run of the stage's loop. Everything is done in the loop thread, except what says otherwise."""
 
-    def __init__(self, stage: AsrStage, feed: Feed, detector: VoiceDetector, engine: Transcriber) -> None:
+    def __init__(self, stage: AsrStage, feed: Feed, detector: VoiceDetector, engine: ChainTranscriber) -> None:
         self._config = stage.config
         self._most = max(1, stage.credit) * SPARE_STREAMS
         self._feed = feed
         self._detector = detector
         self._meter = stage.meter
+        self._chain = engine.chain
         self._listeners: OrderedDict[str, _Listener] = OrderedDict()
         self._broker = 0
         self._lock = threading.Lock()
@@ -240,6 +248,8 @@ class _Hearing:
             confidence=transcript.confidence,
             language=transcript.language or job.language,
             rejected=transcript.rejected,
+            engine=transcript.engine if len(self._chain.names) > 1 else "",
+            reason=transcript.reason,
         )
         listener = self._current(job)
         if listener is None or not self._say(job, final):

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from broker.ipc.messages import LlmDelta, LlmItem, LlmSentence
 from models.api import ChatMessage, EngineError, Progress, Responder
-from models.registry import load_first
+from models.chain.build import responders
+from models.chain.chain import Chain
 from models.text.sentences import SentenceCutter
+from stages.serving import serving, taken
 from stages.stage import Result, Stage, Work
 
 DELTA_CHARS = 24
@@ -20,9 +22,14 @@ class LlmStage(Stage):
     name = "llm"
 
     def setup(self, progress: Progress) -> None:
-        """Load the first engine of ``engines.llm`` that runs here."""
-        self._responder: Responder = load_first("llm", self.config.engines.llm, self.config, progress)
-        self.engine = self._responder.name
+        """Load the engines of ``engines.llm``."""
+        self._responder = responders(self.config, self.meter)
+        self._responder.load(progress)
+
+    @property
+    def engine_chain(self) -> Chain[Responder] | None:
+        """See ``Stage.engine_chain``."""
+        return self._responder.chain if hasattr(self, "_responder") else None
 
     def teardown(self) -> None:
         """Release the engine."""
@@ -41,8 +48,6 @@ class LlmStage(Stage):
         item = work.item
         if not isinstance(item, LlmItem):
             raise EngineError("UNSUPPORTED", f"the llm stage has no use for a {type(item).__name__}")
-        if item.prefix and not self._responder.can_continue:
-            raise EngineError("FAILED", f"{self.engine} cannot go on with a reply that was cut off", "Ask again")
         history = [ChatMessage(role, content) for role, content in item.history]
         return self._answer(work, item, history)
 
@@ -59,16 +64,33 @@ class LlmStage(Stage):
                 count += 1
 
         yield from numbered(cutter.feed(item.prefix))
-        for text in self._responder.reply(history, item.prefix, work.cancel):
-            if work.cancel.is_set():
-                return
-            work.progress()
-            waiting += text
-            complete = cutter.feed(text)
-            if complete or len(waiting) >= DELTA_CHARS:
+        served: list[Result] = []
+        several = len(self._responder.chain.names) > 1
+
+        def told(engine: str, reason: str) -> None:
+            if several:
+                served.append(serving(engine, reason))
+
+        try:
+            for text in self._responder.reply_via(history, item.prefix, work.cancel, told):
+                yield from taken(served)
+                if work.cancel.is_set():
+                    return
+                work.progress()
+                waiting += text
+                complete = cutter.feed(text)
+                if complete or len(waiting) >= DELTA_CHARS:
+                    yield _delta(waiting)
+                    waiting = ""
+                yield from numbered(complete)
+        except EngineError as error:
+            if error.retryable:  # another attempt goes on from the text that was sent
+                raise
+            # What is said of the sentence in hand is spoken, up to its last whole word.
+            if waiting:
                 yield _delta(waiting)
-                waiting = ""
-            yield from numbered(complete)
+            yield from numbered(cutter.cut_off())
+            raise
         if work.cancel.is_set():
             return
         if waiting:

@@ -26,6 +26,7 @@ from broker.ipc.messages import (
     AsrClose,
     Beat,
     Cancel,
+    ChainRow,
     Greeting,
     Hello,
     Item,
@@ -283,7 +284,7 @@ class Runtime:
             self._exit_code = self._report_load_failure(self._load_failure, now)
         if not self._ready or self._handlers or self._stopping_since is not None:
             return
-        self._log.info("stage.ready", load_s=round(self._load_s, 2), engine=self._stage.engine)
+        self._log.info("stage.ready", load_s=round(self._load_s, 2), engine=self._stage.serving)
         self._idle_since = now
         if self._stage.gpu is not None:
             self._gauge = Gauge(self._stage.gpu)
@@ -359,7 +360,7 @@ class Runtime:
             src="",
             ep=0,
             stage=self._stage.name,
-            engine=self._stage.engine,
+            engine=self._stage.serving,
             device=self._stage.device,
             credit=self._stage.credit,
             load_s=round(self._load_s, 3),
@@ -407,6 +408,7 @@ class Runtime:
         self._beat_at = now
         self._told_phase = self._phase
         oldest = self._feed.oldest(now)
+        chain = self._stage.engine_chain
         gpu = UNKNOWN if self._gauge is None else self._gauge.latest
         beat = Beat(
             src=self._me.instance,
@@ -415,13 +417,14 @@ class Runtime:
             pid=os.getpid(),
             state=self._state,
             phase=self._phase if self._state == "loading" else "",
-            engine=self._stage.engine or None,
+            engine=self._stage.serving or None,
             device=self._stage.device,
             item=oldest[0] if oldest else "",
             busy_ms=int(oldest[1] * 1000) if oldest else 0,
             gpu_mem_mb=gpu.memory_mb,
             gpu_util=gpu.utilisation,
             metrics=self._stage.figures | _of_device(gpu),
+            chain=[ChainRow(engine=one.engine, state=one.state) for one in (chain.standings if chain else ())],
             error=self._error,
         )
         try:

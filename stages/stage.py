@@ -15,6 +15,7 @@ from broker.ipc.messages import FromStage, Item, Message, Output, TensorAnswer
 from configs.schema import Config
 from configs.schema import Stage as StageConfig
 from models.api import Cancel, Progress
+from models.chain.chain import Chain
 from models.meter import GpuUse, Meter
 
 Result = tuple[Output, Sequence[Any]]
@@ -107,7 +108,7 @@ class Stage(ABC):
 
     name: ClassVar[str]
     engine: str = ""
-    """Name of the engine in use, once known."""
+    """Name of the engine in use, once known. ``serving`` is what is shown: a chain has several."""
     device: str = "cpu"
 
     def __init__(self, config: Config, instance: str) -> None:
@@ -136,6 +137,16 @@ class Stage(ABC):
     def figures(self) -> dict[str, float]:
         """For ``status``: what the stage has counted and timed. Asked by the I/O thread at each beat."""
         return self.meter.figures()
+
+    @property
+    def engine_chain(self) -> Chain[Any] | None:
+        """The chain of engines, after ``setup``; None for a stage that has none."""
+        return None
+
+    @property
+    def serving(self) -> str:
+        """Name of the engine that does the next item, "" while none is loaded."""
+        return self.engine if self.engine_chain is None else self.engine_chain.serving
 
     @property
     def gpu(self) -> Callable[[], GpuUse] | None:

@@ -9,9 +9,11 @@ import numpy as np
 from broker.ipc.messages import AudioItem, TtsChunk, TtsItem, Word
 from configs.grid import ASR_RATE
 from models.api import SAMPLE_RATE, Chunk, EngineError, Progress, Span, Synthesizer
+from models.chain.build import synthesizers
+from models.chain.chain import Chain
 from models.media.positions import input_needed
 from models.media.resample import decode, resample
-from models.registry import load_first
+from stages.serving import serving, taken
 from stages.stage import Result, Stage, Work
 
 LONGEST_CHUNK = SAMPLE_RATE
@@ -24,10 +26,15 @@ class TtsStage(Stage):
     name = "tts"
 
     def setup(self, progress: Progress) -> None:
-        """Load the first engine of ``engines.tts`` that runs here."""
-        self._synthesizer: Synthesizer = load_first("tts", self.config.engines.tts, self.config, progress)
-        self.engine = self._synthesizer.name
+        """Load the engines of ``engines.tts``."""
+        self._synthesizer = synthesizers(self.config, self.meter)
+        self._synthesizer.load(progress)
         resample(np.zeros(16), 0, ASR_RATE, 0, 48)
+
+    @property
+    def engine_chain(self) -> Chain[Synthesizer] | None:
+        """See ``Stage.engine_chain``."""
+        return self._synthesizer.chain if hasattr(self, "_synthesizer") else None
 
     def handle(self, work: Work) -> Iterator[Result]:
         """Outputs are ``TtsChunk``; ``at`` counts from the start of the sentence, or of the client's turn.
@@ -48,7 +55,15 @@ class TtsStage(Stage):
 
     def _speak(self, work: Work, item: TtsItem) -> Iterator[Result]:
         at = round(item.from_us * SAMPLE_RATE / 1_000_000)
-        for chunk in self._synthesizer.speak(item.text, item.voice, item.from_us, work.cancel):
+        served: list[Result] = []
+        several = len(self._synthesizer.chain.names) > 1
+
+        def told(engine: str, reason: str) -> None:
+            if several:
+                served.append(serving(engine, reason))
+
+        for chunk in self._synthesizer.speak_via(item.text, item.voice, item.from_us, work.cancel, told):
+            yield from taken(served)
             yield _result(chunk, at)
             at += len(chunk.pcm)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from broker.ipc.messages import Beat, StageRow
+from broker.ipc.messages import Beat, ChainRow, StageRow
 from configs import logs
 from configs.schema import Supervisor
 from supervision.policy import LIVE, PUBLIC, TRANSITIONS, RestartPolicy, State, Vitals
@@ -50,6 +50,7 @@ class Child:
         """Of the present state, where it has one."""
         self.gpu: tuple[float | None, float | None] = (None, None)
         self.metrics: dict[str, float] = {}
+        self.chain: list[ChainRow] = []
         """What the present incarnation says of its work."""
         self.engine: str | None = None
         self.device: str | None = None
@@ -86,7 +87,7 @@ class Child:
         now = self._clock()
         self.vitals = Vitals(spawned=now, beat=now, phase_since=now)
         self.exit_code, self.error, self.commanded, self.wanted = None, "", False, False
-        self.gpu, self.metrics = (None, None), {}
+        self.gpu, self.metrics, self.chain = (None, None), {}, []
         self.enter(State.STARTING)
         command = [*self.spec.command, "--epoch", str(self.epoch), "--parent", str(os.getpid())]
         self.process = Process(command, self._environment(self.spec.instance, self.spec.env))
@@ -99,6 +100,7 @@ class Child:
         vitals.item, vitals.busy_ms = beat.item, beat.busy_ms
         self.engine, self.device = beat.engine or self.engine, beat.device or self.device
         self.gpu, self.metrics = (beat.gpu_mem_mb, beat.gpu_util), beat.metrics
+        self.chain = beat.chain
         self.error = beat.error or self.error
         phase = f"{beat.state} {beat.phase}".rstrip()
         if phase != vitals.phase:
@@ -139,4 +141,5 @@ class Child:
             reason=self.reason or None,
             required=not self.spec.on_demand,
             metrics=self.metrics if self.running else {},
+            chain=self.chain if self.running else [],
         )

@@ -21,6 +21,7 @@ from broker.ipc.messages import Beat, Demand, Down, Fenced, Message, Report, Up
 from configs import logs
 from configs.schema import Config
 from configs.stages import OPTIONAL, STAND_INS
+from models import engines
 from stages import recorder
 from supervision import policy
 from supervision.child import Child
@@ -67,7 +68,8 @@ class Supervisor:
         self._readiness = Readiness(config, notifier, console)
         self.cause = ""
         """Why ``run`` ended with another code than 0."""
-        environment = ChildEnvironment(config.runtime_dir, self._settings.pass_environment).of
+        passed = [*self._settings.pass_environment, *engines.variables(config)]
+        environment = ChildEnvironment(config.runtime_dir, passed).of
         self._children = {
             spec.instance: Child(spec, self._settings, time.monotonic, environment) for spec in specs
         }

@@ -51,6 +51,7 @@ _MAY_END = _words("etc inc ltd co corp jr sr a.m p.m am pm u.s u.k u.n e.u u.s.a
 _WORD_BEFORE = re.compile(r"[^\W\d_]+(?:\.[^\W\d_]+)*$")
 _LIST_MARK = re.compile(r"\s*(?:(?:\d{1,3}|[A-Za-z])[.)]|[-*+•‣◦▪]|#{1,6}|>)[ \t]")
 _UNFINISHED_MARK = re.compile(r"\s*(?:\d{0,3}[.)]?|[A-Za-z][.)]?|[-*+•‣◦▪]|#{1,6}|>)")
+_PARTIAL_WORD = re.compile(r"\S*$")
 _SPACES = re.compile(r"\s*")
 _BLANKS = re.compile(r"[ \t\r]*")
 _OPENERS = re.compile(r"[ \t\"'“‘(（「『*_`]*")
@@ -97,6 +98,13 @@ class SentenceCutter:
         rest = speakable(self._text)
         self._text, self._first = "", True
         return [*found, rest] if rest else found
+
+    def cut_off(self) -> list[str]:
+        """The text has broken off: returns what is left up to its last whole word, and begins anew."""
+        if self._text and self._text[-1].isalnum() and not is_cjk(self._text[-1]):
+            self._text = self._text[: len(self._text) - len(_PARTIAL_WORD.search(self._text).group())]  # type: ignore[union-attr]
+        self._reasoning, self._fence = ReasoningFilter(), _FenceFilter()
+        return self.flush()
 
     def _take(self, *, final: bool) -> list[str]:
         found: list[str] = []

@@ -8,7 +8,10 @@ import pytest
 
 from broker.ipc.messages import Line, LlmDelta, LlmItem, LlmSentence, TtsItem
 from configs.schema import Config
-from models.api import Cancel, ChatMessage, EngineError
+from models.api import Cancel, ChatMessage, EngineError, Responder
+from models.chain.chain import Chain
+from models.chain.policy import Limits
+from models.chain.responder import ChainResponder, probe
 from models.text.sentences import sentences
 from stages.llm import DELTA_CHARS, LlmStage
 from stages.stage import serve
@@ -47,8 +50,12 @@ def stage() -> Iterator[LlmStage]:
 
 def scripted(*pieces: str, can_continue: bool = True) -> LlmStage:
     made = LlmStage(Config(), "llm.0")
-    made._responder = Scripted(pieces, can_continue)
-    made.engine = "scripted"
+    limits = Limits(5, 5, 2, 60, 5)
+    chain: Chain[Responder] = Chain(
+        "llm", {"scripted": lambda: Scripted(pieces, can_continue)}, limits, made.meter, probe
+    )
+    made._responder = ChainResponder(chain)
+    chain.load(quiet)
     return made
 
 
@@ -73,7 +80,7 @@ def test_text_and_sentences_are_those_of_the_answer(stage: LlmStage, question: s
     assert [text for _, text in sentences_of(work)] == sentences(text_of(work), early=True)
     assert [number for number, _ in sentences_of(work)] == list(range(len(sentences_of(work))))
     assert len(sentences_of(work)) >= 3
-    assert stage.engine == "faq"
+    assert stage.serving == "faq"
 
 
 def test_a_sentence_is_sent_before_the_answer_is_finished_and_after_its_text(stage: LlmStage) -> None:

@@ -37,6 +37,7 @@ from broker.ipc.messages.hearing import (
 )
 from broker.ipc.messages.membership import (
     Beat,
+    ChainRow,
     Demand,
     Down,
     Fenced,
@@ -63,6 +64,7 @@ from broker.ipc.messages.work import (
     PrepareAsk,
     PrepareItem,
     PrepareProgress,
+    Serving,
     TemplateReady,
     TensorItem,
     TensorResult,
@@ -84,6 +86,7 @@ __all__ = [
     "Beat",
     "Cancel",
     "Cancelled",
+    "ChainRow",
     "Demand",
     "Done",
     "Down",
@@ -110,6 +113,7 @@ __all__ = [
     "PrepareProgress",
     "Ready",
     "Report",
+    "Serving",
     "StageRow",
     "Started",
     "TemplateReady",

@@ -77,3 +77,7 @@ class AsrFinal(FromStage, kw_only=True, tag="asr.final"):
     confidence: float
     language: str
     rejected: bool = False
+    engine: str = ""
+    """Of a chain, the engine that heard it,"""
+    reason: str = ""
+    """and why it was not an earlier one; "" when it was its turn."""

@@ -39,6 +39,13 @@ class Demand(Message, kw_only=True, tag="demand"):
     stage: str
 
 
+class ChainRow(msgspec.Struct, kw_only=True):
+    """One engine of a stage's chain; ``state`` is serving, standby, broken or unavailable."""
+
+    engine: str
+    state: str
+
+
 class StageRow(msgspec.Struct, kw_only=True, omit_defaults=False):
     """One line of the public ``status`` (contract 2)."""
 
@@ -58,6 +65,8 @@ class StageRow(msgspec.Struct, kw_only=True, omit_defaults=False):
     required: bool = True
     metrics: dict[str, float] = msgspec.field(default_factory=dict)
     """Totals since the process started and averages over the recent past, by name (docs/protocol.md)."""
+    chain: list[ChainRow] = msgspec.field(default_factory=list)
+    """Of asr, llm and tts."""
 
 
 class Report(Message, kw_only=True, tag="report"):
@@ -85,5 +94,6 @@ class Beat(FromStage, kw_only=True, tag="beat"):
     gpu_mem_mb: float | None = None
     gpu_util: float | None = None
     metrics: dict[str, float] = msgspec.field(default_factory=dict)
+    chain: list[ChainRow] = msgspec.field(default_factory=list)
     error: str = ""
     """Why loading failed, with the next step."""

@@ -6,6 +6,17 @@ import msgspec
 
 from broker.ipc.messages.base import ArrayHead, Item, Line, Output, TemplateRef, Word
 
+# --- llm and tts ---------------------------------------------------------------------------------------------
+
+
+class Serving(Output, kw_only=True, tag="serving"):
+    """Of a chain of engines this one does the item from here on."""
+
+    engine: str
+    reason: str
+    """Why it was not an earlier one of the chain; "" when it is its turn."""
+
+
 # --- llm ---------------------------------------------------------------------------------------------------
 
 

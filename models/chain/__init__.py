@@ -1,0 +1,1 @@
+"""Several engines of one kind as one engine: when one fails, the next does the work."""

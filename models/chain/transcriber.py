@@ -1,0 +1,129 @@
+"""A chain of recognisers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from models.api import Cancel, EngineError, Pcm, Progress, Transcriber, Transcript, Utterance
+from models.chain.attempt import Attempt
+from models.chain.chain import Chain, as_engine_error, exhausted
+
+RATE = 16_000
+_PROBE = np.zeros(RATE // 2, np.int16)
+
+
+class ChainTranscriber:
+    """See ``models.api.Transcriber``: a member that fails is followed by the next, with the whole utterance."""
+
+    name = "chain"
+
+    def __init__(self, chain: Chain[Transcriber]) -> None:
+        self.chain = chain
+
+    def load(self, progress: Progress) -> None:
+        """See ``Chain.load``."""
+        self.chain.load(progress)
+
+    def close(self) -> None:
+        """Release all members."""
+        self.chain.close()
+
+    def open(self, language: str) -> ChainUtterance:
+        """See ``models.api.Transcriber``."""
+        return ChainUtterance(self.chain, language)
+
+
+class ChainUtterance:
+    """See ``models.api.Utterance``. Its audio is kept for the next member, bounded by the longest utterance."""
+
+    def __init__(self, chain: Chain[Transcriber], language: str) -> None:
+        self._chain = chain
+        self._language = language
+        self._members = chain.order()
+        self._alone = len(self._members) == 1
+        self._heard: list[Pcm] = []
+        self._failures: dict[str, EngineError] = {}
+        self._current: Utterance | None = None
+
+    def feed(self, pcm: Pcm) -> str | None:
+        """See ``models.api.Utterance``. After a failure the audio is only kept, until ``finish``."""
+        if not self._alone:
+            self._heard.append(pcm)
+        if self._failures or not self._members:
+            return None
+        name, engine = self._members[0]
+        try:
+            return self._utterance(engine).feed(pcm)
+        except Exception as error:
+            if self._alone:
+                raise
+            self._drop(name, as_engine_error(name, error))
+            return None
+
+    def finish(self, cancel: Cancel) -> Transcript:
+        """See ``models.api.Utterance``.
+
+        Raises:
+            EngineError: no member could.
+        """
+        while self._members:
+            name, engine = self._members[0]
+            try:
+                if self._failures and not cancel.is_set():
+                    for pcm in self._heard:
+                        self._utterance(engine).feed(pcm)
+                transcript = self._finish(name, self._utterance(engine), cancel)
+            except Exception as error:
+                self._drop(name, as_engine_error(name, error))
+                continue
+            return transcript._replace(engine=name, reason=self._reason(name))
+        raise exhausted("asr", self._failures)
+
+    def _finish(self, name: str, utterance: Utterance, cancel: Cancel) -> Transcript:
+        if (
+            self._alone or cancel.is_set()
+        ):  # nobody else could do it sooner; a cancelled one only frees what it holds
+            return utterance.finish(cancel)
+        audio_s = sum(map(len, self._heard)) / RATE
+
+        def whole(stop: Cancel) -> Iterator[Transcript]:
+            yield utterance.finish(stop)
+
+        began = time.monotonic()
+        patience_s = self._chain.patience_s(name, audio_s, last=len(self._members) == 1)
+        attempt = Attempt(name, whole, cancel)
+        try:
+            found = list(attempt.take(patience_s, "chain.first_output_s.asr and the length of the audio"))
+        finally:
+            attempt.abandon()
+        if not found:  # cancelled
+            return Transcript("", self._language, 0.0)
+        self._chain.worked(name, audio_s, time.monotonic() - began)
+        self._chain.succeeded(name)
+        return found[0]
+
+    def _utterance(self, engine: Transcriber) -> Utterance:
+        if self._current is None:
+            self._current = engine.open(self._language)
+        return self._current
+
+    def _drop(self, name: str, error: EngineError) -> None:
+        self._chain.failed(name, error)
+        self._failures[name] = error
+        self._members = self._members[1:]
+        self._current = None
+
+    def _reason(self, name: str) -> str:
+        if self._failures:
+            return "; ".join(f"{failed}: {error}" for failed, error in self._failures.items())
+        return self._chain.reason(name, self._chain.names)
+
+
+def probe(engine: Transcriber, cancel: Cancel) -> Iterator[object]:
+    """Whether it hears at all: half a second of silence."""
+    utterance = engine.open("")
+    utterance.feed(_PROBE)
+    yield utterance.finish(cancel)
