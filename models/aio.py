@@ -18,6 +18,8 @@ LOOK_S = 0.04
 """How often a cancel flag is looked at: it has no way to wake anybody."""
 AHEAD = 256
 """Items that a stream may be ahead of who takes them."""
+GRACE_S = 0.03
+"""From a cancel to the cancellation of the task."""
 CLOSE_S = 2.0
 
 
@@ -55,11 +57,16 @@ class Loop:
         room = asyncio.Event()
         over: list[BaseException | None] = []
 
+        stopped = threading.Event()
+        waiting: list[asyncio.TimerHandle] = []
+
         async def pump() -> None:
             failure: BaseException | None = None
             source = make()
             try:
                 async for item in source:
+                    if stopped.is_set():
+                        break
                     with moved:
                         made.append(item)
                         moved.notify()
@@ -69,6 +76,8 @@ class Loop:
             except BaseException as error:  # who waits must hear of it, whatever it is
                 failure = error
             finally:
+                for timer in waiting:
+                    timer.cancel()
                 close = getattr(source, "aclose", None)
                 if close is not None:
                     await close()
@@ -76,7 +85,16 @@ class Loop:
                     over.append(failure)
                     moved.notify()
 
-        future = asyncio.run_coroutine_threadsafe(pump(), self._loop)
+        async def begin() -> asyncio.Task[None]:
+            return asyncio.get_running_loop().create_task(pump())
+
+        def stop() -> None:
+            """What is about to end by itself ends so: httpx keeps a connection whose closing is cancelled."""
+            stopped.set()
+            room.set()
+            waiting.append(self._loop.call_later(GRACE_S, task.cancel))
+
+        task = self.run(begin())
         try:
             while True:
                 with moved:
@@ -95,7 +113,8 @@ class Loop:
                     self._loop.call_soon_threadsafe(room.set)
                 yield item
         finally:
-            future.cancel()
+            if not over:
+                self._loop.call_soon_threadsafe(stop)
 
     def close(self) -> None:
         """End all that runs, and the thread."""

@@ -8,6 +8,7 @@ from broker.media.segment_plan import QUANTUM_FRAMES, QUANTUM_SAMPLES
 from broker.media.speech_track import SAMPLE_BYTES, faded
 from broker.media.timeline import QUANTUM_US, MediaTime, Timeline
 from broker.sessions.segment import Segment
+from broker.sessions.stand_ins import StandIns
 from broker.stream.events import Degraded, Event, Recovered, SessionEnded
 from broker.stream.publisher import Channel, Publisher
 from broker.templates.idle_cache import IdleSegment
@@ -35,6 +36,7 @@ class Output:
         self._media_us = 0
         self._degraded_us = 0
         self._degraded: str | None = None
+        self._stand_ins = StandIns()
         self._recent: deque[bytes] = deque()
         """Published audio of the last ``RECENT_SAMPLES`` and more, piece by piece."""
         self._recent_bytes = 0
@@ -123,6 +125,12 @@ class Output:
         else:
             self._degraded = segment.degraded
             self.event(Degraded(segment.degraded, "lipsync", segment.reason), turn)
+
+    def served(self, turn: int, stage: str, engine: str, reason: str) -> None:
+        """An item of the turn is done by this engine of a chain; see ``StandIns.served``."""
+        event = self._stand_ins.served(stage, engine, reason)
+        if event is not None:
+            self.event(event, turn)
 
     def recover(self, turn: int) -> None:
         """Nothing stands in for anything any more; told once."""

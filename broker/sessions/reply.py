@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker.errors import ErrorCode
-from broker.ipc.messages import Item, Line, LlmDelta, LlmItem, LlmSentence, Output
+from broker.ipc.messages import Item, Line, LlmDelta, LlmItem, LlmSentence, Output, Serving
 from broker.media.speech_track import to_us
 from broker.sessions.output import Output as SessionOutput
 from broker.sessions.spoken_text import Sentence, SpokenText
@@ -25,6 +25,8 @@ class Reply:
         self._speech = speech
         self._parts: list[str] = []
         self._item: Entry | None = None
+        self.broken: tuple[ErrorCode, str] | None = None
+        """Why its text has ended too early, when it has."""
 
     @property
     def text(self) -> str:
@@ -56,6 +58,14 @@ class Reply:
         """No more text will come."""
         self._item = None
         self._speech.close()
+
+    def break_off(self, code: ErrorCode, message: str) -> None:
+        """No more text can come: the turn fails once what there is was shown, at once where there is nothing."""
+        if self._speech.sentences:
+            self.broken = code, message
+            self.close()
+        else:
+            self._task.fail(code, message)
 
     def cancel(self) -> None:
         """What has not come is not wanted any more."""
@@ -94,6 +104,8 @@ class LlmJob:
             self._text += message.text
             self._task.mark("llm_first_token")
             self._reply.add(message.text)
+        elif isinstance(message, Serving):
+            self._task.served("llm", message.engine, message.reason)
         elif isinstance(message, LlmSentence):
             self._sentences += 1
             self._task.mark("llm_first_sentence")
@@ -104,8 +116,8 @@ class LlmJob:
         self._reply.close()
 
     def failed(self, code: ErrorCode, message: str) -> None:
-        """No answer, no turn."""
-        self._task.fail(code, f"the language model failed: {message}")
+        """No answer, no turn; what there is of one is still spoken."""
+        self._reply.break_off(code, f"the language model failed: {message}")
 
 
 def heard_text(sentences: list[Sentence], words: Sequence[tuple[str, int, int]], until_us: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker.errors import ErrorCode
-from broker.ipc.messages import Item, Output, TtsChunk, TtsItem
+from broker.ipc.messages import Item, Output, Serving, TtsChunk, TtsItem
 from broker.media.speech_track import SAMPLE_BYTES, SpeechTrack, to_us
 from broker.sessions.task import Task
 from broker.workers.ledger import Entry
@@ -133,7 +133,10 @@ class TtsJob:
         return item, ()
 
     def output(self, message: Output, buffers: list[memoryview]) -> None:
-        """A chunk of speech."""
+        """A chunk of speech, or who speaks."""
+        if isinstance(message, Serving):
+            self._task.served("tts", message.engine, message.reason)
+            return
         assert isinstance(message, TtsChunk)
         self._task.mark("tts_first_audio")
         self._speech.chunk(self._sentence, message, bytes(buffers[0]))

@@ -26,6 +26,7 @@ class Task:
         time_map: where the turn's samples are shown.
         marks: what ``timings_ms`` is made of.
         fail: ends the turn as failed.
+        served: ``served(number, stage, engine, reason)`` hears which engine of a chain does an item.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class Task:
         time_map: TimeMap,
         marks: Marks,
         fail: Callable[[ErrorCode, str], None],
+        served: Callable[[int, str, str, str], None],
     ) -> None:
         self.sid = sid
         self.number = number
         self.fail = fail
+        self._served = served
         self._context = context
         self._name = name
         self._timeline = timeline
@@ -66,6 +69,10 @@ class Task:
         if not self._timeline.paced:
             return now + OFFLINE_US + pts
         return now + max(0, pts - self._timeline.clock(now))
+
+    def served(self, stage: str, engine: str, reason: str) -> None:
+        """An item is done by this engine of a chain; ``reason`` as in ``Serving``."""
+        self._served(self.number, stage, engine, reason)
 
     def mark(self, name: str) -> None:
         """Note the first time that something happened."""

@@ -123,6 +123,7 @@ class Turn:
             self._map,
             self._marks,
             self.fail,
+            output.served,
         )
         self._audio = None if audio_format is None else ClientAudio(task, self._track, audio_format)
         self._spoken = SpokenText(task, self._track, settings.voice)
@@ -194,6 +195,9 @@ class Turn:
         reach = self._output.timeline.clock(now) + ahead - self._map.pts(planned)
         self._speech.pump(planned + to_samples(max(0, reach)))
         wake = self._renderer.advance(now)
+        if self._state is TurnState.RUNNING and self._renderer.complete and self._reply.broken is not None:
+            self.fail(*self._reply.broken)
+            return None
         if self._state is TurnState.RUNNING and self._renderer.complete:
             self._finish(TurnState.ENDED, TurnEnded(self._marks.timings()), self._reply.text)
             return None

@@ -217,6 +217,8 @@ class Utterances:
         if turn is None:
             return
         turn.mark("asr_final")
+        if message.engine:
+            self._output.served(turn.number, "asr", message.engine, message.reason)
         self._output.event(TranscriptFinal(message.text, message.confidence, message.language), turn.number)
         if message.text.strip():
             turn.understood(message.text)

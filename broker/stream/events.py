@@ -128,19 +128,24 @@ class TurnFailed(Event, frozen=True):
 
 
 class Degraded(Event, frozen=True):
-    """Lip-sync stands in with less from here on."""
+    """Lip-sync stands in with less from here on, or another engine of a chain takes over."""
 
     name = "degraded"
     level: str
-    """ "skip", "fallback" or "audio_only"."""
+    """ "skip", "fallback" or "audio_only"; "fallback" where an engine takes over."""
     stage: str
     reason: str
+    engine: str | UnsetType = UNSET
+    """Which engine of a chain took over."""
 
 
 class Recovered(Event, frozen=True):
     """It does not any more."""
 
     name = "recovered"
+    stage: str | UnsetType = UNSET
+    engine: str | UnsetType = UNSET
+    """The engine of a chain whose turn it is again; both are absent where it is lip-sync."""
 
 
 class TemplateProgress(Struct, frozen=True):

@@ -92,7 +92,9 @@ class WorkerStatus:
             entry: dict[str, Any] = msgspec.to_builtins(row)
             ready = self._ready.get(row.instance)
             if ready is not None and ready.ep == row.epoch:
-                entry["engine"] = ready.engine or None
+                entry["engine"] = (row.engine if row.chain else ready.engine) or None
                 entry["device"] = ready.device or None
+            if not row.chain:
+                del entry["chain"]
             rows.append(entry)
         return rows

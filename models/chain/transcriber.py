@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from configs.grid import ASR_RATE
 from models.api import Cancel, EngineError, Pcm, Progress, Transcriber, Transcript, Utterance
 from models.chain.attempt import Attempt
 from models.chain.chain import Chain, as_engine_error, exhausted
 
-RATE = 16_000
-_PROBE = np.zeros(RATE // 2, np.int16)
+_PROBE = np.zeros(ASR_RATE // 2, np.int16)
 
 
 class ChainTranscriber:
@@ -87,7 +87,7 @@ class ChainUtterance:
             self._alone or cancel.is_set()
         ):  # nobody else could do it sooner; a cancelled one only frees what it holds
             return utterance.finish(cancel)
-        audio_s = sum(map(len, self._heard)) / RATE
+        audio_s = sum(map(len, self._heard)) / ASR_RATE
 
         def whole(stop: Cancel) -> Iterator[Transcript]:
             yield utterance.finish(stop)

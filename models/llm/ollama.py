@@ -47,7 +47,7 @@ class OllamaResponder:
         # The chain's deadlines hold, not the client's; a connection is another matter.
         self._client = ollama.AsyncClient(
             self._settings.host,
-            timeout=httpx.Timeout(None, connect=CONNECT_S),
+            timeout=httpx.Timeout(None, connect=CONNECT_S, pool=CONNECT_S),
             trust_env=not loopback(self._settings.host),
         )
         try:

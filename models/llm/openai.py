@@ -55,7 +55,7 @@ class OpenaiResponder:
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             # The chain's deadlines hold, not the client's; a connection is another matter.
-            timeout=httpx.Timeout(None, connect=CONNECT_S),
+            timeout=httpx.Timeout(None, connect=CONNECT_S, pool=CONNECT_S),
             trust_env=not loopback(self._base),
         )
         try:

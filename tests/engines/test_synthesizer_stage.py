@@ -55,7 +55,7 @@ def test_a_sentence_becomes_contiguous_chunks_with_times(stage: TtsStage) -> Non
     assert begin == 0
     assert len(samples) > 48_000
     assert [word.text for output, _ in work.outputs for word in output.words][:2] == ["Hello", "world"]  # type: ignore[attr-defined]
-    assert stage.engine == "espeak"
+    assert stage.serving == "espeak"
 
 
 def test_a_retried_sentence_goes_on_where_the_accepted_audio_ended(stage: TtsStage) -> None:
@@ -115,7 +115,7 @@ def test_a_chain_falls_back_and_says_why_when_nothing_is_left(monkeypatch: pytes
     monkeypatch.setitem(KNOWN["tts"], "broken", "models.no_such_module:Engine")
     chain = TtsStage(Config(engines=Engines(tts=["broken", "nosuch", "espeak"])), "tts.0")
     chain.setup(quiet)
-    assert chain.engine == "espeak"
+    assert chain.serving == "espeak"
     chain.teardown()
     bad = TtsStage(Config(engines=Engines(tts=["broken", "nosuch"])), "tts.0")
     with pytest.raises(EngineError, match=r"no_such_module.*nosuch.*espeak"):
