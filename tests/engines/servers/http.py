@@ -78,14 +78,13 @@ class ProtocolServer:
         request.wfile.write(data)
 
     def chunks(self, request: Any, content_type: str, parts: Iterator[bytes]) -> None:
-        """A chunked answer; the modes ``half_close`` and ``stall`` strike after three parts, ``stall_at_once`` before
-        the first."""
+        """A chunked answer; the modes ``half_close``, ``drop`` and ``stall`` strike after three parts."""
         request.send_response(200)
         request.send_header("Content-Type", content_type)
         request.send_header("Transfer-Encoding", "chunked")
         request.end_headers()
-        mode, sent = self.mode, 0
-        for part in parts:
+        mode = self.mode
+        for sent, part in enumerate(parts):
             if mode == "stall_at_once" or (mode == "stall" and sent == 3):
                 self._stall(request)
                 return
@@ -98,7 +97,6 @@ class ProtocolServer:
                 return
             request.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
             request.wfile.flush()
-            sent += 1
         request.wfile.write(b"0\r\n\r\n")
 
     def _stall(self, request: Any) -> None:

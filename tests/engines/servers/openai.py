@@ -1,4 +1,4 @@
-"""A server with an OpenAI-compatible API: /v1/models, /v1/chat/completions as server-sent events, and its failures."""
+"""A server with an OpenAI-compatible API: /v1/models, /v1/chat/completions as SSE, and its failures."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ class OpenaiServer(ProtocolServer):
 
     def answer(self, request: Any, method: str, path: str, body: Any) -> None:
         if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
-            self.reply(
-                request, 401, {"error": {"message": "Incorrect API key provided", "type": "invalid_request"}}
-            )
+            self.reply(request, 401, {"error": {"message": "Incorrect API key provided"}})
         elif path == "/v1/models":
             listed = [{"id": name, "object": "model", "max_model_len": 2048} for name in self.models]
             self.reply(request, 200, {"object": "list", "data": listed})
