@@ -88,6 +88,7 @@ _RANGES: dict[str, Range] = {
     "asr.min_speech_ms": Range(0, 10_000, " ms"),
     "asr.min_silence_ms": Range(32, 10_000, " ms"),
     "asr.pad_ms": Range(0, 5000, " ms"),
+    "faster_whisper.beam_size": Range(1, 10),
     "tts.words_per_minute": Range(80, 450),
     **{
         f"chain.{key}.{kind}": Range(0.1, 600, " s")
@@ -102,6 +103,10 @@ _RANGES: dict[str, Range] = {
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "video.preset": X264_PRESETS,
+    "faster_whisper.compute_type": (
+        "auto", "default", "int8", "int8_float16", "int8_float32", "int8_bfloat16", "int16", "float16", "bfloat16",
+        "float32",
+    ),
     "musetalk.version": ("v15", "v10"),
     "musetalk.tier": ("lossless", "high", "fast"),
     "musetalk.dtype": ("auto", "float32", "float16", "bfloat16"),

@@ -136,6 +136,19 @@ class Asr(Section, frozen=True):
     """Audio kept before the first voiced sample."""
 
 
+class FasterWhisper(Section, frozen=True):
+    """The recogniser faster_whisper; its files are below ``weights_dir``."""
+
+    model: str = "base"
+    """A size below ``weights_dir``, or the path of a folder."""
+    device: str = "auto"
+    compute_type: str = "auto"
+    """"auto": float16 on a GPU, int8 on a CPU."""
+    beam_size: int = 1
+    hotwords: str = ""
+    """"": the rarest words of the FAQ's questions, where the FAQ answers."""
+
+
 class Llm(Section, frozen=True):
     """Answering."""
 
@@ -252,6 +265,7 @@ class Config(Section, frozen=True):
     templates: Templates = Templates()
     video: Video = Video()
     asr: Asr = Asr()
+    faster_whisper: FasterWhisper = FasterWhisper()
     llm: Llm = Llm()
     tts: Tts = Tts()
     edge_tts: EdgeTts = EdgeTts()

@@ -85,11 +85,24 @@ class Transcript(NamedTuple):
     """and why it was not an earlier one; "" when it was its turn."""
 
 
+class Pause(NamedTuple):
+    """What an engine makes of an utterance whose voice pauses."""
+
+    finished: bool
+    """The sentence is complete: nothing more need be waited for."""
+    transcript: Transcript | None = None
+    """What ``finish`` would say if nothing but silence followed; None where that is not known yet."""
+
+
 class Utterance(Protocol):
     """One utterance being heard; fed by one thread, finished once."""
 
     def feed(self, pcm: Pcm) -> str | None:
         """Take s16 mono 16 kHz samples; returns a new partial text, or None when it has not changed."""
+        ...
+
+    def pause(self, cancel: Cancel) -> Pause:
+        """The voice pauses: whether the sentence is complete. Changes nothing; more may be fed afterwards."""
         ...
 
     def finish(self, cancel: Cancel) -> Transcript:

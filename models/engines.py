@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs.schema import Config
-from models.asr import silero
+from models.asr import silero, whisper_files
 from models.errors import EngineError
 from models.llm.faq.book import FaqError, questions, read
 
 KNOWN: dict[str, dict[str, str]] = {
-    "asr": {"pocketsphinx": "models.asr.pocketsphinx:PocketsphinxTranscriber"},
+    "asr": {
+        "pocketsphinx": "models.asr.pocketsphinx:PocketsphinxTranscriber",
+        "faster_whisper": "models.asr.faster_whisper:FasterWhisperTranscriber",
+    },
     "llm": {
         "faq": "models.llm.faq.responder:FaqResponder",
         "ollama": "models.llm.ollama:OllamaResponder",
@@ -34,6 +37,10 @@ CORE = ("av", "cv2", "PIL", "pi_heif", "numpy", "zmq", "msgpack", "structlog")
 """Modules without which no stage runs."""
 _MUSETALK = "pip install 'musecast[musetalk]'"
 MODULES: dict[str, Mapping[str, str]] = {
+    "faster_whisper": {
+        "faster_whisper": "pip install 'faster-whisper>=1.2,<2'",
+        "opencc": "pip install 'opencc>=1.1.9,<2'",
+    },
     "pocketsphinx": {"pocketsphinx": "pip install 'pocketsphinx>=5.0.4,<6'"},
     "espeak": {"espeakng_loader": "pip install 'musecast[espeak]' (GPL)"},
     "hibari": {"hibari": "pip install 'hibari-tts==0.2.1'", "onnxruntime": "pip install 'onnxruntime>=1.20,<2'"},
@@ -123,6 +130,10 @@ def _weights(config: Config) -> None:
         converted_entry(Path(config.weights_dir), name)
 
 
+def _whisper(config: Config) -> None:
+    whisper_files.check(config.weights_dir, config.faster_whisper.model)
+
+
 def _voice_detector(_: Config) -> None:
     silero.model_path()
 
@@ -132,5 +143,6 @@ _STAGE_CHECKS: dict[str, tuple[Callable[[Config], None], ...]] = {"asr": (_voice
 _CHECKS: dict[str, tuple[Callable[[Config], None], ...]] = {
     "faq": (_faq,),
     "pocketsphinx": (_questions,),
+    "faster_whisper": (_whisper,),
     "musetalk": (_weights,),
 }

@@ -19,7 +19,7 @@ import structlog
 
 from configs.grid import ASR_RATE as RATE
 from configs.schema import Config
-from models.api import Cancel, EngineError, Pcm, Progress, Transcript
+from models.api import Cancel, EngineError, Pause, Pcm, Progress, Transcript
 from models.asr.rejection import PHONE_PRIOR_WEIGHT, Piece, judge
 from models.llm.faq.book import FaqError, questions
 
@@ -133,7 +133,7 @@ class PocketsphinxTranscriber:
             EngineError: ``UNSUPPORTED`` for any language but English.
         """
         if language and language.replace("_", "-").split("-")[0].lower() != "en":
-            hint = "Set engines.asr to [faster-whisper, pocketsphinx], which understands other languages"
+            hint = "Set engines.asr to [faster_whisper, pocketsphinx], which understands other languages"
             raise EngineError("UNSUPPORTED", f"pocketsphinx understands English, not {language!r}", hint)
         if not self._loaded:
             raise EngineError("NOT_READY", "the recogniser is not loaded", "Call load first")
@@ -142,6 +142,10 @@ class PocketsphinxTranscriber:
     def phrase(self, text: str) -> str | None:
         """The question as the FAQ writes it; None when the text is only a part of one."""
         return self._phrases.get(text)
+
+    def complete(self, text: str) -> bool:
+        """Whether a question ends here and none goes on."""
+        return text in self._phrases and not any(other.startswith(f"{text} ") for other in self._phrases)
 
     def _take(self) -> _Pair:
         with self._lock:
@@ -177,6 +181,15 @@ class PocketsphinxUtterance:
         self._samples += len(pcm)
         self._waiting.append(pcm[:room])
         return self._decode() if self._gain or self._samples >= LEVEL_SAMPLES else None
+
+    def pause(self, cancel: Cancel) -> Pause:
+        """See ``Utterance.pause``. Complete is a question that is not the beginning of another one."""
+        if self._pair is None:
+            raise EngineError("FAILED", "the utterance is already finished", "Open another one")
+        if cancel.is_set():
+            return Pause(finished=False)
+        self._decode()
+        return Pause(finished=self._engine.complete(self._pair.guess()))
 
     def finish(self, cancel: Cancel) -> Transcript:
         """See ``Utterance.finish``. Cancelled: an empty transcript, at once."""

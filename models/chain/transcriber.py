@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 
 from configs.grid import ASR_RATE
-from models.api import Cancel, EngineError, Pcm, Progress, Transcriber, Transcript, Utterance
+from models.api import Cancel, EngineError, Pause, Pcm, Progress, Transcriber, Transcript, Utterance
 from models.chain.attempt import Attempt
 from models.chain.chain import Chain, as_engine_error, exhausted
 
+T = TypeVar("T")
 _PROBE = np.zeros(ASR_RATE // 2, np.int16)
 
 
@@ -63,6 +65,22 @@ class ChainUtterance:
             self._drop(name, as_engine_error(name, error))
             return None
 
+    def pause(self, cancel: Cancel) -> Pause:
+        """See ``models.api.Utterance``. A member that fails here is not asked again; ``finish`` asks the next."""
+        if self._failures or not self._members or cancel.is_set():
+            return Pause(finished=False)
+        name, engine = self._members[0]
+        try:
+            paused = self._timed(name, self._utterance(engine).pause, cancel)
+        except Exception as error:
+            if self._alone:
+                raise
+            self._drop(name, as_engine_error(name, error))
+            return Pause(finished=False)
+        if paused is None or paused.transcript is None:
+            return paused or Pause(finished=False)
+        return paused._replace(transcript=paused.transcript._replace(engine=name, reason=self._reason(name)))
+
     def finish(self, cancel: Cancel) -> Transcript:
         """See ``models.api.Utterance``.
 
@@ -83,14 +101,17 @@ class ChainUtterance:
         raise exhausted("asr", self._failures)
 
     def _finish(self, name: str, utterance: Utterance, cancel: Cancel) -> Transcript:
-        if (
-            self._alone or cancel.is_set()
-        ):  # nobody else could do it sooner; a cancelled one only frees what it holds
-            return utterance.finish(cancel)
+        found = self._timed(name, utterance.finish, cancel)
+        return Transcript("", self._language, 0.0) if found is None else found
+
+    def _timed(self, name: str, call: Callable[[Cancel], T], cancel: Cancel) -> T | None:
+        """A member's call within its patience; None when it was cancelled."""
+        if self._alone or cancel.is_set():  # nobody else is sooner; a cancelled one only frees what it holds
+            return call(cancel)
         audio_s = sum(map(len, self._heard)) / ASR_RATE
 
-        def whole(stop: Cancel) -> Iterator[Transcript]:
-            yield utterance.finish(stop)
+        def whole(stop: Cancel) -> Iterator[T]:
+            yield call(stop)
 
         began = time.monotonic()
         patience_s = self._chain.patience_s(name, audio_s, last=len(self._members) == 1)
@@ -100,7 +121,7 @@ class ChainUtterance:
         finally:
             attempt.abandon()
         if not found:  # cancelled
-            return Transcript("", self._language, 0.0)
+            return None
         self._chain.worked(name, audio_s, time.monotonic() - began)
         self._chain.succeeded(name)
         return found[0]

@@ -79,7 +79,7 @@ def test_chinese_is_unsupported_with_the_way_out(engine: PocketsphinxTranscriber
         with pytest.raises(EngineError) as caught:
             engine.open(language)
         assert caught.value.code == "UNSUPPORTED"
-        assert "faster-whisper" in caught.value.hint
+        assert "faster_whisper" in caught.value.hint
 
 
 def test_every_question_of_the_bundled_faq_can_be_heard(engine: PocketsphinxTranscriber) -> None:

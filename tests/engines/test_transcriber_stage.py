@@ -25,7 +25,7 @@ from broker.ipc.messages import (
 )
 from configs.schema import Asr, Config, Limits, Stages
 from configs.schema import Stage as StageConfig
-from models.api import Cancel, Pcm, Transcript
+from models.api import Cancel, Pause, Pcm, Transcript
 from stages.asr import AsrStage
 from stages.stage import Work
 from tests.engines.doubles import quiet
@@ -359,6 +359,9 @@ class SlowEar:
 
     def feed(self, pcm: Pcm) -> None:
         assert self.go_on.wait(DEADLINE_S)
+
+    def pause(self, cancel: Cancel) -> Pause:
+        return Pause(finished=False)
 
     def finish(self, cancel: Cancel) -> Transcript:
         raise RuntimeError("out of order")

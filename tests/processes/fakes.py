@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from broker.ipc.messages import AsrAudio, AsrMark, TtsChunk, TtsItem
-from models.api import Cancel, EngineError, Pcm, Progress, Transcript
+from models.api import Cancel, EngineError, Pause, Pcm, Progress, Transcript
 from models.asr.vad import VoiceDetector
 from models.meter import GpuUse
 from stages.asr import AsrStage
@@ -182,6 +182,9 @@ class Recogniser:
             pause(600)
         if "ear_break" in tempers():
             raise SystemExit("a native library's way to give up")
+
+    def pause(self, cancel: Cancel) -> Pause:
+        return Pause(finished=False)
 
     def finish(self, cancel: Cancel) -> Transcript:
         return Transcript("", "", 0.0)

@@ -1,0 +1,157 @@
+"""Whisper base with its real weights: how much of what is said it gets right, and what it does not make up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs.schema import Config, FasterWhisper
+from models.api import EngineError
+from models.asr.faster_whisper import FasterWhisperTranscriber, quietest
+from tests import whisper
+from tests.engines.doubles import quiet
+from tests.hearing import RATE, Pcm, index, names, recording, room
+from tests.word_error import errors, words
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[FasterWhisperTranscriber]:
+    made = FasterWhisperTranscriber(whisper.config())
+    made.load(quiet)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[FasterWhisperTranscriber]:
+    """Without hotwords."""
+    made = FasterWhisperTranscriber(whisper.config(hotwords=False))
+    made.load(quiet)
+    assert made.hotwords == ""
+    yield made
+    made.close()
+
+
+def hear(engine: FasterWhisperTranscriber, pcm: Pcm, language: str = "en") -> str:
+    utterance = engine.open(language)
+    utterance.feed(pcm)
+    return utterance.finish(threading.Event()).text
+
+
+def wrong(engine: FasterWhisperTranscriber, kind: str) -> tuple[int, int, dict[str, str]]:
+    """Errors, words said, and what was heard wrong."""
+    count = said = 0
+    heard = {}
+    for name in names(kind):
+        text = hear(engine, room(0.24, recording(name), 0.5))
+        found = errors(words(index()[name]), words(text))
+        said += len(words(index()[name]))
+        count += found
+        if found:
+            heard[name] = text
+    return count, said, heard
+
+
+@pytest.mark.slow
+def test_the_error_rates_of_four_voices(engine: FasterWhisperTranscriber, plain: FasterWhisperTranscriber) -> None:
+    asked, asked_words, asked_heard = wrong(plain, "question")
+    other, other_words, other_heard = wrong(plain, "other")
+    assert (asked + other) / (asked_words + other_words) <= 0.08, {**asked_heard, **other_heard}
+    count, said, heard = wrong(engine, "question")
+    assert count / said <= 0.05, heard
+    count, _, heard = wrong(engine, "other")
+    assert count <= other, heard
+
+
+def test_the_hotwords_are_few_and_none_is_of_the_other_sentences(engine: FasterWhisperTranscriber) -> None:
+    expected = engine.hotwords
+    assert "Musecast" in expected
+    tokens = engine._loaded().hf_tokenizer.encode(f" {expected}", add_special_tokens=False).ids
+    assert len(tokens) <= 60
+    others = {word for name in names("other") for word in words(index()[name])}
+    assert not others & set(words(expected))
+
+
+def noise(kind: str) -> Pcm:
+    random = np.random.default_rng(1)
+    seconds = np.arange(2 * RATE) / RATE
+    if kind == "white":
+        sound = random.normal(0, 2000, 2 * RATE)
+    elif kind == "tones":
+        sound = sum(
+            3000 * np.sin(2 * np.pi * f * seconds) * (1 + np.sin(2 * np.pi * 2 * seconds)) / 2
+            for f in (262, 330, 392)
+        )
+    elif kind == "babble":
+        sound = np.sum([np.resize(recording(name)[::-1] * 0.4, 2 * RATE) for name in names("other")[:8]], axis=0)
+    else:
+        sound = np.zeros(2 * RATE)
+    return np.asarray(sound).clip(-32768, 32767).astype(np.int16)
+
+
+@pytest.mark.parametrize("kind", ["white", "tones", "babble", "silence"])
+def test_noise_is_not_made_into_words(engine: FasterWhisperTranscriber, kind: str) -> None:
+    assert hear(engine, noise(kind)) == ""
+
+
+def test_more_than_a_window_is_heard_whole(engine: FasterWhisperTranscriber) -> None:
+    """Words on both sides of the seam, none twice."""
+    sentence = recording("question_06_awb.flac")
+    pcm = room(0.3, sentence, 26.0, sentence, 0.5, level=3.0)
+    assert len(pcm) > 30 * RATE
+    assert words(hear(engine, pcm)) == words("Do you need a graphics card") * 2
+
+
+def test_a_seam_is_where_it_is_quiet() -> None:
+    pcm = np.full(30 * RATE, 5000, np.int16)
+    pcm[27 * RATE : 27 * RATE + RATE // 4] = 0
+    assert 27 * RATE <= quietest(pcm) <= 27 * RATE + RATE // 4
+
+
+def test_a_finished_question_is_known_at_its_first_pause(engine: FasterWhisperTranscriber) -> None:
+    utterance = engine.open("en")
+    utterance.feed(room(0.24, recording("question_06_awb.flac"), 0.25))
+    paused = utterance.pause(threading.Event())
+    assert paused.finished
+    assert paused.transcript == utterance.finish(threading.Event())
+
+
+def test_partials_are_told_where_they_can_be_afforded() -> None:
+    made = FasterWhisperTranscriber(whisper.config(), partials=True)
+    made.load(quiet)
+    pcm = room(0.24, recording("question_06_awb.flac"))
+    utterance = made.open("en")
+    told = [utterance.feed(piece) for piece in np.array_split(pcm, 3)]
+    assert any(text and text.lower().startswith("do you") for text in told), told
+    made.close()
+
+
+def test_a_language_that_it_does_not_know_is_named(engine: FasterWhisperTranscriber) -> None:
+    with pytest.raises(EngineError, match="xx-YY") as caught:
+        engine.open("xx-YY")
+    assert caught.value.code == "UNSUPPORTED"
+    for language in ("zh-CN", "cmn", "en_GB", ""):
+        engine.open(language)
+
+
+def test_a_model_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
+    config = Config(weights_dir=str(tmp_path))
+    with pytest.raises(EngineError) as caught:
+        FasterWhisperTranscriber(config).load(quiet)
+    assert caught.value.code == "NOT_FOUND"
+    assert "musecast weights pull whisper-base" in caught.value.hint
+    (tmp_path / "whisper-base").mkdir()
+    with pytest.raises(EngineError, match=r"model\.bin"):
+        FasterWhisperTranscriber(config).load(quiet)
+
+
+def test_a_damaged_model_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "vocabulary.json"):
+        (tmp_path / name).write_bytes((whisper.model() / name).read_bytes())
+    (tmp_path / "model.bin").write_bytes(b"\x06\0\0\0nonsense")
+    with pytest.raises(EngineError, match="does not run"):
+        FasterWhisperTranscriber(Config(faster_whisper=FasterWhisper(model=str(tmp_path)))).load(quiet)
