@@ -45,11 +45,11 @@ prepare_source(Source(sys.argv[3], path=sys.argv[4]), place, lambda *_: None, th
 def portrait(size: tuple[int, int]) -> U8:
     """The painted portrait, scaled and with room at its sides: u8 BGR of width and height ``size``."""
     from models.portrait.motion import Animator
-    from models.portrait.scene import paint
+    from models.portrait.painting import load
     from models.templates.builtin import BUILTIN, LOOP
 
     artwork = BUILTIN["default"]
-    picture = Animator(paint(artwork.size, artwork.origin), LOOP).frame(0)
+    picture = Animator(load("default", artwork.size, artwork.origin), LOOP).frame(0)
     side = min(size)
     square = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
     left, top = (size[0] - side) // 2, (size[1] - side) // 2

@@ -74,11 +74,11 @@ def astronaut() -> U8:
 def portrait() -> U8:
     """The painted portrait: u8 BGR ``[512, 512, 3]``, lips closed."""
     from models.portrait.motion import Animator
-    from models.portrait.scene import paint
+    from models.portrait.painting import load
     from models.templates.builtin import BUILTIN, LOOP
 
     artwork = BUILTIN["default"]
-    picture = Animator(paint(artwork.size, artwork.origin), LOOP).frame(0)
+    picture = Animator(load("default", artwork.size, artwork.origin), LOOP).frame(0)
     picture.flags.writeable = False
     return picture
 

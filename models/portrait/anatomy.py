@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.portrait.paint import F32, spline
+from models.portrait.curves import F32, spline
 
 EYE = (44.5, 0.0)
 """Middle of the eye on the viewer's right; the other one mirrors it."""

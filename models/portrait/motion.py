@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.portrait.anatomy import EYE
-from models.portrait.paint import F32, smoothstep
-from models.portrait.scene import SCALE, Painting
+from models.portrait.curves import F32, smoothstep
+from models.portrait.painting import SCALE, Painting
 
 GRID = 4
 """The warp is computed on a grid of this many pixels and interpolated."""

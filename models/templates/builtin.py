@@ -1,4 +1,4 @@
-"""The templates that come with musecast: drawn by code on first use, kept in the state directory."""
+"""The templates that come with musecast: shipped paintings, animated on first use, kept in the state directory."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from models.templates.origin import Entry
 from models.templates.writer import TemplateWriter, content_hash, template_lock
 from models.warp.preparer import WarpPreparer
 
-ARTWORK_VERSION = "8"
-"""Raise it whenever a pixel of the artwork changes: older templates are then drawn again."""
+ARTWORK_VERSION = "9"
+"""Raise it whenever a pixel of the artwork changes: older templates are then made again."""
 LOOP = 248
 """Frames: 9.92 s, a multiple of the quantum."""
 PREPARERS: tuple[Preparer, ...] = (WarpPreparer(),)
@@ -85,10 +85,10 @@ def _draw(
     # Imported here: a process that finds the template in place needs none of it.
     from models.portrait.anatomy import CHIN, NOSE_BASE, mouth_curves
     from models.portrait.motion import Animator
-    from models.portrait.scene import paint
+    from models.portrait.painting import load
 
     progress("paint", 0, LOOP)
-    animator = Animator(paint(artwork.size, artwork.origin), LOOP)
+    animator = Animator(load(template_id, artwork.size, artwork.origin), LOOP)
     points = np.vstack([mouth_curves().reshape(-1, 2), NOSE_BASE, CHIN])
     x0, y0, x1, y1 = artwork.box
     corner = (x0 - artwork.origin[0], y0 - artwork.origin[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from models.portrait.hairstyle import (
+from tools.portrait.hairstyle import (
     FILLED,
     FRINGE,
     FRINGE_LEFT,
@@ -19,8 +19,8 @@ from models.portrait.hairstyle import (
     body_of,
     guides_of,
 )
-from models.portrait.paint import F32, Canvas, moved, ramp, rgb, smoothstep, spline, tone
-from models.portrait.strands import STEPS, STOPS, TONES, Layer, draw
+from tools.portrait.paint import F32, Canvas, moved, ramp, rgb, smoothstep, spline, tone
+from tools.portrait.strands import STEPS, STOPS, TONES, Layer, draw
 
 
 def paint_back(canvas: Canvas) -> None:

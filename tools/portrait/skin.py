@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from models.portrait.anatomy import MOUTH_HALF, face_outline, mouth_curves
-from models.portrait.paint import F32, Canvas, Window, bump, mirrored, moved, noise, ramp, rgb, smoothstep, spline
+from tools.portrait.paint import F32, Canvas, Window, bump, mirrored, moved, noise, ramp, rgb, smoothstep, spline
 
 SKIN = rgb(0xF0C9B0)
 SHADOW = rgb(0xB27561)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.portrait.paint import F32, Colour, Window, ramp, rgb
+from tools.portrait.paint import F32, Colour, Window, ramp, rgb
 
 TONES = (rgb(0x150B09), rgb(0x36211A), rgb(0x66432F), rgb(0xA4744F), rgb(0xE3B98A))
 STOPS = (0.0, 0.25, 0.52, 0.78, 1.0)

@@ -1,6 +1,6 @@
 """Contact sheets of the built-in faces, and of a photo, through the real engines.
 
-python -m models.portrait.gallery OUT [--photo FILE]
+python -m tools.portrait.gallery OUT [--photo FILE]
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from models.portrait.paint import F32, Canvas, bump, noise, ramp, rgb, smoothstep, tone
+from tools.portrait.paint import F32, Canvas, bump, noise, ramp, rgb, smoothstep, tone
 
 COARSE = 0.25
 """Canvas pixels per scene unit of the sketch that is then blurred and enlarged."""

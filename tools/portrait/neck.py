@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from models.portrait.anatomy import face_outline
-from models.portrait.paint import F32, Canvas, Window, bump, mirrored, moved, noise, rgb, smoothstep, spline
-from models.portrait.skin import lights, shaded
+from tools.portrait.paint import F32, Canvas, Window, bump, mirrored, moved, noise, rgb, smoothstep, spline
+from tools.portrait.skin import lights, shaded
 
 GOLD = rgb(0xE3BC74)
 _SIDE = ((52, 80), (50, 140), (51, 176), (60, 204), (96, 224), (150, 250), (160, 330))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from models.portrait.anatomy import EYE, IRIS
-from models.portrait.paint import F32, Canvas, Colour, Window, bump, moved, rgb, smoothstep, spline, tone
-from models.portrait.skin import SHADOW
+from tools.portrait.paint import F32, Canvas, Colour, Window, bump, moved, rgb, smoothstep, spline, tone
+from tools.portrait.skin import SHADOW
 
 # The eye on the viewer's right; x grows towards the temple.
 _UPPER = np.array([(-22.5, 4.4), (-17, -2.4), (-8, -8.6), (2, -10.6), (12, -8.9), (19.5, -3.8), (24.5, 0.8)])

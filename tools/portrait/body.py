@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from models.portrait.paint import (
+from tools.portrait.paint import (
     F32,
     Canvas,
     Window,
@@ -20,7 +20,7 @@ from models.portrait.paint import (
     smoothstep,
     spline,
 )
-from models.portrait.skin import SHADOW, lights
+from tools.portrait.skin import SHADOW, lights
 
 Points = Sequence[tuple[float, float]]
 WOOL = (rgb(0x0A121A), rgb(0x1A2B39), rgb(0x32495B), rgb(0x66859A))

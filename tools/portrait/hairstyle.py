@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.portrait.paint import F32, smoothstep, spline
-from models.portrait.strands import STEPS
+from tools.portrait.paint import F32, smoothstep, spline
+from tools.portrait.strands import STEPS
 
 Points = Sequence[tuple[float, float]]
 

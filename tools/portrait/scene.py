@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.portrait import body, eyes, hair, neck, room, skin
 from models.portrait.anatomy import EYE
-from models.portrait.paint import Canvas, rgb
-
-LIDS = (1.0, 0.72, 0.42, 0.16, 0.0)
-"""Openings of the painted eye patches; the first is the picture itself."""
-SCALE = 2.0
-
-
-@dataclass(frozen=True)
-class Painting:
-    """A painted portrait.
-
-    Attributes:
-        picture: u8 BGR ``[H * scale, W * scale, 3]``, eyes open.
-        patches: per opening of ``LIDS`` the u8 BGR rectangle of both eyes.
-        patch_at: column and row of the patches' upper left corner in ``picture``.
-        origin: scene coordinates of the picture's upper left corner.
-        size: width and height of the finished picture.
-    """
-
-    picture: NDArray[np.uint8]
-    patches: tuple[NDArray[np.uint8], ...]
-    patch_at: tuple[int, int]
-    origin: tuple[float, float]
-    size: tuple[int, int]
+from models.portrait.painting import LIDS, SCALE, Painting
+from tools.portrait import body, eyes, hair, neck, room, skin
+from tools.portrait.paint import Canvas, rgb
 
 
 def paint(size: tuple[int, int], origin: tuple[float, float]) -> Painting:
