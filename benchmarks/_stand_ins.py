@@ -158,7 +158,7 @@ class StandIns:
             self._asked.append((instance, message))
         elif isinstance(message, Item):
             segment = (message.sid, message.id.rsplit("/", 1)[1])
-            if isinstance(message, EncodeItem):
+            if isinstance(message, EncodeItem) and segment in self._crops_sent:  # idle video has no crops
                 now = time.monotonic()
                 self._relays[segment] = (now, (now - self._crops_sent[segment]) * 1000)
             elif isinstance(message, LipsyncItem):
