@@ -36,5 +36,5 @@ class SessionSettings:
 
     @property
     def loops(self) -> bool:
-        """Whether idle video fills what the turns leave."""
-        return self.loop_frames > 0
+        """Whether idle video fills what the turns leave; without a clock there is nothing to fill."""
+        return self.paced and self.loop_frames > 0

@@ -143,3 +143,17 @@ def test_a_chunk_goes_down_once_while_its_process_lives() -> None:
         stream.push(bytes([k]) * 3200, end=False, now=0)
         says(stream, AsrMark, consumed=(k + 1) * 1600, keep=k * 1600, speaking=True)
     assert b"".join(pcm for _, _, pcm in processes.got) == b"".join(bytes([k]) * 3200 for k in range(20))
+
+
+def test_an_utterance_that_nobody_waits_for_any_more_is_not_heard_again_either() -> None:
+    """The stream does not know what became of its turn."""
+    processes = Processes()
+    stream = assigned(processes)
+    stream.push(bytes(2 * RATE), end=False, now=0)
+    for number in range(2):
+        says(stream, AsrSpeechStarted, utterance=number, at=6000 * number)
+        says(stream, AsrSpeechEnded, utterance=number, at=6000 * number + 5000, audio_ms=100)
+        says(stream, AsrFinal, utterance=number, text="", confidence=0.0, language="en", rejected=True)
+    processes.streams.down("asr.0")
+    processes.streams.up("asr.1", 8)
+    assert (processes.audio("asr.1")[0].at, processes.audio("asr.1")[0].utterance) == (11_000, 2)

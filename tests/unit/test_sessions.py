@@ -519,6 +519,13 @@ def test_offline_sessions_do_not_wait_for_a_clock(floor: Floor) -> None:
     assert floor.media[-1][0] < 4_000_000
 
 
+def test_without_a_clock_there_is_no_idle_video(floor: Floor) -> None:
+    session = floor.session(mode="offline", idle=True)
+    assert not session.settings.loops
+    floor.run(9_000_000)
+    assert not floor.media
+
+
 @pytest.mark.parametrize(
     ("mode", "skips", "wanted"), [("realtime", True, 2), ("realtime", False, 1), ("offline", True, 1)]
 )
