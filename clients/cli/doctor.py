@@ -58,6 +58,7 @@ def doctor(*, common: Common) -> None:
         *_python(),
         *(_told(one) for one in obstacles),
         *_start(plan.config, blamed, running),
+        *_engines(plan.config, blamed),
         *_media(),
         _faces(plan.config),
         *_space(plan.config, blamed),
@@ -107,6 +108,20 @@ def _start(config: Config, blamed: set[str], running: dict[str, Any] | None) -> 
     for name in ("control", "stream"):
         if f"endpoints.{name}" not in blamed:
             yield Finding("ok", f"endpoints.{name}", f"{getattr(config.endpoints, name)} is free")
+
+
+def _engines(config: Config, blamed: set[str]) -> Iterator[Finding]:
+    """Each engine of the chains that switch while the daemon runs does one thing for real."""
+    from supervision.trials import trials
+
+    found = [one for one in trials(config) if f"engines.{one.kind}" not in blamed]
+    for one in found:
+        others = any(other.ok for other in found if other.kind == one.kind)
+        verdict: Verdict = "ok" if one.ok else "warn" if others else "fail"
+        if one.ok and one.next_step:
+            verdict = "warn"
+        fact = one.fact if one.ok or not others else f"{one.fact}: the chain does without"
+        yield Finding(verdict, one.engine, fact, one.next_step)
 
 
 def _media() -> Iterator[Finding]:

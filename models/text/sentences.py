@@ -10,6 +10,7 @@ import re
 
 from models.text.reasoning import ReasoningFilter
 from models.text.speakable import URL, speakable, split_url
+from models.text.tables import TableReader
 
 MAX_WEIGHT = 220
 """The longest sentence, in Latin characters; some 13 s of speech."""
@@ -85,15 +86,17 @@ class SentenceCutter:
         self._text = ""
         self._reasoning = ReasoningFilter()
         self._fence = _FenceFilter()
+        self._tables = TableReader()
 
     def feed(self, delta: str) -> list[str]:
         """Take more text; returns the sentences that it completes."""
-        self._text += self._fence.feed(self._reasoning.feed(delta))
+        self._text += self._tables.feed(self._fence.feed(self._reasoning.feed(delta)))
         return self._take(final=False)
 
     def flush(self) -> list[str]:
         """The text has ended: returns what is left, and begins anew."""
-        self._text += self._fence.feed(self._reasoning.flush()) + self._fence.flush()
+        rest = self._fence.feed(self._reasoning.flush()) + self._fence.flush()
+        self._text += self._tables.feed(rest) + self._tables.flush()
         found = self._take(final=True)
         rest = speakable(self._text)
         self._text, self._first = "", True
@@ -103,7 +106,7 @@ class SentenceCutter:
         """The text has broken off: returns what is left up to its last whole word, and begins anew."""
         if self._text and self._text[-1].isalnum() and not is_cjk(self._text[-1]):
             self._text = self._text[: len(self._text) - len(_PARTIAL_WORD.search(self._text).group())]  # type: ignore[union-attr]
-        self._reasoning, self._fence = ReasoningFilter(), _FenceFilter()
+        self._reasoning, self._fence, self._tables = ReasoningFilter(), _FenceFilter(), TableReader()
         return self.flush()
 
     def _take(self, *, final: bool) -> list[str]:
@@ -280,12 +283,16 @@ class _Scan:
         return False
 
 
+CODE_SAID = {"en": "Here is a piece of code.", "zh": "这里有一段代码。"}
+
+
 class _FenceFilter:
-    """Leaves out fenced blocks of code, which nobody wants read aloud; an unfinished one is left out too."""
+    """Says of fenced blocks of code that they are there: nobody wants them read aloud, finished or not."""
 
     def __init__(self) -> None:
         self._held = ""
         self._closing = ""
+        self._wide = False
 
     def feed(self, delta: str) -> str:
         text, self._held = self._held + delta, ""
@@ -296,18 +303,21 @@ class _FenceFilter:
     def flush(self) -> str:
         text, self._held = self._held, ""
         out = self._pass(text)
-        self._closing = ""
+        self._closing, self._wide = "", False
         return out
 
     def _pass(self, text: str) -> str:
         out, at = [], 0
         for found in _FENCE.finditer(text):
             if not self._closing:
-                out += [text[at : found.start()], "\n\n"]
+                out.append(text[at : found.start()])
+                self._wide = self._wide or any(map(is_cjk, out[-1]))
+                out.append(f"\n\n{CODE_SAID['zh' if self._wide else 'en']}\n\n")
                 self._closing = found.group()[0]
             elif found.group()[0] == self._closing:
                 self._closing = ""
             at = found.end()
         if not self._closing:
             out.append(text[at:])
+            self._wide = self._wide or any(map(is_cjk, text[at:]))
         return "".join(out)

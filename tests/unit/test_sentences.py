@@ -53,8 +53,15 @@ CASES: list[tuple[str, list[str]]] = [
     ("See [the docs](https://a.b/c.d?e=1). Now.", ["See the docs.", "Now."]),
     ("Go to https://www.example.com/a.b/c?d. Then stop.", ["Go to example.com.", "Then stop."]),
     ("This is **very** *important* and `code`. OK 😀🎉.", ["This is very important and code.", "OK."]),
-    ("Look:\n```python\nprint('a. b. c')\n```\nDone.", ["Look:", "Done."]),
-    ("| a | b |\n|---|---|\n| 1 | 2 |", ["a b", "1 2"]),
+    ("Look:\n```python\nprint('a. b. c')\n```\nDone.", ["Look:", "Here is a piece of code.", "Done."]),
+    ("看：\n```\nprint(1)\n```\n完了。", ["看：", "这里有一段代码。", "完了。"]),
+    ("| a | b |\n|---|---|\n| 1 | 2 |", ["1: b 2."]),
+    (
+        "Ages:\n\n| Name | Age | City |\n|:--|--:|---|\n| Anna | 5 | Rome |\n| Bob | | Oslo |\n\nThat is all.",
+        ["Ages:", "Anna: Age 5, City Rome.", "Bob: City Oslo.", "That is all."],
+    ),
+    ("| 名字 | 年龄 |\n| --- | --- |\n| 小红 | 五岁 |", ["小红：年龄五岁。"]),
+    ("| only one row |\nText.", ["only one row", "Text."]),
     ("a * b is 2*3 and snake_case", ["a * b is 2*3 and snake_case"]),
     ("!!! ... ??? 。。。 😀 --- *** ", []),
     ("", []),
@@ -179,7 +186,7 @@ def test_a_text_without_stops_is_cut_at_commas_else_at_spaces_else_anywhere() ->
 def test_a_flushed_cutter_begins_anew() -> None:
     cutter = SentenceCutter()
     first = cutter.feed("```\nnever closed") + cutter.flush()
-    assert first == []
+    assert first == ["Here is a piece of code."]
     assert cutter.feed("Hello there. ") + cutter.flush() == ["Hello there."]
 
 

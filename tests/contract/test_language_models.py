@@ -1,0 +1,132 @@
+"""A daemon whose answers come from a language model's server, and what its listeners notice when that fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.client import Session, Stranger
+from tests.contract.daemon import Daemon, stage_row
+from tests.contract.limits import WORK_S
+from tests.engines.servers.ollama import OllamaServer
+from tests.engines.servers.script import ENGLISH
+
+FIRST_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OllamaServer]:
+    made = OllamaServer(models=("small:latest",))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def ollama_daemon(server: OllamaServer, state_dir: Path, start_daemon_for_module: Callable[..., Daemon]) -> Daemon:
+    return start_daemon_for_module(
+        state_dir,
+        "engines.llm=[ollama, faq]",
+        f"ollama.host={server.url}",
+        "ollama.model=small",
+        f"chain.first_output_s.llm={FIRST_S}",
+        "chain.next_output_s.llm=1",
+        "chain.probe_s=1",
+    )
+
+
+@pytest.fixture
+def talking(ollama_daemon: Daemon, server: OllamaServer) -> Iterator[Stranger]:
+    server.mode = ""
+    client = Stranger(ollama_daemon.control, ollama_daemon.stream)
+    _serves(client, "ollama")
+    yield client
+    client.close()
+    server.mode = ""
+
+
+def _chain(client: Stranger) -> dict[str, str]:
+    row: dict[str, Any] = stage_row(client.control.ok("status"), "llm.0")
+    return {one["engine"]: one["state"] for one in row.get("chain", ())}
+
+
+def _serves(client: Stranger, engine: str) -> None:
+    deadline = time.monotonic() + WORK_S
+    while _chain(client).get(engine) != "serving":
+        assert time.monotonic() < deadline, _chain(client)
+        time.sleep(0.1)
+
+
+def _chat(session: Session, text: str) -> int:
+    turn: int = session.ok("chat", text=text)["turn"]
+    return turn
+
+
+def test_the_model_on_the_server_answers_and_remembers(talking: Stranger, server: OllamaServer) -> None:
+    assert _chain(talking) == {"ollama": "serving", "faq": "standby"}
+    session = talking.session(mode="offline", system_prompt="Be kind.")
+    turn = _chat(session, "Who are you?")
+    session.wait_ended(turn)
+    assert "".join(event["data"]["text"] for event in session.events("reply.delta", turn)) == ENGLISH
+    server.requests.clear()
+    session.wait_ended(_chat(session, "And what else?"))
+    body = next(body for _, path, body, _ in server.requests if path == "/api/chat")
+    assert [(line["role"], line["content"]) for line in body["messages"]] == [
+        ("system", "Be kind."),
+        ("user", "Who are you?"),
+        ("assistant", ENGLISH),
+        ("user", "And what else?"),
+    ]
+    assert (body["think"], body["keep_alive"], body["options"]) == (False, "30m", {"num_ctx": 8192})
+    assert session.events("degraded") == []
+
+
+def test_an_interrupt_closes_the_request(talking: Stranger, server: OllamaServer) -> None:
+    server.closed_early.clear()
+    server.stalled.clear()
+    session = talking.session()
+    server.mode = "stall"
+    turn = _chat(session, "Who are you?")
+    assert server.stalled.wait(WORK_S)
+    session.ok("interrupt")
+    assert server.closed_early.wait(WORK_S)
+    session.wait_event("turn.interrupted", turn=turn)
+
+
+def test_a_server_that_does_not_begin_is_replaced_and_has_its_turn_again(
+    talking: Stranger, server: OllamaServer
+) -> None:
+    session = talking.session(mode="offline")
+    server.mode = "stall_at_once"
+    turn = _chat(session, "Who are you?")
+    session.wait_ended(turn)
+    assert session.events("turn.ended", turn)
+    (degraded,) = session.events("degraded", turn)
+    assert (degraded["data"]["stage"], degraded["data"]["engine"]) == ("llm", "faq")
+    assert f"{FIRST_S:g} s (chain.first_output_s.llm)" in degraded["data"]["reason"]
+    server.mode = ""
+    _serves(talking, "ollama")
+    turn = _chat(session, "Who are you?")
+    session.wait_ended(turn)
+    assert [event["data"] for event in session.events("recovered", turn)] == [{"stage": "llm", "engine": "ollama"}]
+
+
+def test_an_answer_that_breaks_off_is_spoken_to_its_last_whole_word_and_the_turn_fails(
+    talking: Stranger, server: OllamaServer
+) -> None:
+    """The FAQ cannot go on with a model's words; it answers the next turn."""
+    session = talking.session(mode="offline")
+    server.mode = "stall"
+    turn = _chat(session, "Who are you?")
+    session.wait_event("turn.failed", turn=turn)
+    (failed,) = session.events("turn.failed", turn)
+    assert "chain.next_output_s.llm" in failed["data"]["message"]
+    said = [event["data"]["text"] for event in session.events("sentence", turn)]
+    assert said == ["I am a"] or said == ["I am"]
+    assert session.media
+    turn = _chat(session, "Who are you?")
+    session.wait_ended(turn)
+    assert session.events("turn.ended", turn)
