@@ -1,32 +1,20 @@
-"""Rules that types cannot say: ranges, lengths on the segment grid, addresses. Pure."""
+"""Rules that types cannot say: the limits beside each field, lengths on the segment grid, addresses. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 
-from configs.grid import MAX_SEGMENT_MS, QUANTUM_MS
-from configs.schema import Config, Stage
+from configs.grid import QUANTUM_MS
+from configs.schema import Choice, Config, Range, Stage
 from configs.stages import ON_DEMAND, STAGES
 
-X264_PRESETS = (
-    "ultrafast",
-    "superfast",
-    "veryfast",
-    "faster",
-    "fast",
-    "medium",
-    "slow",
-    "slower",
-    "veryslow",
-)
 NOT_REENTRANT = frozenset({"musetalk"})
 """Lip-sync engines that only one thread may use, as they say themselves (``LipSync.reentrant``)."""
-LEVELS = ("debug", "info", "warning", "error")
-FORMATS = ("auto", "json", "console")
 
 
 class Finding(NamedTuple):
@@ -37,91 +25,27 @@ class Finding(NamedTuple):
     hint: str = ""
 
 
-class Range(NamedTuple):
-    """Inclusive limits of a number, for the error message and the check alike."""
-
-    low: float
-    high: float
-    unit: str = ""
-
-
-_STAGE: dict[str, Range] = {
-    "instances": Range(1, 64),
-    "nice": Range(0, 19),
-    "item_timeout_s": Range(0.1, 3600, " s"),
-    "load_timeout_s": Range(0.1, 3600, " s"),
-    "threads": Range(1, 256),
-    "concurrency": Range(1, 64),
-    "credit": Range(1, 4096),
-    "idle_exit_s": Range(0, 86_400, " s"),
-}
 _FRAMES = Range(0, 4096, " frames")
 """Credit of a lip-sync stage; 0: as its engine's batches have it."""
-_RANGES: dict[str, Range] = {
-    "timeline.lead_ms": Range(40, 60_000, " ms"),
-    "timeline.idle_lead_ms": Range(QUANTUM_MS, 60_000, " ms"),
-    "timeline.max_segment_ms": Range(QUANTUM_MS, MAX_SEGMENT_MS, " ms"),
-    "timeline.skip_frames": Range(1, 2),
-    "limits.sessions": Range(1, 10_000),
-    "limits.turns_waiting": Range(0, 1000),
-    "limits.text_chars": Range(1, 1_000_000),
-    "limits.control_bytes": Range(65_536, 67_108_864, " bytes"),
-    "limits.subscribers": Range(1, 100_000),
-    "limits.session_idle_s": Range(1, 86_400, " s"),
-    "limits.audio_bytes_waiting": Range(65_536, 1 << 40, " bytes"),
-    "limits.utterance_s": Range(1, 600, " s"),
-    "limits.history_messages": Range(2, 10_000),
-    "ring.bytes_per_session": Range(1 << 20, 1 << 40, " bytes"),
-    "ring.events_per_session": Range(16, 1_000_000),
-    "ring.keep_s": Range(0, 86_400, " s"),
-    "supervisor.beat_s": Range(0.05, 60, " s"),
-    "supervisor.beats_missed": Range(2, 1000),
-    "supervisor.intensity": Range(1, 1000),
-    "supervisor.window_s": Range(0.1, 86_400, " s"),
-    "supervisor.stop_s": Range(0.5, 600, " s"),
-    "supervisor.fence_s": Range(0.1, 60, " s"),
-    "templates.cache_bytes": Range(0, 1 << 44, " bytes"),
-    "templates.max_video_s": Range(1, 60, " s"),
-    "video.crf": Range(0, 51),
-    "video.audio_kbps": Range(32, 320, " kbit/s"),
-    "asr.vad_threshold": Range(0, 1),
-    "asr.min_speech_ms": Range(0, 10_000, " ms"),
-    "asr.min_silence_ms": Range(32, 10_000, " ms"),
-    "asr.pad_ms": Range(0, 5000, " ms"),
-    "faster_whisper.beam_size": Range(1, 10),
-    "tts.words_per_minute": Range(80, 450),
-    **{
-        f"chain.{key}.{kind}": Range(0.1, 600, " s")
-        for key in ("first_output_s", "next_output_s")
-        for kind in ("asr", "llm", "tts")
-    },
-    "chain.break_after": Range(1, 100),
-    "chain.probe_s": Range(0.1, 3600, " s"),
-    "ollama.num_ctx": Range(512, 1_048_576, " tokens"),
-    "musetalk.max_batch": Range(1, 64),
-    "musetalk.encoder_steps": Range(120, 1500),
-}
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "video.preset": X264_PRESETS,
-    "faster_whisper.compute_type": (
-        "auto", "default", "int8", "int8_float16", "int8_float32", "int8_bfloat16", "int16", "float16", "bfloat16",
-        "float32",
-    ),
-    "musetalk.version": ("v15", "v10"),
-    "musetalk.tier": ("lossless", "high", "fast"),
-    "musetalk.dtype": ("auto", "float32", "float16", "bfloat16"),
-    "musetalk.preparation": ("refined", "strict"),
-    "musetalk.parsing": ("jaw", "neck", "raw"),
-    "log.level": LEVELS,
-    "log.format": FORMATS,
-}
 
 
-def _at(config: Config, key: str) -> object:
-    value: object = config
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
+@lru_cache(maxsize=64)
+def _hints(section: type[msgspec.Struct]) -> dict[str, Any]:
+    return get_type_hints(section, include_extras=True)
+
+
+def _limited(section: msgspec.Struct, prefix: str = "") -> Iterator[Finding]:
+    """Values that are not what the schema says beside their field."""
+    for name, hint in _hints(type(section)).items():
+        key, value = f"{prefix}{name}", getattr(section, name)
+        if isinstance(value, msgspec.Struct):
+            yield from _limited(value, f"{key}.")
+        for limit in getattr(hint, "__metadata__", ()):
+            if isinstance(limit, Range):
+                own = _FRAMES if name == "credit" and STAGES[prefix.split(".")[1]].engines == "lipsync" else limit
+                yield from _number(key, value, own)
+            elif isinstance(limit, Choice) and value not in limit.words:
+                yield Finding(key, f"{value!r} is not one of {', '.join(limit.words)}")
 
 
 def _number(key: str, value: object, limits: Range) -> Iterator[Finding]:
@@ -132,9 +56,6 @@ def _number(key: str, value: object, limits: Range) -> Iterator[Finding]:
 def _stages(config: Config) -> Iterator[Finding]:
     for name in config.stages.__struct_fields__:
         stage: Stage = getattr(config.stages, name)
-        own = {"credit": _FRAMES} if STAGES[name].engines == "lipsync" else {}
-        for field, limits in {**_STAGE, **own}.items():
-            yield from _number(f"stages.{name}.{field}", getattr(stage, field), limits)
         if not re.fullmatch(r"cpu|auto|cuda:\d+(,cuda:\d+)*", stage.devices):
             yield Finding(
                 f"stages.{name}.devices",
@@ -209,19 +130,14 @@ def _timeline(config: Config) -> Iterator[Finding]:
 
 
 def _servers(config: Config) -> Iterator[Finding]:
-    for key in ("ollama.host", "openai.base_url"):
-        url = str(_at(config, key))
+    for key, url in (("ollama.host", config.ollama.host), ("openai.base_url", config.openai.base_url)):
         if not re.fullmatch(r"https?://([^\s/:\[\]]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?(/\S*)?", url):
             yield Finding(key, f"{url!r} is not an address of the form http://127.0.0.1:11434")
 
 
 def findings(config: Config) -> Iterator[Finding]:
     """All broken rules of a configuration whose types are already right."""
-    for key, limits in _RANGES.items():
-        yield from _number(key, _at(config, key), limits)
-    for key, choices in _CHOICES.items():
-        if _at(config, key) not in choices:
-            yield Finding(key, f"{_at(config, key)!r} is not one of {', '.join(choices)}")
+    yield from _limited(config)
     yield from _stages(config)
     yield from _endpoints(config)
     yield from _timeline(config)

@@ -1,11 +1,46 @@
 """The configuration, typed. ``configs/default.yaml`` documents every key; a test keeps the two equal.
 
-Maps, never lists of stages. Frozen: read once at the edge, handed down as objects.
+What a value may be stands beside its field, where ``checks`` reads it. Maps, never lists of stages. Frozen: read
+once at the edge, handed down as objects.
 """
 
 from __future__ import annotations
 
+from typing import Annotated, NamedTuple
+
 import msgspec
+
+from configs.grid import MAX_SEGMENT_MS, QUANTUM_MS
+
+X264_PRESETS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+)
+COMPUTE_TYPES = (
+    "auto", "default", "int8", "int8_float16", "int8_float32", "int8_bfloat16", "int16", "float16", "bfloat16",
+    "float32",
+)  # fmt: skip
+
+
+class Range(NamedTuple):
+    """Inclusive limits of a number, for the error message and the check alike."""
+
+    low: float
+    high: float
+    unit: str = ""
+
+
+class Choice(NamedTuple):
+    """The words that a setting may be."""
+
+    words: tuple[str, ...]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,18 +67,18 @@ class Engines(Section, frozen=True):
 class Stage(Section, frozen=True):
     """How one stage's processes run. 0 or "" where the stage's own default applies."""
 
-    instances: int = 1
-    nice: int = 0
-    item_timeout_s: float = 20.0
-    load_timeout_s: float = 300.0
-    threads: int = 1
+    instances: Annotated[int, Range(1, 64)] = 1
+    nice: Annotated[int, Range(0, 19)] = 0
+    item_timeout_s: Annotated[float, Range(0.1, 3600, " s")] = 20.0
+    load_timeout_s: Annotated[float, Range(0.1, 3600, " s")] = 300.0
+    threads: Annotated[int, Range(1, 256)] = 1
     """OMP, BLAS and cv2 threads inside the process."""
-    concurrency: int = 1
+    concurrency: Annotated[int, Range(1, 64)] = 1
     """Handler threads."""
-    credit: int = 2
+    credit: Annotated[int, Range(1, 4096)] = 2
     """Outstanding items (frames for lipsync, where 0 is two of the engine's largest batches)."""
     devices: str = "cpu"
-    idle_exit_s: float = 0.0
+    idle_exit_s: Annotated[float, Range(0, 86_400, " s")] = 0.0
     """On-demand stages end after this long without work; 0: they stay."""
 
 
@@ -62,48 +97,48 @@ class Stages(Section, frozen=True):
 class Timeline(Section, frozen=True):
     """Media time; the lengths are multiples of 320 ms except ``lead_ms``."""
 
-    lead_ms: int = 1000
-    idle_lead_ms: int = 640
-    max_segment_ms: int = 1280
-    skip_frames: int = 1
+    lead_ms: Annotated[int, Range(40, 60_000, " ms")] = 1000
+    idle_lead_ms: Annotated[int, Range(QUANTUM_MS, 60_000, " ms")] = 640
+    max_segment_ms: Annotated[int, Range(QUANTUM_MS, MAX_SEGMENT_MS, " ms")] = 1280
+    skip_frames: Annotated[int, Range(1, 2)] = 1
     """2: live sessions have every other frame generated and the rest interpolated, where the engine can."""
 
 
 class Limits(Section, frozen=True):
     """What the daemon accepts."""
 
-    sessions: int = 64
-    turns_waiting: int = 8
-    text_chars: int = 20_000
-    control_bytes: int = 33_554_432
-    subscribers: int = 256
-    session_idle_s: float = 600.0
-    audio_bytes_waiting: int = 67_108_864
+    sessions: Annotated[int, Range(1, 10_000)] = 64
+    turns_waiting: Annotated[int, Range(0, 1000)] = 8
+    text_chars: Annotated[int, Range(1, 1_000_000)] = 20_000
+    control_bytes: Annotated[int, Range(65_536, 67_108_864, " bytes")] = 33_554_432
+    subscribers: Annotated[int, Range(1, 100_000)] = 256
+    session_idle_s: Annotated[float, Range(1, 86_400, " s")] = 600.0
+    audio_bytes_waiting: Annotated[int, Range(65_536, 1 << 40, " bytes")] = 67_108_864
     """Client audio of one session that is accepted and not yet rendered."""
-    utterance_s: float = 60.0
+    utterance_s: Annotated[float, Range(1, 600, " s")] = 60.0
     """The longest utterance that is kept for replay; a longer one is ended."""
-    history_messages: int = 40
+    history_messages: Annotated[int, Range(2, 10_000)] = 40
 
 
 class Ring(Section, frozen=True):
     """What a late client can still fetch."""
 
-    bytes_per_session: int = 33_554_432
-    events_per_session: int = 4096
-    keep_s: float = 60.0
+    bytes_per_session: Annotated[int, Range(1 << 20, 1 << 40, " bytes")] = 33_554_432
+    events_per_session: Annotated[int, Range(16, 1_000_000)] = 4096
+    keep_s: Annotated[float, Range(0, 86_400, " s")] = 60.0
 
 
 class Supervisor(Section, frozen=True):
     """Restart policy (OTP's intensity and period)."""
 
-    beat_s: float = 1.0
-    beats_missed: int = 5
+    beat_s: Annotated[float, Range(0.05, 60, " s")] = 1.0
+    beats_missed: Annotated[int, Range(2, 1000)] = 5
     backoff_s: list[float] = msgspec.field(default_factory=lambda: [0, 0.5, 1, 2, 4, 8, 16, 30])
-    intensity: int = 5
-    window_s: float = 60.0
-    stop_s: float = 10.0
+    intensity: Annotated[int, Range(1, 1000)] = 5
+    window_s: Annotated[float, Range(0.1, 86_400, " s")] = 60.0
+    stop_s: Annotated[float, Range(0.5, 600, " s")] = 10.0
     """From SIGTERM to SIGKILL when the daemon stops."""
-    fence_s: float = 2.0
+    fence_s: Annotated[float, Range(0.1, 60, " s")] = 2.0
     """How long a broker may take to answer FENCED before it counts as hung."""
     pass_environment: list[str] = msgspec.field(default_factory=list)
     """Variables that processes get beside ``supervision.environment.PASSED``; a name may end in "*"."""
@@ -112,27 +147,27 @@ class Supervisor(Section, frozen=True):
 class Templates(Section, frozen=True):
     """The template cache."""
 
-    cache_bytes: int = 8_589_934_592
+    cache_bytes: Annotated[int, Range(0, 1 << 44, " bytes")] = 8_589_934_592
     """Beyond this, templates that were not shown for longest are deleted."""
-    max_video_s: float = 20.0
+    max_video_s: Annotated[float, Range(1, 60, " s")] = 20.0
 
 
 class Video(Section, frozen=True):
     """H.264 and AAC settings."""
 
-    preset: str = "ultrafast"
-    crf: int = 23
-    audio_kbps: int = 96
+    preset: Annotated[str, Choice(X264_PRESETS)] = "ultrafast"
+    crf: Annotated[int, Range(0, 51)] = 23
+    audio_kbps: Annotated[int, Range(32, 320, " kbit/s")] = 96
 
 
 class Asr(Section, frozen=True):
     """Hearing."""
 
     language: str = "en"
-    vad_threshold: float = 0.5
-    min_speech_ms: int = 160
-    min_silence_ms: int = 500
-    pad_ms: int = 240
+    vad_threshold: Annotated[float, Range(0, 1)] = 0.5
+    min_speech_ms: Annotated[int, Range(0, 10_000, " ms")] = 160
+    min_silence_ms: Annotated[int, Range(32, 10_000, " ms")] = 500
+    pad_ms: Annotated[int, Range(0, 5000, " ms")] = 240
     """Audio kept before the first voiced sample."""
 
 
@@ -142,9 +177,9 @@ class FasterWhisper(Section, frozen=True):
     model: str = "base"
     """A size below ``weights_dir``, or the path of a folder."""
     device: str = "auto"
-    compute_type: str = "auto"
+    compute_type: Annotated[str, Choice(COMPUTE_TYPES)] = "auto"
     """"auto": float16 on a GPU, int8 on a CPU."""
-    beam_size: int = 1
+    beam_size: Annotated[int, Range(1, 10)] = 1
     hotwords: str = ""
     """"": the rarest words of the FAQ's questions, where the FAQ answers."""
 
@@ -161,7 +196,7 @@ class Tts(Section, frozen=True):
     """Speaking."""
 
     voice: str = ""
-    words_per_minute: int = 165
+    words_per_minute: Annotated[int, Range(80, 450)] = 165
 
 
 class EdgeTts(Section, frozen=True):
@@ -184,26 +219,26 @@ class Hibari(Section, frozen=True):
 class Musetalk(Section, frozen=True):
     """The lip-sync engine musetalk; its files are below ``weights_dir``."""
 
-    version: str = "v15"
-    tier: str = "high"
+    version: Annotated[str, Choice(("v15", "v10"))] = "v15"
+    tier: Annotated[str, Choice(("lossless", "high", "fast"))] = "high"
     """"lossless": the definition itself; "high": the same mathematics, faster; "fast": a small decoder."""
-    dtype: str = "auto"
+    dtype: Annotated[str, Choice(("auto", "float32", "float16", "bfloat16"))] = "auto"
     """"auto": float16 on a GPU, float32 on a CPU."""
-    max_batch: int = 32
+    max_batch: Annotated[int, Range(1, 64)] = 32
     graphs: bool = True
     """CUDA graphs, one per batch size."""
-    encoder_steps: int = 1500
+    encoder_steps: Annotated[int, Range(120, 1500)] = 1500
     """Steps of 20 ms that the audio encoder sees at once; 1500 as in training."""
-    preparation: str = "refined"
-    parsing: str = "jaw"
+    preparation: Annotated[str, Choice(("refined", "strict"))] = "refined"
+    parsing: Annotated[str, Choice(("jaw", "neck", "raw"))] = "jaw"
 
 
 class PerKind(Section, frozen=True):
     """Seconds for each kind of engine whose chain switches inside its process."""
 
-    asr: float
-    llm: float
-    tts: float
+    asr: Annotated[float, Range(0.1, 600, " s")]
+    llm: Annotated[float, Range(0.1, 600, " s")]
+    tts: Annotated[float, Range(0.1, 600, " s")]
 
 
 class Chain(Section, frozen=True):
@@ -211,9 +246,9 @@ class Chain(Section, frozen=True):
 
     first_output_s: PerKind = PerKind(asr=8, llm=8, tts=1.5)
     next_output_s: PerKind = PerKind(asr=8, llm=10, tts=3)
-    break_after: int = 2
+    break_after: Annotated[int, Range(1, 100)] = 2
     """Failures in a row after which an engine is passed over."""
-    probe_s: float = 15
+    probe_s: Annotated[float, Range(0.1, 3600, " s")] = 15
     """How long it is passed over before it is tried with an item of the daemon's own."""
 
 
@@ -226,7 +261,7 @@ class Ollama(Section, frozen=True):
     keep_alive: str = "30m"
     options: dict[str, bool | int | float | str | list[str]] = msgspec.field(default_factory=dict)
     """Handed to the server: temperature, top_p, stop, ..."""
-    num_ctx: int = 8192
+    num_ctx: Annotated[int, Range(512, 1_048_576, " tokens")] = 8192
 
 
 class Openai(Section, frozen=True):
@@ -241,8 +276,8 @@ class Openai(Section, frozen=True):
 class Log(Section, frozen=True):
     """Logging."""
 
-    level: str = "info"
-    format: str = "auto"
+    level: Annotated[str, Choice(("debug", "info", "warning", "error"))] = "info"
+    format: Annotated[str, Choice(("auto", "json", "console"))] = "auto"
     """"auto": readable on a terminal, else JSON; "json"; "console"."""
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import msgspec
 import pytest
@@ -21,7 +23,7 @@ from configs.load import (
     resolve,
     write_resolved,
 )
-from configs.schema import Config
+from configs.schema import Config, Range
 from models.engines import KNOWN
 
 
@@ -145,6 +147,21 @@ def test_a_value_outside_its_range_is_refused_by_name(setting: str) -> None:
     error = refused(None, [setting])
     assert error.key == setting.partition("=")[0]
     assert error.where == f"--set {setting}"
+
+
+def test_no_number_is_without_limits() -> None:
+    def numbers(section: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, bool]]:
+        for name, hint in get_type_hints(section, include_extras=True).items():
+            limits = getattr(hint, "__metadata__", ())
+            kind = hint.__origin__ if limits else hint
+            if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+                yield from numbers(kind, f"{prefix}{name}.")
+            elif kind in (int, float):
+                yield f"{prefix}{name}", any(isinstance(one, Range) for one in limits)
+
+    limited = dict(numbers(Config))
+    assert len(limited) > 80
+    assert [key for key, known in limited.items() if not known] == []
 
 
 @pytest.mark.parametrize(
