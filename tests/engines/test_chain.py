@@ -150,17 +150,13 @@ def talkers(*names: str, limits: Limits = PATIENT) -> tuple[responder.ChainRespo
 
 def speakers(*names: str, limits: Limits = PATIENT) -> tuple[synthesizer.ChainSynthesizer, list[Speaker]]:
     engines = [Speaker(name) for name in names]
-    chain: Chain[Synthesizer] = Chain(
-        "tts", {e.name: _same(e) for e in engines}, limits, Meter(), synthesizer.probe
-    )
+    chain: Chain[Synthesizer] = Chain("tts", _made(engines), limits, Meter(), synthesizer.probe)
     return synthesizer.ChainSynthesizer(chain), engines
 
 
 def listeners(*names: str, limits: Limits = PATIENT) -> tuple[transcriber.ChainTranscriber, list[Listener]]:
     engines = [Listener(name) for name in names]
-    chain: Chain[Transcriber] = Chain(
-        "asr", {e.name: _same(e) for e in engines}, limits, Meter(), transcriber.probe
-    )
+    chain: Chain[Transcriber] = Chain("asr", _made(engines), limits, Meter(), transcriber.probe)
     return transcriber.ChainTranscriber(chain), engines
 
 
