@@ -110,19 +110,6 @@ def resample(samples: Samples, start: int, sample_rate: int, out_from: int, out_
     return _to_s16(total * 2.0 ** -(_COEFFICIENT_BITS + 8))
 
 
-def to_mono48(
-    data: bytes | memoryview,
-    sample_rate: int,
-    channels: int,
-    encoding: str,
-    start: int,
-    out_from: int,
-    out_to: int,
-) -> Pcm:
-    """``decode`` and ``resample`` in one: see there. 48 kHz mono s16 comes through bit for bit."""
-    return resample(decode(data, channels, encoding), start, sample_rate, out_from, out_to)
-
-
 def _to_s16(values: Samples) -> Pcm:
     return np.clip(np.rint(values), -32768, 32767).astype(np.int16)
 

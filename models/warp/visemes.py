@@ -135,8 +135,3 @@ def sounds(mnemonic: str) -> tuple[Sound, ...]:
         else:
             at += 1
     return tuple(found)
-
-
-def is_pause(mnemonic: str) -> bool:
-    """Whether the entry is silence."""
-    return mnemonic.startswith("_")

@@ -19,9 +19,15 @@ from models.media.positions import (
     output_ready,
     reach,
 )
-from models.media.resample import decode, resample, to_mono48
+from models.media.resample import decode, resample
 
 RATES = [8000, 11025, 16000, 22050, 24000, 32000, 44100, 47999, 48000, 96000, 176400, 192000]
+
+
+def to_mono48(
+    data: bytes, rate: int, channels: int, encoding: str, start: int, out_from: int, out_to: int
+) -> NDArray[np.int16]:
+    return resample(decode(data, channels, encoding), start, rate, out_from, out_to)
 
 
 def tone(rate: int, hertz: float, seconds: float = 0.5, level: float = 16000.0) -> NDArray[np.int16]:

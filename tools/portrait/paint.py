@@ -38,11 +38,6 @@ def ramp(level: F32, stops: Sequence[float], colours: Sequence[Colour]) -> F32:
     return np.stack([np.interp(level, stops, table[:, k]) for k in range(3)], axis=-1).astype(np.float32)
 
 
-def mix(a: ArrayLike, b: ArrayLike, t: float) -> F32:
-    """Linear interpolation."""
-    return np.asarray(np.asarray(a) * (1 - t) + np.asarray(b) * t, np.float32)
-
-
 def mirrored(points: ArrayLike) -> F32:
     """The same points on the other side of the face's middle."""
     return np.asarray(points, np.float32) * np.asarray([-1, 1], np.float32)
