@@ -25,6 +25,7 @@ KNOWN: dict[str, dict[str, str]] = {
     "tts": {
         "espeak": "models.tts.espeak:EspeakSynthesizer",
         "hibari": "models.tts.hibari:HibariSynthesizer",
+        "edge_tts": "models.tts.edge:EdgeSynthesizer",
     },
     "lipsync": {
         "warp": "models.warp.engine:WarpLipSync",
@@ -46,6 +47,7 @@ MODULES: dict[str, Mapping[str, str]] = {
     "hibari": {"hibari": "pip install 'hibari-tts==0.2.1'", "onnxruntime": "pip install 'onnxruntime>=1.20,<2'"},
     "ollama": {"ollama": "pip install 'ollama>=0.6,<1'"},
     "openai": {"httpx": "pip install 'httpx>=0.27,<1'"},
+    "edge_tts": {"edge_tts": "pip install 'edge-tts>=7.2,<8'"},
     "musetalk": {"torch": _MUSETALK, "diffusers": _MUSETALK, "safetensors": _MUSETALK},
 }
 """Engine -> module that it imports -> how to get it."""

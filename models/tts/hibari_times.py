@@ -17,7 +17,7 @@ from models.tts.speech import SILENCE
 
 HOP = 300
 """Samples of one hop of 12.5 ms at 24 kHz: half a step."""
-AHEAD = 6
+AHEAD = 4
 """Hops by which the sound precedes its place in the count."""
 NEAR = 8
 """Hops between a counted pause and the silence that it is."""

@@ -8,19 +8,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from configs.schema import Config, Tts
+from configs.schema import Config, EdgeTts, Tts
 from models.api import SAMPLE_RATE, Chunk, EngineError, Synthesizer
 from models.registry import create
 from models.tts.language import script_language
 from tests.engines.doubles import CancelAfter, quiet
+from tests.engines.servers.edge import edge_server
 
-ENGINES = ["espeak", "hibari"]
+ENGINES = ["espeak", "hibari", "edge_tts"]
 TEXTS = {
     "english": "Hello, world. It costs 3.50 dollars, and Mr. Smith is happy!",
     "chinese": "你好，世界。我是一个会说话的头像，很高兴认识你！",
@@ -30,10 +32,14 @@ TEXTS = {
 
 @pytest.fixture(scope="module", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Iterator[Synthesizer]:
-    made: Synthesizer = create("tts", request.param, Config())
-    made.load(quiet)
-    yield made
-    made.close()
+    with ExitStack() as stack:
+        config = Config()
+        if request.param == "edge_tts":
+            config = Config(edge_tts=EdgeTts(endpoint=stack.enter_context(edge_server()).url))
+        made: Synthesizer = create("tts", request.param, config)
+        made.load(quiet)
+        yield made
+        made.close()
 
 
 @pytest.fixture(params=TEXTS.values(), ids=TEXTS)
@@ -134,7 +140,7 @@ def test_times_are_monotonic_inside_the_speech_and_in_their_chunk(engine: Synthe
         at += len(chunk.pcm)
     for kind in ("words", "phonemes"):
         spans = [span for chunk in chunks for span in getattr(chunk, kind)]
-        assert spans
+        assert spans or kind == "phonemes"
         assert all(0 <= span.t0_us < span.t1_us <= total_us for span in spans)
         assert all(a.t1_us <= b.t0_us for a, b in pairwise(spans))
 
@@ -256,6 +262,8 @@ def test_threads_do_not_disturb_each_other(engine: Synthesizer) -> None:
 
 def test_a_long_text_begins_at_once(engine: Synthesizer) -> None:
     """By work, and measured against the whole, so that a busy machine does not matter."""
+    if engine.name == "edge_tts":
+        pytest.skip("the work is its server's; see test_synthesizer_edge")
     text = "A sentence of some length, with a clause. " * 60
     begin = time.process_time()
     stream = engine.speak(text, "", 0, threading.Event())
