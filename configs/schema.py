@@ -60,7 +60,7 @@ class Engines(Section, frozen=True):
 
     asr: list[str] = msgspec.field(default_factory=lambda: ["pocketsphinx"])
     llm: list[str] = msgspec.field(default_factory=lambda: ["faq"])
-    tts: list[str] = msgspec.field(default_factory=lambda: ["espeak"])
+    tts: list[str] = msgspec.field(default_factory=lambda: ["hibari", "espeak"])
     lipsync: list[str] = msgspec.field(default_factory=lambda: ["warp"])
 
 

@@ -32,6 +32,16 @@ class TtsStage(Stage):
         resample(np.zeros(16), 0, ASR_RATE, 0, 48)
 
     @property
+    def info(self) -> dict[str, str | int | float | bool | list[str]]:
+        """For ``list_voices``: what every engine of the chain offers."""
+        return {
+            "voices": [
+                "\t".join((engine, voice.name, voice.language, voice.gender))
+                for engine, voice in self._synthesizer.offers()
+            ]
+        }
+
+    @property
     def engine_chain(self) -> Chain[Synthesizer] | None:
         """See ``Stage.engine_chain``."""
         return self._synthesizer.chain if hasattr(self, "_synthesizer") else None

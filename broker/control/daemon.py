@@ -1,4 +1,4 @@
-"""Operations on the daemon as a whole: ``health``, ``status``, ``initialize``, ``drain``."""
+"""Operations on the daemon as a whole: ``health``, ``status``, ``initialize``, ``list_voices``, ``drain``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import Any
 
 from broker.control.admission import Admission
-from broker.control.requests import PROTOCOL, Drain, Nothing
+from broker.control.requests import PROTOCOL, Drain, ListVoices, Nothing
 from broker.control.server import Operations, Request
 from broker.errors import ControlError, ErrorCode
 from broker.lifecycle import Lifecycle
@@ -61,6 +61,7 @@ class DaemonHandlers:
             "health": (Nothing, self.health),
             "status": (Nothing, self.status),
             "initialize": (Nothing, self.initialize),
+            "list_voices": (ListVoices, self.list_voices),
             "drain": (Drain, self.drain),
         }
 
@@ -92,6 +93,17 @@ class DaemonHandlers:
             )
 
         self._lifecycle.when_ready(lambda: request.reply(ready=True, load_s=self._workers.load_s()), late)
+
+    def list_voices(self, request: Request, args: ListVoices) -> None:
+        """What a session's ``voice`` may name."""
+        wanted = (args.language or "").lower()
+        request.reply(
+            voices=[
+                voice
+                for voice in self._workers.voices()
+                if not wanted or f"{voice['language'].lower()}-".startswith(f"{wanted}-")
+            ]
+        )
 
     def drain(self, request: Request, args: Drain) -> None:
         """Take no more sessions, finish those there are."""

@@ -52,6 +52,12 @@ class DeleteTemplate(Arguments):
     template_id: Id
 
 
+class ListVoices(Arguments):
+    """``list_voices``."""
+
+    language: Name | None = None
+
+
 class StartSession(Arguments):
     """``start_session``."""
 

@@ -10,6 +10,9 @@ from broker.ipc.messages import Ready, Report, StageRow
 from configs.schema import Config
 from configs.stages import REQUIRED, STAND_INS
 
+_VOICE = ("engine", "name", "language", "gender")
+"""What a line of the tts stage's ``voices`` says, between tabs."""
+
 
 class WorkerStatus:
     """State of all processes."""
@@ -72,6 +75,15 @@ class WorkerStatus:
         """Whether every warm lip-sync process can skip frames."""
         warm = [r for r in self._ready.values() if r.stage == "lipsync"]
         return bool(warm) and all(r.info.get("skips") is True for r in warm)
+
+    def voices(self) -> list[dict[str, str]]:
+        """What the engines of tts offer, in the order of their chain; empty while none is warm."""
+        for ready in self._ready.values():
+            offered = ready.info.get("voices")
+            if ready.stage == "tts" and isinstance(offered, list):
+                rows = [dict(zip(_VOICE, line.split("\t"), strict=True)) for line in offered]
+                return [{key: value for key, value in row.items() if value} for row in rows]
+        return []
 
     def load_s(self) -> dict[str, float]:
         """Seconds each warm instance took to load."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clients.cli import conf, demo, doctor, probe, render, talk, template, up, weights
+from clients.cli import conf, demo, doctor, probe, render, talk, template, up, voices, weights
 from clients.cli.exits import EXIT_INTERRUPTED
 from clients.cli.failures import report
 from clients.cli.terminal import err, out, tolerate_any_text
@@ -25,6 +25,7 @@ app.command(
 app.command("demo")(demo.demo)
 app.command("render")(render.render)
 app.add_typer(template.app, name="template")
+app.command("voices")(voices.voices)
 app.command("say")(talk.say)
 app.command("chat")(talk.chat)
 app.command("listen")(talk.listen)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import ctypes
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from configs.schema import Config
 from models.api import SAMPLE_RATE, Cancel, Chunk, EngineError, Progress, Span, Voice
 from models.media.positions import output_length
 from models.media.resample import decode
+from models.text import normalise
+from models.text.normalise import Spoken, spoken
 from models.text.sentences import sentences
 from models.tts import espeak_data
 from models.tts.language import name_language, script_language
@@ -65,6 +67,12 @@ class _Event(ctypes.Structure):
     )
 
 
+class _VoiceEntry(ctypes.Structure):
+    """The beginning of espeak_VOICE."""
+
+    _fields_ = (("name", ctypes.c_char_p), ("languages", ctypes.c_char_p))
+
+
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
@@ -96,6 +104,7 @@ class _Library:
         except OSError as error:
             hint = "Make the temporary folder ($TMPDIR) writable or reinstall espeakng-loader"
             raise EngineError("FAILED", f"espeak's voices cannot be set up: {error}", hint) from error
+        self._lib.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_VoiceEntry))
         self._lib.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
         self.sample_rate: int = self._lib.espeak_Initialize(
             _SYNCHRONOUS, _BUFFER_MS, self._folder.path.encode(), _PHONEME_EVENTS | _DONT_EXIT
@@ -128,6 +137,18 @@ class _Library:
     def variants(self) -> frozenset[str]:
         """Names that may follow the "+" of a voice."""
         return self._folder.variants
+
+    def languages(self) -> list[str]:
+        """Codes of all languages, sorted."""
+        listed = self._lib.espeak_ListVoices(None)
+        codes, index = set(), 0
+        while listed[index]:
+            # A priority of one byte, then the code.
+            code = listed[index].contents.languages[1:].decode("ascii", "replace")
+            if _VOICE_NAME.fullmatch(code) and name_language(code):
+                codes.add(code)
+            index += 1
+        return sorted(codes)
 
     def select(self, voice: str) -> bool:
         """Whether the library has this voice; it is then the current one."""
@@ -193,7 +214,9 @@ class EspeakSynthesizer:
             for voice in ("cmn", "en-us"):
                 if not _shared.select(f"{voice}+{espeak_data.DEFAULT_VARIANT}"):
                     raise EngineError("FAILED", f"espeak-ng has no voice {voice}", HINT)
-                _speech("one 1", _shared.say("one 1", self._rate, _NEVER), _shared.sample_rate).chunk(0, 480, 0)
+                said = _shared.say("one 1", self._rate, _NEVER)
+                _speech("one 1", spoken("one 1", ""), said, _shared.sample_rate).chunk(0, 480, 0)
+        normalise.ready()
         progress("espeak", 1, 1)
 
     def close(self) -> None:
@@ -212,8 +235,12 @@ class EspeakSynthesizer:
         return True
 
     def voices(self) -> list[Voice]:
-        """None by name: any language tag is one."""
-        return []
+        """Its languages, each with the variant that is used unless another is named."""
+        with _lock:
+            codes = _shared.languages() if _shared is not None and self._loaded else []
+        tags = {"cmn": "zh-CN", "yue": "zh-HK"}
+        variant = espeak_data.DEFAULT_VARIANT
+        return [Voice(f"{code}+{variant}", tags.get(code) or name_language(code), "female") for code in codes]
 
     def speak(self, text: str, voice: str, from_us: int, cancel: Cancel) -> Iterator[Chunk]:
         """See ``models.api.Synthesizer``. Phonemes fill the whole duration without gaps; pauses are "_"."""
@@ -228,10 +255,12 @@ class EspeakSynthesizer:
             for candidate in candidates(voice or self._default_voice, text, _shared.variants):
                 if _shared.select(candidate):
                     break
-            said = _shared.say(text, self._rate, cancel)
+            # espeak reads "2024年" as a quantity and "$3.50" as "dollar three point five zero".
+            normal = spoken(text, "zh" if candidate.startswith("cmn") else candidate[:2])
+            said = _shared.say(normal.text, self._rate, cancel)
             rate = _shared.sample_rate
-        spoken = any(symbol and symbol[0] not in "_(" for _, symbol in said.phonemes)
-        return _speech(text, said, rate) if spoken and not cancel.is_set() else None
+        audible = any(symbol and symbol[0] not in "_(" for _, symbol in said.phonemes)
+        return _speech(text, normal, said, rate) if audible and not cancel.is_set() else None
 
 
 def candidates(voice: str, text: str, variants: frozenset[str]) -> list[str]:
@@ -251,11 +280,12 @@ def candidates(voice: str, text: str, variants: frozenset[str]) -> list[str]:
     return [f"{name}+{variant}" for name in dict.fromkeys(names)]
 
 
-def _speech(text: str, said: _Said, rate: int) -> Speech:
+def _speech(text: str, normal: Spoken, said: _Said, rate: int) -> Speech:
+    """``text`` as it is written; ``normal`` is what was said of it."""
     samples = decode(said.pcm, 1, "s16le")
     length = output_length(len(samples), rate) + pause_ms(text) * SAMPLE_RATE // 1000
     phonemes = _phoneme_spans(said, len(samples), rate, length)
-    return Speech(samples, rate, length, _word_spans(said, len(samples), rate, text, phonemes), phonemes)
+    return Speech(samples, rate, length, _word_spans(said, len(samples), rate, text, normal, phonemes), phonemes)
 
 
 def _phoneme_spans(said: _Said, spoken: int, rate: int, length: int) -> list[Span]:
@@ -276,28 +306,38 @@ def _phoneme_spans(said: _Said, spoken: int, rate: int, length: int) -> list[Spa
     return [Span(symbol, t0, t1) for (_, symbol), t0, t1 in zip(marks, edges, edges[1:], strict=False) if t1 > t0]
 
 
-def _word_spans(said: _Said, spoken: int, rate: int, text: str, phonemes: list[Span]) -> list[Span]:
+def _word_spans(
+    said: _Said, end: int, rate: int, text: str, normal: Spoken, phonemes: list[Span]
+) -> list[Span]:
     """A word lasts until the next one or the next pause. What is read as several words ("3.50") is one."""
-    merged: list[tuple[int, int, int]] = []
-    for sample, first, count in said.words:
-        if merged and first < merged[-1][1] + merged[-1][2]:
-            before = merged[-1]
-            merged[-1] = (before[0], before[1], max(before[2], first + count - before[1]))
-        else:
-            merged.append((min(sample, spoken), first, count))
+    words = _merged((min(sample, end), first, first + count) for sample, first, count in said.words)
+    nexts = [first for _, first, _ in words[1:]] + [len(normal.text)]
+    # A Chinese word of several characters is announced with the length of its first one.
+    whole = [
+        (sample, first, following if until - first == 1 else until)
+        for (sample, first, until), following in zip(words, nexts, strict=True)
+    ]
+    words = _merged((sample, *normal.written(first, until)) for sample, first, until in whole)
     pauses = [span.t0_us for span in phonemes if span.text == SILENCE and span.t0_us > 0]
-    ends = [first for _, first, _ in merged[1:]] + [len(text)]
-    starts = [_us(sample, rate) for sample, _, _ in merged] + [_us(spoken, rate)]
+    starts = [_us(sample, rate) for sample, _, _ in words] + [_us(end, rate)]
     spans = []
-    for index, (_, first, count) in enumerate(merged):
-        # A Chinese word of several characters is announced with the length of its first one.
-        whole = text[first : ends[index]] if count == 1 else text[first : first + count]
-        t0 = starts[index]
-        t1 = min([starts[index + 1], *(pause for pause in pauses if pause > t0)])
-        word = whole.strip().strip("，。！？；：、,.!?;:\"'“”‘’()（）[]「」『』…—-")
+    for (_, first, until), t0, after in zip(words, starts, starts[1:], strict=False):
+        t1 = min([after, *(pause for pause in pauses if pause > t0)])
+        word = text[first:until].strip().strip("，。！？；：、,.!?;:\"'“”‘’()（）[]「」『』…—-")
         if word and t1 > t0:
             spans.append(Span(word, t0, t1))
     return spans
+
+
+def _merged(words: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """``(sample, first character, end)`` with those that overlap made one."""
+    merged: list[tuple[int, int, int]] = []
+    for sample, first, end in words:
+        if merged and first < merged[-1][2]:
+            merged[-1] = (merged[-1][0], merged[-1][1], max(merged[-1][2], end))
+        else:
+            merged.append((sample, first, end))
+    return merged
 
 
 def _us(sample: int, rate: int) -> int:

@@ -175,3 +175,12 @@ def test_ids_that_are_not_given_are_random(stranger: Stranger) -> None:
     for sid in ids:
         assert len(sid) >= 22, "128 bits are at least 22 characters"
         stranger.control.ok("end_session", session_id=sid)
+
+
+def test_voices_are_listed_by_engine_and_language(stranger: Stranger) -> None:
+    voices = stranger.control.ok("list_voices")["voices"]
+    assert {"name": "heart", "engine": "hibari", "language": "en-US", "gender": "female"} in voices
+    chinese = stranger.control.ok("list_voices", language="zh")["voices"]
+    assert {voice["language"] for voice in chinese} == {"zh-CN", "zh-HK"}
+    assert {voice["engine"] for voice in chinese} == {"espeak"}
+    assert stranger.control.ok("list_voices", language="tlh")["voices"] == []

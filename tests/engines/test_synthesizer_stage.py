@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from broker.ipc.messages import AudioItem, LlmItem, TtsChunk, TtsItem
+from broker.ipc.messages import AudioItem, LlmItem, Serving, TtsChunk, TtsItem
 from configs.schema import Config, Engines
 from models.api import EngineError
 from models.engines import KNOWN
@@ -37,13 +37,13 @@ def run(stage: TtsStage, item: TtsItem | AudioItem | LlmItem, *buffers: bytes) -
 def joined(work: RecordedWork) -> tuple[int, np.ndarray]:
     """Where the audio begins and the audio, after checking that its pieces are contiguous."""
     assert work.finished, work.failure
-    begin = at = work.outputs[0][0].at if work.outputs else 0  # type: ignore[attr-defined]
+    chunks = [(output, buffers) for output, buffers in work.outputs if isinstance(output, TtsChunk)]
+    begin = at = chunks[0][0].at if chunks else 0
     parts = []
-    for output, buffers in work.outputs:
-        assert isinstance(output, TtsChunk)
+    for output, buffers in chunks:
         assert output.at == at
         part = np.frombuffer(buffers[0], "<i2")
-        assert 0 < len(part) <= 48_000
+        assert 0 < len(part) <= 96_000  # a second of an engine's, and the word that was held before it
         parts.append(part)
         at += len(part)
     return begin, np.concatenate(parts) if parts else np.zeros(0, "<i2")
@@ -54,8 +54,9 @@ def test_a_sentence_becomes_contiguous_chunks_with_times(stage: TtsStage) -> Non
     begin, samples = joined(work)
     assert begin == 0
     assert len(samples) > 48_000
-    assert [word.text for output, _ in work.outputs for word in output.words][:2] == ["Hello", "world"]  # type: ignore[attr-defined]
-    assert stage.serving == "espeak"
+    chunks = [output for output, _ in work.outputs if isinstance(output, TtsChunk)]
+    assert [word.text for chunk in chunks for word in chunk.words][:2] == ["Hello", "world"]
+    assert stage.serving == "hibari"
 
 
 def test_a_retried_sentence_goes_on_where_the_accepted_audio_ended(stage: TtsStage) -> None:
@@ -127,4 +128,21 @@ def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(espeak, "_shared", None)  # as in a process that has not loaded it
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(EngineError, match=r"pip install 'musecast\[espeak\]'"):
-        TtsStage(Config(), "tts.0").setup(quiet)
+        TtsStage(Config(engines=Engines(tts=["espeak"])), "tts.0").setup(quiet)
+
+
+def test_a_sentence_is_said_by_the_first_engine_that_speaks_its_language(stage: TtsStage) -> None:
+    heard = {}
+    for text in ("It is late.", "现在很晚了。", "我说 hello。"):
+        work = run(stage, TtsItem(**HEAD, text=text))
+        heard[text] = [output.engine for output, _ in work.outputs if isinstance(output, Serving)]
+    assert heard == {"It is late.": ["hibari"], "现在很晚了。": ["espeak"], "我说 hello。": ["espeak"]}
+
+
+def test_a_voice_of_a_later_engine_selects_that_engine(stage: TtsStage) -> None:
+    work = run(stage, TtsItem(**HEAD, text="It is late.", voice="en-gb+muse"))
+    assert [output.engine for output, _ in work.outputs if isinstance(output, Serving)] == ["espeak"]
+    offered = stage.info["voices"]
+    assert isinstance(offered, list)
+    assert offered[0] == "hibari\theart\ten-US\tfemale"
+    assert "espeak\ten-gb+muse\ten-GB\tfemale" in offered

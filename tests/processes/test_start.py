@@ -72,7 +72,7 @@ def test_a_terminal_shows_five_lines_until_it_is_told_to_stop(folder: Path) -> N
     terminal = Terminal(folder, "tts.0=FakeStage")
     try:
         lines = terminal.read("stop      Ctrl-C").splitlines()
-        assert lines[0] == "loading pocketsphinx, faq, espeak, warp"
+        assert lines[0] == "loading pocketsphinx, faq, hibari, warp"
         assert lines[1].startswith("ready in ")
         assert "tcp://127.0.0.1:28880" in lines[2]
         assert "tcp://127.0.0.1:28881" in lines[2]
