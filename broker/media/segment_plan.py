@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from configs.grid import QUANTUM_FRAMES as QUANTUM_FRAMES
-from configs.grid import QUANTUM_SAMPLES as QUANTUM_SAMPLES
+from configs.grid import QUANTUM_SAMPLES
 
 RAMP = (1, 1, 2)
 """Quanta of the first segments of a turn."""

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from configs.grid import QUANTUM_SAMPLES, SAMPLE_RATE
-from configs.grid import SAMPLE_BYTES as SAMPLE_BYTES
+from configs.grid import QUANTUM_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE
 from models.api import Span
 
 Timed = tuple[str, int, int]

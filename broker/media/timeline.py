@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from configs.grid import FRAME_US
-from configs.grid import QUANTUM_US as QUANTUM_US
+from configs.grid import FRAME_US, QUANTUM_US
 
 CUT_MARGIN_US = FRAME_US
 """A cut lies at least one frame ahead of the clock, so that a player can still act on it."""

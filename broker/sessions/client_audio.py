@@ -8,10 +8,11 @@ from typing import Any
 
 from broker.errors import ErrorCode
 from broker.ipc.messages import AudioItem, Item, Output, TtsChunk
-from broker.media.speech_track import SAMPLE_BYTES, SpeechTrack
+from broker.media.speech_track import SpeechTrack
 from broker.sessions.spoken_text import Sentence
 from broker.sessions.task import Task
 from broker.workers.ledger import Entry
+from configs.grid import SAMPLE_BYTES
 from models.media.positions import input_needed, output_ready
 
 AUDIO_SLICE = 96_000

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 
-from broker.media.segment_plan import QUANTUM_FRAMES, QUANTUM_SAMPLES
-from broker.media.speech_track import SAMPLE_BYTES, faded
-from broker.media.timeline import QUANTUM_US, MediaTime, Timeline
+from broker.media.speech_track import faded
+from broker.media.timeline import MediaTime, Timeline
 from broker.sessions.segment import Segment
 from broker.sessions.stand_ins import StandIns
 from broker.stream.events import Degraded, Event, Recovered, SessionEnded
 from broker.stream.publisher import Channel, Publisher
 from broker.templates.idle_cache import IdleSegment
+from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES, QUANTUM_US, SAMPLE_BYTES, SAMPLE_RATE
 from models.media.stamp import stamp
 
-RECENT_SAMPLES = 4 * 48_000
+RECENT_SAMPLES = 4 * SAMPLE_RATE
 """Published audio that is kept for the run-in of the next encoder; more than any lead."""
 
 

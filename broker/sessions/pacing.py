@@ -11,10 +11,9 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from broker.media.pace import Pace, Part, head_start
-from broker.media.segment_plan import QUANTUM_FRAMES
-from broker.media.timeline import QUANTUM_US
 from broker.sessions.segment import Segment, SegmentState
 from broker.workers.ledger import Ledger
+from configs.grid import FRAME_US, QUANTUM_FRAMES, QUANTUM_US
 
 SILENT_US = 2_500_000
 """Without a sign of life from lip-sync for so long, crops whose time has come are not waited for any more."""
@@ -22,7 +21,6 @@ OVERDUE_US = 10_000_000
 """The longest that a turn waits for the crops of one segment, whatever signs of life there are."""
 HEAD_START_US = 2_000_000
 """The longest that a sentence is held back so that it need not pause later."""
-FRAME_US = 40_000
 SLOW = 0.6
 """Share of real time that a session's frames may cost before its sentences are cut and begun one by one."""
 GENTLE = 2

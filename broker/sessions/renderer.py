@@ -11,21 +11,10 @@ from broker.ipc.messages import EncodedSegment, LipsyncCrops
 from broker.media.capacity import Load, Owed
 from broker.media.pace import OFFLINE
 from broker.media.passages import complete, needed_from
-from broker.media.segment_plan import (
-    POST_ROLL,
-    PRE_ROLL,
-    QUANTUM_FRAMES,
-    QUANTUM_SAMPLES,
-    RAMP,
-    joint_after,
-    opens,
-    quanta_ready,
-    segment_quanta,
-)
+from broker.media.segment_plan import POST_ROLL, PRE_ROLL, RAMP, joint_after, opens, quanta_ready, segment_quanta
 from broker.media.skip_policy import SkipPolicy
 from broker.media.speech_track import SpeechTrack, to_us
 from broker.media.time_map import TimeMap
-from broker.media.timeline import QUANTUM_US
 from broker.sessions.output import Output
 from broker.sessions.pacing import Pacing
 from broker.sessions.segment import Segment, SegmentState
@@ -34,6 +23,7 @@ from broker.sessions.settings import SessionSettings
 from broker.sessions.spoken_text import Sentence
 from broker.sessions.task import Task
 from broker.stream.events import SentencePlaced, SpeechEnded, SpeechStarted
+from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES, QUANTUM_US
 
 LIPSYNC_AHEAD_US = 3_000_000
 ENCODE_AHEAD_US = 2_000_000

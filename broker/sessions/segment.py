@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from broker.media.segment_plan import QUANTUM_FRAMES, QUANTUM_SAMPLES
-from broker.media.timeline import QUANTUM_US
 from broker.workers.ledger import Entry
+from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES, QUANTUM_US
 
 
 class SegmentState(Enum):

@@ -12,7 +12,8 @@ from broker.media.speech_track import SpeechTrack, to_samples, to_us
 from broker.sessions.segment import Segment
 from broker.sessions.settings import SessionSettings
 from broker.sessions.task import Task
-from models.api import FUTURE_US, PAST_US, Span
+from configs.grid import FUTURE_US, PAST_US
+from models.api import Span
 
 PAST = to_samples(PAST_US)
 FUTURE = to_samples(FUTURE_US)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from broker.context import Context
 from broker.media.skip_policy import SkipPolicy
-from broker.media.timeline import QUANTUM_US
 from broker.sessions.client_audio import AudioFormat
 from broker.sessions.history import History
 from broker.sessions.output import Output
@@ -19,6 +18,7 @@ from broker.stream.publisher import Channel
 from broker.templates.idle_cache import IdleCache, IdleLoop
 from broker.timers import Timer
 from broker.workers.asr_streams import AsrStreams
+from configs.grid import QUANTUM_US
 
 HOLD_US = 60_000
 """A place that speech is being made for is given to idle video this long before the clock reaches it."""

@@ -8,9 +8,10 @@ from typing import Any
 
 from broker.errors import ErrorCode
 from broker.ipc.messages import Item, Output, Serving, TtsChunk, TtsItem
-from broker.media.speech_track import SAMPLE_BYTES, SpeechTrack, to_us
+from broker.media.speech_track import SpeechTrack, to_us
 from broker.sessions.task import Task
 from broker.workers.ledger import Entry
+from configs.grid import SAMPLE_BYTES
 
 OUTSTANDING_SENTENCES = 3
 """Sentences of one turn in tts at a time: the next ones are ready when the first ends."""

@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from broker.context import Context
 from broker.errors import ControlError, ErrorCode
 from broker.media.capacity import Load
-from broker.media.segment_plan import QUANTUM_SAMPLES, quanta_ready
+from broker.media.segment_plan import quanta_ready
 from broker.media.skip_policy import SkipPolicy
 from broker.media.speech_track import SpeechTrack, to_samples, to_us
 from broker.media.time_map import TimeMap
@@ -30,7 +30,7 @@ from broker.sessions.settings import SessionSettings
 from broker.sessions.spoken_text import SpokenText
 from broker.sessions.task import Task
 from broker.stream.events import Event, TurnEnded, TurnFailed, TurnInterrupted, TurnStarted
-from models.api import PASSAGE_US
+from configs.grid import PASSAGE_US, QUANTUM_SAMPLES, SAMPLE_RATE
 
 SPEECH_AHEAD_US = 10_000_000
 """How far beyond the clock a turn is spoken (design 4)."""
@@ -271,7 +271,7 @@ class Turn:
         self._renderer.flush(self._flush_to)
         if audio.closed:
             return 0
-        total = audio.frames * 48_000 // audio.format.sample_rate
+        total = audio.frames * SAMPLE_RATE // audio.format.sample_rate
         carried = (total - self._flush_to * QUANTUM_SAMPLES) // 48
         return carried if self._settings.exact else min(CARRIED_MAX_MS, carried)
 

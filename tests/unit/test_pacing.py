@@ -1,11 +1,11 @@
 """How fast stages are, how long crops are waited for, and what a sentence's head start has to be."""
 
 from broker.media.pace import OFFLINE, WINDOW_US, Pace, Part, head_start
-from broker.media.segment_plan import QUANTUM_FRAMES, joint_after, opens
-from broker.media.timeline import QUANTUM_US
+from broker.media.segment_plan import joint_after, opens
 from broker.sessions.pacing import GENTLE, HEAD_START_US, OVERDUE_US, SILENT_US, Pacing, given_up_at
 from broker.sessions.segment import Segment, SegmentState
 from broker.workers.ledger import Ledger
+from configs.grid import QUANTUM_FRAMES, QUANTUM_US
 
 FRAME_US = 40_000
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broker.media.passages import PASSAGE, REACH, bounds, complete, needed_from, touched
-from broker.media.segment_plan import QUANTUM_SAMPLES, quanta_ready
+from broker.media.segment_plan import quanta_ready
+from configs.grid import QUANTUM_SAMPLES
 
 MARGIN = 48
 

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.media.segment_plan import QUANTUM_SAMPLES, quanta_ready, segment_quanta
+from broker.media.segment_plan import quanta_ready, segment_quanta
+from configs.grid import QUANTUM_SAMPLES
 
 AHEAD = 3_840
 

@@ -4,10 +4,10 @@ import array
 import itertools
 
 from broker.ipc.messages import Word
-from broker.media.segment_plan import QUANTUM_SAMPLES
-from broker.media.speech_track import SAMPLE_BYTES, SpeechTrack, faded, to_samples, to_us
+from broker.media.speech_track import SpeechTrack, faded, to_samples, to_us
 from broker.sessions.reply import heard_text, join_sentences
 from broker.sessions.spoken_text import Sentence
+from configs.grid import QUANTUM_SAMPLES, SAMPLE_BYTES
 
 
 def pcm(values: range) -> bytes:

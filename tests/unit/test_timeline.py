@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.media.timeline import QUANTUM_US, Timeline
+from broker.media.timeline import Timeline
+from configs.grid import QUANTUM_US
 
 LEAD = 1_000_000
 
