@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.ipc.messages import EncodeItem, InitItem, TemplateRef
-from broker.media.segment_plan import QUANTUM_FRAMES, QUANTUM_SAMPLES, segment_quanta
+from broker.media.segment_plan import segment_quanta
+from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES
 from configs.schema import Config
 from models.api import FRAME_SAMPLES, FRAME_US, FUTURE_US, PAST_US, SAMPLE_RATE, Pcm, Span, SpeechWindow
 from models.landmarks import Landmarker, files, lip_gap, lip_width

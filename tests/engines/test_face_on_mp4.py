@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from broker.media.segment_plan import QUANTUM_FRAMES
+from configs.grid import QUANTUM_FRAMES
 from models.api import SAMPLE_RATE, Span
 from models.landmarks import face_landmarks, lip_gap, lip_width
 from models.landmarks.measure import yaw_degrees
