@@ -36,12 +36,16 @@ define pip
 fi
 endef
 
-.PHONY: help install demo test lint bench test-gpu clean
+# Processes that tests start share what one of them has compiled.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help install demo check test lint bench test-gpu clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make install   .venv/ with what the daemon needs"
 	@echo "make demo      one spoken question becomes out/demo.mp4 and out/demo.png"
+	@echo "make check     ruff, mypy and the tests that start no process and take no torch: half a minute"
 	@echo "make test      ruff, mypy and every test (installs torch: 1 GB, more where pip finds a CUDA build)"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make bench     the numbers that the README quotes, on this machine"
@@ -54,8 +58,14 @@ demo: $(STAMP) $(FACES)
 	@echo "make demo: a daemon of its own hears a recorded question and answers it; out/demo.mp4 shows it"
 	@$(BIN)/musecast demo
 
+# One worker more than cores: many tests wait for speech that is as long as it sounds.
 test: lint $(TEST_STAMP) $(FACES)
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder --durations=15
+
+# mypy beside the tests: each has a core.
+check: $(STAMP) $(FACES)
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy & types=$$!; $(BIN)/pytest --quick; tests=$$?; wait $$types && exit $$tests
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

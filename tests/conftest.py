@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -20,9 +21,15 @@ from tests.contract.client import Stranger
 from tests.contract.daemon import Daemon
 from tests.contract.limits import START_S
 
+pytest_plugins = ("tests.support.needs", "tests.support.order", "tests.support.skipped")
+
 # How fast examples are drawn and tried says something about the machine, not about the code.
 settings.register_profile("musecast", settings(deadline=None), suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("musecast")
+
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    # As in the daemon's processes. More than the workers of a run have cores would spin waiting for one another.
+    os.environ.setdefault(threads, "1")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Begun in the background by a shell without job control: what the tests start would ignore Ctrl-C, too.

@@ -238,6 +238,7 @@ def prepare(state_dir: Path, template_id: str, kind: str) -> RecordedWork:
     return work
 
 
+@pytest.mark.slow
 def test_prepare_draws_a_builtin_with_progress_and_then_finds_it(tmp_path: Path) -> None:
     work = prepare(tmp_path, "default", "builtin")
     assert work.finished

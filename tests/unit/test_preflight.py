@@ -156,6 +156,7 @@ def test_an_engine_that_cannot_load_is_a_warning_where_another_stands_behind_it(
     assert "torch" in one.message
 
 
+@pytest.mark.torch
 def test_missing_weights_are_named_with_the_command_that_fetches_them(sets: list[str], tmp_path: Path) -> None:
     pytest.importorskip("torch")
     (one,) = found(sets, "engines.lipsync=[musetalk]", f"weights_dir={tmp_path}")

@@ -44,6 +44,7 @@ def decibel(part: NDArray[np.float64], full: float) -> float:
     return float(20 * np.log10(max(np.sqrt(np.mean(part**2)), 1e-9) / (full / np.sqrt(2))))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     rate=st.sampled_from(RATES),

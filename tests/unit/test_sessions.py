@@ -625,6 +625,7 @@ def test_quality_max_takes_no_stand_in(floor: Floor) -> None:
     assert session.idle
 
 
+@pytest.mark.slow
 def test_a_long_recording_of_quality_max_keeps_two_passages(floor: Floor) -> None:
     session = floor.session(mode="offline", quality="max")
     floor.speech_us = 20_000_000

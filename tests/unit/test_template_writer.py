@@ -144,6 +144,7 @@ def test_a_box_that_is_odd_or_outside_is_refused(tmp_path: Path, origin: tuple[i
         writer.add(frame, origin)
 
 
+@pytest.mark.slow
 def test_a_cancelled_preparation_leaves_nothing(tmp_path: Path) -> None:
     cancel = threading.Event()
     cancel.set()
@@ -180,6 +181,7 @@ def _draw(state: str, template_id: str, said: str) -> None:
     builtin.ensure_builtin(state, template_id, progress, threading.Event())
 
 
+@pytest.mark.slow
 def test_a_preparation_killed_half_way_leaves_nothing_half(tmp_path: Path) -> None:
     root, said = tmp_path / "templates", tmp_path / "said"
     arguments = (str(tmp_path), "default", str(said))
@@ -203,6 +205,7 @@ def default(tmp_path_factory: pytest.TempPathFactory) -> builtin.Prepared:
     return builtin.ensure_builtin(str(state), "default", quiet, threading.Event())
 
 
+@pytest.mark.slow
 def test_two_callers_at_once_draw_once(default: builtin.Prepared) -> None:
     state = str(default.path.parents[1])
     found: list[builtin.Prepared] = []
@@ -220,6 +223,7 @@ def test_two_callers_at_once_draw_once(default: builtin.Prepared) -> None:
     assert [f.cached for f in found] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_damaged_builtin_is_drawn_again(default: builtin.Prepared) -> None:
     with (default.path / "frames.i420").open("r+b") as file:
         file.truncate(1000)
@@ -229,6 +233,7 @@ def test_a_damaged_builtin_is_drawn_again(default: builtin.Prepared) -> None:
     assert read_manifest(made.path)["hash"] == made.hash
 
 
+@pytest.mark.slow
 def test_the_drawn_loop_is_seamless_and_its_boxes_are_even(default: builtin.Prepared) -> None:
     template = open_template(str(default.path), default.hash)
     assert template.frames % 8 == 0

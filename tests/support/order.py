@@ -1,0 +1,37 @@
+"""The order of a run: what takes longest begins first, and a module's tests stay together in one worker.
+
+Tests of a module share daemons, networks and templates; a long module that began last would be waited for by
+workers that have nothing left to do. ``--dist loadfile --no-loadscope-reorder`` hands modules out in this order.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+LONGEST = (
+    "processes/test_preparation_asks.py",
+    "contract/test_musetalk.py",
+    "engines/musetalk/test_prepare.py",
+    "contract/test_failures.py",
+    "engines/musetalk/test_audio.py",
+    "engines/test_prepare_cache.py",
+    "engines/test_face_on_mp4.py",
+    "processes/test_template_cache.py",
+)
+"""Only a hint: a module that is not named here is put by what its tests need."""
+
+
+def _rank(item: pytest.Item) -> tuple[int, int]:
+    path = item.path.as_posix()
+    named = next((at for at, name in enumerate(LONGEST) if path.endswith(f"tests/{name}")), len(LONGEST))
+    needs = [item.get_closest_marker(name) is not None for name in ("process", "torch")]
+    return named, -sum(needs)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks: dict[str, tuple[int, int]] = {}
+    for item in items:
+        module = item.path.as_posix()
+        ranks[module] = min(_rank(item), ranks.get(module, (len(LONGEST), 0)))
+    items.sort(key=lambda item: ranks[item.path.as_posix()])  # stable: modules stay whole and in their order
