@@ -29,7 +29,7 @@ from typing import Any
 
 import zmq
 
-from benchmarks._common import cpu_s, descendants, machine_busy_s, percentile, report
+from benchmarks._common import cpu_s, machine_busy_s, percentile, report
 from benchmarks._stand_ins import EPOCH, INSTANCES
 from broker.ipc.messages import Item, Output, TtsChunk, TtsItem, Up
 from broker.ipc.sockets import Endpoints, SocketFactory
@@ -38,6 +38,7 @@ from broker.workers.ledger.ledger import Ledger
 from clients.cli.private import free_ports
 from clients.client import Client, RequestError, Subscription
 from configs.load import load, resolve, write_resolved
+from tests.support.processes import descendants
 
 ITEMS_PER_SEGMENT = 3
 SESSIONS = 16
@@ -191,7 +192,7 @@ def _listen(subscription: Subscription, until: float, arrived: dict[tuple[str, i
 
 
 def _own_s() -> float:
-    return sum(cpu_s(pid) for pid in descendants(os.getpid()))
+    return sum(cpu_s(pid) for pid in {os.getpid()} | descendants(os.getpid()))
 
 
 def main() -> int:

@@ -10,9 +10,10 @@ import argparse
 import sys
 import time
 
-from benchmarks._common import cpu_s, descendants, memory_mb, report
+from benchmarks._common import cpu_s, memory_mb, report
 from clients.cli.private import private_daemon
 from clients.client import Client, Subscription
+from tests.support.processes import descendants
 
 SETTLE_S = 5.0
 """After start: the last warm-up and the first memory trims are over."""
@@ -28,7 +29,7 @@ KEEP_S = 120.0
 
 def tree_s(root: int) -> dict[int, float]:
     """CPU time so far of the daemon's processes, by pid."""
-    return {pid: cpu_s(pid) for pid in descendants(root)}
+    return {pid: cpu_s(pid) for pid in {root} | descendants(root)}
 
 
 def watch(stream: Subscription, seconds: float, segments: int | None = None) -> int:

@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks._common import cpu_s, descendants, percentile, report
+from benchmarks._common import cpu_s, percentile, report
 from clients.cli.private import private_daemon
 from clients.cli.session import Session, own_session
 from clients.client import Client
+from tests.support.processes import descendants
 
 TEXT = (
     "This is session number {n}, and it speaks for as long as the measurement lasts. "
@@ -70,7 +71,7 @@ def main() -> int:
     with private_daemon(None, []) as client, contextlib.ExitStack() as stack:
         status = client.request("status")
         names = {row["pid"]: row["instance"] for row in status["stages"] if row["pid"]}
-        pids = descendants(status["supervisor_pid"])
+        pids = descendants(status["supervisor_pid"]) | {status["supervisor_pid"]}
         watches = [
             Watch(stack.enter_context(own_session(client, template_id=options.template)))
             for _ in range(options.sessions)

@@ -6,12 +6,10 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +18,12 @@ import zmq
 
 from tests import seccomp
 from tests.contract.limits import START_S, STOP_S
+from tests.support.processes import descendants, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG_LINES = 60
 OPERATOR = {"EXAMPLE_API_TOKEN": "a secret of the operator's shell", "CI": "true", "GITHUB_ACTIONS": "true"}
 """Of the environment in which the daemon is started; none of it concerns its processes."""
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def supervisor_command(*overrides: str) -> list[str]:
@@ -122,26 +113,7 @@ class Daemon:
 
     def descendants(self) -> set[int]:
         """Process ids below the supervisor, now."""
-        parents: dict[int, int] = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    stat = (entry / "stat").read_text()
-                except OSError:
-                    continue
-                parents[int(entry.name)] = int(stat.rsplit(")", 1)[1].split()[1])
-        found = {self.process.pid}
-        while more := {pid for pid, parent in parents.items() if parent in found} - found:
-            found |= more
-        return found - {self.process.pid}
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+        return descendants(self.process.pid)
 
 
 def stage_row(status: dict[str, Any], instance: str) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import msgpack
 import pytest
 
 from tests.contract.client import Stranger
-from tests.contract.daemon import ROOT, Daemon, alive, free_ports, stage_row, supervisor_command
+from tests.contract.daemon import ROOT, Daemon, stage_row, supervisor_command
 from tests.contract.limits import BEAT_S, COMMAND_S, GONE_S, REPLY_S, STOP_S, WORK_S
+from tests.support.processes import alive, free_ports
 
 MUSECAST = str(Path(sys.executable).with_name("musecast"))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import zmq
 
@@ -17,15 +18,25 @@ from broker.ipc.messages import Beat, Greeting, Hello, Message, Ready, TtsItem
 from broker.ipc.sockets import Endpoints, SocketFactory
 from configs.load import load, resolve, write_resolved
 from configs.schema import Config
+from tests.support.processes import LIMIT_S
 
 ROOT = Path(__file__).parents[2]
 EQUALS = tuple(f"stages.{stage}.nice=0" for stage in ("lipsync", "fallback", "encode", "prepare"))
 """For daemons in which the order of events is tested: what has to step back beside other load may stand still."""
 PATIENT = "stages.lipsync.item_timeout_s=3600"
 """For networks on a CPU: it limits their batches, and how fast the machine is now is not what is tested."""
+QUICK = (
+    "supervisor.beat_s=0.1",
+    "supervisor.beats_missed=50",
+    "supervisor.backoff_s=[0, 0.1]",
+    "supervisor.fence_s=20",
+    "supervisor.stop_s=20",
+    "log.format=json",
+    "log.level=debug",
+)
+"""Quick to tell, slow to judge: on a busy machine nobody may be taken for hung who is not meant to be."""
+Told = dict[str, Any]
 M = TypeVar("M", bound=Message)
-LIMIT_S = 60.0
-"""For anything that should happen at once; generous because the machine is shared. No promise is tested by it."""
 
 
 def make_config(folder: Path, *sets: str) -> tuple[Config, str]:
@@ -37,23 +48,6 @@ def make_config(folder: Path, *sets: str) -> tuple[Config, str]:
 
 def environment(**extra: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
-
-
-def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S, what: str = "") -> None:
-    """Poll for a state of the operating system that has no event to wait for."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"
-        time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
 
 
 class Gate:
@@ -160,3 +154,69 @@ class Bench:
                 if pipe is not None:
                     pipe.close()
         self.context.destroy(linger=0)
+
+
+class SmallDaemon:
+    """``tests.processes.small_daemon``: a supervisor with fake stages, and what its broker was told."""
+
+    def __init__(self, folder: Path, stages: str, *sets: str, through_pipe: bool = False, **env: str) -> None:
+        self.folder = folder
+        self.told_path = folder / "told.jsonl"
+        self.log_path = folder.with_name(folder.name + ".log")
+        command = [sys.executable, "-m", "tests.processes.small_daemon", "--set", f"runtime_dir={folder}"]
+        for setting in (f"state_dir={folder}/state", *QUICK, *sets):
+            command += ["--set", setting]
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE if through_pipe else log,
+                env=environment(FAKE_STAGES=stages, **env),
+                start_new_session=True,
+            )
+
+    def told(self) -> list[Told]:
+        """Everything the broker was told so far."""
+        if not self.told_path.exists():
+            return []
+        return [json.loads(line) for line in self.told_path.read_text().splitlines(keepends=True) if "\n" in line]
+
+    def messages(self, kind: str, instance: str) -> list[Told]:
+        return [m for m in self.told() if m["t"] == kind and m["instance"] == instance]
+
+    def rows(self) -> dict[str, Told]:
+        """The latest report, by instance."""
+        reports = [message for message in self.told() if message["t"] == "report"]
+        return {row["instance"]: row for row in reports[-1]["rows"]} if reports else {}
+
+    def wait(self, condition: Callable[[dict[str, Told]], bool]) -> dict[str, Told]:
+        """Until a report satisfies this."""
+        deadline = time.monotonic() + LIMIT_S
+        while self.process.poll() is None and not condition(self.rows()):
+            assert time.monotonic() < deadline, f"{self.rows()} {self.log()}"
+            time.sleep(0.01)
+        assert self.process.poll() is None, self.log()
+        return self.rows()
+
+    def wait_idle(self) -> dict[str, Told]:
+        """Until everything that is required is warm."""
+        return self.wait(lambda rows: bool(rows) and all(row["state"] == "idle" for row in rows.values()))
+
+    def end(self) -> int:
+        self.process.terminate()
+        return self.process.wait(LIMIT_S)
+
+    def log(self) -> str:
+        return self.log_path.read_text()[-6000:]
+
+    def events(self, name: str) -> list[Told]:
+        lines = self.log_path.read_text().splitlines(keepends=True)
+        entries = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
+        return [entry for entry in entries if entry["event"] == name]
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.log_path.unlink(missing_ok=True)

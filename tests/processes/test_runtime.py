@@ -29,7 +29,8 @@ from broker.ipc.messages import (
 )
 from stages import recorder
 from tests.hearing import recording, room
-from tests.processes.harness import LIMIT_S, ROOT, Bench, alive, environment, wait_until
+from tests.processes.harness import ROOT, Bench, environment
+from tests.support.processes import LIMIT_S, alive, wait_until
 
 
 @pytest.fixture

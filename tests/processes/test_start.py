@@ -19,8 +19,8 @@ import zmq
 
 from broker.ipc.sockets import BindError, SocketFactory
 from clients.client import Client
-from tests.contract.daemon import free_ports
-from tests.processes.harness import LIMIT_S, ROOT, Bench, environment
+from tests.processes.harness import ROOT, Bench, environment
+from tests.support.processes import LIMIT_S, free_ports
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -17,111 +16,25 @@ from typing import Any
 
 import pytest
 
-from tests.processes.harness import LIMIT_S, ROOT, alive, environment, wait_until
+from tests.processes.harness import ROOT, SmallDaemon, Told
+from tests.support.processes import LIMIT_S, alive, descendants, wait_until
 
-Told = dict[str, Any]
-QUICK = (
-    "supervisor.beat_s=0.1",
-    "supervisor.beats_missed=50",
-    "supervisor.backoff_s=[0, 0.1]",
-    "supervisor.fence_s=20",
-    "supervisor.stop_s=20",
-    "log.format=json",
-    "log.level=debug",
-)
-"""Quick to tell, slow to judge: on a busy machine nobody may be taken for hung who is not meant to be."""
 TWO = "encode.0=FakeEncode encode.1=FakeEncode"
-
-
-class Daemon:
-    """One supervisor with fake stages, and what its broker was told."""
-
-    def __init__(self, folder: Path, stages: str, *sets: str, through_pipe: bool = False, **env: str) -> None:
-        self.folder = folder
-        self.told_path = folder / "told.jsonl"
-        self.log_path = folder.with_name(folder.name + ".log")
-        command = [sys.executable, "-m", "tests.processes.small_daemon", "--set", f"runtime_dir={folder}"]
-        for setting in (f"state_dir={folder}/state", *QUICK, *sets):
-            command += ["--set", setting]
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stderr=subprocess.PIPE if through_pipe else log,
-                env=environment(FAKE_STAGES=stages, **env),
-                start_new_session=True,
-            )
-
-    def told(self) -> list[Told]:
-        """Everything the broker was told so far."""
-        if not self.told_path.exists():
-            return []
-        return [json.loads(line) for line in self.told_path.read_text().splitlines(keepends=True) if "\n" in line]
-
-    def messages(self, kind: str, instance: str) -> list[Told]:
-        return [m for m in self.told() if m["t"] == kind and m["instance"] == instance]
-
-    def rows(self) -> dict[str, Told]:
-        """The latest report, by instance."""
-        reports = [message for message in self.told() if message["t"] == "report"]
-        return {row["instance"]: row for row in reports[-1]["rows"]} if reports else {}
-
-    def wait(self, condition: Callable[[dict[str, Told]], bool]) -> dict[str, Told]:
-        """Until a report satisfies this."""
-        deadline = time.monotonic() + LIMIT_S
-        while self.process.poll() is None and not condition(self.rows()):
-            assert time.monotonic() < deadline, f"{self.rows()} {self.log()}"
-            time.sleep(0.01)
-        assert self.process.poll() is None, self.log()
-        return self.rows()
-
-    def wait_idle(self) -> dict[str, Told]:
-        """Until everything that is required is warm."""
-        return self.wait(lambda rows: bool(rows) and all(row["state"] == "idle" for row in rows.values()))
-
-    def end(self) -> int:
-        self.process.terminate()
-        return self.process.wait(LIMIT_S)
-
-    def log(self) -> str:
-        return self.log_path.read_text()[-6000:]
-
-    def events(self, name: str) -> list[Told]:
-        lines = self.log_path.read_text().splitlines(keepends=True)
-        entries = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
-        return [entry for entry in entries if entry["event"] == name]
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self.log_path.unlink(missing_ok=True)
-
-
-Start = Callable[..., Daemon]
+Start = Callable[..., SmallDaemon]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    daemons: list[Daemon] = []
+    daemons: list[SmallDaemon] = []
     with tempfile.TemporaryDirectory(prefix="mc-", dir="/tmp") as name:
 
-        def make(stages: str = "tts.0=FakeStage", *sets: str, **env: Any) -> Daemon:
-            daemons.append(Daemon(Path(name, "run"), stages, *sets, **env))
+        def make(stages: str = "tts.0=FakeStage", *sets: str, **env: Any) -> SmallDaemon:
+            daemons.append(SmallDaemon(Path(name, "run"), stages, *sets, **env))
             return daemons[-1]
 
         yield make
         for daemon in daemons:
             daemon.close()
-
-
-def descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *descendants(child)]
-    return found
 
 
 def seconds_between(first: Told, second: Told) -> float:
@@ -288,10 +201,10 @@ def test_a_stage_on_demand_that_was_given_up_is_tried_again_after_the_window(sta
 
 def test_nothing_outlives_a_killed_supervisor(start: Start) -> None:
     daemon = start(f"{TWO} tts.0=FakeStage@deaf")
-    daemon.wait_idle()
+    rows = daemon.wait_idle()
     family = descendants(daemon.process.pid)
     assert len(family) == 4
-    os.kill(family[1], signal.SIGSTOP)
+    os.kill(rows["encode.0"]["pid"], signal.SIGSTOP)
     daemon.process.kill()
     wait_until(lambda: not any(map(alive, family)), what="the end of all descendants")
 

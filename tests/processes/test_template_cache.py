@@ -16,7 +16,8 @@ import pytest
 from tests.contract.client import Stranger
 from tests.contract.daemon import Daemon
 from tests.pictures import WEIGHTS, astronaut, encoded, film, moved, wander
-from tests.processes.harness import EQUALS, LIMIT_S, wait_until
+from tests.processes.harness import EQUALS
+from tests.support.processes import LIMIT_S, wait_until
 
 PREPARE_S = 120.0
 ROOTS = str(Path(WEIGHTS).parent)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from clients.cli.app import app
-from tests.contract.daemon import free_ports
+from tests.support.processes import free_ports
 
 
 @pytest.fixture

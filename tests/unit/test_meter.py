@@ -8,7 +8,7 @@ import pytest
 
 from models.meter import RECENT, GpuUse, Meter
 from stages.gauge import STALE_S, Gauge
-from tests.processes.harness import wait_until
+from tests.support.processes import wait_until
 
 
 def test_totals_add_up_from_any_thread() -> None:

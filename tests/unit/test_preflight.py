@@ -16,7 +16,7 @@ from models import engines
 from supervision import app, preflight
 from supervision.app import main
 from supervision.preflight import Obstacle
-from tests.contract.daemon import free_ports
+from tests.support.processes import free_ports
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from models.templates.store import open_template, read_manifest
 from models.templates.writer import GONE, TemplateWriter, content_hash, damaged_files, sweep_all, template_lock
 from models.warp.preparer import WarpPreparer
 from models.warp.warmup import synthetic_template
-from tests.processes.harness import wait_until
+from tests.support.processes import wait_until
 
 DRAWN_S = 240.0
 """For what draws a built-in template, or waits for it."""

@@ -1,0 +1,49 @@
+"""Processes as the kernel sees them, free ports, and waiting for what has no event."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from clients.cli.private import free_ports
+
+__all__ = ["LIMIT_S", "alive", "descendants", "free_ports", "wait_until"]
+
+LIMIT_S = 60.0
+"""For anything that should happen at once; generous because the machine is shared. No promise is tested by it."""
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    stat = _stat(pid)
+    return stat is not None and stat[0] not in "ZX"
+
+
+def descendants(root: int) -> set[int]:
+    """Every process below ``root``, now."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (stat := _stat(int(entry.name))) is not None:
+            parents[int(entry.name)] = int(stat[1])
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {root}
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S, what: str = "") -> None:
+    """Poll for a state of the operating system that has no event to wait for."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"
+        time.sleep(0.01)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """State, parent and so on; None: there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()
