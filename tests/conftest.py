@@ -21,7 +21,7 @@ from tests.contract.client import Stranger
 from tests.contract.daemon import Daemon
 from tests.contract.limits import START_S
 
-pytest_plugins = ("tests.support.needs", "tests.support.order", "tests.support.skipped")
+pytest_plugins = ("tests.support.needs", "tests.support.networks", "tests.support.order", "tests.support.skipped")
 
 # How fast examples are drawn and tried says something about the machine, not about the code.
 settings.register_profile("musecast", settings(deadline=None), suppress_health_check=[HealthCheck.too_slow])

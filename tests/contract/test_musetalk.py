@@ -37,18 +37,14 @@ Start = Callable[..., Daemon]
 
 
 @pytest.fixture(scope="module")
-def places() -> Iterator[tuple[Path, Path]]:
-    """Weights in the official layout, converted, and a state directory with a template prepared by them."""
-    from models.musetalk.weights import convert
+def places(small: Path) -> Iterator[tuple[Path, Path]]:
+    """Weights, and a state directory with a template prepared by them."""
     from tests.engines.musetalk import scene
-    from tests.engines.musetalk.checkpoints import write_speaking
 
     root = Path(tempfile.mkdtemp(prefix="mc-musetalk-", dir="/tmp"))
-    weights, state = root / "weights", root / "state"
-    write_speaking(weights, smaller=True)
-    convert(weights)
-    scene.write(state / "templates", scene.config(weights), warp=True)
-    yield weights, state
+    state = root / "state"
+    scene.write(state / "templates", scene.config(small), warp=True)
+    yield small, state
     shutil.rmtree(root, ignore_errors=True)
 
 

@@ -44,14 +44,10 @@ OVERRIDES = (
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small random networks, converted, beside the face mesh's files."""
-    from models.musetalk.weights import convert
-    from tests.engines.musetalk.checkpoints import write_speaking
-
-    root = tmp_path_factory.mktemp("weights")
-    write_speaking(root, smaller=True)
-    convert(root)
+    root = tmp_path_factory.mktemp("asks") / "weights"
+    shutil.copytree(small, root)
     give_face_models(root)
     return root
 

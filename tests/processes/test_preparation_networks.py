@@ -36,7 +36,7 @@ from broker.ipc.messages import (
 )
 from models.musetalk import asks
 from stages.tensors import arrays_of
-from tests.pictures import astronaut, give_face_models
+from tests.pictures import astronaut
 from tests.processes.harness import EQUALS, PATIENT, Bench, environment
 
 for needed in ("torch", "diffusers", "mmcv"):
@@ -165,36 +165,15 @@ class Middle(Bench):
                 return found
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random networks in the official layout, converted; a detector that is sure of something everywhere."""
-    import torch
-
-    from models.musetalk.weights import convert
-    from tests.engines.musetalk.checkpoints import tiny, write_preparing, write_speaking
-
-    root = tmp_path_factory.mktemp("weights")
-    write_speaking(root, smaller=True)
-    write_preparing(root)
-    detector = tiny("s3fd", 5)
-    for name, value in detector.state_dict().items():
-        if name.endswith("mbox_conf.bias"):
-            value[-1] += 10 if name.startswith("conv7_2") else -10
-    torch.save(detector.state_dict(), root / "s3fd" / "s3fd-619a316812.pth")
-    convert(root)
-    give_face_models(root)
-    return root
-
-
 @pytest.fixture
-def middle(weights: Path) -> Iterator[Middle]:
+def middle(preparing: Path) -> Iterator[Middle]:
     with tempfile.TemporaryDirectory(prefix="mc-", dir="/tmp") as name:
-        made = Middle(Path(name), f"weights_dir={weights}", *SETTINGS)
+        made = Middle(Path(name), f"weights_dir={preparing}", *SETTINGS)
         yield made
         made.close()
 
 
-def test_what_the_networks_say_crosses_two_processes_unchanged(middle: Middle, weights: Path) -> None:
+def test_what_the_networks_say_crosses_two_processes_unchanged(middle: Middle, preparing: Path) -> None:
     import torch
 
     from models.musetalk.prepared import load_prepared
@@ -210,7 +189,7 @@ def test_what_the_networks_say_crosses_two_processes_unchanged(middle: Middle, w
     assert len(middle.asked) <= 8, "the film does not stand still"
     assert {one.kind for one in middle.asked} == {asks.FACES, asks.STRICT_POINTS, asks.CLASSES, asks.LATENTS}
     torch.set_num_threads(1)
-    here = PreparationNetworks(weights, torch.device("cpu"))
+    here = PreparationNetworks(preparing, torch.device("cpu"))
     for one in {asked.kind: asked for asked in middle.asked}.values():
         wanted = here.tensors(one.kind, one.given, quiet)
         assert len(one.made) == len(wanted)

@@ -181,6 +181,7 @@ def test_a_helper_finds_the_checkout_first_and_what_was_on_the_path_before(
     assert environment({})["PYTHONPATH"] == str(ROOT)
 
 
+@pytest.mark.process
 def test_a_helper_hears_and_says_lines_and_ends_with_its_input(program: tuple[str, dict[str, str]]) -> None:
     with Child(program[0], env=program[1]) as child:
         assert child.hear(time.monotonic() + 120) == {"ready": True}
@@ -191,6 +192,7 @@ def test_a_helper_hears_and_says_lines_and_ends_with_its_input(program: tuple[st
         os.kill(pid, 0)
 
 
+@pytest.mark.process
 def test_a_helper_that_says_nothing_or_dies_is_noticed_and_gone(program: tuple[str, dict[str, str]]) -> None:
     with Child(program[0], env=program[1]) as child:
         child.hear(time.monotonic() + 120)

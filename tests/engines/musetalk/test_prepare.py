@@ -18,9 +18,8 @@ from models.musetalk.faces import LOWER, OVAL, Found, Mesh, Networks, Part, choo
 from models.musetalk.prepare import ranges
 from models.musetalk.prepared import compose, to_template_crop
 from models.musetalk.tensors import PreparationNetworks, encode, vae_inputs
-from models.musetalk.weights import convert
 from tests.engines.doubles import quiet
-from tests.engines.musetalk.checkpoints import tiny, write_preparing
+from tests.engines.musetalk.checkpoints import tiny
 
 
 class Nobody:
@@ -450,21 +449,6 @@ def test_the_mesh_outlines_the_lower_face() -> None:
 
 
 # --- the networks together ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def preparing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The three preparation networks, converted; a detector that is sure of something everywhere."""
-    pytest.importorskip("mmcv")
-    root = tmp_path_factory.mktemp("preparing")
-    write_preparing(root)
-    detector = tiny("s3fd", 5)
-    for name, value in detector.state_dict().items():
-        if name.endswith("mbox_conf.bias"):
-            value[-1] += 10 if name.startswith("conv7_2") else -10
-    torch.save(detector.state_dict(), root / "s3fd" / "s3fd-619a316812.pth")
-    convert(root)
-    return root
 
 
 @pytest.mark.slow
