@@ -62,10 +62,10 @@ demo: $(STAMP) $(FACES)
 test: lint $(TEST_STAMP) $(FACES)
 	@$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder --durations=15
 
-# mypy beside the tests: each has a core.
+# mypy beside the tests: it takes long only when it has no cache.
 check: $(STAMP) $(FACES)
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy & types=$$!; $(BIN)/pytest --quick; tests=$$?; wait $$types && exit $$tests
+	@$(BIN)/mypy & types=$$!; $(BIN)/pytest --quick -n 2 --dist load; tests=$$?; wait $$types && exit $$tests
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -22,6 +22,7 @@ BY_PLACE = {
     "processes": ("process",),
     "gpu": ("torch",),
     "engines/musetalk": ("torch",),
+    "engines": ("slow",),  # whole engines; taken together they are
 }
 """Folder -> what its tests may do beside computing."""
 STARTERS = frozenset(("daemon", "own_daemon", "start_daemon", "start_daemon_for_module", "launch"))
@@ -92,8 +93,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(needs)
         fixtures = set(getattr(item, "fixturenames", ()))  # also those that its fixtures use
         code = getattr(getattr(item, "function", None), "__code__", None)
-        if hasattr(getattr(item, "module", None), "WEIGHTS"):  # tests.pictures: the models that find faces
-            item.add_marker("slow")
         if fixtures & STARTERS or (code is not None and names(code) & STARTING_NAMES):
             item.add_marker("process")
 
