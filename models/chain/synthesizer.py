@@ -67,7 +67,9 @@ class ChainSynthesizer:
             began = gate.end
             told_of = False
             try:
-                for chunk in self._pieces(name, engine, rest, voice, began, cancel, last=last):
+                # What computes here is slow when this machine is: another voice would be no remedy.
+                unhurried = last or engine.deterministic
+                for chunk in self._pieces(name, engine, rest, voice, began, cancel, unhurried=unhurried):
                     heard = chunk if last else gate.feed(chunk)
                     if not told_of:
                         reason = "; ".join(f"{failed}: {error}" for failed, error in failures.items())
@@ -92,10 +94,12 @@ class ChainSynthesizer:
         raise exhausted("tts", failures)
 
     def _pieces(
-        self, name: str, engine: Synthesizer, text: str, voice: str, skip: int, cancel: Cancel, *, last: bool
+        self, name: str, engine: Synthesizer, text: str, voice: str, skip: int, cancel: Cancel, *, unhurried: bool
     ) -> Iterator[Chunk]:
         from_us = skip * 1_000_000 // SAMPLE_RATE
-        return self.chain.outputs(name, lambda stop: engine.speak(text, voice, from_us, stop), cancel, last=last)
+        return self.chain.outputs(
+            name, lambda stop: engine.speak(text, voice, from_us, stop), cancel, last=unhurried
+        )
 
     def _all(self) -> list[tuple[str, Synthesizer]]:
         """The members that are loaded, whatever their health."""

@@ -45,7 +45,7 @@ class Double:
     """An engine that does as it is told: after ``good`` outputs of an item it does what ``how`` says."""
 
     can_continue = True
-    deterministic = True
+    deterministic = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -386,6 +386,23 @@ def test_a_voice_that_times_no_words_is_let_through_and_not_repeated() -> None:
     with pytest.raises(EngineError, match="broken"):
         heard.extend(made.speak(SENTENCE, "", 0, threading.Event()))
     assert b.asked == []
+    made.close()
+
+
+def test_a_voice_that_is_computed_here_is_not_left_for_being_slow() -> None:
+    made, (a, _) = speakers("a", "b")
+    made.load(quiet)
+    a.deterministic = True
+    quick = a.speak
+
+    def slow(text: str, voice: str, from_us: int, cancel: Cancel) -> Iterator[Chunk]:
+        time.sleep(LIMITS.first_output_s * 2)
+        yield from quick(text, voice, from_us, cancel)
+
+    a.speak = slow  # type: ignore[method-assign]
+    told = Told()
+    assert len(spoken(list(made.speak_via(SENTENCE, "", 0, threading.Event(), told)))) == 6
+    assert told.all == [("a", "")]
     made.close()
 
 
