@@ -167,6 +167,10 @@ class Asr(Section, frozen=True):
     vad_threshold: Annotated[float, Range(0, 1)] = 0.5
     min_speech_ms: Annotated[int, Range(0, 10_000, " ms")] = 160
     min_silence_ms: Annotated[int, Range(32, 10_000, " ms")] = 500
+    finished_silence_ms: Annotated[int, Range(64, 10_000, " ms")] = 250
+    """The same where the text is a finished sentence, or may be one."""
+    barge_in_ms: Annotated[int, Range(0, 10_000, " ms")] = 400
+    """So much voice interrupts what is being spoken, whatever it says."""
     pad_ms: Annotated[int, Range(0, 5000, " ms")] = 240
     """Audio kept before the first voiced sample."""
 

@@ -17,6 +17,7 @@ from broker.ipc.messages import (
     AsrFinal,
     AsrMark,
     AsrPartial,
+    AsrSpeechConfirmed,
     AsrSpeechEnded,
     AsrSpeechStarted,
     FromStage,
@@ -24,11 +25,12 @@ from broker.ipc.messages import (
 from configs import logs
 from configs.grid import ASR_RATE
 from models.api import Progress, Transcriber, Transcript
+from models.asr.finished import backchannel
 from models.asr.vad import VoiceDetector
 from models.chain.build import transcribers
 from models.chain.chain import Chain
 from models.chain.transcriber import ChainTranscriber
-from stages.asr_stream import Audio, Began, EarStream, Step
+from stages.asr_stream import Again, Audio, Began, EarStream, Step, Still, Sure
 from stages.asr_transcribe import Job, TranscriptionThread
 from stages.stage import Feed, Stage
 
@@ -128,6 +130,7 @@ class _Hearing:
             heard = message.at + len(pcm)  # it is of no use, but the broker need not wait for it
             self._feed.send(AsrMark(src="", ep=0, sid=message.sid, consumed=heard, keep=heard, speaking=False))
             return
+        self._conclude(listener)
         repeated = listener.ear.heard - message.at
         for step in listener.ear.hear(pcm[max(0, repeated) :], end=message.end):
             self._take(listener, step)
@@ -188,6 +191,14 @@ class _Hearing:
         with self._lock:
             listener.jobs[utterance] = job
 
+    def _conclude(self, listener: _Listener) -> None:
+        """End an utterance whose words were found to be a finished sentence in a pause that still lasts."""
+        with self._lock:
+            job = listener.jobs.get(listener.ear.utterance)
+        if job is not None and job.complete:
+            for step in listener.ear.conclude():
+                self._take(listener, step)
+
     def _take(self, listener: _Listener, step: Step) -> None:
         sid = listener.sid
         if isinstance(step, Began):
@@ -198,6 +209,13 @@ class _Hearing:
             job = listener.jobs[step.utterance]
         if isinstance(step, Audio):
             self._words.feed(job, step.pcm)
+            return
+        if isinstance(step, Sure):
+            sure = AsrSpeechConfirmed(src="", ep=0, sid=sid, utterance=step.utterance, at=step.at)
+            self._feed.send(sure)
+            return
+        if isinstance(step, Still | Again):
+            self._words.pause(job, still=isinstance(step, Still))
             return
         ended = AsrSpeechEnded(src="", ep=0, sid=sid, utterance=step.utterance, at=step.at, audio_ms=step.audio_ms)
         self._feed.send(ended)
@@ -248,6 +266,7 @@ class _Hearing:
             confidence=transcript.confidence,
             language=transcript.language or job.language,
             rejected=transcript.rejected,
+            backchannel=bool(transcript.text) and backchannel(transcript.text),
             engine=transcript.engine if len(self._chain.names) > 1 else "",
             reason=transcript.reason,
         )

@@ -13,7 +13,7 @@ import numpy as np
 from configs.grid import ASR_RATE as RATE
 from configs.schema import Config
 from models.api import Pcm
-from models.asr.endpointing import Endpointer, Started
+from models.asr.endpointing import Confirmed, Endpointer, Event, Paused, Resumed, Started
 from models.asr.vad import VoiceStream
 from models.media.resample16 import Resampler
 
@@ -26,6 +26,26 @@ class Began(NamedTuple):
     """First voiced sample, client's position."""
     audio_from: int
     """Where its audio begins, client's position."""
+
+
+class Sure(NamedTuple):
+    """The voice is long enough to interrupt with."""
+
+    utterance: int
+    at: int
+    """Position up to which it is, client's."""
+
+
+class Still(NamedTuple):
+    """The voice pauses; all its audio so far has been given."""
+
+    utterance: int
+
+
+class Again(NamedTuple):
+    """The voice goes on after a pause."""
+
+    utterance: int
 
 
 class Audio(NamedTuple):
@@ -45,7 +65,7 @@ class Over(NamedTuple):
     """From its first to its last voiced sample."""
 
 
-Step = Began | Audio | Over
+Step = Began | Sure | Still | Again | Audio | Over
 
 
 class EarStream:
@@ -99,20 +119,34 @@ class EarStream:
         steps: list[Step] = []
         for probability in self._voice.feed(fresh):
             for event in self._ends.window(float(probability)):
-                if isinstance(event, Started):
-                    steps.append(self._began(event))
-                else:
-                    steps += self._over(event.at, self._ends.position)
+                steps += self._steps(event, self._ends.position)
         if end:
             for event in self._ends.end():
-                if isinstance(event, Started):
-                    steps.append(self._began(event))
-                else:
-                    steps += self._over(event.at, self._kept_from + len(self._kept))
+                steps += self._steps(event, self._kept_from + len(self._kept))
         if self.speaking:
             steps += self._audio(self._ends.position)
         self._forget()
         return steps
+
+    def conclude(self) -> list[Step]:
+        """What was said is a finished sentence: an utterance that still pauses is over."""
+        steps: list[Step] = []
+        for event in self._ends.conclude():
+            steps += self._steps(event, self._ends.position)
+        self._forget()
+        return steps
+
+    def _steps(self, event: Event, until: int) -> list[Step]:
+        """What an event means; ``until``: where the audio of an utterance that ends has its end."""
+        if isinstance(event, Started):
+            return [self._began(event)]
+        if isinstance(event, Confirmed):
+            return [Sure(self.utterance, self._client(event.at))]
+        if isinstance(event, Paused):
+            return [*self._audio(until), Still(self.utterance)]
+        if isinstance(event, Resumed):
+            return [Again(self.utterance)]
+        return self._over(event.at, until)
 
     def _client(self, position: int) -> int:
         return self._base + position * self.rate // RATE

@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from configs import logs
-from models.api import EngineError, Pcm, Transcriber, Transcript, Utterance
+from models.api import EngineError, Pause, Pcm, Transcriber, Transcript, Utterance
 from stages.stage import Feed
 
 _log = logs.get()
@@ -37,8 +37,45 @@ class Job:
         self.ended = False
         self.backlog = 0
         """Samples that were not decoded yet."""
+        self.pauses = 0
+        """Odd while the voice pauses. Written by the loop thread alone."""
+        self.looked = 0
+        """The pause that the recogniser was asked about last."""
+        self.paused: Pause | None = None
+        """What it said then; of no use once the voice goes on."""
         self.heard: Utterance | None = None
         self.refused: EngineError | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether what was said before the present pause is a finished sentence."""
+        paused = self.paused
+        return self._pausing and paused is not None and paused.finished
+
+    @property
+    def known(self) -> Transcript | None:
+        """The transcript, where it was found in a pause that has lasted to the end."""
+        paused = self.paused
+        return paused.transcript if self._pausing and paused is not None else None
+
+    @property
+    def _pausing(self) -> bool:
+        return self.pauses % 2 == 1 and self.looked == self.pauses
+
+
+class _Unless:
+    """A cancel flag: the job is void, or its pause is over."""
+
+    def __init__(self, job: Job, pause: int) -> None:
+        self._job, self._pause = job, pause
+
+    def is_set(self) -> bool:
+        """See ``models.api.Cancel``."""
+        return self._job.void.is_set() or self._job.pauses != self._pause
+
+
+_CANCELLED = threading.Event()
+_CANCELLED.set()
 
 
 class TranscriptionThread:
@@ -88,6 +125,13 @@ class TranscriptionThread:
             job.backlog += len(pcm)
             self._queue(job)
 
+    def pause(self, job: Job, *, still: bool) -> None:
+        """The job's voice pauses (its audio so far was fed), or goes on."""
+        with self._turn:
+            job.pauses += 1
+            if still:
+                self._queue(job)
+
     def finish(self, job: Job) -> None:
         """The job's audio is complete."""
         with self._turn:
@@ -116,6 +160,10 @@ class TranscriptionThread:
             if job.waiting or job.ended or job.void.is_set():
                 self._lines.move_to_end(sid)
                 return job
+        # A pause is looked at when nobody else waits for words.
+        for line in self._lines.values():
+            if line[0].pauses % 2 == 1 and line[0].looked != line[0].pauses:
+                return line[0]
         return None
 
     def _leave(self, job: Job) -> None:
@@ -159,17 +207,33 @@ class TranscriptionThread:
             if isinstance(text, str) and not job.void.is_set():
                 self._partial(job, text)
             self._eased(job)
-        if job.void.is_set():
+        if pcm is None and not last and not job.void.is_set():
+            self._look(job)
+        elif job.void.is_set():
             if job.heard is not None:
                 self._guarded(job, lambda heard: heard.finish(job.void))
             job.heard = None
         elif last:
-            transcript = self._guarded(job, lambda heard: heard.finish(job.void))
+            known = job.known
+            transcript: object = known
+            if known is None:
+                transcript = self._guarded(job, lambda heard: heard.finish(job.void))
+            elif job.heard is not None:
+                self._guarded(job, lambda heard: heard.finish(_CANCELLED))  # it only frees what it holds
             job.heard = None
             if not isinstance(transcript, Transcript):
                 transcript = Transcript("", job.language, 0.0, rejected=True)
             if not job.void.is_set():
                 self._final(job, transcript)
+
+    def _look(self, job: Job) -> None:
+        """Ask the recogniser about a pause."""
+        pause = job.pauses
+        if pause % 2 == 0:
+            return
+        found = self._guarded(job, lambda heard: heard.pause(_Unless(job, pause)))
+        job.paused = found if isinstance(found, Pause) else None
+        job.looked = pause
 
     def _guarded(self, job: Job, call: Callable[[Utterance], object]) -> object:
         """Call the recogniser; its failure ends in an empty, rejected transcript and a line in the log."""

@@ -134,11 +134,11 @@ class Session:
         self.touch()
 
     def interrupt(self, reason: str, turn: int | None = None, keep: Turn | None = None) -> tuple[int | None, int]:
-        """Cut the current and all waiting turns (but ``keep``): contract 2's ``interrupt``.
+        """Cut the current and all waiting turns (with ``keep``: those before it): contract 2's ``interrupt``.
 
         Returns the number of the turn that was cut (None: nothing to cut) and ``flush_from``.
         """
-        doomed = [t for t in (self.current, *self.waiting) if t is not None and t is not keep]
+        doomed = [t for t in self._alive if keep is None or t.number < keep.number]
         if turn is not None and all(t.number != turn for t in doomed):
             doomed = []
         if not doomed:
@@ -147,6 +147,14 @@ class Session:
         for victim in doomed:
             victim.interrupt(flush_from, reason)
         return doomed[0].number, flush_from
+
+    def ahead(self, turn: Turn) -> bool:
+        """Whether an earlier turn is being answered or waits to be."""
+        return any(other.number < turn.number for other in self._alive)
+
+    @property
+    def _alive(self) -> list[Turn]:
+        return [t for t in (self.current, *self.waiting) if t is not None]
 
     # --- a client's own audio ---
 

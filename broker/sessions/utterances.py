@@ -39,6 +39,10 @@ class Turns(Protocol):
         """Cut all turns but ``keep``."""
         ...
 
+    def ahead(self, turn: Turn) -> bool:
+        """Whether an earlier turn is being answered or waits to be."""
+        ...
+
     def touch(self) -> None:
         """Let the turns go on."""
         ...
@@ -73,6 +77,8 @@ class Utterances:
         self._count = 0
         self._turns: dict[tuple[str, int], Turn | None] = {}
         """By stream and utterance; None: heard, but nobody can answer it."""
+        self._interrupting: set[tuple[str, int]] = set()
+        """Those of them that have interrupted what was spoken before them."""
         self._newest: Turn | None = None
         """The turn of the current stream's last utterance."""
 
@@ -165,6 +171,7 @@ class Utterances:
         for stream in self._all:
             self._forget(stream)
         self._turns.clear()
+        self._interrupting.clear()
 
     def _forget(self, stream: AsrStream) -> None:
         stream.close()
@@ -190,8 +197,17 @@ class Utterances:
             return
         due = self._context.now() + int((limits.utterance_s + TRANSCRIPT_S) * 1_000_000)
         self._context.timers.at(due, lambda: _overdue(turn))
-        if self._settings.barge_in:
-            session.interrupt("barge_in", keep=turn)
+
+    def speech_confirmed(self, stream: AsrStream, utterance: int) -> None:
+        """A voice that is no cough: what is being spoken ends."""
+        turn = self._listening(stream, utterance)
+        if turn is not None:
+            self._barge_in((stream.name, utterance), turn)
+
+    def _barge_in(self, utterance: tuple[str, int], turn: Turn) -> None:
+        if self._settings.barge_in and utterance not in self._interrupting:
+            self._interrupting.add(utterance)
+            self._session.interrupt("barge_in", keep=turn)
 
     def _listening(self, stream: AsrStream, utterance: int) -> Turn | None:
         turn = self._turns.get((stream.name, utterance))
@@ -213,14 +229,23 @@ class Utterances:
     def final(self, stream: AsrStream, message: AsrFinal) -> None:
         """The words: the turn can be answered, or there is nothing to answer."""
         turn = self._listening(stream, message.utterance)
-        self._turns.pop((stream.name, message.utterance), None)
+        utterance = (stream.name, message.utterance)
+        self._turns.pop(utterance, None)
         if turn is None:
+            self._interrupting.discard(utterance)
             return
         turn.mark("asr_final")
         if message.engine:
             self._output.served(turn.number, "asr", message.engine, message.reason)
         self._output.event(TranscriptFinal(message.text, message.confidence, message.language), turn.number)
-        if message.text.strip():
+        interrupting = utterance in self._interrupting
+        self._interrupting.discard(utterance)
+        if message.backchannel and not interrupting and self._session.ahead(turn):
+            turn.interrupt(self._output.timeline.end, "no_speech", "a listener's sound, which asks for nothing")
+        elif message.text.strip():
+            if not interrupting:  # a word that is shorter than what interrupts by its sound alone
+                self._barge_in(utterance, turn)
+                self._interrupting.discard(utterance)
             turn.understood(message.text)
             self._session.touch()
         else:

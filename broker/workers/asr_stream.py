@@ -17,6 +17,7 @@ from broker.ipc.messages import (
     AsrFinal,
     AsrMark,
     AsrPartial,
+    AsrSpeechConfirmed,
     AsrSpeechEnded,
     AsrSpeechStarted,
     FromStage,
@@ -39,6 +40,10 @@ class Listener(Protocol):
 
     def speech_started(self, stream: AsrStream, utterance: int, at: int) -> None:
         """An utterance begins."""
+        ...
+
+    def speech_confirmed(self, stream: AsrStream, utterance: int) -> None:
+        """The voice is no cough and no listener's sound; told again by a successor that hears it again."""
         ...
 
     def speech_ended(self, stream: AsrStream, utterance: int, at: int, audio_ms: int) -> None:
@@ -195,6 +200,9 @@ class AsrStream:
             self._mark(message)
         elif isinstance(message, AsrSpeechStarted):
             self._started(message)
+        elif isinstance(message, AsrSpeechConfirmed):
+            if message.utterance in self._open:
+                self._listener.speech_confirmed(self, message.utterance)
         elif isinstance(message, AsrSpeechEnded):
             self._ended(message)
         elif isinstance(message, AsrPartial):

@@ -12,6 +12,7 @@ from broker.ipc.messages import (
     AsrFinal,
     AsrMark,
     AsrPartial,
+    AsrSpeechConfirmed,
     AsrSpeechEnded,
     AsrSpeechStarted,
     Cancelled,
@@ -140,7 +141,9 @@ class Ingress:
     def _other(self, message: FromStage) -> None:
         if self._current(message.src) != message.ep:
             self._meter.count(REFUSED)
-        elif isinstance(message, AsrMark | AsrSpeechStarted | AsrSpeechEnded | AsrPartial | AsrFinal):
+        elif isinstance(
+            message, AsrMark | AsrSpeechStarted | AsrSpeechConfirmed | AsrSpeechEnded | AsrPartial | AsrFinal
+        ):
             self._asr_streams.heard(message.sid, message)
             self._touch(_sid(message.sid))
         elif isinstance(message, Ready):

@@ -30,6 +30,24 @@ class Started(NamedTuple):
     """Where the utterance's audio begins: up to ``pad_ms`` before ``at``, never inside the one before."""
 
 
+class Confirmed(NamedTuple):
+    """``barge_in_ms`` of the open utterance are voiced."""
+
+    at: int
+    """End of the window that made it so."""
+
+
+class Paused(NamedTuple):
+    """The voice has been silent for ``finished_silence_ms``; told once until it is heard again."""
+
+    at: int
+    """End of the last voiced window."""
+
+
+class Resumed(NamedTuple):
+    """The voice is heard again after it paused."""
+
+
 class Ended(NamedTuple):
     """The voice has ended."""
 
@@ -39,7 +57,7 @@ class Ended(NamedTuple):
     """By the longest utterance or by the client, not by silence."""
 
 
-Event = Started | Ended
+Event = Started | Confirmed | Paused | Resumed | Ended
 
 
 class Endpointer:
@@ -57,6 +75,9 @@ class Endpointer:
         self._off = max(settings.vad_threshold - HYSTERESIS, min(LOWEST, settings.vad_threshold))
         self._min_speech = settings.min_speech_ms * RATE // 1000
         self._min_silence = max(settings.min_silence_ms * RATE // 1000, WINDOW)
+        self._pause = max(settings.finished_silence_ms * RATE // 1000, WINDOW)
+        self._confirm = settings.barge_in_ms * RATE // 1000
+        self._confirmed = self._paused = False
         self._pad = settings.pad_ms * RATE // 1000
         self._limit = max(int(limit_s * RATE), WINDOW)
         self._floor = at
@@ -80,7 +101,7 @@ class Endpointer:
         return self._padded(self.position if self._begun is None else self._begun)
 
     def window(self, probability: float) -> list[Event]:
-        """Take the next window; at most a beginning and an end follow from it."""
+        """Take the next window; what follows from it, in order."""
         begin, self.position = self.position, self.position + WINDOW
         active = self._begun is not None
         voiced = probability >= (self._off if active else self._on)
@@ -92,6 +113,12 @@ class Endpointer:
             self._voiced += WINDOW
             if not self.speaking and self._voiced >= self._min_speech:
                 events.append(self._start())
+            if self._paused:
+                self._paused = False
+                events.append(Resumed())
+            if self.speaking and not self._confirmed and self._voiced >= self._confirm:
+                self._confirmed = True
+                events.append(Confirmed(self.position))
         elif active and not self.speaking and self.position - self._last_voiced >= self._min_speech:
             self._begun = None  # a click, not a voice
         if self.speaking:
@@ -99,7 +126,14 @@ class Endpointer:
                 events.append(self._end(forced=False))
             elif self.position - self._audio_from >= self._limit:
                 events.append(self._end(forced=True))
+            elif not self._paused and self.position - self._last_voiced >= self._pause:
+                self._paused = True
+                events.append(Paused(self._last_voiced))
         return events
+
+    def conclude(self) -> list[Event]:
+        """What was said is a finished sentence: a voice that still pauses has ended."""
+        return [self._end(forced=False)] if self.speaking and self._paused else []
 
     def end(self) -> list[Event]:
         """The client says that the utterance ends here: decide what was still open."""
@@ -123,6 +157,7 @@ class Endpointer:
     def _end(self, *, forced: bool) -> Ended:
         at = min(self._last_voiced, self.position)
         self.speaking, self._begun, self._voiced = False, None, 0
+        self._confirmed = self._paused = False
         # After a cut in mid-speech the next utterance begins with the very next sample.
         self._floor = self.position if forced else at
         return Ended(at, forced)

@@ -18,6 +18,7 @@ from broker.ipc.messages import (
     AsrFinal,
     AsrMark,
     AsrPartial,
+    AsrSpeechConfirmed,
     AsrSpeechEnded,
     AsrSpeechStarted,
     FromStage,
@@ -25,7 +26,11 @@ from broker.ipc.messages import (
 )
 from configs.schema import Asr, Config, Limits, Stages
 from configs.schema import Stage as StageConfig
-from models.api import Cancel, Pause, Pcm, Transcript
+from models.api import Cancel, Pause, Pcm, Transcriber, Transcript
+from models.chain.build import limits
+from models.chain.chain import Chain
+from models.chain.transcriber import ChainTranscriber, probe
+from models.meter import Meter
 from stages.asr import AsrStage
 from stages.stage import Work
 from tests.engines.doubles import quiet
@@ -130,7 +135,8 @@ class Process:
 def stage() -> Iterator[AsrStage]:
     made = AsrStage(Config(), "asr.0")
     made.setup(quiet)
-    assert made.engine == "pocketsphinx"
+    assert made.engine_chain is not None
+    assert made.engine_chain.names == ["pocketsphinx"]
     yield made
     made.teardown()
 
@@ -342,6 +348,73 @@ def test_more_streams_than_it_can_hold_push_out_the_oldest(stage: AsrStage) -> N
     process.stop()
 
 
+def hearing_with(stage: AsrStage, engine: Transcriber) -> AsrStage:
+    """The stage with another recogniser."""
+    made = AsrStage(Config(), "asr.0")
+    factories = {engine.name: lambda: engine}
+    chain: Chain[Transcriber] = Chain("asr", factories, limits("asr", Config()), Meter(), probe)
+    chain.load(quiet)
+    made._detector, made._engine = stage._detector, ChainTranscriber(chain)
+    return made
+
+
+class PauseEar:
+    """A recogniser that knows everything at a pause, and nothing later."""
+
+    name = "pause"
+
+    def __init__(self, *, finished: bool) -> None:
+        self.finished = finished
+        self.asked = threading.Event()
+
+    def load(self, progress: Any) -> None: ...
+
+    def close(self) -> None: ...
+
+    def open(self, language: str) -> PauseEar:
+        return self
+
+    def feed(self, pcm: Pcm) -> None: ...
+
+    def pause(self, cancel: Cancel) -> Pause:
+        self.asked.set()
+        return Pause(self.finished, Transcript("At the pause.", "en", 0.9))
+
+    def finish(self, cancel: Cancel) -> Transcript:
+        assert cancel.is_set(), "the words are known already"
+        return Transcript("", "en", 0.0)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_finished_sentence_ends_sooner_and_is_not_transcribed_twice(stage: AsrStage, finished: bool) -> None:
+    """A finished one ends with the first audio after its pause was looked at, others after the whole silence."""
+    ear = PauseEar(finished=finished)
+    process = Process(hearing_with(stage, ear))
+    speech = recording(QUESTION)
+    spoken = speech[: np.flatnonzero(np.abs(speech) > 500)[-1]]
+    at = process.play(room(0.3, spoken, 0.42, level=3.0))
+    assert ear.asked.wait(DEADLINE_S)
+    at = process.play(room(0.05), at=at, first={})
+    process.heard(at)
+    if not finished:
+        assert not process.feed.of(AsrSpeechEnded)
+        process.play(room(0.5), at=at, first={})
+    (final,) = process.finals()
+    assert final.text == "At the pause."
+    process.stop()
+
+
+def test_a_voice_is_confirmed_once_it_is_long_enough(process: Process) -> None:
+    process.play(room(0.5, recording(QUESTION), 1.0))
+    process.finals()
+    (started,) = process.feed.of(AsrSpeechStarted)
+    (sure,) = process.feed.of(AsrSpeechConfirmed)
+    assert 0 < sure.at - started.at - Asr().barge_in_ms * RATE // 1000 < 0.2 * RATE
+    told = AsrSpeechStarted | AsrSpeechConfirmed | AsrSpeechEnded
+    order = [type(m) for m in process.feed.sent if isinstance(m, told)]
+    assert order == [AsrSpeechStarted, AsrSpeechConfirmed, AsrSpeechEnded]
+
+
 class SlowEar:
     """A recogniser that is at its first piece until it is told to go on, and then out of order."""
 
@@ -368,9 +441,8 @@ class SlowEar:
 
 
 def test_a_slow_or_broken_recogniser_delays_no_ones_voice_detection(stage: AsrStage) -> None:
-    slow, ear = AsrStage(Config(), "asr.0"), SlowEar()
-    slow._detector, slow._engine = stage._detector, ear
-    process = Process(slow)
+    ear = SlowEar()
+    process = Process(hearing_with(stage, ear))
     pcm = room(0.3, recording(QUESTION), 1.0)
     process.play(pcm)
     process.play(pcm, sid="other")

@@ -7,14 +7,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Asr
-from models.asr.endpointing import GRID, RATE, WINDOW, Ended, Endpointer, Event, Started
+from models.asr.endpointing import (
+    GRID,
+    RATE,
+    WINDOW,
+    Confirmed,
+    Ended,
+    Endpointer,
+    Event,
+    Paused,
+    Resumed,
+    Started,
+)
 
 SETTINGS = Asr()
 PROBABILITIES = st.lists(st.tuples(st.floats(0, 1), st.integers(1, 40)), max_size=30)
 
 
 def run(probabilities: list[float], ears: Endpointer | None = None, limit_s: float = 60.0) -> list[Event]:
+    """Beginnings and ends."""
     ears = ears or Endpointer(SETTINGS, limit_s)
+    return [event for event in every(probabilities, ears) if isinstance(event, Started | Ended)]
+
+
+def every(probabilities: list[float], ears: Endpointer) -> list[Event]:
     return [event for probability in probabilities for event in ears.window(probability)]
 
 
@@ -38,7 +54,7 @@ def test_it_starts_after_enough_speech_and_ends_after_enough_silence() -> None:
     heard = [bool(ears.window(0.9)) for _ in range(need)]
     assert heard == [False] * (need - 1) + [True]
     pause = -(-SETTINGS.min_silence_ms * RATE // 1000 // WINDOW)
-    heard = [bool(ears.window(0.0)) for _ in range(pause)]
+    heard = [any(isinstance(event, Ended) for event in ears.window(0.0)) for _ in range(pause)]
     assert heard == [False] * (pause - 1) + [True]
 
 
@@ -99,7 +115,7 @@ def test_a_replay_from_needed_from_ends_where_the_first_hearing_ended() -> None:
     events: list[Event] = []
     needed = 0
     for probability in sequence[:60]:
-        events += first.window(probability)
+        events += [event for event in first.window(probability) if isinstance(event, Started | Ended)]
         needed = first.needed_from
     assert [type(event) for event in events] == [Started]
     offset = needed % WINDOW
@@ -120,7 +136,7 @@ def test_beginnings_and_ends_alternate_and_never_overlap(runs: list[tuple[float,
                 assert open_from is None
                 assert last_end <= event.audio_from <= event.at < ears.position
                 open_from = event.audio_from
-            else:
+            elif isinstance(event, Ended):
                 assert open_from is not None
                 assert open_from < event.at <= ears.position
                 open_from, last_end = None, event.at
@@ -150,3 +166,36 @@ def test_extreme_thresholds_still_work(threshold: float) -> None:
     for probability in [0.0, 1.0, 0.5] * 100:
         ears.window(probability)
     assert ears.position == 300 * WINDOW
+
+
+def test_a_voice_interrupts_once_and_when_it_is_long_enough() -> None:
+    need = -(-SETTINGS.barge_in_ms * RATE // 1000 // WINDOW)
+    ears = Endpointer(SETTINGS, 60.0)
+    assert not [event for event in every([0.9] * (need - 1), ears) if isinstance(event, Confirmed)]
+    assert every([0.9] * 60, ears) == [Confirmed(need * WINDOW)]
+    every([0.0] * 40, ears)
+    assert any(isinstance(event, Confirmed) for event in every([0.9] * need, ears)), "the next one does, too"
+
+
+def test_an_uh_huh_is_too_short_to_interrupt() -> None:
+    events = every([0.9] * 5 + [0.0] * 3 + [0.9] * 6 + [0.0] * 40, Endpointer(SETTINGS, 60.0))
+    assert [type(event) for event in events] == [Started, Paused, Ended]
+
+
+def test_a_pause_is_told_once_and_so_is_its_end() -> None:
+    pause = -(-SETTINGS.finished_silence_ms * RATE // 1000 // WINDOW)
+    ears = Endpointer(Asr(barge_in_ms=10_000), 60.0)
+    assert [type(e) for e in every([0.9] * 20 + [0.0] * (pause - 1) + [0.9], ears)] == [Started]
+    events = every([0.0] * (pause + 2) + [0.9] * 3 + [0.0] * 40, ears)
+    assert [type(event) for event in events] == [Paused, Resumed, Paused, Ended]
+
+
+def test_a_finished_sentence_ends_at_its_pause_and_not_while_it_goes_on() -> None:
+    ears = Endpointer(SETTINGS, 60.0)
+    every([0.9] * 20 + [0.0] * 9, ears)
+    assert ears.conclude() == [Ended(20 * WINDOW, False)]
+    assert ears.conclude() == []
+    assert not ears.speaking
+    every([0.9] * 20 + [0.0] * 9 + [0.9], ears)
+    assert ears.conclude() == []
+    assert ears.speaking

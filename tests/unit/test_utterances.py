@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from broker.ipc.messages import AsrFinal, AsrMark, AsrPartial, AsrSpeechEnded, AsrSpeechStarted, FromStage
+from broker.ipc.messages import (
+    AsrFinal,
+    AsrMark,
+    AsrPartial,
+    AsrSpeechConfirmed,
+    AsrSpeechEnded,
+    AsrSpeechStarted,
+    FromStage,
+)
 from broker.sessions.session import Session
 from tests.unit.test_sessions import Floor
 
@@ -72,10 +80,66 @@ def test_a_voice_interrupts_what_is_spoken(floor: Floor) -> None:
     session.new_turn("say", floor.time, "Hello there you two.")
     floor.run(floor.time + 800_000)
     says(floor, AsrSpeechStarted, utterance=0, at=0)
+    assert floor.events("turn.interrupted") == [], "it may be a cough"
+    says(floor, AsrSpeechConfirmed, utterance=0, at=8000)
     (cut,) = floor.events("turn.interrupted")
     assert (cut["turn"], cut["data"]["reason"]) == (1, "barge_in")
     assert session.microphone.turn is not None
     assert session.microphone.turn.number == 2
+
+
+def speaking(floor: Floor) -> Session:
+    """A session that speaks, and whose user has begun a short sound."""
+    session = listening(floor)
+    floor.speech_us = 5_000_000
+    session.new_turn("say", floor.time, "Hello there you two.")
+    floor.run(floor.time + 800_000)
+    says(floor, AsrSpeechStarted, utterance=0, at=0)
+    says(floor, AsrSpeechEnded, utterance=0, at=4000, audio_ms=250)
+    return session
+
+
+def final(floor: Floor, text: str, **fields: object) -> None:
+    says(floor, AsrFinal, utterance=0, text=text, confidence=0.9, language="en", **fields)
+
+
+@pytest.mark.parametrize("cough", [True, False])
+def test_a_cough_and_a_listeners_sound_interrupt_nothing(floor: Floor, cough: bool) -> None:
+    session = speaking(floor)
+    if cough:
+        final(floor, "", rejected=True)
+    else:
+        final(floor, "Uh-huh.", backchannel=True)
+    (cut,) = floor.events("turn.interrupted")
+    assert (cut["turn"], cut["data"]["reason"]) == (2, "no_speech")
+    assert session.current is not None
+    assert session.current.number == 1
+
+
+def test_a_short_word_interrupts_when_it_is_understood(floor: Floor) -> None:
+    speaking(floor)
+    final(floor, "Stop.")
+    (cut,) = floor.events("turn.interrupted")
+    assert (cut["turn"], cut["data"]["reason"]) == (1, "barge_in")
+
+
+def test_a_listeners_sound_is_an_answer_where_nothing_is_spoken(floor: Floor) -> None:
+    session = listening(floor)
+    says(floor, AsrSpeechStarted, utterance=0, at=0)
+    final(floor, "Okay.", backchannel=True)
+    assert floor.events("turn.interrupted") == []
+    floor.run(floor.time + 20_000_000)
+    assert session.history.lines()[0] == ("user", "Okay.")
+
+
+def test_a_voice_that_is_confirmed_again_cuts_nothing_more(floor: Floor) -> None:
+    """A successor of a dead process hears the same voice again; a turn that was asked for meanwhile stays."""
+    session = speaking(floor)
+    says(floor, AsrSpeechConfirmed, utterance=0, at=8000)
+    session.new_turn("say", floor.time, "One more thing.")
+    says(floor, AsrSpeechConfirmed, utterance=0, at=8000)
+    final(floor, "Hello")
+    assert [e["turn"] for e in floor.events("turn.interrupted")] == [1]
 
 
 def test_an_utterance_that_never_gets_its_words_fails_its_turn(floor: Floor) -> None:

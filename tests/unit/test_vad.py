@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from configs.schema import Asr
 from models.api import EngineError
 from models.asr import silero
+from models.asr.endpointing import Ended, Endpointer, Event, Started
 from models.asr.vad import WINDOW, VoiceDetector
 from tests.engines.doubles import quiet
 from tests.hearing import RATE, names, recording, room
@@ -96,3 +99,67 @@ def test_the_file_is_found_without_importing_the_package() -> None:
         "sys.exit('faster_whisper' in sys.modules or 'ctranslate2' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=240).returncode == 0
+
+
+def noise(kind: str, samples: int) -> NDArray[np.float64]:
+    """White or pink noise of RMS 1."""
+    random = np.random.default_rng(4).normal(size=samples)
+    if kind == "pink":
+        bins = np.fft.rfft(random)
+        random = np.fft.irfft(bins / np.sqrt(np.maximum(1, np.arange(len(bins)))), samples)
+    return np.asarray(random / np.std(random))
+
+
+def events(detector: VoiceDetector, pcm: NDArray[np.float64]) -> list[tuple[Event, int]]:
+    """What the endpointing makes of it, each event with the position at which it was told."""
+    ends = Endpointer(Asr(), 60.0)
+    found = []
+    for probability in detector.stream().feed(pcm.clip(-32768, 32767).astype(np.int16)):
+        found += [(event, ends.position) for event in ends.window(float(probability))]
+    return [(event, at) for event, at in found if isinstance(event, Started | Ended)]
+
+
+@pytest.mark.parametrize(("snr_db", "limit_ms"), [(20, 150), (10, 300), (5, 300)])
+@pytest.mark.parametrize("kind", ["white", "pink"])
+def test_speech_in_noise_begins_and_ends_where_it_does(
+    detector: VoiceDetector, kind: str, snr_db: int, limit_ms: int
+) -> None:
+    for name in names("question")[::4]:
+        speech = recording(name).astype(np.float64)
+        loud = np.flatnonzero(np.abs(speech) > 500)
+        begin, end = 2 * RATE + loud[0], 2 * RATE + loud[-1]
+        clean = np.concatenate([np.zeros(2 * RATE), speech, np.zeros(2 * RATE)])
+        power = np.sqrt(np.mean(clean[begin:end] ** 2))
+        found = events(detector, (clean + noise(kind, len(clean)) * power / 10 ** (snr_db / 20)) / 2)
+        assert [type(event) for event, _ in found] == [Started, Ended], name
+        (started, _), (ended, decided) = found
+        assert abs(started.at - begin) * 1000 / RATE <= limit_ms, name
+        assert abs(ended.at - end) * 1000 / RATE <= limit_ms, name
+        assert (decided - ended.at) * 1000 / RATE <= Asr().min_silence_ms + 100, name
+
+
+def tones(samples: int) -> NDArray[np.float64]:
+    """Chords that come and go."""
+    seconds = np.arange(samples) / RATE
+    parts = [(262, 1.0), (330, 0.5), (392, 0.7), (523, 2.0)]
+    return np.sum([np.sin(2 * np.pi * f * seconds) * (np.sin(2 * np.pi * r * seconds) > 0) for f, r in parts], 0)
+
+
+def coughs(samples: int) -> NDArray[np.float64]:
+    """Bursts of noise that die away, shaped as a throat shapes them."""
+    random = np.random.default_rng(5)
+    out = np.zeros(samples)
+    for at in range(RATE, samples - RATE, int(1.3 * RATE)):
+        length = int(RATE * random.uniform(0.15, 0.35))
+        burst = np.fft.rfft(random.normal(size=length) * np.exp(-np.arange(length) / RATE / 0.07))
+        hertz = np.fft.rfftfreq(length, 1 / RATE)
+        shape = np.exp(-(((hertz - 1200) / 900) ** 2)) + 0.3 * np.exp(-(((hertz - 400) / 200) ** 2))
+        out[at : at + length] = np.fft.irfft(burst * shape, length)
+    return out / np.std(out)
+
+
+@pytest.mark.parametrize("kind", ["white", "pink", "tones", "coughs"])
+def test_a_minute_of_noise_is_nobodys_voice(detector: VoiceDetector, kind: str) -> None:
+    samples = 60 * RATE
+    sound = {"tones": tones, "coughs": coughs}.get(kind, lambda count: noise(kind, count))(samples)
+    assert events(detector, sound * 1500 / np.std(sound)) == []

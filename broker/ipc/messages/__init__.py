@@ -32,6 +32,7 @@ from broker.ipc.messages.hearing import (
     AsrFinal,
     AsrMark,
     AsrPartial,
+    AsrSpeechConfirmed,
     AsrSpeechEnded,
     AsrSpeechStarted,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "AsrFinal",
     "AsrMark",
     "AsrPartial",
+    "AsrSpeechConfirmed",
     "AsrSpeechEnded",
     "AsrSpeechStarted",
     "AudioItem",

@@ -50,6 +50,14 @@ class AsrSpeechStarted(FromStage, kw_only=True, tag="asr.started"):
     at: int
 
 
+class AsrSpeechConfirmed(FromStage, kw_only=True, tag="asr.confirmed"):
+    """The voice of an open utterance, up to position ``at``, is long enough to interrupt with."""
+
+    sid: str
+    utterance: int
+    at: int
+
+
 class AsrSpeechEnded(FromStage, kw_only=True, tag="asr.ended"):
     """The voice has ended; ``at`` is its last voiced sample."""
 
@@ -77,6 +85,8 @@ class AsrFinal(FromStage, kw_only=True, tag="asr.final"):
     confidence: float
     language: str
     rejected: bool = False
+    backchannel: bool = False
+    """It is what a listener says ("uh-huh"): words that ask for nothing."""
     engine: str = ""
     """Of a chain, the engine that heard it,"""
     reason: str = ""
