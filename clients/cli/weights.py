@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -14,6 +15,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from clients.cli.common import CommandError, Common, command
 from clients.cli.terminal import MB, err, out, print_json, table
+from models.asr import whisper_pull
+from models.asr.whisper_files import PREFIX
 from models.errors import EngineError
 from models.musetalk.layout import BY_NAME, COMPONENTS, Component
 
@@ -90,18 +93,20 @@ def pull_weights(
 ) -> None:
     """Download what is missing (about 4.4 GB): resumed, checked; HF_ENDPOINT chooses a mirror.
 
+    `whisper-base` (-tiny, -small, -large-v3-turbo, ...) is the model of the recogniser faster_whisper.
     `landmarks` are the models that find a face in a photo or a film (36 MB, by pip); `make install` has got them.
     """
-    rest = [name for name in names or () if name != LANDMARKS]
+    sizes = [name.removeprefix(PREFIX) for name in names or () if name.startswith(PREFIX)]
+    rest = [name for name in names or () if name != LANDMARKS and not name.startswith(PREFIX)]
     if names and LANDMARKS in names:
         _pull_landmarks(common, wheel)
-        if not rest:
+        if not rest and not sizes:
             return
     if importlib.util.find_spec("huggingface_hub") is None:
         raise CommandError("huggingface_hub is not installed; install the extra `musetalk`, see docs/models.md")
     from models.musetalk.pull import pull
 
-    root, chosen = _root(common), _chosen(rest)
+    root, chosen = _root(common), _chosen(rest) if rest or not sizes else []
     with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=err) as bar:
         tasks: dict[str, TaskID] = {}
 
@@ -112,12 +117,13 @@ def pull_weights(
             bar.update(task, completed=done, total=total or None)
 
         fetched = _run(lambda: pull(root, chosen, step))
+        for size in sizes:
+            fetched += _run(partial(whisper_pull.pull, root, size, step))
     if common.json:
         print_json({"weights_dir": str(root), "fetched": [str(one) for one in fetched]})
     else:
-        out.print(
-            escape(f"{len(fetched)} files fetched into {root}; next: musecast weights convert"), soft_wrap=True
-        )
+        following = "; next: musecast weights convert" if chosen else ""
+        out.print(escape(f"{len(fetched)} files fetched into {root}{following}"), soft_wrap=True)
 
 
 def _pull_landmarks(common: Common, wheel: Path | None) -> None:

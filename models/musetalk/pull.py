@@ -48,13 +48,19 @@ def pull(root: Path, components: Iterable[Component], step: Step, endpoint: str 
             if item.url:
                 fetch_url(item, target, step)
             else:
-                _fetch_hub(item, target, step, endpoint)
+                fetch_hub(item, target, step, endpoint)
             fetched.append(item.to)
     return fetched
 
 
-def _fetch_hub(item: Download, target: Path, step: Step, endpoint: str | None) -> None:
+def fetch_hub(item: Download, target: Path, step: Step, endpoint: str | None) -> None:
+    """Fetch a file of a Hugging Face repository to ``target``; what arrived of it before is continued.
+
+    Raises:
+        EngineError: NOT_FOUND when the repository has no such file, else FAILED with the reason.
+    """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError
 
     step(item.to, 0, 0)
     url = hf_hub_url(item.repo, item.file, endpoint=endpoint)
@@ -62,6 +68,9 @@ def _fetch_hub(item: Download, target: Path, step: Step, endpoint: str | None) -
     try:
         meta: Any = get_hf_file_metadata(url, endpoint=endpoint)
         path = Path(hf_hub_download(item.repo, item.file, local_dir=part, endpoint=endpoint))
+    except EntryNotFoundError as error:
+        fact = f"{item.repo} has no file {item.file}"
+        raise EngineError("NOT_FOUND", fact, "look for a newer musecast: the repository has changed") from error
     except Exception as error:  # also those of its HTTP client, whose names vary between versions
         raise _failed(item, f"{item.repo}/{item.file}", str(error).split("\n", 1)[0]) from error
     size = path.stat().st_size

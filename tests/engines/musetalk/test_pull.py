@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from models.api import EngineError
+from models.asr import whisper_files, whisper_pull
 from models.musetalk.layout import BY_NAME, Component, Download
 from models.musetalk.pull import fetch_url, pull
 
@@ -20,6 +21,9 @@ FILES = {
     "config.json": b'{"in_channels": 3}',
     "weights.bin": bytes(range(256)) * 4000,
     "diffusion_pytorch_model.bin": bytes(1000),
+    "model.bin": bytes(5000),
+    "tokenizer.json": b"{}",
+    "vocabulary.txt": b"a",
 }
 OURS = ("config.json", "weights.bin")
 COMMIT = "0" * 40
@@ -50,6 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append((self.command, self.path, wanted))
         if data is None:
             self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -136,3 +141,19 @@ def test_a_plain_download_goes_on_where_it_stopped_and_is_checked(hub: Server, t
 def test_the_s3fd_file_is_part_of_what_is_pulled() -> None:
     (download,) = BY_NAME["s3fd"].downloads
     assert download.sha256_prefix in download.url
+
+
+def test_a_whisper_model_arrives_whole_with_either_kind_of_vocabulary(hub: Server, tmp_path: Path) -> None:
+    fetched = whisper_pull.pull(tmp_path, "base", lambda *_: None, address(hub))
+    assert sorted(fetched) == [
+        f"whisper-base/{name}" for name in ("config.json", "model.bin", "tokenizer.json", "vocabulary.txt")
+    ]
+    assert whisper_files.check(str(tmp_path), "base") == tmp_path / "whisper-base"
+    assert any("/Systran/faster-whisper-base/resolve/" in path for _, path, _ in hub.requests)
+    assert whisper_pull.pull(tmp_path, "base", lambda *_: None, address(hub)) == []
+
+
+def test_a_whisper_model_that_nobody_knows_is_named_with_those_that_are() -> None:
+    with pytest.raises(EngineError, match="enormous") as caught:
+        whisper_pull.pull(Path("/nowhere"), "enormous", lambda *_: None)
+    assert "whisper-large-v3-turbo" in caught.value.hint
