@@ -30,6 +30,7 @@ def run(words: str, sets: list[str], *more: str) -> Result:
     return CliRunner().invoke(app, [*words.split(), *arguments])
 
 
+@pytest.mark.process
 def test_what_can_start_is_valid(sets: list[str]) -> None:
     assert run("config check", sets).exit_code == 0
     findings = json.loads(run("doctor --json", sets).stdout)
@@ -47,6 +48,7 @@ def test_what_can_start_is_valid(sets: list[str]) -> None:
         ("runtime_dir=/dev/null", "runtime_dir", "no directory"),
     ],
 )
+@pytest.mark.process
 def test_what_cannot_start_is_told_by_both(sets: list[str], wrong: str, key: str, words: str) -> None:
     checked = run("config check --json", sets, wrong)
     assert checked.exit_code == 78
