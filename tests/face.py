@@ -20,13 +20,23 @@ from broker.ipc.messages import EncodeItem, InitItem, TemplateRef
 from broker.media.segment_plan import segment_quanta
 from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES
 from configs.schema import Config
-from models.api import FRAME_SAMPLES, FRAME_US, FUTURE_US, PAST_US, SAMPLE_RATE, Pcm, Span, SpeechWindow
+from models.api import (
+    FRAME_SAMPLES,
+    FRAME_US,
+    FUTURE_US,
+    PAST_US,
+    SAMPLE_RATE,
+    Pcm,
+    Span,
+    SpeechWindow,
+    Synthesizer,
+)
 from models.landmarks import Landmarker, files, lip_gap, lip_width
 from models.media import aac
 from models.media.paste import Planes, i420_to_bgr, planes
 from models.media.stamp import stamp
+from models.registry import create
 from models.templates.store import Template, open_template
-from models.tts.espeak import EspeakSynthesizer
 from models.warp.engine import WarpLipSync
 from stages.encode import EncodeStage, compose
 from tests.engines.doubles import RecordedWork, quiet
@@ -124,20 +134,25 @@ class Studio:
 
     def __init__(self, template: Template) -> None:
         self.template = template
-        self._espeak, self._warp = EspeakSynthesizer(Config()), WarpLipSync(Config())
+        self._voices: dict[str, Synthesizer] = {}
+        self._warp = WarpLipSync(Config())
         self._encode = EncodeStage(Config(), "encode.0")
-        self._espeak.load(quiet)
         self._encode.setup(quiet)
         self._landmarker = Landmarker(files.load(WEIGHTS))
 
     def close(self) -> None:
         """Close the engines."""
-        self._espeak.close()
+        for engine in self._voices.values():
+            engine.close()
         self._warp.close()
 
     def say(self, text: str, voice: str) -> Speech:
-        """The embedded synthesizer's speech."""
-        chunks = list(self._espeak.speak(text, voice, 0, threading.Event()))
+        """Speech of an embedded synthesizer: of hibari, or of espeak in the language ``voice``."""
+        name = "hibari" if voice == "hibari" else "espeak"
+        if name not in self._voices:
+            self._voices[name] = create("tts", name, Config())
+            self._voices[name].load(quiet)
+        chunks = list(self._voices[name].speak(text, voice, 0, threading.Event()))
         return Speech(np.concatenate([c.pcm for c in chunks]), [p for c in chunks for p in c.phonemes])
 
     def film(self, speech: Speech, *, frame0: int = 0, idle: int = 0, quality: str = "high") -> Film:
@@ -261,11 +276,13 @@ SPOKEN = {
         "明天买面包，陪朋友跑步。"
     ),
 }
+SPOKEN["hibari"] = SPOKEN["en"]
 """Texts with pauses in which every sound that is measured comes often."""
 VOWELS: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {"a": ("A:", "A@"), "e": ("E",), "i": ("i:",), "u": ("u:",)},
     "zh": {"a": ("A",), "e": ("o-",), "i": ("i",), "u": ("u",)},
 }
+VOWELS["hibari"] = VOWELS["en"]
 """espeak-ng's phonemes; the Mandarin e is that of "he"."""
 NEAR_REST = 0.02
 """The lips rest when their gap is within this share of the mouth's width of the gap at rest: 1.4 pixels."""

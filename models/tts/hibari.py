@@ -228,7 +228,9 @@ def _speech(said: tuple[NDArray[np.float32], list[int]], call: _Call, rest_ms: i
     level = times.levels(audio)
     if not level.any():
         return None
-    sounds = times.settle(times.lay_out(call.characters, steps), times.silences(level))
+    sounds = times.lay_out(call.characters, steps)
+    times.fit(sounds, audio)
+    sounds = times.settle(sounds, times.silences(level))
     head = max(sounds[0].t1 - times.LEAD, 0) if sounds[0].symbol == SILENCE else 0
     tail = sounds[-1].t0 if sounds[-1].symbol == SILENCE else sounds[-1].t1
     rest = rest_ms * RATE // 1000

@@ -1,8 +1,8 @@
 """Where hibari's speech sounds lie in its audio: pure arithmetic on what the model says of itself.
 
-The model works in steps of 25 ms and gives every character of its phoneme string a number of them. As with the
-model it was distilled from, the sound comes three steps before its place in that count. Where pauses really are
-is read off the audio: the count puts them up to 0.1 s beside the silence.
+The model works in steps of 25 ms and gives every character of its phoneme string a number of them. What is heard
+comes a little before its place in that count, by as much as differs from sound to sound: the borders are fitted to
+the audio, and pauses are the silences in it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.tts.hibari_align import borders, features, kind_of
 from models.tts.speech import SILENCE
 
 HOP = 300
@@ -81,6 +82,14 @@ def lay_out(characters: Sequence[tuple[str, int]], steps: Sequence[int]) -> list
         at += hops
     made.append(Sound(SILENCE, -1, at, 2 * sum(steps)))
     return _merged(made)
+
+
+def fit(sounds: list[Sound], audio: NDArray[np.float32]) -> None:
+    """Move the borders between sounds to where they are heard."""
+    if len(sounds) > 1:
+        ends = borders([kind_of(s.symbol) for s in sounds], [s.t1 for s in sounds[:-1]], features(audio))
+        for sound, following, end in zip(sounds, sounds[1:], ends, strict=False):
+            sound.t1 = following.t0 = end
 
 
 def _merged(made: list[Sound]) -> list[Sound]:

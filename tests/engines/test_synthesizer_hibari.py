@@ -69,11 +69,31 @@ def test_only_voices_that_are_here_are_offered(hibari: HibariSynthesizer) -> Non
     assert words(odd, "Hello.") == words(hibari, "Hello.")
 
 
-def test_a_pause_is_moved_to_the_silence_that_it_is() -> None:
+def test_the_count_is_laid_out_with_stress_on_its_vowel() -> None:
     sounds = times.lay_out([("m", 0), ("ˈ", 0), ("ɑ", 0), (",", 1), (" ", 1), ("p", 2)], [6, 2, 2, 4, 2, 2, 3, 5])
-    assert [(s.symbol, s.t0, s.t1) for s in sounds] == [
-        (SILENCE, 0, 6), ("m", 6, 10), ("'A:", 10, 22), (SILENCE, 22, 28), ("p", 28, 36), (SILENCE, 36, 52),
-    ]  # fmt: skip
+    assert [s.symbol for s in sounds] == [SILENCE, "m", "'A:", SILENCE, "p", SILENCE]
+    assert [s.t0 + times.AHEAD for s in sounds][1:] == [12, 16, 28, 34, 42]
+    assert sounds[0].t0 == 0
+    assert sounds[-1].t1 == 52
+
+
+def test_borders_are_moved_to_where_sounds_are_heard() -> None:
+    rng, t = np.random.default_rng(1), np.arange(60 * times.HOP)
+    vowel = 0.3 * np.sin(t * 0.15)
+    hiss = 0.1 * rng.standard_normal(len(t))
+    audio = np.zeros(len(t))
+    for begin, end, sound in ((10, 22, hiss), (22, 40, vowel)):
+        audio[begin * times.HOP : end * times.HOP] = sound[begin * times.HOP : end * times.HOP]
+    sounds = [times.Sound(SILENCE, -1, 0, 14), times.Sound("s", 0, 14, 26), times.Sound("'A:", 0, 26, 44),
+              times.Sound(SILENCE, -1, 44, 60)]  # fmt: skip
+    times.fit(sounds, audio.astype(np.float32))
+    assert [s.t0 for s in sounds] == [0, 10, 22, 40]
+
+
+def test_a_pause_is_moved_to_the_silence_that_it_is() -> None:
+    sounds = [times.Sound(SILENCE, -1, 0, 6), times.Sound("m", 0, 6, 10), times.Sound("'A:", 0, 10, 22),
+              times.Sound(SILENCE, -1, 22, 28), times.Sound("p", 2, 28, 36),
+              times.Sound(SILENCE, -1, 36, 52)]  # fmt: skip
     level = np.full(52, 0.1)
     level[:5] = level[20:25] = level[34:] = 0
     settled = times.settle(sounds, times.silences(level))
@@ -83,8 +103,9 @@ def test_a_pause_is_moved_to_the_silence_that_it_is() -> None:
 
 
 def test_a_pause_that_is_not_heard_is_none() -> None:
-    sounds = times.lay_out([("ɑ", 0), (",", 1), ("p", 2)], [4, 4, 4, 4, 4])
+    sounds = [times.Sound(SILENCE, -1, 0, 2), times.Sound("A:", 0, 2, 10), times.Sound(SILENCE, -1, 10, 18),
+              times.Sound("p", 2, 18, 30), times.Sound(SILENCE, -1, 30, 40)]  # fmt: skip
     level = np.full(40, 0.1)
     level[:2] = level[36:] = 0
     settled = times.settle(sounds, times.silences(level))
-    assert [(s.symbol, s.t0, s.t1) for s in settled][:2] == [("A:", 0, 18), ("p", 18, 36)]
+    assert [(s.symbol, s.t0, s.t1) for s in settled] == [("A:", 0, 18), ("p", 18, 36), (SILENCE, 36, 40)]
