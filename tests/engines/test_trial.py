@@ -54,6 +54,7 @@ def test_an_openai_compatible_server_names_its_model_and_a_wrong_key_is_told(
     assert found.next_step == "Set the environment variable SOME_KEY"
 
 
+@pytest.mark.process
 def test_each_engine_is_tried_in_a_process_of_its_own(ollama: OllamaServer) -> None:
     config = msgspec.structs.replace(
         asking(ollama.url, "absent"), engines=Engines(asr=["pocketsphinx"], llm=["ollama", "faq"], tts=["espeak"])
