@@ -123,7 +123,7 @@ def test_a_pause_changes_nothing(engine: Transcriber) -> None:
     pcm = room(0.24, recording(CLEAR[0]), 0.5)
     utterance = engine.open("en")
     utterance.feed(pcm[: len(pcm) // 2])
-    assert not utterance.pause(threading.Event()).finished
+    utterance.pause(threading.Event())
     utterance.feed(pcm[len(pcm) // 2 :])
     assert utterance.pause(threading.Event()).finished
     assert utterance.finish(threading.Event()).text == reference(engine, pcm).text
