@@ -30,7 +30,7 @@ from broker.ipc.messages import Beat, Message
 from broker.ipc.sockets import Endpoints, SocketFactory, receive_now, send_now
 from broker.ipc.wire import pack
 from broker.lifecycle import Lifecycle
-from broker.media.pace import Pace
+from broker.media.throughput import Throughput
 from broker.sessions.registry import Sessions
 from broker.sessions.session import Session
 from broker.stream.events import Beacon
@@ -78,7 +78,7 @@ class Broker:
         self.timers = Timers()
         self._meter = Meter()
         self.ledger = Ledger(self._meter)
-        self.paces = {"lipsync": Pace(), "fallback": Pace(), "encode": Pace()}
+        self.paces = {"lipsync": Throughput(), "fallback": Throughput(), "encode": Throughput()}
         self._workers = WorkerStatus(config)
         self._open_sockets(boot)
         self._join_workers()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from broker.media.pace import Pace
+from broker.media.throughput import Throughput
 from broker.stream.publisher import Publisher
 from broker.timers import Timers
 from broker.workers.ledger import Ledger
@@ -18,7 +18,7 @@ class Context(Protocol):
     config: Config
     epoch: int
     ledger: Ledger
-    paces: dict[str, Pace]
+    paces: dict[str, Throughput]
     """How fast the stages work whose frames a viewer waits for: lipsync, fallback, encode."""
     timers: Timers
     publisher: Publisher

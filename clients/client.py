@@ -1,6 +1,6 @@
 """A synchronous client of a running daemon: plain ZeroMQ and msgpack, nothing of the daemon's own code.
 
-It is also the shortest complete example of contract 2 and 3: requests with ids over a DEALER, the stream over
+It is also the shortest complete example of docs/protocol.md: requests with ids over a DEALER, the stream over
 a SUB, and the repair of holes with the ``segments`` and ``events`` operations.
 """
 

@@ -1,4 +1,4 @@
-"""A session's media as one plain MP4 file, whatever was cut in between (contract 3, the rule of ``gen``)."""
+"""A session's media as one plain MP4 file, whatever was cut in between (docs/protocol.md, the rule of ``gen``)."""
 
 from __future__ import annotations
 

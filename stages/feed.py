@@ -108,7 +108,8 @@ class HeldWork:
         if held_back is not None:
             error = sys.exc_info()[1]
             unexpected = error is not None and not isinstance(error, EngineError)
-            _log.warning(
+            own = code == "INVALID_ARGUMENT" and not unexpected  # the client's own, and the client is told
+            (_log.info if own else _log.warning)(
                 "item.failed",
                 item=self.item.id,
                 attempt=self.item.attempt,

@@ -56,7 +56,7 @@ PUBLIC: dict[State, str] = {
     State.FENCING: "backoff",
     State.STOPPED: "idle",
 }
-"""States as ``status`` names them (contract 2); "idle" without a pid is a stage on demand."""
+"""States as ``status`` names them; "idle" without a pid is a stage on demand."""
 
 
 class RestartPolicy:

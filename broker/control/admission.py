@@ -1,7 +1,11 @@
-"""Every limit and quota that a request can meet, and what it is told then.
+"""The limits and quotas that a request can meet, and what it is told then.
 
 BUSY with ``retry_after_ms`` where the same request can succeed later, TOO_LARGE where it never can, NOT_READY
 while the daemon takes no more. Nothing is changed in here: a request that passes is carried out by its handler.
+
+Elsewhere are the ranges of single arguments (``requests``), the size of a message (``server``), a voice that is
+heard while too many turns wait (``sessions.utterances``: a turn that fails) and a template that is being made
+already (``templates.preparation``).
 """
 
 from __future__ import annotations

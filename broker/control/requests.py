@@ -1,4 +1,4 @@
-"""Control requests (contract 2): decoding, argument types, the closed set of error codes. Pure."""
+"""Control requests: decoding, argument types, the closed set of error codes. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public control socket: one request in, one reply out, whatever the request is (contract 2)."""
+"""The public control socket: one request in, one reply out, whatever the request is."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@
 | control  | ROUTER  | broker   | 1000       | 1000 ms |
 | stream   | XPUB    | broker   | snd 32+2n  | 1000 ms |
 
-Credit, not the high-water mark, bounds what is outstanding (design 4); the marks are a memory backstop.
+Credit, not the high-water mark, bounds what is outstanding; the marks are a memory backstop.
 Options set after bind or connect are silently ignored by libzmq, which is why nothing else creates sockets.
 """
 
@@ -25,7 +25,7 @@ import zmq
 RESULT_LINGER_MS = 1000
 """How long a stage that exits waits for its last outputs to leave."""
 CONTROL_MAX_BYTES = 64 << 20
-"""Beyond this libzmq drops the connection (contract 2)."""
+"""Beyond this libzmq drops the connection."""
 CONTROL_WAITING = 16
 """Requests of one client that wait unread; they may be large."""
 COPY_BYTES = 512 << 10
@@ -186,7 +186,7 @@ class SocketFactory:
         )
 
     def xpub_bind(self, endpoint: str, *, sessions: int = 0) -> zmq.Socket[bytes]:
-        """The public stream. Manual: a subscription is applied by us, then ``init`` is sent (design 4).
+        """The public stream. Manual: a subscription is applied by us, then ``init`` is sent.
 
         Args:
             sessions: so many at most; the ``init`` and a segment of each are one burst that nobody must lose.

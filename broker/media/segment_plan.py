@@ -1,4 +1,4 @@
-"""How a turn's speech is cut into segments: latency first, then efficiency (design 3). Pure."""
+"""How a turn's speech is cut into segments: latency first, then efficiency. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STEADY = 3
 """Quanta that later segments have at least."""
 PRE_ROLL = 4 * 1024
 POST_ROLL = 2 * 1024
-"""Samples of the AAC frames around a segment that make its joints silent (design 2)."""
+"""Samples of the AAC frames around a segment that make its joints silent."""
 
 
 def _nearest(sample: int) -> int:

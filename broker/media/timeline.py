@@ -1,8 +1,8 @@
 """Media time of one session: contiguous pts, pacing by the media clock, cuts. Pure: ``now`` is handed in.
 
-All values are integer microseconds. The rules are contract 3's: when a segment is published and nothing
-published is still ahead of the clock, the clock is anchored at that segment; between turns it stands still at
-the end of what was published.
+All values are integer microseconds. The rules are docs/protocol.md's, under Pacing: when a segment is
+published and nothing published is still ahead of the clock, the clock is anchored at that segment; between turns
+it stands still at the end of what was published.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Timeline:
         return Stamp(seq, pts, late)
 
     def cut(self, now: int) -> int:
-        """Begin a new generation; returns ``flush_from`` (contract 3)."""
+        """Begin a new generation; returns ``flush_from``."""
         flush_from = self.end
         if self.paced:
             reach = self.clock(now) + CUT_MARGIN_US

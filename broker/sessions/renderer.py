@@ -9,14 +9,14 @@ from broker.context import Context
 from broker.errors import ErrorCode
 from broker.ipc.messages import EncodedSegment, LipsyncCrops
 from broker.media.capacity import Load, Owed
-from broker.media.pace import OFFLINE
 from broker.media.passages import complete, needed_from
 from broker.media.segment_plan import POST_ROLL, PRE_ROLL, RAMP, joint_after, opens, quanta_ready, segment_quanta
 from broker.media.skip_policy import SkipPolicy
 from broker.media.speech_track import SpeechTrack, to_us
+from broker.media.throughput import OFFLINE
 from broker.media.time_map import TimeMap
+from broker.sessions.lateness import Lateness
 from broker.sessions.output import Output
-from broker.sessions.pacing import Pacing
 from broker.sessions.segment import Segment, SegmentState
 from broker.sessions.segment_jobs import FUTURE, PAST, EncodeJob, LipsyncJob
 from broker.sessions.settings import SessionSettings
@@ -27,7 +27,7 @@ from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES, QUANTUM_US
 
 LIPSYNC_AHEAD_US = 3_000_000
 ENCODE_AHEAD_US = 2_000_000
-"""How far beyond the clock each stage may work for a session (design 4)."""
+"""How far beyond the clock each stage may work for a session."""
 ENCODE_TIME_US = 180_000
 """Kept back for encoding: crops that come later than this before their time are not waited for."""
 NO_LIPSYNC = "no process of the chosen lip-sync engine is ready"
@@ -74,7 +74,7 @@ class Renderer:
         self._map = time_map
         self._skip = skip
         self._on_published = published
-        self._pacing = Pacing(context.ledger, context.paces, task.sid if settings.paced else OFFLINE)
+        self._pacing = Lateness(context.ledger, context.paces, task.sid if settings.paced else OFFLINE)
         self.planned = 0
         """Samples of the turn that are cut into segments."""
         self.published = 0

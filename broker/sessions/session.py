@@ -134,7 +134,7 @@ class Session:
         self.touch()
 
     def interrupt(self, reason: str, turn: int | None = None, keep: Turn | None = None) -> tuple[int | None, int]:
-        """Cut the current and all waiting turns (with ``keep``: those before it): contract 2's ``interrupt``.
+        """Cut the current and all waiting turns (with ``keep``: those before it), as the operation ``interrupt``.
 
         Returns the number of the turn that was cut (None: nothing to cut) and ``flush_from``.
         """

@@ -33,7 +33,7 @@ from broker.stream.events import Event, TurnEnded, TurnFailed, TurnInterrupted, 
 from configs.grid import PASSAGE_US, QUANTUM_SAMPLES, SAMPLE_RATE
 
 SPEECH_AHEAD_US = 10_000_000
-"""How far beyond the clock a turn is spoken (design 4)."""
+"""How far beyond the clock a turn is spoken."""
 SEQS_KEPT = 4096
 """Far more segments than one call's audio makes; a turn of a client's own audio may go on for days."""
 CARRIED_MAX_MS = 399

@@ -1,4 +1,4 @@
-"""Every public message of the stream that is not media, its name and fields declared once (contract 3).
+"""Every public message of the stream that is not media, its name and fields declared once.
 
 The publisher encodes them; the fields are the keys of the message, in this order.
 """

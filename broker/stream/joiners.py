@@ -1,4 +1,4 @@
-"""Subscriptions of the public stream: who joins what, and ``init`` for joiners alone (contract 3).
+"""Subscriptions of the public stream: who joins what, and ``init`` for joiners alone.
 
 XPUB tells topics, not peers. The number of the connection's file descriptor travels with each message inside
 libzmq, though, and the socket's monitor says when a number stands for a new connection.

@@ -1,4 +1,6 @@
-"""The public stream (contract 3): topics, headers, sequence of events, init for joiners, rings.
+"""The public stream: topics, headers, init for joiners, rings.
+
+``seq`` and ``n`` are handed in: ``sessions.output`` decides them.
 
 Runs in the broker's loop; the one writer of the XPUB socket. PUB/SUB is at most once: what a slow subscriber
 loses stays in the ring for ``segments`` and ``events``.

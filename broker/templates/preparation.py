@@ -103,7 +103,8 @@ class Preparations:
         """A preparation has ended."""
         job = self._templates.pop(template_id)
         if isinstance(made, ControlError):
-            log.warning("template.failed", template=template_id, code=made.code, reason=made.message)
+            tell = log.info if made.code is ErrorCode.INVALID_ARGUMENT else log.warning
+            tell("template.failed", template=template_id, code=made.code, reason=made.message)
             for then in job.waiting:
                 then(made, None)
             return

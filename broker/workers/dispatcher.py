@@ -14,7 +14,7 @@ from configs.schema import Config
 log = structlog.get_logger()
 
 LOST_FACTOR = 1.5
-"""A lease older than this many item timeouts, on a worker that lives, is lost (design 4)."""
+"""A lease older than this many item timeouts, on a worker that lives, is lost."""
 
 
 class Dispatcher:

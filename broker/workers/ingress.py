@@ -126,7 +126,9 @@ class Ingress:
     def _failed(self, message: Failed) -> None:
         args = (message.src, message.ep, message.id, message.attempt)
         entry = self._ledger.failed(*args, retryable=message.retryable)
-        log.warning(
+        # What is wrong with a client's own input is told to the client.
+        tell = log.info if message.code == ErrorCode.INVALID_ARGUMENT else log.warning
+        tell(
             "item.failed",
             item=message.id,
             src=message.src,

@@ -10,10 +10,10 @@ import structlog
 from broker.errors import ErrorCode
 from broker.ipc.messages import Demand, Down, Fenced, Message, Report, Up
 from broker.ipc.wire import WireError, unpack
-from broker.workers.dead_items import bury
 from broker.workers.dispatcher import Dispatcher
 from broker.workers.ledger import Ledger
 from broker.workers.links import Links
+from broker.workers.poison import bury
 from broker.workers.status import WorkerStatus
 from configs.stages import ON_DEMAND
 
@@ -96,7 +96,10 @@ class Membership:
             now=self._now(),
         )
         self._gone(message.instance)
-        log.warning(
+        # A process that ended because it was told to, or had nothing to do, has lost nothing.
+        quiet = not fallout.requeued and not fallout.poisoned and (message.commanded or message.reason == "exit 0")
+        tell = log.info if quiet else log.warning
+        tell(
             "stage.fenced",
             src=message.instance,
             epoch=message.epoch,

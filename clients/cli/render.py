@@ -32,7 +32,7 @@ AHEAD_S = 10.0
 AHEAD_MAX_S = 45.0
 """The same with quality max, which shows nothing of 30 s of speech before it has heard all of it."""
 KEEP_ALIVE_S = 0.5
-"""Calls further apart than 2 s would end the turn (contract 2), so an empty one is made well in time."""
+"""Calls further apart than 2 s would end the turn, so an empty one is made well in time."""
 STALL_TIMEOUT_S = 300.0
 """Without any new segment for this long the rendering has failed."""
 

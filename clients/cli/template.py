@@ -20,7 +20,7 @@ app = typer.Typer(help="The people on screen: list, show, add, rm.", no_args_is_
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 SEND_MAX = 31 << 20
-"""Bytes of a source that go in one message (contract 2: 32 MiB, with its envelope)."""
+"""Bytes of a source that go in one message (docs/protocol.md: 32 MiB, with its envelope)."""
 
 
 @app.command("list")

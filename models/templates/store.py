@@ -1,6 +1,6 @@
 """Reading a prepared template: memory-mapped, read-only, cheap to open twice.
 
-A template is a folder (design 5)::
+A template is a folder::
 
     manifest.json   {v, id, kind, width, height, frames, box: [w, h], hash, engines: [...],
                      files: {name: sha256}}

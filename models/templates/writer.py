@@ -32,7 +32,7 @@ from models.templates.store import MANIFEST_VERSION, map_template, read_manifest
 log = structlog.get_logger(__name__)
 
 LOOP_MULTIPLE = 8
-"""A template's length is a multiple of the quantum (design 3)."""
+"""A template's length is a multiple of the quantum."""
 HASH_CHUNK = 1 << 20
 PART = ".part-"
 """Marks a folder in the making; followed by random hex digits."""

@@ -33,7 +33,7 @@ from broker.ipc.messages import (
     TtsItem,
     Word,
 )
-from broker.media.pace import Pace
+from broker.media.throughput import Throughput
 from broker.sessions.client_audio import AudioFormat
 from broker.sessions.registry import Sessions
 from broker.sessions.session import Session
@@ -80,7 +80,7 @@ class Floor:
         self.config = Config()
         self.epoch = 1
         self.ledger = Ledger()
-        self.paces = {"lipsync": Pace(), "fallback": Pace(), "encode": Pace()}
+        self.paces = {"lipsync": Throughput(), "fallback": Throughput(), "encode": Throughput()}
         self.timers = Timers()
         self.wire = Wire(self)
         self.publisher = Publisher(self.wire, "boot", self.config.ring, None)  # type: ignore[arg-type]

@@ -1,11 +1,11 @@
 """Every message between the daemon's own processes, declared once; declaring registers it.
 
 A message is one msgpack map (the struct, tagged by ``t``) followed by raw buffers, whose sizes the header lists
-in ``bufs``. The module's or section's title tells the direction. Public messages (contract 2 and 3) are not here:
-they are plain maps, built in ``broker/control`` and ``broker/stream/publisher.py``.
+in ``bufs``. The module's or section's title tells the direction. Public messages (docs/protocol.md) are not here:
+replies are built in ``broker/control``, events declared in ``broker/stream/events.py``.
 
 Names: ``src`` is an instance ("encode.0"), ``ep`` the epoch of its incarnation, ``broker`` the epoch of the
-broker that dispatched an item, ``id`` the deterministic name of an item ("<sid>/<turn>/<stage>/<index>").
+broker that dispatched an item, ``id`` the deterministic name of an item ("<sid>/<serial>.<turn>/<stage>/<index>").
 """
 
 from broker.ipc.messages.base import (

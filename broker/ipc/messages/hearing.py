@@ -1,4 +1,4 @@
-"""asr: streams, not items."""
+"""asr: streams, not items. ``sid`` names a stream, "<sid>/<serial>.<count>": a session may have several."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from broker.ipc.messages.base import FromStage, Message
 
 
 class AsrAudio(Message, kw_only=True, tag="asr.audio"):
-    """More microphone audio of a session. Buffer 0: s16 mono. Sticky: one session, one instance.
+    """More microphone audio of a stream. Buffer 0: s16 mono. Sticky: one stream, one instance.
 
-    ``reset`` begins the stream anew at ``at`` (first audio of the session, or replay after a death); with
+    ``reset`` begins the stream anew at ``at`` (first audio of the stream, or replay after a death); with
     ``speaking`` the utterance ``utterance`` is already open and begins at ``at``.
     """
 
@@ -16,7 +16,7 @@ class AsrAudio(Message, kw_only=True, tag="asr.audio"):
     sid: str
     sample_rate: int
     at: int
-    """Stream position of the buffer's first sample, counted at ``sample_rate`` since the session's start."""
+    """Stream position of the buffer's first sample, counted at ``sample_rate`` since the stream's start."""
     reset: bool = False
     utterance: int = 0
     """Number that the next utterance gets (or, with ``speaking``, the open one has)."""

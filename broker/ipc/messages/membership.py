@@ -47,7 +47,7 @@ class ChainRow(msgspec.Struct, kw_only=True):
 
 
 class StageRow(msgspec.Struct, kw_only=True, omit_defaults=False):
-    """One line of the public ``status`` (contract 2)."""
+    """One line of the public ``status``."""
 
     stage: str
     instance: str

@@ -1,6 +1,6 @@
 """The ledger: every accepted item is either queued, leased to one worker incarnation, or finished.
 
-Rules (design 4). Credit decides who gets work. A lease ends with DONE, FAILED, CANCELLED or the worker's
+Rules. Credit decides who gets work. A lease ends with DONE, FAILED, CANCELLED or the worker's
 death; a dead worker's items go to the front of their queue with the next attempt number. Outputs count only
 from the attempt in force and in order, so a replay collides with its original. A death counts against an
 item only if it was the only one in progress; after two of those the item is poison and is set aside.

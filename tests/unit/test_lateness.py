@@ -1,8 +1,8 @@
 """How fast stages are, how long crops are waited for, and what a sentence's head start has to be."""
 
-from broker.media.pace import OFFLINE, WINDOW_US, Pace, Part, head_start
 from broker.media.segment_plan import joint_after, opens
-from broker.sessions.pacing import GENTLE, HEAD_START_US, OVERDUE_US, SILENT_US, Pacing, given_up_at
+from broker.media.throughput import OFFLINE, WINDOW_US, Part, Throughput, head_start
+from broker.sessions.lateness import GENTLE, HEAD_START_US, OVERDUE_US, SILENT_US, Lateness, given_up_at
 from broker.sessions.segment import Segment, SegmentState
 from broker.workers.ledger import Ledger
 from configs.grid import QUANTUM_FRAMES, QUANTUM_US
@@ -10,8 +10,8 @@ from configs.grid import QUANTUM_FRAMES, QUANTUM_US
 FRAME_US = 40_000
 
 
-def measured(frame_us: int) -> Pace:
-    pace = Pace()
+def measured(frame_us: int) -> Throughput:
+    pace = Throughput()
     pace.asked(0, "a", 8)
     pace.made(8 * frame_us, "a", 8)
     return pace
@@ -41,7 +41,7 @@ def test_a_pace_follows_what_happens_and_forgets_the_rest() -> None:
 
 
 def test_frames_of_live_sessions_share_a_stage_and_dropped_ones_are_not_waited_for() -> None:
-    pace = Pace()
+    pace = Throughput()
     pace.asked(0, "a", 8)
     pace.asked(0, "b", 8)
     pace.asked(0, OFFLINE, 800)
@@ -81,9 +81,9 @@ def segment(index: int, *, ready: bool = False, begins: bool = False) -> Segment
     return made
 
 
-def pacing(frame_us: int) -> Pacing:
-    paces = {"lipsync": measured(frame_us), "fallback": Pace(), "encode": measured(1_000)}
-    return Pacing(Ledger(), paces, "a")
+def pacing(frame_us: int) -> Lateness:
+    paces = {"lipsync": measured(frame_us), "fallback": Throughput(), "encode": measured(1_000)}
+    return Lateness(Ledger(), paces, "a")
 
 
 def test_a_sentence_is_held_by_what_it_lacks_itself_and_never_for_long() -> None:

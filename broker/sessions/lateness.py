@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from broker.media.pace import Pace, Part, head_start
+from broker.media.throughput import Part, Throughput, head_start
 from broker.sessions.segment import Segment, SegmentState
 from broker.workers.ledger import Ledger
 from configs.grid import FRAME_US, QUANTUM_FRAMES, QUANTUM_US
@@ -39,14 +39,14 @@ def given_up_at(due: int, *, sign: int, since: int, patience: int = OVERDUE_US) 
     return max(due, min(sign + SILENT_US, since + patience))
 
 
-class Pacing:
+class Lateness:
     """The waits of one turn, and the account of what the stages owe it.
 
     Args:
-        sid: of a live session, or ``pace.OFFLINE``.
+        sid: of a live session, or ``throughput.OFFLINE``.
     """
 
-    def __init__(self, ledger: Ledger, paces: dict[str, Pace], sid: str) -> None:
+    def __init__(self, ledger: Ledger, paces: dict[str, Throughput], sid: str) -> None:
         self._ledger = ledger
         self._paces = paces
         self._sid = sid

@@ -11,7 +11,7 @@ WINDOW_US = 2_000_000
 """Of the time in which frames were waited for, about this much is remembered."""
 
 
-class Pace:
+class Throughput:
     """Frames that a stage has made against the time in which it had some to make."""
 
     def __init__(self) -> None:
