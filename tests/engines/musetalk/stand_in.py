@@ -112,7 +112,7 @@ def pretend_converted(root: Path) -> None:
     """Weights that are there by their record, and empty."""
     folder = root / CONVERTED
     folder.mkdir(parents=True)
-    components = {}
+    components: dict[str, dict[str, object]] = {}
     for name in ("vae", "dwpose", "s3fd", "face-parse"):
         (folder / f"{name}.safetensors").write_bytes(b"")
         components[name] = {
