@@ -174,8 +174,8 @@ class Client:
         op = self._wanted.pop(request_id).op
         if not there:
             raise NoDaemonError(
-                f"no answer from {self.control} within {timeout_s:g} s: is the daemon running? "
-                "Start it with `musecast up`, or name its configuration with --config."
+                f"no answer from {self.control} within {timeout_s:g} s: is the daemon running, "
+                "or is it still starting? Start it with `musecast up`, or name its configuration with --config."
             )
         reply = self._replies.pop(request_id)
         if not reply["ok"]:

@@ -16,6 +16,7 @@ import numpy as np
 from clients.client import SAMPLE_RATE
 from clients.errors import MediaError
 from clients.signals import each_unbroken
+from clients.target import readable
 
 BITS_PER_CHANNEL = 128_000
 CHANNELS_MAX = 2
@@ -35,9 +36,11 @@ class Soundtrack:
 
     Raises:
         SoundError: it has none, or cannot be read; also raised while it is read.
+        TargetError: it is no regular file.
     """
 
     def __init__(self, path: Path) -> None:
+        readable(path)
         self.path = path
         self.seconds = Fraction(0)
         """Its length, exactly; known when ``pieces`` is at its end."""
@@ -98,7 +101,12 @@ class Soundtrack:
         except (FileNotFoundError, PermissionError):
             raise
         except av.FFmpegError as error:
-            raise SoundError(f"{self.path} is not an audio file that FFmpeg can read: {error.strerror}") from error
+            raise SoundError(f"{self.path} has no sound that can be read: {_said(error)}") from error
+
+
+def _said(error: av.FFmpegError) -> str:
+    """The fact, in plain words where FFmpeg speaks of its input."""
+    return "it is damaged, or no audio file" if isinstance(error, av.InvalidDataError) else str(error.strerror)
 
 
 def _channels(container: Any) -> int:

@@ -1,4 +1,4 @@
-"""Where a file may be written: looked at before the work begins, and replaced in one step at its end."""
+"""Files that are named: what may be read, and where may be written, looked at before the work begins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,19 @@ KINDS = {
 
 
 class TargetError(MediaError):
-    """A file cannot be written there; the text says why, and what to name instead."""
+    """A file cannot be read or written there; the text says why, and what to name instead."""
+
+
+def readable(path: Path) -> None:
+    """Look at a file before it is opened, which would wait for ever for what a pipe or a terminal has to say.
+
+    Raises:
+        TargetError: it is no regular file.
+        OSError: there is none, or the way to it may not be gone.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise TargetError(f"{path} is {KINDS.get(stat.S_IFMT(mode), 'no regular file')}: name a file")
 
 
 def writable(path: Path, *suffixes: str) -> Path:

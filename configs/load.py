@@ -163,8 +163,10 @@ def _file_layer(path: Path) -> Layer:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        why = f"{said[:1].lower()}{said[1:]}"
         raise ConfigError(
-            f"cannot be read: {error}", where=str(path), hint="name another file with --config"
+            f"cannot be read: {why}", where=str(path), hint="name another file with --config"
         ) from None
     loader = yaml.SafeLoader(text)
     try:
@@ -253,7 +255,7 @@ def _check_keys(
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"known here: {', '.join(fields)}"
-            raise ConfigError("unknown key", key=path, where=place_of(places, path), hint=hint)
+            raise ConfigError("unknown key", key=path, where=_place_in(places, path), hint=hint)
         inner = fields[key]
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
             if value is None or value == "":
@@ -264,7 +266,7 @@ def _check_keys(
                 raise ConfigError(
                     f"expected a map of keys, got {value!r}",
                     key=path,
-                    where=place_of(places, path),
+                    where=_place_in(places, path),
                     hint=f"known here: {', '.join(f.name for f in msgspec.structs.fields(inner))}",
                 )
 
@@ -297,6 +299,12 @@ def place_of(places: Mapping[str, str], key: str) -> str:
             return places[key]
         key = key.rpartition(".")[0]
     return ""
+
+
+def _place_in(places: Mapping[str, str], key: str) -> str:
+    """Where a key of one layer was written, also one that stands for the keys below it."""
+    below = (where for name, where in places.items() if name.startswith(f"{key}."))
+    return place_of(places, key) or next(below, "")
 
 
 def _below(folder: str, name: str) -> str:

@@ -90,7 +90,11 @@ def _usage(error: Any) -> str:
     context = error.ctx
     text: str = error.format_message()
     help_command = "musecast" if context is None else context.command_path
-    return f"{text.rstrip('.')}. `{help_command} --help` explains the command."
+    takes_text = context is not None and any(one.name == "text" for one in context.command.params)
+    if takes_text and text.startswith("Got unexpected extra argument"):
+        text += ": put a text of several words into quotes"
+    end = "" if text.endswith("?") else "."
+    return f"{text.rstrip('.')}{end} `{help_command} --help` explains the command."
 
 
 USAGE_ERROR = next(one for one in typer.BadParameter.__mro__ if one.__name__ == "UsageError")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clients.cli.common import CommandError
 from clients.client import SAMPLE_RATE
+from clients.target import readable
 
 PIECE_MS = 100
 SAMPLE_BYTES = 2
@@ -33,9 +34,11 @@ class Recording:
 
     Raises:
         CommandError: there is no sound in it.
+        TargetError: it is no regular file.
     """
 
     def __init__(self, path: Path) -> None:
+        readable(path)
         plain = _plain_wav(path)
         if plain is None:
             self.sample_rate, pieces = _decoded(path)

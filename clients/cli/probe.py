@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import msgpack
 import typer
 from rich.markup import escape
 
@@ -14,7 +15,7 @@ from clients.cli.exits import EXIT_FAILED
 from clients.cli.figures import gpus, processes, sessions, work
 from clients.cli.options import SessionArgument, TemplateOption, a_text, a_video, an_id
 from clients.cli.session import own_session
-from clients.cli.show import TERMINAL_EVENTS, Transcript, timings
+from clients.cli.show import TERMINAL_EVENTS, Transcript, refuse_unspoken, timings
 from clients.cli.terminal import MB, err, out, print_json
 from clients.client import Client, DaemonGoneError
 
@@ -27,6 +28,8 @@ HEALTH_TIMEOUT_S = 2.0
 TURN_TIMEOUT_S = 120.0
 POLL_S = 0.5
 """How often a watch with a time limit looks at the clock when nothing is published."""
+QUIET_S = 3.0
+"""After so long without a message the watcher is told that there is none."""
 STREAM_TOPICS = ("seg.", "evt.", "tpl.", "sys.")
 COLOURS = {"seg": "green", "evt": "cyan", "tpl": "magenta", "sys": "dim"}
 
@@ -80,21 +83,45 @@ def stream(
     *,
     common: Common,
 ) -> None:
-    """Print the header of every message published."""
+    """Print the header of every message published; of one session until it ends."""
     topics = STREAM_TOPICS if session is None else (f"seg.{session}.", f"evt.{session}.")
     deadline = time.monotonic() + seconds if seconds else None
     seen = 0
+    quiet_at = None if common.json else time.monotonic() + QUIET_S
     with common.connect() as client:
         subscription = client.subscribe(*topics)
+        if session is not None:
+            _refuse_ended(client, session)
         while (not count or seen < count) and (deadline is None or time.monotonic() < deadline):
             message = subscription.receive(POLL_S)
             if message is None:
+                if quiet_at is not None and time.monotonic() > quiet_at:
+                    err.print("[dim]nothing is published at the moment; waiting for it, until Ctrl-C[/]")
+                    quiet_at = None
                 continue
             seen += 1
+            quiet_at = None
             if common.json:
                 print_json({"topic": message.topic, "bytes": len(message.payload)} | message.header)
             else:
                 out.print(_line(message.topic, message.header, len(message.payload)), soft_wrap=True)
+            if session is not None and message.header.get("event") == "session.ended":
+                break
+
+
+def _refuse_ended(client: Client, session: str) -> None:
+    """Raise where nothing will be published any more.
+
+    Raises:
+        RequestError: there is no such session.
+        CommandError: it has ended.
+    """
+    newest = client.request("events", session_id=session, from_n=0, max=1)["newest_n"] or 0
+    last = client.request("events", session_id=session, from_n=newest, max=1)["events"]
+    if last and msgpack.unpackb(last[-1])["event"] == "session.ended":
+        raise CommandError(
+            f"session {session!r} has ended: `musecast probe record` keeps it as a film for a minute longer"
+        )
 
 
 def _line(topic: str, header: dict[str, Any], size: int) -> str:
@@ -188,7 +215,9 @@ def turn(
     }
     if common.json:
         print_json({"event": header["event"], **header["data"], "client": seen})
-    elif header["event"] == "turn.ended":
+    if header["event"] == "turn.ended":
+        refuse_unspoken(header, "the text" if op == "say" else "the answer")
+    if header["event"] == "turn.ended" and not common.json:
         out.print(timings(header["data"]["timings_ms"], "the request"))
         out.print(
             f"here: accepted after {seen['request_ms']} ms, "

@@ -18,7 +18,7 @@ from clients.cli.common import CommandError, Common, command
 from clients.cli.options import TemplateOption, a_text, a_video
 from clients.cli.private import private_daemon
 from clients.cli.session import Session, own_session
-from clients.cli.show import TERMINAL_EVENTS, Transcript
+from clients.cli.show import TERMINAL_EVENTS, Transcript, refuse_unspoken
 from clients.cli.terminal import err, out, print_json
 from clients.client import FPS, SAMPLE_RATE, Client, NoDaemonError, Published, RequestError
 
@@ -112,6 +112,7 @@ def _bar() -> Progress:
         TextColumn("{task.completed:.1f} s"),
         TimeRemainingColumn(),
         console=err,
+        disable=not err.is_terminal,
     )
 
 
@@ -222,4 +223,5 @@ class _Rendering:
         elif header["event"] in TERMINAL_EVENTS:
             if header["event"] != "turn.ended":
                 raise CommandError(f"it could not be rendered: {Transcript.reason(header['data'])}")
+            refuse_unspoken(header, "the text")
             self._ended = True

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from rich.console import Group
 from rich.markup import escape
 
+from clients.cli.common import CommandError
 from clients.cli.terminal import out, print_json, table
 
 TERMINAL_EVENTS = ("turn.ended", "turn.interrupted", "turn.failed")
@@ -37,6 +38,22 @@ LEVELS = {
 }
 
 _CODE = re.compile(r"^[A-Z_]+: ")
+
+
+def refuse_unspoken(ended: dict[str, Any], what: str) -> None:
+    """Say so when a turn ended and nothing of it was heard.
+
+    Args:
+        ended: the header of ``turn.ended``.
+        what: was to be spoken: "the text" or "the answer".
+
+    Raises:
+        CommandError: nothing was heard.
+    """
+    if ended["data"]["timings_ms"]["first_segment"] is None:
+        raise CommandError(
+            f"nothing in {what} can be spoken: it has no letters and no digits that a voice can say"
+        )
 
 
 class Video(Protocol):
@@ -84,6 +101,8 @@ class Transcript:
         elif name == "transcript.final":
             heard = escape(data["text"]) if data["text"] else "[dim](not understood)[/]"
             out.print(f"[green]you[/]    {heard}", soft_wrap=True)
+        elif name == "turn.interrupted" and data["reason"] == "no_speech":
+            out.print(f"[dim]no answer: {escape(self.reason(data))}[/]", soft_wrap=True)
         elif name == "turn.interrupted":
             out.print(f"[yellow]interrupted[/] {escape(self.reason(data))}", soft_wrap=True)
         elif name == "turn.failed":

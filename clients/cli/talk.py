@@ -25,12 +25,15 @@ from clients.cli.options import (
 )
 from clients.cli.player import Player, installed
 from clients.cli.session import Session, own_session
-from clients.cli.show import TERMINAL_EVENTS, Transcript, Video, timings
+from clients.cli.show import TERMINAL_EVENTS, Transcript, Video, refuse_unspoken, timings
 from clients.cli.terminal import out, print_json
 from clients.client import Client, NoDaemonError, RequestError
 
 TURN_TIMEOUT_S = 900.0
 """20,000 characters are about twenty minutes of speech; nothing for this long is a fault all the same."""
+
+FAQ_RECOGNISER = "pocketsphinx"
+"""The speech recognition that knows sentences of the FAQ alone."""
 
 
 class _Shown:
@@ -140,6 +143,8 @@ def _turn(
         if ended["event"] == "turn.ended" and timed and not common.json:
             out.print(timings(ended["data"]["timings_ms"], "the request"))
         failed = ended["event"] != "turn.ended"
+        if not failed:
+            refuse_unspoken(ended, "the text" if op == "say" else "the answer")
         if not (failed and shown.empty):
             shown.finish(quiet=common.json)
         if failed:
@@ -215,7 +220,19 @@ def listen(
         if listening.answered or not shown.empty:
             shown.finish(quiet=common.json)
         if not listening.answered:
-            raise typer.Exit(EXIT_FAILED)
+            raise _unanswered(client, listening.ended)
+        if listening.ended["event"] == "turn.ended":
+            refuse_unspoken(listening.ended, "the answer")
+
+
+def _unanswered(client: Client, ended: dict[str, Any]) -> Exception:
+    """Why no turn was answered; the last one ended with ``ended``."""
+    if ended["event"] != "turn.interrupted" or ended["data"]["reason"] != "no_speech":
+        return typer.Exit(EXIT_FAILED)  # the transcript has said it
+    rows = client.request("status")["stages"]
+    if any(row["stage"] == "asr" and row["engine"] == FAQ_RECOGNISER for row in rows):
+        return CommandError("not understood: this recogniser knows the questions of the FAQ (llm.faq) only")
+    return CommandError("not understood: is it speech, and in the language that asr.language names?")
 
 
 @command

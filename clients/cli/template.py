@@ -15,6 +15,7 @@ from clients.cli.options import a_picture, an_id
 from clients.cli.template_view import Watched, write_picture
 from clients.cli.terminal import MB, cell, out, print_json, table
 from clients.client import Client, RequestError
+from clients.target import readable
 
 app = typer.Typer(help="The people on screen: list, show, add, rm.", no_args_is_help=True)
 
@@ -92,6 +93,7 @@ def add(
     common: Common,
 ) -> None:
     """Prepare a photo or a video as a template, to stay until it is removed."""
+    readable(source)
     name = _id_of(source, template)
     size = source.stat().st_size
     if size > SEND_MAX:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from models.api import EngineError
+from models.errors import EngineError
 from models.musetalk.layout import Component, Download
 
 TIMEOUT_S = 30.0

@@ -156,6 +156,19 @@ def test_without_a_picture_say_tells_how_to_see_it(daemon: Daemon, monkeypatch: 
     assert "install one" in _run(daemon, "say", "Hello.", "--play", code=1)
 
 
+def test_what_no_voice_can_say_is_a_failure(daemon: Daemon, tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    for arguments in (
+        ("say", "😀"),
+        ("say", "😀", "--out", str(film)),
+        ("render", "--text", "😀", "--out", str(film)),
+    ):
+        told = _run(daemon, *arguments, code=1)
+        assert "nothing in the text can be spoken" in told
+        assert told.count("\n") == 1
+    assert not film.exists()
+
+
 def test_a_player_gets_the_video_while_it_comes(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -203,6 +216,7 @@ def test_a_session_that_is_over_is_recorded_while_the_daemon_keeps_it(
     session = stranger.session(mode="offline")
     session.speak("Twenty segments are more than one request fetches, so this goes on for a while. " * 6)
     frames = session.end()["frames"]
+    assert "has ended" in _run(daemon, "probe", "stream", session.sid, code=1)
     target = tmp_path / "over.mp4"
     _run(daemon, "probe", "record", session.sid, str(target))
     assert _video(target)[0] == frames
@@ -312,6 +326,7 @@ def test_status_fits_into_80_columns(daemon: Daemon, stranger: Stranger) -> None
     [
         (("say", "x", "--template", "nobody"), "NOT_FOUND", "nobody"),
         (("interrupt", "nobody"), "NOT_FOUND", "nobody"),
+        (("probe", "stream", "nobody"), "NOT_FOUND", "nobody"),
         (("say", " "), "INVALID_ARGUMENT", "empty"),
         (("template", "show", "nobody"), "FAILED", "nobody"),
         (("listen", "no.wav"), "FAILED", "no.wav"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import signal
@@ -37,7 +38,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "words"),
     [
         (("fly",), "fly"),
+        (("sey",), "Did you mean 'say'? `"),
         (("say",), "musecast say --help"),
+        (("say", "hi", "there"), "into quotes"),
         (("say", "hi", "--template", "my face"), "letters"),
         (("say", "hi", "--session", "a/b"), "letters"),
         (("say", "a\udcffb"), "UTF-8"),
@@ -73,6 +76,25 @@ def test_a_device_is_not_replaced(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert "no folder" in call(capsys, "demo", "--out", str(tmp_path / "a" / "b"), code=1)[1]
     assert Path("/dev/null").is_char_device()
     assert not (tmp_path / "a").exists()
+
+
+def test_a_pipe_is_not_waited_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe.png", tmp_path / "zero.png"
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/zero")
+    render = ("render", "--out", str(tmp_path / "film.mp4"), "--audio")
+    for source, kind in ((str(pipe), "a pipe"), (str(link), "a device")):
+        for arguments in (("template", "add", source), ("listen", source), (*render, source)):
+            _, err = call(capsys, *arguments, *NOBODY, code=1)
+            assert f"{source} is {kind}: name a file" in err
+            assert err.count("\n") == 1
+
+
+def test_where_a_wrong_key_comes_from_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--set foo.bar=1: foo: unknown key" in call(capsys, "probe", "health", "--set", "foo.bar=1", code=78)[1]
+    _, err = call(capsys, "probe", "health", "--config", "/nope.yaml", code=78)
+    assert err.count("/nope.yaml") == 1
+    assert "no such file" in err
 
 
 def test_a_wrong_configuration_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
