@@ -19,6 +19,7 @@ import zmq
 
 from configs.checks import findings
 from configs.schema import Config
+from configs.wording import two_sentences
 
 DEFAULT_FILE = Path(__file__).with_name("default.yaml")
 """The packaged file that is read when no other is named; the reference manual of every key."""
@@ -42,7 +43,7 @@ class ConfigError(Exception):
         self.hint = hint
         place = f"{where}: " if where else ""
         subject = f"{key}: " if key else ""
-        super().__init__(f"{place}{subject}{message}" + (f". {hint}" if hint else ""))
+        super().__init__(two_sentences(f"{place}{subject}{message}", hint))
 
 
 Layer = tuple[dict[str, Any], dict[str, str]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from configs.wording import two_sentences
+
 
 class EngineError(Exception):
     """An engine cannot do what was asked.
@@ -20,7 +22,7 @@ class EngineError(Exception):
         self.retryable = retryable
 
     def __str__(self) -> str:
-        return f"{self.message}. {self.hint}" if self.hint else self.message
+        return two_sentences(self.message, self.hint)
 
 
 class EngineLostError(Exception):

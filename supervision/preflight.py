@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from configs.load import DEFAULT_FILE, load_with_places, place_of, resolve
 from configs.schema import Config
+from configs.wording import two_sentences
 from models import engines
 from supervision.gpus import place_stages, visible_gpus
 from supervision.place import PlaceError, check_runtime_dir
@@ -71,8 +72,7 @@ class Obstacle:
 
     def __str__(self) -> str:
         head = "".join(f"{part}: " for part in (self.where, self.key) if part)
-        step = f". {self.hint[:1].upper()}{self.hint[1:]}" if self.hint else ""
-        return f"{head}{self.message}{step}"
+        return two_sentences(f"{head}{self.message}", self.hint)
 
 
 def read(path: str | os.PathLike[str] | None, sets: Sequence[str] = ()) -> Plan:

@@ -35,17 +35,27 @@ def list_templates(*, common: Common) -> None:
         return
     rows = table("template", "kind", ">frames", ">size", "engines", ">MB", "kept", "in use")
     for one in templates:
-        rows.add_row(
-            one["template_id"],
-            one["kind"],
-            cell(one["frames"]),
-            f"{one['width']}x{one['height']}",
-            "rebuilt on use" if one["outdated"] else " ".join(one["engines"]),
-            f"{one['bytes'] / MB:.1f}",
-            "yes" if one["keep"] else "",
-            "yes" if one["in_use"] else "",
-        )
+        rows.add_row(*("" if value == "no" else value for value in _described(one).values()))
     out.print(rows)
+
+
+def _described(row: dict[str, Any]) -> dict[str, str]:
+    """A row of ``list_templates`` for people, by the names of the columns."""
+    engines = " ".join(row["engines"])
+    if row["outdated"]:
+        engines = "rebuilt on use"
+    elif row["kind"] == "builtin" and not engines:
+        engines = "made at first use"
+    return {
+        "template": row["template_id"],
+        "kind": row["kind"],
+        "frames": cell(row["frames"]),
+        "size": f"{row['width']}x{row['height']}",
+        "engines": engines,
+        "MB": f"{row['bytes'] / MB:.1f}",
+        "kept": "yes" if row["keep"] else "no",
+        "in use": "yes" if row["in_use"] else "no",
+    }
 
 
 @app.command("show")
@@ -70,8 +80,8 @@ def show(
     if common.json:
         print_json(found)
         return
-    for key, value in found.items():
-        out.print(escape(f"{key:<12} {' '.join(value) if isinstance(value, list) else value}"), soft_wrap=True)
+    for name, value in _described(found).items():
+        out.print(escape(f"{name:<12} {value}"), soft_wrap=True)
     if target is not None:
         out.print(escape(f"{'picture':<12} {target}"), soft_wrap=True)
 

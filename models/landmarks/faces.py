@@ -23,10 +23,13 @@ from models.landmarks.measure import (
     roll_degrees,
     scatter,
 )
+from models.quiet import without_line
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
+DELEGATE = b"INFO: Created TensorFlow Lite XNNPACK delegate"
+"""What the interpreter says on standard error, with no setting against it."""
 MESH_SIDE = 192
 MESH_MARGIN = 1.5
 """Side of the mesh's window in sides of the face's box, as the model was trained."""
@@ -103,9 +106,10 @@ class Landmarker:
             raise EngineError(
                 "FAILED", f"reading faces needs ai-edge-litert: {error}", "pip install 'musecast[landmarks]'"
             ) from error
-        self._detector = Detector(Interpreter(model_content=models[files.DETECTOR], num_threads=threads))
-        self._mesh = Interpreter(model_content=models[files.MESH], num_threads=threads)
-        self._mesh.allocate_tensors()
+        with without_line(DELEGATE):
+            self._detector = Detector(Interpreter(model_content=models[files.DETECTOR], num_threads=threads))
+            self._mesh = Interpreter(model_content=models[files.MESH], num_threads=threads)
+            self._mesh.allocate_tensors()
         self._input = self._mesh.get_input_details()[0]["index"]
         sizes = {int(np.prod(d["shape"])): d["index"] for d in self._mesh.get_output_details()}
         self._points, self._flag = sizes[468 * 3], sizes[1]

@@ -187,7 +187,7 @@ def _blamed(kind: str) -> Iterator[None]:
     except Exception as error:
         said = str(error).strip() or type(error).__name__
         said = "its header cannot be read" if "cannot identify" in said else said
-        said = f"it ends too early ({said})" if "runcated" in said else said
+        said = "it ends too early" if "runcated" in said else said
         raise EngineError("INVALID_ARGUMENT", f"the {kind} is damaged: {said}", FORMATS_HINT) from error
 
 

@@ -53,7 +53,7 @@ class Video:
                     yield held
                 held = moving.Shown(at, at + stands, _picture(frame, target))
         except (av.error.FFmpegError, ValueError) as error:
-            fact = f"the video is damaged at {last:.2f} s: {_said(error)}"
+            fact = f"the video is damaged at {last:.2f} s{_why(error)}"
             raise EngineError("INVALID_ARGUMENT", fact, _BAD) from error
         if held is None:
             raise EngineError("INVALID_ARGUMENT", "the video is damaged: not one picture of it decodes", _BAD)
@@ -97,7 +97,7 @@ def open_video(file: BinaryIO, max_s: float, threads: int = 1) -> Iterator[Video
     try:
         container = av.open(file, "r", options=options)
     except (av.error.FFmpegError, ValueError) as error:
-        fact = f"this is neither a photo nor a film that can be read: {_said(error)}"
+        fact = f"this is neither a photo nor a film that can be read{_why(error)}"
         raise EngineError("INVALID_ARGUMENT", fact, FORMATS_HINT) from error
     with container:
         if not container.streams.video:
@@ -132,5 +132,6 @@ def _matrix(frame: Any) -> int:
     return known.get(int(frame.colorspace), 1 if frame.height >= 720 else 5)
 
 
-def _said(error: Exception) -> str:
-    return str(getattr(error, "strerror", "") or error)
+def _why(error: Exception) -> str:
+    """What FFmpeg says, unless it is only that something is wrong with the data."""
+    return "" if isinstance(error, av.error.InvalidDataError) else f": {getattr(error, 'strerror', '') or error}"

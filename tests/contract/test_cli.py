@@ -77,6 +77,9 @@ def test_probes(daemon: Daemon, stranger: Stranger) -> None:
 def test_templates(daemon: Daemon) -> None:
     assert "default-portrait" in _run(daemon, "template", "list")
     assert json.loads(_run(daemon, "template", "show", "default", "--json"))["width"] == 512
+    shown = _run(daemon, "template", "show", "default")
+    assert [line.split()[0] for line in shown.splitlines()][-4:] == ["engines", "MB", "kept", "in"]
+    assert not any(word in shown for word in ("_", "True", "False"))
     assert "template list" in _run(daemon, "template", "show", "nobody", code=1)
     assert "default" in _run(daemon, "template", "rm", "default", code=1)
 

@@ -307,8 +307,8 @@ def test_a_recogniser_that_ends_its_thread_ends_the_process(bench: Bench) -> Non
 @pytest.mark.parametrize(
     ("temper", "code", "text"),
     [
-        ("load_unsupported", 78, "choose another with engines.tts"),
-        ("load_failed", 1, "the model is not there. pull it"),
+        ("load_unsupported", 78, "Choose another with engines.tts"),
+        ("load_failed", 1, "the model is not there. Pull it"),
         ("broken", 1, "RuntimeError: a defect"),
     ],
 )

@@ -92,7 +92,7 @@ def test_the_last_line_of_a_failed_start_is_its_cause_and_the_next_step(folder: 
         last = terminal.read().splitlines()[-1]
         assert terminal.process.wait(LIMIT_S) == 78
         assert last.startswith("musecast: tts.0 was given up: exit 78: ")
-        assert "choose another with engines.tts" in last
+        assert "Choose another with engines.tts" in last
     finally:
         terminal.close()
 

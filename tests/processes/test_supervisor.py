@@ -134,7 +134,7 @@ def test_a_configuration_error_of_a_stage_is_not_retried_and_says_the_next_step(
     assert daemon.process.wait(LIMIT_S) == 78
     assert [m["epoch"] for m in daemon.messages("up", "tts.0")] == [1]
     (fatal,) = daemon.events("child.fatal")
-    assert "choose another with engines.tts" in fatal["reason"]
+    assert "Choose another with engines.tts" in fatal["reason"]
 
 
 def test_a_killed_broker_is_replaced_and_told_who_lives(start: Start) -> None:

@@ -87,7 +87,7 @@ def test_unknown_key_names_file_line_and_nearest_key(tmp_path: Path) -> None:
     error = refused(path)
     assert f"{path}, line 5" in str(error)
     assert "supervisor.beats_mised: unknown key" in str(error)
-    assert "did you mean supervisor.beats_missed?" in str(error)
+    assert "Did you mean supervisor.beats_missed?" in str(error)
 
 
 def test_wrong_type_names_file_line_and_both_types(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_no_number_is_without_limits() -> None:
 def test_threads_that_would_share_what_one_alone_may_use_are_refused(settings: list[str], key: str) -> None:
     error = refused(None, settings)
     assert error.key == key
-    assert "leave it at 1" in str(error)
+    assert "Leave it at 1" in str(error)
 
 
 def test_engines_that_may_be_shared_by_threads_keep_the_choice() -> None:
@@ -223,7 +223,7 @@ def test_an_address_others_can_reach_is_refused_with_the_way_out(host: str) -> N
 
 
 def test_environment_without_a_known_key_is_refused_but_fault_points_are_not_configuration() -> None:
-    assert "did you mean runtime_dir?" in str(refused(None, environ={"MUSECAST_RUNTIMEDIR": "/x"}))
+    assert "Did you mean runtime_dir?" in str(refused(None, environ={"MUSECAST_RUNTIMEDIR": "/x"}))
     assert load(None, [], {"MUSECAST_FAULT": "tts:before_done:1", "PATH": "/bin"}) == Config()
 
 

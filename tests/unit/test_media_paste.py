@@ -222,7 +222,7 @@ def test_masks_that_do_not_fit_the_template_are_named(tmp_path: Path) -> None:
     ref = write_template(tmp_path / "t", 8, 512, 512)
     template = open_template(ref.path, ref.hash)
     folder = template.engine_dir("drawn")
-    with pytest.raises(EngineError, match=r"mask.npy cannot be read.*prepare it again"):
+    with pytest.raises(EngineError, match=r"mask.npy cannot be read.*Prepare it again"):
         paster(template, "drawn", Crops.MASKED)
     folder.mkdir(parents=True)
     np.save(folder / "mask.npy", np.zeros((7, 256, 256), np.uint8))

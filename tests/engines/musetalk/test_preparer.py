@@ -153,7 +153,7 @@ def test_version_10_moves_the_middle_within_the_range_of_the_face(
 def test_without_weights_or_anybody_to_ask_it_says_what_to_do(root: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="weights pull"):
         stand_in.write(tmp_path / "a", [MuseTalkPreparer(scene.config(tmp_path), StandIn())], still)
-    with pytest.raises(EngineError, match="name it in engines"):
+    with pytest.raises(EngineError, match="Name it in engines"):
         stand_in.write(tmp_path / "b", [MuseTalkPreparer(scene.config(root))], still)
 
 
