@@ -20,7 +20,7 @@ from clients.cli.private import private_daemon
 from clients.cli.session import Session, own_session
 from clients.cli.show import TERMINAL_EVENTS, Transcript, refuse_unspoken
 from clients.cli.terminal import err, out, print_json
-from clients.client import FPS, SAMPLE_RATE, Client, NoDaemonError, Published, RequestError
+from clients.client import FPS, QUIET_S, SAMPLE_RATE, Client, NoDaemonError, Published, RequestError
 
 if TYPE_CHECKING:
     from clients.recorder import Recorder
@@ -196,7 +196,7 @@ class _Rendering:
 
     def _until_ended(self) -> Iterator[float]:
         while not self._ended:
-            self._receive(KEEP_ALIVE_S)
+            self._receive(2 * QUIET_S)  # long enough for the follower to ask for an event that it missed
             yield self._done_us / 1e6
         for message in self._session.follower.rest():
             self._take(message)
