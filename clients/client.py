@@ -317,6 +317,7 @@ class Follower:
         self._next_segment: int | None = None
         self._init_seen = False
         self._ready: deque[Published] = deque()
+        self._heard_at = time.monotonic()
 
     def from_start(self) -> Follower:
         """Deliver everything since the session's beginning; call it for a session that one starts oneself."""
@@ -336,13 +337,15 @@ class Follower:
         """The next message, or None when nothing comes within ``timeout_s``."""
         deadline = time.monotonic() + timeout_s
         while not self._ready:
-            remaining = max(0.0, deadline - time.monotonic())
-            message = self._subscription.receive(min(remaining, QUIET_S))
+            ask_at = self._heard_at + QUIET_S  # counted over calls: who asks in short steps misses nothing
+            message = self._subscription.receive(max(0.0, min(deadline, ask_at) - time.monotonic()))
             if message is not None:
+                self._heard_at = time.monotonic()
                 self._take(message)
-            elif remaining > QUIET_S:
+            elif time.monotonic() >= ask_at:
+                self._heard_at = time.monotonic()
                 self.catch_up()
-            else:
+            elif time.monotonic() >= deadline:
                 return None
         return self._ready.popleft()
 
