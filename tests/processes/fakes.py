@@ -12,13 +12,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from broker.ipc.messages import AsrAudio, AsrMark, TtsChunk, TtsItem
 from models.api import Cancel, EngineError, Pause, Pcm, Progress, Transcript
 from models.asr.vad import VoiceDetector
+from models.chain.build import limits
+from models.chain.chain import Chain
+from models.chain.transcriber import ChainTranscriber, probe
 from models.meter import GpuUse
 from stages.asr import AsrStage
 from stages.stage import Feed, Result, Stage, Work
@@ -196,8 +199,9 @@ class RealEar(AsrStage):
     def setup(self, progress: Progress) -> None:
         self._detector = VoiceDetector()
         self._detector.load(progress)
-        self._engine = Recogniser()
-        self.engine = self._engine.name
+        chain: Chain[Any] = Chain("asr", {"fake": Recogniser}, limits("asr", self.config), self.meter, probe)
+        self._engine = ChainTranscriber(chain)
+        self._engine.load(progress)
 
 
 def chunk(at: int) -> TtsChunk:

@@ -42,7 +42,8 @@ class SlowDaemon:
         self.now = max(self.now, due)
         self._sent += 1
         if self._last:
-            return Published("evt.s.", {"event": "turn.ended"}, b"")
+            data = {"timings_ms": {"first_segment": 100}}
+            return Published("evt.s.", {"event": "turn.ended", "data": data}, b"")
         if self._sent % 10:
             return Published("evt.s.", {"event": "sentence"}, b"")
         pts = (self._sent // 10 - 1) * 1_000_000
