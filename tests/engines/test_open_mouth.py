@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from models.api import CROP, EngineError
 from models.landmarks import face_landmarks, lip_gap, lip_width
 from models.media.paste import i420_to_bgr, paster, planes
+from models.registry import CROPS
 from models.templates import make as making
 from models.templates.make import prepare_source
 from models.templates.store import Template, open_template
 from models.templates.work import Source, Workplace
 from models.warp.engine import render_into
+from models.warp.face import FaceState
 from models.warp.track import MouthState
 from tests.pictures import WEIGHTS, encoded, film, leaning, nobody, portrait
 
@@ -45,9 +47,9 @@ def built_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
 def spoken(template: Template, state: MouthState, pose: int = POSE) -> U8:
     """A frame with the mouth in that state: BGR."""
     crop = np.empty((CROP, CROP, 3), np.uint8)
-    render_into(crop, template, pose, state)
+    render_into(crop, template, pose, FaceState(state))
     frame = np.array(template.i420[pose])
-    paster(template, "warp").paste(planes(frame), template.roi[pose], template.boxes[pose], crop)
+    paster(template, "warp", CROPS["warp"]).paste(planes(frame), template.roi[pose], template.boxes[pose], crop)
     return i420_to_bgr(frame)
 
 
