@@ -255,7 +255,7 @@ FACE = bytes(256 * 256 * 3)
     ("fields", "buffers", "says"),
     [
         (bad(), [], "0 bytes of PCM"),
-        (bad(), [SILENCE[:-1]], "send 43008"),
+        (bad(), [SILENCE[:-1]], "Send 43008"),
         (bad(frames=7), [SILENCE], "7 frames"),
         (bad(frames=0), [SILENCE], "0 frames"),
         (bad(frames=-8), [SILENCE], "-8 frames"),
