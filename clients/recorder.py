@@ -56,6 +56,8 @@ class Recorder:
         self.target = target
         self._real = writable(target)
         self.frames = 0
+        self.still_us = 0
+        """How much of the media says that its lips stand still (``audio_only``)."""
         self._init = b""
         self._files = ExitStack()
         self._runs: list[_Run] = []
@@ -90,6 +92,8 @@ class Recorder:
             self._start_us = header["pts"]
         self._runs[-1].file.write(payload)
         self._runs[-1].end_us = header["pts"] + header["dur"]
+        if header.get("degraded") == "audio_only":
+            self.still_us += header["dur"]
 
     def finish(self, *, sound: Sound | None = None, frames: int | None = None) -> float:
         """Write the file; returns its duration in seconds.

@@ -19,7 +19,7 @@ from supervision.console import for_terminal
 from supervision.daemon import Supervisor
 from supervision.gpus import without_gpu
 from supervision.notify import Notifier
-from supervision.place import InUseError, PlaceError, RuntimeDir
+from supervision.place import InUseError, PlaceError, RuntimeDir, StateDir
 from supervision.preflight import Obstacle, Plan
 from supervision.specs import Spec, make_specs
 
@@ -82,19 +82,22 @@ def _start(plan: Plan, specs: SpecMaker, look: Look) -> int:
     preflight.lift_file_limit(config)
     boot = secrets.token_hex(8)
     try:
-        os.makedirs(config.state_dir, mode=0o700, exist_ok=True)
+        state = StateDir(config.state_dir)
         config_path = write_resolved(config)
     except OSError as error:
         return _refuse(f"{error}; choose another state_dir or runtime_dir", ConfigError.exit_code)
     logs.get().info("daemon.starting", boot=boot, runtime_dir=config.runtime_dir, state_dir=config.state_dir)
     for obstacle in warnings:
         logs.get().warning("start.without", key=obstacle.key, reason=obstacle.message, hint=obstacle.hint)
+    if state.shared:
+        hint = "they share templates and their limit of size; set another state_dir to keep them apart"
+        logs.get().warning("state_dir.shared", state_dir=config.state_dir, hint=hint)
     on_cpu = without_gpu(plan.asked, config)
     if on_cpu:
         hint = "the driver shows no GPU; see nvidia-smi and CUDA_VISIBLE_DEVICES, or set devices: cpu"
         logs.get().warning("gpu.none", stages=on_cpu, used="cpu", hint=hint)
     console.loading()
-    with contextlib.closing(Notifier()) as notifier:
+    with contextlib.closing(state), contextlib.closing(Notifier()) as notifier:
         supervisor = Supervisor(config, specs(config, config_path, boot), notifier, console)
         code = supervisor.run()
     return _refuse(supervisor.cause, code) if supervisor.cause else code

@@ -6,12 +6,14 @@ directory's own descriptor, no link is followed, and owner and kind are asked of
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
 import stat
 
 LOCK_NAME = "lock"
+STATE_LOCK_NAME = ".in_use"
 SCRATCH_NAME = "tmp"
 """Temporary files of the daemon's processes."""
 _OWN = ("ingress", "members", "health", "config.json")
@@ -101,6 +103,38 @@ class RuntimeDir:
             if descriptor >= 0:
                 os.close(descriptor)
         self._folder = self._lock = -1
+
+
+class StateDir:
+    """Says while it is open that a daemon uses ``state_dir``; several may, each by a lock that all can share."""
+
+    def __init__(self, path: str) -> None:
+        """Create (mode 0700) and note the use. A folder that cannot be written is used all the same, unnoted.
+
+        Raises:
+            OSError: there is none and none can be made.
+        """
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        self.shared = False
+        """Whether another daemon used it already."""
+        self._lock = -1
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            self._lock = os.open(os.path.join(path, STATE_LOCK_NAME), flags, 0o600)
+        except OSError:
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.shared = True
+        with contextlib.suppress(OSError):  # the other one is just looking whether it is alone
+            fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def close(self) -> None:
+        """The daemon has ended; the file stays, it says nothing without its lock."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 def check_runtime_dir(path: str) -> None:

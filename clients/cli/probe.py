@@ -162,6 +162,8 @@ def record(
         print_json({"file": str(target), "seconds": duration, "frames": recorder.frames})
     else:
         out.print(escape(f"{target}: {duration:.2f} s, {recorder.frames} frames"), soft_wrap=True)
+        if still_us := recorder.still_us:
+            out.print(f"[yellow]for {still_us / 1e6:.2f} s of it the lips stand still[/], as they did live")
 
 
 def _collect(client: Client, session: str, recorder: Recorder, seconds: float) -> None:

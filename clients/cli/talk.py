@@ -53,25 +53,23 @@ class _Shown:
         self._playing = play
         self.mode = "offline" if target is not None and not play else "realtime"
         """Of a session that this is for: a file alone needs no clock, and waits for lips as long as it takes."""
-        self._still_us = 0
 
     @property
     def empty(self) -> bool:
         """Whether there is no picture."""
         return self._target is None or self._recorder.empty
 
-    def take(self, header: dict[str, Any], payload: bytes) -> None:
+    def add(self, header: dict[str, Any], payload: bytes) -> None:
+        """The next ``init`` or media message."""
         for video in self.videos:
             video.add(header, payload)
-        if header.get("degraded") == "audio_only":
-            self._still_us += header["dur"]
 
     def rest(self, session: Session) -> None:
         """Media that is published and has not come yet, as far as a daemon that may be stopping gives it."""
         with contextlib.suppress(RequestError, NoDaemonError):
             for message in session.follower.rest():
                 if "kind" in message.header:
-                    self.take(message.header, message.payload)
+                    self.add(message.header, message.payload)
 
     def finish(self, *, quiet: bool) -> None:
         """Complete the file; say where the picture went, or how to see it."""
@@ -80,9 +78,9 @@ class _Shown:
             if not quiet:
                 frames = self._recorder.frames
                 out.print(escape(f"{self._target}: {seconds:.2f} s, {frames} frames"), soft_wrap=True)
-                if self._still_us:
+                if still_us := self._recorder.still_us:
                     out.print(
-                        f"[yellow]for {self._still_us / 1e6:.2f} s of it the lips stand still[/]; without --play "
+                        f"[yellow]for {still_us / 1e6:.2f} s of it the lips stand still[/]; without --play "
                         "and --session, or with musecast render, lip-sync is waited for",
                         soft_wrap=True,
                     )
@@ -117,7 +115,7 @@ def _watch(session: Session, turn: int, transcript: Transcript, shown: _Shown) -
             if "event" in header:
                 transcript.event(header)
             else:
-                shown.take(header, message.payload)
+                shown.add(header, message.payload)
         if header["turn"] == turn or header["event"] == "session.ended":
             return header
 
@@ -209,7 +207,7 @@ def listen(
         # A microphone may cut the answer, which takes a clock; a recording is over when the answer begins.
         mode = "realtime" if recording is None else shown.mode
         session = stack.enter_context(own_session(client, template_id=template, mode=mode))
-        listening = Listening(session, sample_rate, Transcript(json=common.json), shown.videos)
+        listening = Listening(session, sample_rate, Transcript(json=common.json), [shown])
         listening.hold(standard_input(rate) if recording is None else recording.pieces())
         if listening.ended is None:
             hint = "does the microphone work, and is --rate its rate?" if recording is None else "is it speech?"

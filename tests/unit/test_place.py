@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from supervision.environment import PASSED, ChildEnvironment, passed_on
-from supervision.place import InUseError, PlaceError, RuntimeDir, check_runtime_dir
+from supervision.place import InUseError, PlaceError, RuntimeDir, StateDir, check_runtime_dir
 
 ANOTHER = 12345
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can make files of another user")
@@ -157,3 +157,21 @@ def test_the_variables_that_are_passed_on_are_those_that_are_documented() -> Non
     page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
     section = page.partition("## Environment of the processes")[2].partition("\n## ")[0]
     assert [name for name in PASSED if f"`{name}`" not in section and not name.islower()] == []
+
+
+def test_a_second_user_of_a_state_folder_is_noticed(tmp_path: Path) -> None:
+    first, second = StateDir(str(tmp_path / "state")), StateDir(str(tmp_path / "state"))
+    third = StateDir(str(tmp_path / "state"))
+    assert (first.shared, second.shared, third.shared) == (False, True, True)
+    for one in (first, second, third):
+        one.close()
+    alone = StateDir(str(tmp_path / "state"))
+    assert not alone.shared, "the file stays, the use has ended"
+    alone.close()
+
+
+def test_a_state_folder_that_cannot_be_written_is_used_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / ".in_use").mkdir()  # as unwritable for root as a read-only folder is for others
+    state = StateDir(str(tmp_path))
+    assert not state.shared
+    state.close()

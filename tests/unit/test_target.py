@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clients.recorder import Recorder
 from clients.target import TargetError, store, writable
 
 
@@ -85,3 +86,12 @@ def test_what_may_not_be_written_is_told(tmp_path: Path) -> None:
     locked.touch(mode=0o400)
     with pytest.raises(TargetError, match="may not be written"):
         writable(locked)
+
+
+def test_a_recording_knows_how_long_its_lips_stand_still(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "out.mp4") as recorder:
+        recorder.add({"kind": "init"}, b"")
+        for at, degraded in enumerate([None, "audio_only", "skip", "audio_only"]):
+            header = {"kind": "media", "gen": 0, "pts": at * 320_000, "dur": 320_000, "degraded": degraded}
+            recorder.add(header, b"segment")
+    assert recorder.still_us == 640_000
