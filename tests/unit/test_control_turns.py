@@ -13,12 +13,7 @@ from broker.control.requests import Audio, ProcessSegment
 from broker.control.turns import TurnHandlers
 from broker.errors import ControlError
 from broker.sessions.session import Session
-from tests.unit.test_sessions import Floor
-
-
-@pytest.fixture
-def floor() -> Floor:
-    return Floor()
+from tests.support.floor import Floor
 
 
 class Sessions:

@@ -8,14 +8,9 @@ from broker.sessions.output import RECENT_SAMPLES, Output
 from broker.sessions.segment import Segment
 from broker.stream.events import Recovered, TurnStarted
 from broker.templates.idle_cache import IdleSegment
-from tests.unit.test_sessions import PAYLOAD, QUANTUM, Floor
+from tests.support.floor import PAYLOAD, QUANTUM, Floor
 
 QUANTUM_BYTES = 2 * 15_360
-
-
-@pytest.fixture
-def floor() -> Floor:
-    return Floor()
 
 
 @pytest.fixture

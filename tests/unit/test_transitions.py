@@ -12,7 +12,7 @@ from broker.sessions import segment as segments
 from broker.sessions import turn as turns
 from broker.sessions.segment import Segment, SegmentState
 from broker.sessions.turn import OVER, TurnState
-from tests.unit.test_sessions import S16_48K, Floor
+from tests.support.floor import S16_48K, Floor
 
 SESSIONS = Path(__file__).resolve().parents[2] / "broker" / "sessions"
 

@@ -14,7 +14,7 @@ from broker.ipc.messages import (
     FromStage,
 )
 from broker.sessions.session import Session
-from tests.unit.test_sessions import Floor
+from tests.support.floor import Floor
 
 RATE = 16_000
 
