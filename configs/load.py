@@ -129,12 +129,6 @@ def resolve(config: Config, environ: Mapping[str, str] | None = None) -> Config:
     )
 
 
-def dump(config: Config) -> str:
-    """The configuration as YAML, in the order of the schema; what ``config show`` prints."""
-    text: str = yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False, allow_unicode=True, width=110)
-    return text
-
-
 def write_resolved(config: Config) -> str:
     """Write ``runtime_dir/config.json`` (mode 0600, replaced atomically) for the children; its path."""
     path = os.path.join(config.runtime_dir, RESOLVED_NAME)

@@ -15,7 +15,7 @@ from configs.schema import Config
 from models.api import Pcm
 from models.asr.endpointing import Confirmed, Endpointer, Event, Paused, Resumed, Started
 from models.asr.vad import VoiceStream
-from models.media.resample16 import Resampler
+from models.media.resample import Resampler
 
 
 class Began(NamedTuple):
@@ -91,7 +91,7 @@ class EarStream:
         """Client's position after the last sample taken."""
         self.utterance = utterance
         self._base = base
-        self._resampler = Resampler(rate)
+        self._resampler = Resampler(rate, RATE)
         self._voice = voice
         self._ends = Endpointer(config.asr, config.limits.utterance_s, speaking=speaking)
         self._begun = 0

@@ -64,6 +64,13 @@ class Speech:
         return Speech(np.concatenate([self.pcm, other.pcm]), self.phonemes + moved)
 
 
+def eye_gap(points: NDArray[np.floating[Any]]) -> float:
+    """Opening of the eyes: mean distance of the lids over both eyes' middles, pixels."""
+    upper = points[[160, 159, 158, 385, 386, 387], :2]
+    lower = points[[144, 145, 153, 380, 374, 373], :2]
+    return float(np.linalg.norm(lower - upper, axis=1).mean())
+
+
 @dataclass(frozen=True)
 class Face:
     """What the landmark model says of every frame, in pixels."""

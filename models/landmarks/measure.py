@@ -57,13 +57,6 @@ def lip_width(points: Points) -> float:
     return float(np.linalg.norm(points[291, :2] - points[61, :2]))
 
 
-def eye_gap(points: Points) -> float:
-    """Opening of the eyes: mean distance of the lids over both eyes' middles, pixels."""
-    upper = points[[160, 159, 158, 385, 386, 387], :2]
-    lower = points[[144, 145, 153, 380, 374, 373], :2]
-    return float(np.linalg.norm(lower - upper, axis=1).mean())
-
-
 def face_width(points: Points) -> float:
     """Distance of the outer corners of the face at the height of the ears, pixels; grows less when it turns."""
     return float(np.linalg.norm(points[RIGHT_CHEEK, :3] - points[LEFT_CHEEK, :3]))

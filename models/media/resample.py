@@ -1,4 +1,4 @@
-"""Client audio to 48 kHz mono s16, as a pure function of absolute positions.
+"""Audio to 48 kHz (speech that is shown) or 16 kHz (speech that is heard), mono s16, by absolute positions.
 
 Polyphase windowed sinc (J. O. Smith, "Digital Audio Resampling"; window after J. F. Kaiser). Samples are
 integers of 24 bits and coefficients multiples of 2**-22, so every product and every partial sum is an integer
@@ -24,6 +24,8 @@ from models.media.positions import (
     OUTPUT_RATE,
     SAMPLE_BYTES,
     input_needed,
+    output_length,
+    output_ready,
     reach,
 )
 
@@ -74,7 +76,9 @@ def decode(data: bytes | memoryview, channels: int, encoding: str) -> Samples:
     return mono
 
 
-def resample(samples: Samples, start: int, sample_rate: int, out_from: int, out_to: int) -> Pcm:
+def resample(
+    samples: Samples, start: int, sample_rate: int, out_from: int, out_to: int, out_rate: int = OUTPUT_RATE
+) -> Pcm:
     """Output samples ``[out_from, out_to)`` of the turn.
 
     Args:
@@ -82,32 +86,83 @@ def resample(samples: Samples, start: int, sample_rate: int, out_from: int, out_
             outside count as silence, so pass all of ``positions.input_needed`` that exists.
         start: input frame number of ``samples[0]``.
         sample_rate: of the input, 8000 to 192000 Hz.
-        out_from: first 48 kHz sample, counted from the turn's start.
-        out_to: end of the 48 kHz samples.
+        out_from: first output sample, counted from the turn's start.
+        out_to: end of the output samples.
+        out_rate: of the output, Hz.
 
     Returns:
-        s16 mono 48 kHz, ``[out_to - out_from]``.
+        s16 mono at ``out_rate``, ``[out_to - out_from]``.
 
     Raises:
         ValueError: a rate outside the limits or an empty or negative range.
     """
-    if not MIN_RATE <= sample_rate <= MAX_RATE:
-        raise ValueError(f"sample rate {sample_rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz; resample first")
+    check_rate(sample_rate)
     if out_from < 0 or out_to < out_from:
         raise ValueError(f"output range {out_from} to {out_to} is not a range from the turn's start")
     if out_to == out_from:
         return np.zeros(0, np.int16)
-    first, end = input_needed(out_from, out_to, sample_rate)
-    if sample_rate == OUTPUT_RATE:
-        return _to_s16(_window(samples, start, first, end) / 256.0)
-    half = reach(sample_rate)
-    first = out_from * sample_rate // OUTPUT_RATE - (half - 1)
-    divisor = math.gcd(sample_rate, OUTPUT_RATE)
-    if OUTPUT_RATE // divisor <= _BLOCK_PHASES:
-        total = _by_blocks(samples, start, sample_rate, out_from, out_to)
+    if sample_rate == out_rate:
+        return _to_s16(_window(samples, start, out_from, out_to) / 256.0)
+    if out_rate // math.gcd(sample_rate, out_rate) <= _BLOCK_PHASES:
+        total = _by_blocks(samples, start, sample_rate, out_from, out_to, out_rate)
     else:
-        total = _by_gathering(_window(samples, start, first, end), first, sample_rate, out_from, out_to)
+        total = _by_gathering(samples, start, sample_rate, out_from, out_to, out_rate)
     return _to_s16(total * 2.0 ** -(_COEFFICIENT_BITS + 8))
+
+
+class Resampler:
+    """One stream that is resampled as it arrives; whatever its pieces, the samples are those of the whole.
+
+    Args:
+        rate: of the input in Hz, 8000 to 192000.
+        out_rate: of the output in Hz.
+
+    Raises:
+        ValueError: a rate outside the limits.
+    """
+
+    def __init__(self, rate: int, out_rate: int) -> None:
+        check_rate(rate)
+        self._rates = rate, out_rate
+        self._held = np.zeros(0)
+        """Input that output is still to be made of, as ``decode`` gives it."""
+        self._first = 0
+        """Input position of ``_held[0]``."""
+        self._next = 0
+        """Output samples made."""
+
+    def feed(self, pcm: Pcm) -> Pcm:
+        """Take s16 mono samples at the stream's rate; returns the output samples that are certain now."""
+        rate, out_rate = self._rates
+        self._held = np.concatenate([self._held, pcm * 256.0])
+        return self._make(output_ready(self._first + len(self._held), rate, ended=False, out_rate=out_rate))
+
+    def flush(self, end: int) -> Pcm:
+        """All samples before input position ``end``, with silence behind it; the stream may go on."""
+        rate, out_rate = self._rates
+        return self._make(output_length(end, rate, out_rate))
+
+    def _make(self, until: int) -> Pcm:
+        if until <= self._next:
+            return np.zeros(0, np.int16)
+        rate, out_rate = self._rates
+        made = resample(self._held, self._first, rate, self._next, until, out_rate)
+        self._next = until
+        needed, _ = input_needed(until, until + 1, rate, out_rate)
+        drop = min(needed - self._first, len(self._held))
+        self._held = self._held[drop:]
+        self._first += drop
+        return made
+
+
+def check_rate(sample_rate: int) -> None:
+    """Refuse what the filter is not made for.
+
+    Raises:
+        ValueError: a rate outside 8000 to 192000 Hz.
+    """
+    if not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise ValueError(f"sample rate {sample_rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz; resample first")
 
 
 def _to_s16(values: Samples) -> Pcm:
@@ -123,11 +178,13 @@ def _window(samples: Samples, start: int, first: int, end: int) -> Samples:
     return out
 
 
-def _by_blocks(samples: Samples, start: int, sample_rate: int, out_from: int, out_to: int) -> Samples:
+def _by_blocks(
+    samples: Samples, start: int, sample_rate: int, out_from: int, out_to: int, out_rate: int
+) -> Samples:
     """Matrix product over blocks of whole phase cycles: few phases, any length."""
-    step_out, step_in, matrix = _block_matrix(sample_rate)
+    step_out, step_in, matrix = _block_matrix(sample_rate, out_rate)
     block0, block1 = out_from // step_out, -(-out_to // step_out)
-    first = block0 * step_in - (reach(sample_rate) - 1)
+    first = block0 * step_in - (reach(sample_rate, out_rate) - 1)
     blocks, width = block1 - block0, matrix.shape[0]
     x = _window(samples, start, first, first + (blocks - 1) * step_in + width)
     item = x.strides[0]
@@ -136,30 +193,34 @@ def _by_blocks(samples: Samples, start: int, sample_rate: int, out_from: int, ou
     return flat[out_from - block0 * step_out : out_to - block0 * step_out]
 
 
-def _by_gathering(x: Samples, first: int, sample_rate: int, out_from: int, out_to: int) -> Samples:
-    """One window per output sample: for rates that share no cycle with 48 kHz."""
-    half = reach(sample_rate)
-    table = _phases(sample_rate)
-    divisor = math.gcd(sample_rate, OUTPUT_RATE)
+def _by_gathering(
+    samples: Samples, start: int, sample_rate: int, out_from: int, out_to: int, out_rate: int
+) -> Samples:
+    """One window per output sample: for rates that share no cycle with the output's."""
+    half = reach(sample_rate, out_rate)
+    table = _phases(sample_rate, out_rate)
+    divisor = math.gcd(sample_rate, out_rate)
+    first = out_from * sample_rate // out_rate - (half - 1)
+    x = _window(samples, start, first, input_needed(out_from, out_to, sample_rate, out_rate)[1])
     windows = np.lib.stride_tricks.sliding_window_view(x, 2 * half)
     parts = []
     for low in range(out_from, out_to, _GATHER):
         at = np.arange(low, min(low + _GATHER, out_to), dtype=np.int64) * sample_rate
-        rows = windows[at // OUTPUT_RATE - (half - 1) - first]
-        parts.append(np.einsum("nt,nt->n", rows, table[at % OUTPUT_RATE // divisor]))
+        rows = windows[at // out_rate - (half - 1) - first]
+        parts.append(np.einsum("nt,nt->n", rows, table[at % out_rate // divisor]))
     return np.concatenate(parts)
 
 
 @functools.lru_cache(maxsize=4)
-def _phases(sample_rate: int) -> Samples:
+def _phases(sample_rate: int, out_rate: int) -> Samples:
     """Coefficients ``[phases, 2 * reach]``, each row summing to exactly 2**22.
 
     Column ``k`` belongs to input frame ``floor(position) - (reach - 1) + k``.
     """
-    half = reach(sample_rate)
-    divisor = math.gcd(sample_rate, OUTPUT_RATE)
-    count = OUTPUT_RATE // divisor
-    low = min(1.0, OUTPUT_RATE / sample_rate)  # the lower Nyquist frequency over that of the input
+    half = reach(sample_rate, out_rate)
+    divisor = math.gcd(sample_rate, out_rate)
+    count = out_rate // divisor
+    low = min(1.0, out_rate / sample_rate)  # the lower Nyquist frequency over that of the input
     cutoff = low * (1.0 - _TRANSITION / 2)
     fraction = np.arange(count)[:, None] / count
     distance = np.arange(-(half - 1), half + 1)[None, :] - fraction
@@ -173,16 +234,16 @@ def _phases(sample_rate: int) -> Samples:
 
 
 @functools.lru_cache(maxsize=8)
-def _block_matrix(sample_rate: int) -> tuple[int, int, Samples]:
+def _block_matrix(sample_rate: int, out_rate: int) -> tuple[int, int, Samples]:
     """``(outputs per block, inputs per block, matrix [window, outputs])``; blocks hold whole phase cycles."""
-    half = reach(sample_rate)
-    table = _phases(sample_rate)
-    divisor = math.gcd(sample_rate, OUTPUT_RATE)
+    half = reach(sample_rate, out_rate)
+    table = _phases(sample_rate, out_rate)
+    divisor = math.gcd(sample_rate, out_rate)
     cycles = max(1, 96 // len(table))
     step_out, step_in = len(table) * cycles, sample_rate // divisor * cycles
-    offsets = np.arange(step_out) * sample_rate // OUTPUT_RATE
+    offsets = np.arange(step_out) * sample_rate // out_rate
     matrix = np.zeros((int(offsets[-1]) + 2 * half, step_out))
     for column, offset in enumerate(offsets):
-        phase = column * sample_rate % OUTPUT_RATE // divisor
+        phase = column * sample_rate % out_rate // divisor
         matrix[offset : offset + 2 * half, column] = table[phase]
     return step_out, step_in, matrix

@@ -102,12 +102,6 @@ def one_shot(encoder: Encoder, samples: F32) -> Tensor:
     return torch.cat([chunk_states(encoder, samples[at : at + CHUNK_SAMPLES]) for at in starts])
 
 
-def frame_count(samples: int, fps: Fraction, *, hold_last: bool) -> int:
-    """Video frames of ``samples`` at 16 kHz: rounded up with ``hold_last``, else as many as are whole."""
-    exact = Fraction(samples, AUDIO_RATE) * fps
-    return math.ceil(exact) if hold_last else math.floor(exact)
-
-
 def window_start(frame: int, fps: Fraction) -> int:
     """First step of the frame's window; its middle is that of the frame's own audio. 2f - 4 at 25 fps."""
     return math.floor((frame + Fraction(1, 2)) * STEP_RATE / fps - WINDOW // 2 + Fraction(1, 2))

@@ -87,29 +87,6 @@ def soft_mask(chosen: U8, box: Box, square: Box, ratio: float) -> U8:
     return np.asarray(cv2.GaussianBlur(kept, (k, k), 0), np.uint8)
 
 
-def composite(frame: U8, face: U8, box: Box, mask: U8, square: Box) -> U8:
-    """The frame with a face, exactly as Pillow would paste it, touching the face box alone.
-
-    Args:
-        frame: u8 BGR ``[H, W, 3]``; not changed.
-        face: u8 BGR ``[256, 256, 3]``.
-        box: the face box; parts outside the frame are left out.
-        mask: see ``soft_mask``.
-        square: see ``expanded``.
-    """
-    out = frame.copy()
-    height, width = frame.shape[:2]
-    resized = cv2.resize(face, (box[2] - box[0], box[3] - box[1]))
-    x0, y0, x1, y1 = max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)
-    if x1 <= x0 or y1 <= y0:
-        return out
-    new = resized[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]].astype(np.int32)
-    m = mask[y0 - square[1] : y1 - square[1], x0 - square[0] : x1 - square[0], None].astype(np.int32)
-    t = out[y0:y1, x0:x1].astype(np.int32) * (255 - m) + new * m + 128
-    out[y0:y1, x0:x1] = ((t >> 8) + t) >> 8
-    return out
-
-
 def in_crop(mask: U8, square: Box, box: Box, own: NDArray[np.int32], side: int) -> U8:
     """A mask over ``square``, resampled into the template's crop: u8 ``[side, side]``.
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from models.api import CROP, EngineError
 from models.landmarks import Face, face_landmarks, lip_gap, lip_width
-from models.landmarks.measure import eye_gap
 from models.media.paste import i420_to_bgr
 from models.templates.cache import Prepared
 from models.templates.framing import COLUMNS
@@ -21,6 +20,7 @@ from models.templates.make import prepare_source
 from models.templates.motion import lid
 from models.templates.store import Template, open_template
 from models.templates.work import BOX_MAX, Source, Workplace
+from tests.face import eye_gap
 from tests.pictures import WEIGHTS, astronaut, astronaut_file, encoded, moved, nobody, portrait
 
 U8 = NDArray[np.uint8]

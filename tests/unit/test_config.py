@@ -17,7 +17,6 @@ from configs.checks import NOT_REENTRANT
 from configs.load import (
     DEFAULT_FILE,
     ConfigError,
-    dump,
     load,
     read_resolved,
     resolve,
@@ -252,11 +251,6 @@ def test_folders_follow_systemd_then_xdg_then_home(tmp_path: Path) -> None:
 def test_a_runtime_dir_too_long_for_its_sockets_is_refused_at_start() -> None:
     with pytest.raises(ConfigError, match="shorter runtime_dir"):
         resolve(load(None, [f"runtime_dir=/tmp/{'x' * 90}"], {}), {})
-
-
-def test_dump_reads_back_as_the_same_configuration(tmp_path: Path) -> None:
-    config = load(None, ["stages.encode.instances=3", "tts.voice=en-gb"], {})
-    assert load(write(tmp_path, dump(config)), [], {}) == config
 
 
 def test_children_read_exactly_what_was_resolved_and_only_the_owner_may(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from models.api import (
     SpeechWindow,
 )
 from models.musetalk.audio import (
-    frame_count,
     log_mel,
     mel_filters,
     one_shot,
@@ -89,8 +88,7 @@ def test_a2_hidden_states_are_whispers(encoder: Encoder) -> None:
 def test_a3_windows_at_25_fps(samples: int) -> None:
     steps = samples * 50 // 16_000
     states = torch.arange(steps * 5, dtype=torch.float32).reshape(steps, 5, 1)
-    count = frame_count(samples, FPS, hold_last=False)
-    assert count == samples * 25 // 16_000
+    count = samples * 25 // 16_000
     found = windows(states, FPS, 0, count)
     assert found.shape == (count, 50, 1)
     # The published recipe: 4 zero steps before, 12 after, ten steps from 2f.
@@ -105,14 +103,6 @@ def test_windows_stay_centred_at_any_rate(fps: Fraction) -> None:
         middle = window_start(frame, fps) + 5
         assert abs(middle - (frame + Fraction(1, 2)) * 50 / fps) <= Fraction(1, 2)
     assert [window_start(f, FPS) for f in range(4)] == [-4, -2, 0, 2]
-
-
-def test_frame_counts_for_every_duration() -> None:
-    for ms in range(2001):
-        samples = ms * 16
-        assert frame_count(samples, FPS, hold_last=True) == -(-ms // 40)
-        assert frame_count(samples, FPS, hold_last=False) == ms // 40
-    assert frame_count(160_000, Fraction(24000, 1001), hold_last=True) == 240
 
 
 def test_a4_positional_encoding() -> None:

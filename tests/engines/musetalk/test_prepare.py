@@ -20,6 +20,7 @@ from models.musetalk.prepared import compose, to_template_crop
 from models.musetalk.tensors import PreparationNetworks, encode, vae_inputs
 from tests.engines.doubles import quiet
 from tests.engines.musetalk.checkpoints import tiny
+from tests.engines.musetalk.published import pasted
 
 
 class Nobody:
@@ -210,26 +211,8 @@ def test_b2_the_mask_is_the_blurred_lower_half_of_the_face_box(name: str, blur: 
     assert not found[: 300 - blur].any()
 
 
-@pytest.mark.parametrize(
-    "box", [(60, 50, 180, 200), (0, 0, 120, 150), (200, 90, 330, 239), (-20, 30, 100, 160), (250, 150, 350, 280)]
-)
-def test_b3_the_composite_is_pillows_paste(box: geometry.Box) -> None:
-    frame, face = picture(240, 320, 1), picture(256, 256, 2)
-    square = masks.expanded(box)
-    mask = masks.soft_mask(masks.region(classes(), "jaw"), box, square, 0.1)
-    whole = Image.fromarray(frame[..., ::-1])
-    part = whole.crop(square)
-    resized = cv2.resize(face, (box[2] - box[0], box[3] - box[1]))
-    part.paste(Image.fromarray(resized[..., ::-1]), (box[0] - square[0], box[1] - square[1]))
-    inside = np.zeros_like(mask)
-    inside[box[1] - square[1] : box[3] - square[1], box[0] - square[0] : box[2] - square[0]] = 1
-    whole.paste(part, square[:2], Image.fromarray(mask))
-    assert np.array_equal(masks.composite(frame, face, box, mask, square), np.asarray(whole)[..., ::-1])
-    assert np.array_equal(frame, picture(240, 320, 1))
-
-
 @pytest.mark.parametrize("size", [200, 256, 384])
-def test_a_face_that_goes_through_the_templates_crop_is_the_composite_in_the_frame(size: int) -> None:
+def test_b3_a_face_that_goes_through_the_templates_crop_is_pillows_paste_in_the_frame(size: int) -> None:
     scale = size / 256
     frame = cv2.GaussianBlur(picture(round(300 * scale), round(340 * scale), 1), (0, 0), 2 * scale)
     frame = np.clip(frame + np.random.default_rng(3).normal(0, 8, frame.shape), 0, 255).astype(np.uint8)
@@ -239,15 +222,15 @@ def test_a_face_that_goes_through_the_templates_crop_is_the_composite_in_the_fra
     square = masks.expanded(box)
     soft = masks.soft_mask(masks.region(classes(), "jaw"), box, square, 0.1)
     part = np.s_[own[1] : own[3], own[0] : own[2]]
-    wanted = masks.composite(frame, face, box, soft, square)[part].astype(int)
+    wanted = pasted(frame, face, box, soft)[part].astype(int)
     roi = np.ascontiguousarray(frame[part])
     mask = masks.in_crop(soft, square, box, own, 256)
     crop = paste.own_crop(roi).copy()
     compose(crop, face, mask, to_template_crop(np.array(box, np.float32), own), 1.0)
     tool = paste.Paster(np.full((size, size), 255, np.uint8), masks=mask[None])
-    pasted = tool.shown(roi, crop, 0)
-    assert pasted is not None
-    area, shown = pasted
+    covered = tool.shown(roi, crop, 0)
+    assert covered is not None
+    area, shown = covered
     found = tool.blend(roi, crop, area, shown).astype(int)
     difference = np.abs(found - wanted[area])
     assert np.percentile(difference, 99.9) <= 4

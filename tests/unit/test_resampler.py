@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.media.resample16 import RATE, Resampler
+from configs.grid import ASR_RATE as RATE
+from models.media.resample import Resampler
 from tests.hearing import Pcm
 
 RATES = [8000, 11025, 12345, 16000, 22050, 32000, 44100, 48000, 96000]
@@ -16,7 +17,7 @@ def tone(hz: float, rate: int, seconds: float = 1.0) -> Pcm:
 
 
 def whole(pcm: Pcm, rate: int) -> Pcm:
-    resampler = Resampler(rate)
+    resampler = Resampler(rate, RATE)
     return np.concatenate([resampler.feed(pcm), resampler.flush(len(pcm))])
 
 
@@ -38,7 +39,7 @@ def test_what_16_khz_cannot_hold_is_gone(rate: int) -> None:
 @pytest.mark.parametrize("rate", RATES)
 def test_the_cut_of_the_audio_changes_nothing(rate: int) -> None:
     pcm = np.random.default_rng(1).integers(-9000, 9000, rate).astype(np.int16)
-    resampler, pieces, at = Resampler(rate), [], 0
+    resampler, pieces, at = Resampler(rate, RATE), [], 0
     for size in np.random.default_rng(2).integers(0, 900, 10_000):
         pieces.append(resampler.feed(pcm[at : at + size]))
         at += int(size)
@@ -51,7 +52,7 @@ def test_the_cut_of_the_audio_changes_nothing(rate: int) -> None:
 @pytest.mark.parametrize("rate", RATES)
 def test_a_flush_in_the_middle_keeps_the_positions(rate: int) -> None:
     pcm = tone(500, rate)
-    resampler, half = Resampler(rate), rate // 2
+    resampler, half = Resampler(rate, RATE), rate // 2
     pieces = [resampler.feed(pcm[:half]), resampler.flush(half)]
     assert sum(map(len, pieces)) == -(-half * RATE // rate)
     pieces += [resampler.feed(pcm[half:]), resampler.flush(rate)]
@@ -63,7 +64,7 @@ def test_a_flush_in_the_middle_keeps_the_positions(rate: int) -> None:
     assert np.array_equal(made[middle + 200 :], wanted[middle + 200 :])
 
 
-@pytest.mark.parametrize("rate", [0, -16000, 3999, 200_000])
+@pytest.mark.parametrize("rate", [0, -16000, 7999, 200_000])
 def test_impossible_rates_are_refused(rate: int) -> None:
     with pytest.raises(ValueError, match="Hz"):
-        Resampler(rate)
+        Resampler(rate, RATE)
