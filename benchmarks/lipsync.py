@@ -22,7 +22,7 @@ import numpy as np
 
 from models.templates.builtin import BUILTIN, ensure_builtin
 from models.templates.store import Template
-from tests.face import (
+from tests.support.face import (
     NEAR_REST,
     SPOKEN,
     VOWELS,

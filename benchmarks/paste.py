@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.machine import describe
 from models.media.paste import bgr_to_i420, paster, planes
 from models.templates.store import Template, open_template
-from tests.templates import moving_picture, write_template
+from tests.support.templates import moving_picture, write_template
 
 WIDTH, HEIGHT, BOX, FRAMES = 1280, 720, 300, 8
 MOST_MS, LEAST_RATIO, MOST_LEVELS = 0.8, 10.0, 1

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.contract.client import Stranger
-from tests.contract.daemon import Daemon
-from tests.contract.limits import START_S
+from tests.support.client import Stranger
+from tests.support.daemon import Daemon
+from tests.support.limits import START_S
 
 pytest_plugins = ("tests.support.needs", "tests.support.networks", "tests.support.order", "tests.support.skipped")
 

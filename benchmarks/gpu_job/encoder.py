@@ -25,7 +25,7 @@ from models.api import FRAME_SAMPLES
 from models.media import aac, fmp4, h264
 from models.media.paste import bgr_to_i420, planes
 from stages.encode import EncodeStage
-from tests.engines.doubles import RecordedWork, quiet
+from tests.support.doubles import RecordedWork, quiet
 
 HELLO_MS = 20
 """Between greetings until the first work: a subscription takes its time to get here."""

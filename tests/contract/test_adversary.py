@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.client import Stranger
+from tests.support.client import Stranger
 
 FEED_RATE = 16_000
 FEED_CHUNK_S = 0.25

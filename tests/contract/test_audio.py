@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tests.contract.client import TERMINAL, Session, Stranger
-from tests.contract.media import decode
-from tests.contract.microphone import PIECE_S, Microphone, question
-from tests.contract.pacing import TOLERANCE_US, ahead_of_clock_us
+from tests.support.client import TERMINAL, Session, Stranger
+from tests.support.microphone import PIECE_S, Microphone, question
+from tests.support.pacing import TOLERANCE_US, ahead_of_clock_us
+from tests.support.segments import decode
 
 LONG = "I talk and talk and talk about the weather, and nobody stops me until somebody asks something. " * 12
 VOICED_S = (1.6, 2.4)

@@ -10,10 +10,10 @@ import msgpack
 import pytest
 import zmq
 
-from tests.contract.client import Session, Stranger
-from tests.contract.daemon import Daemon
-from tests.contract.limits import BEAT_S, REPLY_S, WORK_S
-from tests.contract.media import speech_like, wav
+from tests.support.client import Session, Stranger
+from tests.support.daemon import Daemon
+from tests.support.limits import BEAT_S, REPLY_S, WORK_S
+from tests.support.segments import speech_like, wav
 
 SOUND = speech_like(0.5, 16_000)
 

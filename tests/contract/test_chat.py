@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.client import Session, Stranger
-from tests.contract.media import decode
+from tests.support.client import Session, Stranger
+from tests.support.segments import decode
 
 
 def _answer(session: Session, turn: int) -> str:

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import wave
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -20,14 +19,13 @@ import pytest
 
 from clients.cli import player
 from clients.cli.app import run
-from tests.contract.client import TERMINAL, Stranger
-from tests.contract.daemon import Daemon
-from tests.contract.limits import BEAT_S, COMMAND_S, STOP_S
-from tests.contract.media import decode, speech_like, wav
-from tests.contract.microphone import QUESTION
-from tests.contract.test_templates import png
-
-MUSECAST = str(Path(sys.executable).with_name("musecast"))
+from tests.support.client import TERMINAL, Stranger
+from tests.support.daemon import Daemon
+from tests.support.limits import BEAT_S, COMMAND_S, STOP_S
+from tests.support.microphone import QUESTION
+from tests.support.pictures import encoded
+from tests.support.processes import MUSECAST
+from tests.support.segments import decode, speech_like, wav
 
 
 def _where(daemon: Daemon) -> dict[str, str]:
@@ -91,7 +89,7 @@ def test_a_photo_is_added_looked_at_spoken_with_and_removed(
     session.speak("Cheese.")
     face = decode(session.blob()).first_frame
     photo, sheet = tmp_path / "my face.png", tmp_path / "me.png"
-    photo.write_bytes(png(face))
+    photo.write_bytes(encoded(face))
     made = json.loads(_run(daemon, "template", "add", str(photo), "--json"))
     assert (made["template_id"], made["frames"], made["cached"]) == ("my-face", 248, False)
     assert "was there already" in _run(daemon, "template", "add", str(photo))
@@ -108,10 +106,10 @@ def test_a_photo_is_added_looked_at_spoken_with_and_removed(
     assert np.abs(tiles[:320, :320] - tiles[320:640, 640:960]).max() > 10, "it does not move"
     _run(daemon, "say", "It is me.", "--template", "my-face", "--out", str(tmp_path / "me.mp4"))
     assert _video(tmp_path / "me.mp4")[2] == (512, 512)
-    _check_another_photo(daemon, photo, png(face[:, ::-1]))
+    _check_another_photo(daemon, photo, encoded(face[:, ::-1]))
     assert "deleted" in _run(daemon, "template", "rm", "my-face")
     assert "template list" in _run(daemon, "template", "show", "my-face", code=1)
-    photo.write_bytes(png(np.full_like(face, 128)))
+    photo.write_bytes(encoded(np.full_like(face, 128)))
     assert "no face was found" in _run(daemon, "template", "add", str(photo), code=1)
 
 

@@ -7,9 +7,9 @@ import itertools
 import msgpack
 import zmq
 
-from tests.contract.client import Stranger
-from tests.contract.daemon import Daemon
-from tests.contract.limits import BEAT_S, REPLY_S, START_S, WORK_S
+from tests.support.client import Stranger
+from tests.support.daemon import Daemon
+from tests.support.limits import BEAT_S, REPLY_S, START_S, WORK_S
 
 STATES = {"starting", "loading", "idle", "busy", "draining", "backoff", "fatal"}
 

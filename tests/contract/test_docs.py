@@ -9,8 +9,8 @@ from pathlib import Path
 
 import av
 
-from tests.contract.daemon import ROOT, Daemon
-from tests.contract.limits import COMMAND_S
+from tests.support.daemon import ROOT, Daemon
+from tests.support.limits import COMMAND_S
 
 GROUPS = ("probe", "config", "template")
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.contract.client import Session, Stranger
-from tests.contract.daemon import Daemon, stage_row
-from tests.contract.limits import BEAT_S, RECOVERY_S
-from tests.contract.media import aligned_correlation, assert_continuous, assert_seamless, decode
-from tests.contract.microphone import question
+from tests.support.client import Session, Stranger
+from tests.support.daemon import Daemon, stage_row
+from tests.support.limits import BEAT_S, RECOVERY_S
+from tests.support.microphone import question
+from tests.support.segments import aligned_correlation, assert_continuous, assert_seamless, decode
 
 STAGES = ("asr", "llm", "tts", "lipsync", "encode")
 SPOKEN_S = 1.6

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.client import Stranger
-from tests.contract.daemon import Daemon, stage_row, supervisor_command
-from tests.contract.limits import COMMAND_S
+from tests.support.client import Stranger
+from tests.support.daemon import Daemon, stage_row, supervisor_command
+from tests.support.limits import COMMAND_S
 
 AUTO = "stages.lipsync.devices=auto"
 

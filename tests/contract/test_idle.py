@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.contract.client import Stranger
-from tests.contract.limits import WORK_S
-from tests.contract.media import assert_continuous, assert_seamless, check_segment, decode
-from tests.contract.pacing import TOLERANCE_US, ahead_of_clock_us
+from tests.support.client import Stranger
+from tests.support.limits import WORK_S
+from tests.support.pacing import TOLERANCE_US, ahead_of_clock_us
+from tests.support.segments import assert_continuous, assert_seamless, check_segment, decode
 
 IDLE_LEAD_US = 640_000
 

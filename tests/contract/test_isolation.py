@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.contract.client import Session, Stranger
-from tests.contract.media import aligned_correlation, assert_seamless, decode, speech_like
-from tests.contract.pacing import TOLERANCE_US, ahead_of_clock_us
+from tests.support.client import Session, Stranger
+from tests.support.pacing import TOLERANCE_US, ahead_of_clock_us
+from tests.support.segments import aligned_correlation, assert_seamless, decode, speech_like
 
 WORDS = ("apples and pears", "iron and coal", "rivers and seas", "moons and stars")
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.contract.client import Session, Stranger
-from tests.contract.daemon import Daemon, stage_row
-from tests.contract.limits import WORK_S
 from tests.engines.servers.ollama import OllamaServer
 from tests.engines.servers.script import ENGLISH
+from tests.support.client import Session, Stranger
+from tests.support.daemon import Daemon, stage_row
+from tests.support.limits import WORK_S
 
 FIRST_S = 2.0
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +13,10 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from tests.contract.client import Stranger
-from tests.contract.daemon import ROOT, Daemon, stage_row, supervisor_command
-from tests.contract.limits import BEAT_S, COMMAND_S, GONE_S, REPLY_S, STOP_S, WORK_S
-from tests.support.processes import alive, free_ports
-
-MUSECAST = str(Path(sys.executable).with_name("musecast"))
+from tests.support.client import Stranger
+from tests.support.daemon import ROOT, Daemon, stage_row, supervisor_command
+from tests.support.limits import BEAT_S, COMMAND_S, GONE_S, REPLY_S, STOP_S, WORK_S
+from tests.support.processes import MUSECAST, alive, free_ports
 
 
 def test_end_session_lets_everything_be_heard(stranger: Stranger) -> None:

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.contract.client import Session, Stranger
-from tests.contract.daemon import Daemon, stage_row
-from tests.contract.limits import BEAT_S, LOAD_S, WORK_S
-from tests.contract.media import assert_continuous, assert_seamless, decode, pictures, speech_like, wav
+from tests.support.client import Session, Stranger
+from tests.support.daemon import Daemon, stage_row
+from tests.support.limits import BEAT_S, LOAD_S, WORK_S
+from tests.support.segments import assert_continuous, assert_seamless, decode, pictures, speech_like, wav
 
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")

@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import av
 import pytest
 
-from tests.contract.client import Stranger
-from tests.contract.daemon import OPERATOR, Daemon
-from tests.contract.limits import COMMAND_S
-from tests.contract.media import decode
-from tests.contract.test_templates import png
-from tests.seccomp import Call, Watch, available
+from tests.support.client import Stranger
+from tests.support.daemon import OPERATOR, Daemon
+from tests.support.limits import COMMAND_S
+from tests.support.pictures import encoded
+from tests.support.processes import MUSECAST
+from tests.support.seccomp import Call, Watch, available
+from tests.support.segments import decode
 
 needs_watch = pytest.mark.skipif(not available(), reason="this machine has no watch on system calls that we know")
 DEVICE_ID = Path.home() / ".cache" / "Microsoft"
 """Where onnxruntime keeps what it tells its maker."""
-MUSECAST = str(Path(sys.executable).with_name("musecast"))
 
 
 def watched(environment: dict[str, str], *arguments: str) -> tuple[str, list[Call]]:
@@ -55,7 +54,7 @@ def test_say_and_template_add_reach_nothing_but_the_daemon_and_the_daemon_nothin
     session = stranger.session(mode="offline")
     session.speak("Cheese.")
     photo = tmp_path / "watched.png"
-    photo.write_bytes(png(decode(session.blob()).first_frame))
+    photo.write_bytes(encoded(decode(session.blob()).first_frame))
     where = {
         "HOME": str(tmp_path / "home"),
         "MUSECAST_ENDPOINTS__CONTROL": daemon.control,

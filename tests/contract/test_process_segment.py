@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.contract.client import Session, Stranger
-from tests.contract.limits import REPLY_S, WORK_S
-from tests.contract.media import (
+from tests.support.client import Session, Stranger
+from tests.support.limits import REPLY_S, WORK_S
+from tests.support.pacing import ahead_of_clock_us
+from tests.support.segments import (
     aligned_correlation,
     assert_continuous,
     assert_seamless,
@@ -19,7 +20,6 @@ from tests.contract.media import (
     speech_like,
     wav,
 )
-from tests.contract.pacing import ahead_of_clock_us
 
 
 def _raw(samples: NDArray[np.int16], sample_rate: int, **arguments: Any) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from tests.contract.client import Session, Stranger
-from tests.contract.limits import WORK_S
+from tests.support.client import Session, Stranger
+from tests.support.limits import WORK_S
 
 TEXT = "This session is read again from the ring. " * 4
 

@@ -14,9 +14,9 @@ import av
 import pytest
 
 from models.llm.faq.book import read
-from tests.contract.client import Stranger
-from tests.contract.daemon import ROOT, Daemon
-from tests.contract.limits import COMMAND_S
+from tests.support.client import Stranger
+from tests.support.daemon import ROOT, Daemon
+from tests.support.limits import COMMAND_S
 
 PAGE = (ROOT / "docs" / "recipes.md").read_text("utf-8")
 SHARED = "musecast_client.py"

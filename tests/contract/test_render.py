@@ -7,11 +7,9 @@ import itertools
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -20,12 +18,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.contract.client import Stranger
-from tests.contract.daemon import Daemon
-from tests.contract.limits import BEAT_S, COMMAND_S, STOP_S
-from tests.contract.media import speech_like, wav
+from tests.support.client import Stranger
+from tests.support.daemon import Daemon
+from tests.support.limits import BEAT_S, COMMAND_S, STOP_S
+from tests.support.media import watch
+from tests.support.processes import MUSECAST
+from tests.support.segments import speech_like, wav
 
-MUSECAST = str(Path(sys.executable).with_name("musecast"))
 BT709, LIMITED = 1, 1
 
 
@@ -46,42 +45,6 @@ def render(daemon: Daemon, audio: Path, target: Path, *more: str, code: int = 0)
     )  # fmt: skip
     assert result.returncode == code, (result.returncode, result.stdout, result.stderr)
     return result.stderr
-
-
-@dataclass(frozen=True)
-class Film:
-    """What a player sees."""
-
-    frames: int
-    fps: float
-    video_s: float
-    audio_samples: int
-    """By the container: what a player plays."""
-    starts: tuple[float, float]
-    colour: tuple[int, int, int, int]
-    luma: NDArray[np.uint8]
-    sound: NDArray[np.float32]
-
-
-def watch(path: Path) -> Film:
-    with av.open(str(path)) as container:
-        video, audio = container.streams.video[0], container.streams.audio[0]
-        assert [stream.type for stream in container.streams] == ["video", "audio"]
-        assert video.time_base is not None
-        assert audio.time_base is not None
-        assert audio.rate == 48_000
-        starts = tuple(float((s.start_time or 0) * s.time_base) for s in (video, audio) if s.time_base)
-        context = video.codec_context
-        colour = (context.colorspace, context.color_primaries, context.color_trc, context.color_range)
-        about = (
-            float(video.average_rate or 0),
-            float((video.duration or 0) * video.time_base),
-            round((audio.duration or 0) * audio.time_base * 48_000),
-        )
-        pictures = [frame.to_ndarray()[: video.height] for frame in container.decode(video=0)]
-    with av.open(str(path)) as container:
-        sound = [frame.to_ndarray().mean(axis=0) for frame in container.decode(audio=0)]
-    return Film(len(pictures), *about, starts, colour, np.stack(pictures), np.concatenate(sound))  # type: ignore[arg-type]
 
 
 def lag(heard: NDArray[np.float32], sent: NDArray[np.float32], reach: int = 4800) -> int:

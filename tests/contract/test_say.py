@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from tests.contract.client import TERMINAL, Session, Stranger
-from tests.contract.limits import REPLY_S
-from tests.contract.media import assert_continuous, assert_seamless, check_segment, correlation, decode
-from tests.contract.pacing import CLOCKS_APART_NS, TOLERANCE_US, ahead_of_clock_us
+from tests.support.client import TERMINAL, Session, Stranger
+from tests.support.limits import REPLY_S
+from tests.support.pacing import CLOCKS_APART_NS, TOLERANCE_US, ahead_of_clock_us
+from tests.support.segments import assert_continuous, assert_seamless, check_segment, correlation, decode
 
 TEXT = (
     "Good morning. The quick brown fox jumps over the lazy dog, and the dog does not mind at all. "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.contract.client import Session, Stranger
-from tests.contract.daemon import Daemon, stage_row
-from tests.contract.limits import COMMAND_S
-from tests.contract.media import assert_seamless
+from tests.support.client import Session, Stranger
+from tests.support.daemon import Daemon, stage_row
+from tests.support.limits import COMMAND_S
+from tests.support.processes import MUSECAST
+from tests.support.segments import assert_seamless
 
-MUSECAST = str(Path(sys.executable).with_name("musecast"))
 FROZEN_S = 0.8
 TEXT = (
     "The quick brown fox jumps over the lazy dog, and the dog does not mind. Nobody else has seen it. "

@@ -12,21 +12,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from tests.contract.client import Session, Stranger, Stream
-from tests.contract.daemon import Daemon
-from tests.contract.limits import BEAT_S, REPLY_S, WORK_S
-from tests.contract.media import decode
-
-
-def png(picture: NDArray[np.uint8]) -> bytes:
-    """A PNG of u8 BGR [H, W, 3]."""
-    height, width = picture.shape[:2]
-    encoder = av.CodecContext.create("png", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = width, height, "rgb24"
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[..., ::-1]), format="rgb24")
-    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+from tests.support.client import Session, Stranger, Stream
+from tests.support.daemon import Daemon
+from tests.support.limits import BEAT_S, REPLY_S, WORK_S
+from tests.support.pictures import encoded
+from tests.support.segments import decode
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +25,7 @@ def photo(module_stranger: Stranger) -> bytes:
     """A face, as a file that a user would bring: a frame of the built-in one."""
     session = module_stranger.session(mode="offline")
     session.speak("Cheese.")
-    return png(decode(session.blob()).first_frame)
+    return encoded(decode(session.blob()).first_frame)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +44,7 @@ def _mirrored(photo: bytes) -> bytes:
     """Another picture with a face."""
     with av.open(io.BytesIO(photo)) as container:
         picture = next(container.decode(video=0)).to_ndarray(format="bgr24")
-    return png(picture[:, ::-1])
+    return encoded(picture[:, ::-1])
 
 
 def _prepare(stranger: Stranger, name: str, **arguments: object) -> dict[str, object]:
@@ -108,7 +99,7 @@ def _check_media(session: Session) -> None:
 
 def test_a_picture_without_a_face_is_refused(stranger: Stranger) -> None:
     grey = np.full((512, 512, 3), 128, np.uint8)
-    reply = stranger.control.call("preprocess_template", WORK_S, template_id="nobody", image=png(grey))
+    reply = stranger.control.call("preprocess_template", WORK_S, template_id="nobody", image=encoded(grey))
     assert reply["ok"] is False
     assert reply["error"]["code"] == "INVALID_ARGUMENT", "the picture is at fault, not the daemon"
     assert "face" in reply["error"]["message"]

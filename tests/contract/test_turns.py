@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from tests.contract.client import TERMINAL, Session, Stranger
-from tests.contract.limits import BEAT_S, WORK_S
-from tests.contract.media import assert_seamless, decode
+from tests.support.client import TERMINAL, Session, Stranger
+from tests.support.limits import BEAT_S, WORK_S
+from tests.support.segments import assert_seamless, decode
 
 LONG = (
     "First I tell you about the red house on the hill. Then I tell you about the green boat on the lake. "

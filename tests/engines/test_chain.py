@@ -30,7 +30,7 @@ from models.chain import responder, synthesizer, transcriber
 from models.chain.chain import Chain
 from models.chain.policy import Limits, State
 from models.meter import Meter
-from tests.engines.doubles import quiet
+from tests.support.doubles import quiet
 
 LIMITS = Limits(first_output_s=0.3, next_output_s=0.4, break_after=2, probe_s=0.2, last_s=5)
 PATIENT = LIMITS._replace(probe_s=600)

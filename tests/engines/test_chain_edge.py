@@ -12,8 +12,8 @@ from configs.schema import Chain, Config, EdgeTts, Engines, PerKind
 from models.chain.build import synthesizers
 from models.chain.synthesizer import ChainSynthesizer
 from models.meter import Meter
-from tests.engines.doubles import quiet
 from tests.engines.servers.edge import EdgeServer, edge_server
+from tests.support.doubles import quiet
 
 TEXT = "Hello there my friend, this is one long sentence of many words."
 WORDS = [word.strip(".,") for word in TEXT.split()]

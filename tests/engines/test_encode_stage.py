@@ -21,8 +21,8 @@ from models.media.paste import paster, planes
 from models.media.stamp import stamp
 from models.templates.store import open_template
 from stages.encode import EncodeStage
-from tests.media import decode_audio, decode_video, ffmpeg, packet_times, tagged_bgr
-from tests.templates import write_template
+from tests.support.media import decode_audio, decode_video, ffmpeg, packet_times, tagged_bgr
+from tests.support.templates import write_template
 
 ITEM: dict[str, Any] = {"id": "s/1/encode/0", "attempt": 0, "broker": 0, "sid": "s", "turn": 1}
 ROLLS = aac.PRE_ROLL + aac.POST_ROLL

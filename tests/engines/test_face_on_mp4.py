@@ -19,8 +19,8 @@ from models.templates.builtin import BUILTIN, ensure_builtin
 from models.templates.make import prepare_source
 from models.templates.store import open_template
 from models.templates.work import Source, Workplace
-from tests.engines.doubles import quiet
-from tests.face import (
+from tests.support.doubles import quiet
+from tests.support.face import (
     NEAR_REST,
     SPOKEN,
     VOWELS,
@@ -36,7 +36,7 @@ from tests.face import (
     studio_of,
     vowel_frames,
 )
-from tests.pictures import WEIGHTS, astronaut_file
+from tests.support.pictures import WEIGHTS, astronaut_file
 
 IDLE = 2
 """Quanta of idle video before and after the speech."""

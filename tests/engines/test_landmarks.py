@@ -19,8 +19,8 @@ from models.api import EngineError
 from models.landmarks import face_landmarks, files, lip_gap, lip_width
 from models.landmarks import pull as pulling
 from models.landmarks.measure import face_width, roll_degrees, yaw_degrees
-from tests.face import eye_gap
-from tests.pictures import WEIGHTS, astronaut, give_face_models, moved, portrait
+from tests.support.face import eye_gap
+from tests.support.pictures import WEIGHTS, astronaut, give_face_models, moved, portrait
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -24,7 +24,7 @@ from models.templates.work import Source, Workplace
 from models.warp.engine import render_into
 from models.warp.face import FaceState
 from models.warp.track import MouthState
-from tests.pictures import WEIGHTS, astronaut, encoded, film, leaning, nobody, portrait, straightened
+from tests.support.pictures import WEIGHTS, astronaut, encoded, film, leaning, nobody, portrait, straightened
 
 U8 = NDArray[np.uint8]
 ANGLES = (8, -16, 22, -30, 45)

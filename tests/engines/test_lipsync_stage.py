@@ -25,7 +25,7 @@ from models.warp.warmup import synthetic_template
 from stages.lipsync import LipsyncStage, speech_window
 from stages.prepare import PrepareStage
 from stages.stage import serve
-from tests.engines.doubles import RecordedWork, quiet
+from tests.support.doubles import RecordedWork, quiet
 
 
 class Watched(RecordedWork):

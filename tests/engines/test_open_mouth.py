@@ -22,7 +22,7 @@ from models.templates.work import Source, Workplace
 from models.warp.engine import render_into
 from models.warp.face import FaceState
 from models.warp.track import MouthState
-from tests.pictures import WEIGHTS, encoded, film, leaning, nobody, portrait
+from tests.support.pictures import WEIGHTS, encoded, film, leaning, nobody, portrait
 
 U8 = NDArray[np.uint8]
 OPEN = {

@@ -18,7 +18,7 @@ from models.templates import checks
 from models.templates.film import refuse_doubts
 from models.templates.make import prepare_source
 from models.templates.work import Source, Workplace
-from tests.pictures import WEIGHTS, astronaut, encoded, moved, nobody, photo_file, portrait
+from tests.support.pictures import WEIGHTS, astronaut, encoded, moved, nobody, photo_file, portrait
 
 U8 = NDArray[np.uint8]
 

@@ -24,7 +24,7 @@ from models.templates.store import MANIFEST_VERSION, Template, open_template
 from models.templates.work import Source, Workplace
 from models.templates.writer import damaged_files, sweep_all, template_lock
 from models.warp.preparer import WarpPreparer
-from tests.pictures import WEIGHTS, astronaut, encoded, film, moved, nobody, wander
+from tests.support.pictures import WEIGHTS, astronaut, encoded, film, moved, nobody, wander
 
 MADE_S = 240.0
 """For a process that makes a template."""

@@ -20,8 +20,8 @@ from models.templates.make import prepare_source
 from models.templates.motion import lid
 from models.templates.store import Template, open_template
 from models.templates.work import BOX_MAX, Source, Workplace
-from tests.face import eye_gap
-from tests.pictures import WEIGHTS, astronaut, astronaut_file, encoded, moved, nobody, portrait
+from tests.support.face import eye_gap
+from tests.support.pictures import WEIGHTS, astronaut, astronaut_file, encoded, moved, nobody, portrait
 
 U8 = NDArray[np.uint8]
 

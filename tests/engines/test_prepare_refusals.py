@@ -17,8 +17,8 @@ from models.landmarks.measure import yaw_degrees
 from models.templates.checks import Fault, blur, choose, describe, runs
 from models.templates.make import prepare_source
 from models.templates.work import Source, Workplace
-from tests.engines.doubles import CancelAfter
-from tests.pictures import WEIGHTS, astronaut, astronaut_file, encoded, moved, nobody, turned
+from tests.support.doubles import CancelAfter
+from tests.support.pictures import WEIGHTS, astronaut, astronaut_file, encoded, moved, nobody, turned
 
 
 def refusal(folder: Path, data: bytes) -> EngineError:

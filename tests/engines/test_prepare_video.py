@@ -22,7 +22,7 @@ from models.templates.framing import COLUMNS
 from models.templates.make import prepare_source
 from models.templates.store import Template, open_template
 from models.templates.work import Source, Workplace
-from tests.pictures import WEIGHTS, astronaut, film, moved, nobody, turned, wander
+from tests.support.pictures import WEIGHTS, astronaut, film, moved, nobody, turned, wander
 
 U8 = NDArray[np.uint8]
 

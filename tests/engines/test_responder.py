@@ -13,10 +13,10 @@ import pytest
 from configs.schema import Config, Ollama, Openai
 from models.api import ChatMessage, EngineError, Responder
 from models.registry import create
-from tests.engines.doubles import CancelAfter, quiet
 from tests.engines.servers.http import ProtocolServer
 from tests.engines.servers.ollama import OllamaServer
 from tests.engines.servers.openai import OpenaiServer
+from tests.support.doubles import CancelAfter, quiet
 
 SERVERS: dict[str, Callable[[], ProtocolServer]] = {"ollama": OllamaServer, "openai": OpenaiServer}
 ENGINES = ["faq", *SERVERS]

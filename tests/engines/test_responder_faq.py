@@ -11,7 +11,7 @@ from configs.schema import Config, Llm
 from models.api import ChatMessage, EngineError
 from models.llm.faq.book import FaqError, read
 from models.llm.faq.responder import FaqResponder, questions
-from tests.engines.doubles import quiet
+from tests.support.doubles import quiet
 
 KNOWN = {
     "hello!": "greeting",

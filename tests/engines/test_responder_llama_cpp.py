@@ -15,8 +15,8 @@ import pytest
 from configs.schema import Config, Openai
 from models.api import ChatMessage, Responder
 from models.registry import create
-from tests.engines.doubles import quiet
 from tests.engines.servers import llama_cpp
+from tests.support.doubles import quiet
 
 pytestmark = [
     pytest.mark.slow,

@@ -15,7 +15,7 @@ from models.chain.responder import ChainResponder, probe
 from models.text.sentences import sentences
 from stages.llm import DELTA_CHARS, LlmStage
 from stages.stage import serve
-from tests.engines.doubles import RecordedWork, quiet
+from tests.support.doubles import RecordedWork, quiet
 
 HEAD = {"id": "s/1/llm/0", "attempt": 1, "broker": 1, "sid": "s", "turn": 1}
 

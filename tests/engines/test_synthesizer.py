@@ -19,8 +19,8 @@ from configs.schema import Config, EdgeTts, Tts
 from models.api import SAMPLE_RATE, Chunk, EngineError, Synthesizer
 from models.registry import create
 from models.tts.language import script_language
-from tests.engines.doubles import CancelAfter, quiet
 from tests.engines.servers.edge import edge_server
+from tests.support.doubles import CancelAfter, quiet
 
 ENGINES = ["espeak", "hibari", "edge_tts"]
 TEXTS = {

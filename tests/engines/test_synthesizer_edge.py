@@ -14,8 +14,8 @@ from models.api import Chunk, EngineError
 from models.tts import edge
 from models.tts.edge import EdgeSynthesizer
 from models.tts.edge_voices import VOICES, choose
-from tests.engines.doubles import quiet
 from tests.engines.servers.edge import EdgeServer, edge_server
+from tests.support.doubles import quiet
 
 TEXT = "Hello there, it costs 3.50 & more, my friend."
 

@@ -13,7 +13,7 @@ from models.api import EngineError, Span
 from models.tts import hibari_times as times
 from models.tts.hibari import HibariSynthesizer
 from models.tts.speech import SILENCE
-from tests.engines.doubles import quiet
+from tests.support.doubles import quiet
 
 
 @pytest.fixture(scope="module")

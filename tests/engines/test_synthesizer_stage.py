@@ -15,7 +15,7 @@ from models.engines import KNOWN
 from models.tts import espeak
 from stages.stage import serve
 from stages.tts import TtsStage
-from tests.engines.doubles import RecordedWork, quiet
+from tests.support.doubles import RecordedWork, quiet
 
 HEAD = {"id": "s/1/tts/0", "attempt": 1, "broker": 1, "sid": "s", "turn": 1}
 

@@ -24,8 +24,8 @@ from models.api import EngineError, FrameJob, Progress, SpeechWindow
 from models.warp.warmup import synthetic_template
 from stages.lipsync import LipsyncStage
 from stages.tensors import REST_S, Asker, Background, arrays_of, heads_of
-from tests.engines.doubles import RecordedWork, quiet
 from tests.engines.test_lipsync_stage import audio, item
+from tests.support.doubles import RecordedWork, quiet
 
 PICTURES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 

@@ -16,9 +16,9 @@ import pytest
 from configs.schema import Config
 from models.api import EngineError, Pause, Transcriber, Transcript
 from models.registry import create
-from tests import whisper
-from tests.engines.doubles import quiet
-from tests.hearing import RATE, Pcm, index, names, recording, room
+from tests.support import whisper
+from tests.support.doubles import quiet
+from tests.support.hearing import RATE, Pcm, index, names, recording, room
 
 ENGINES = ["pocketsphinx", "faster_whisper"]
 CLEAR = [name for name in names("question") if "rms" in name or "slt" in name][:3]

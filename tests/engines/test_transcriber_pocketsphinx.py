@@ -14,8 +14,8 @@ from configs.schema import Config, Llm
 from models.api import EngineError, Transcript
 from models.asr.pocketsphinx import PocketsphinxTranscriber
 from models.llm.faq.book import questions
-from tests.engines.doubles import quiet
-from tests.hearing import RATE, index, names, recording, room
+from tests.support.doubles import quiet
+from tests.support.hearing import RATE, index, names, recording, room
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,8 @@ from models.chain.transcriber import ChainTranscriber, probe
 from models.meter import Meter
 from stages.asr import AsrStage
 from stages.stage import Work
-from tests.engines.doubles import quiet
-from tests.hearing import RATE, names, recording, room
+from tests.support.doubles import quiet
+from tests.support.hearing import RATE, names, recording, room
 
 PIECE = 1600
 DEADLINE_S = 30.0

@@ -13,10 +13,10 @@ import pytest
 from configs.schema import Config, FasterWhisper
 from models.api import EngineError
 from models.asr.faster_whisper import FasterWhisperTranscriber, quietest
-from tests import whisper
-from tests.engines.doubles import quiet
-from tests.hearing import RATE, Pcm, index, names, recording, room
-from tests.word_error import errors, words
+from tests.support import whisper
+from tests.support.doubles import quiet
+from tests.support.hearing import RATE, Pcm, index, names, recording, room
+from tests.support.word_error import errors, words
 
 
 @pytest.fixture(scope="module")

@@ -26,10 +26,10 @@ from models.musetalk.gpu import gpu_use  # noqa: E402
 from models.musetalk.keys import build  # noqa: E402
 from models.musetalk.networks import FastDecoder, FastUNet, ReferenceDecoder, ReferenceUNet  # noqa: E402
 from models.musetalk.weights import convert  # noqa: E402
-from tests.engines.doubles import quiet  # noqa: E402
 from tests.engines.musetalk import scene  # noqa: E402
 from tests.engines.musetalk.checkpoints import randomise, write_speaking  # noqa: E402
-from tests.engines.test_lipsync import rendered, speech, window  # noqa: E402
+from tests.support.doubles import quiet  # noqa: E402
+from tests.support.speaking import rendered, speech, window  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,

@@ -11,7 +11,7 @@ import pytest
 from broker.ipc.messages import Cancel, Cancelled, Done, Hello, PrepareAsk, Ready, Started, TensorAnswer, TtsChunk
 from stages.tensors import heads_of
 from tests.processes.fakes import ASKED
-from tests.processes.harness import Bench
+from tests.support.harness import Bench
 
 
 @pytest.fixture

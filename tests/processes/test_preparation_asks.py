@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.contract.client import Message, Stranger, Stream
-from tests.contract.daemon import Daemon, stage_row
-from tests.pictures import astronaut, film, give_face_models, wander
-from tests.processes.harness import EQUALS, PATIENT
+from tests.support.client import Message, Stranger, Stream
+from tests.support.daemon import Daemon, stage_row
+from tests.support.harness import EQUALS, PATIENT
+from tests.support.pictures import astronaut, film, give_face_models, wander
 
 if importlib.util.find_spec("torch") is None or importlib.util.find_spec("diffusers") is None:
     pytest.skip("the extra musetalk is not installed", allow_module_level=True)

@@ -36,8 +36,8 @@ from broker.ipc.messages import (
 )
 from models.musetalk import asks
 from stages.tensors import arrays_of
-from tests.pictures import astronaut
-from tests.processes.harness import EQUALS, PATIENT, Bench, environment
+from tests.support.harness import EQUALS, PATIENT, Bench, environment
+from tests.support.pictures import astronaut
 
 for needed in ("torch", "diffusers", "mmcv"):
     if importlib.util.find_spec(needed) is None:
@@ -179,7 +179,7 @@ def test_what_the_networks_say_crosses_two_processes_unchanged(middle: Middle, p
     from models.musetalk.prepared import load_prepared
     from models.musetalk.tensors import PreparationNetworks
     from models.templates.store import open_template
-    from tests.engines.doubles import quiet
+    from tests.support.doubles import quiet
 
     middle.start()
     still = np.ascontiguousarray(astronaut()[20:212, 120:312])

@@ -28,8 +28,8 @@ from broker.ipc.messages import (
     TtsChunk,
 )
 from stages import recorder
-from tests.hearing import recording, room
-from tests.processes.harness import ROOT, Bench, environment
+from tests.support.harness import ROOT, Bench, environment
+from tests.support.hearing import recording, room
 from tests.support.processes import LIMIT_S, alive, wait_until
 
 

@@ -19,7 +19,7 @@ import zmq
 
 from broker.ipc.sockets import BindError, SocketFactory
 from clients.client import Client
-from tests.processes.harness import ROOT, Bench, environment
+from tests.support.harness import ROOT, Bench, environment
 from tests.support.processes import LIMIT_S, free_ports
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.processes.harness import ROOT, SmallDaemon, Told
+from tests.support.harness import ROOT, SmallDaemon, Told
 from tests.support.processes import LIMIT_S, alive, descendants, wait_until
 
 TWO = "encode.0=FakeEncode encode.1=FakeEncode"

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.contract.client import Stranger
-from tests.contract.daemon import Daemon
-from tests.pictures import WEIGHTS, astronaut, encoded, film, moved, wander
-from tests.processes.harness import EQUALS
+from tests.support.client import Stranger
+from tests.support.daemon import Daemon
+from tests.support.harness import EQUALS
+from tests.support.pictures import WEIGHTS, astronaut, encoded, film, moved, wander
 from tests.support.processes import LIMIT_S, wait_until
 
 PREPARE_S = 120.0

@@ -62,7 +62,7 @@ def preparing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
         from models.musetalk.weights import convert
         from tests.engines.musetalk.checkpoints import tiny, write_preparing, write_speaking
-        from tests.pictures import give_face_models
+        from tests.support.pictures import give_face_models
 
         write_speaking(root, smaller=True)
         write_preparing(root)

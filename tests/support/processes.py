@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from clients.cli.private import free_ports
 
-__all__ = ["LIMIT_S", "alive", "descendants", "free_ports", "wait_until"]
+__all__ = ["LIMIT_S", "MUSECAST", "alive", "descendants", "free_ports", "wait_until"]
 
+MUSECAST = str(Path(sys.executable).with_name("musecast"))
+"""The command line as it is installed."""
 LIMIT_S = 60.0
 """For anything that should happen at once; generous because the machine is shared. No promise is tested by it."""
 

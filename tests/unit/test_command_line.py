@@ -17,7 +17,7 @@ import pytest
 from clients.cli import app
 from clients.cli.failures import told
 from clients.client import RequestError
-from tests.contract.limits import GONE_S
+from tests.support.limits import GONE_S
 
 NOBODY = ("--set", "endpoints.control=tcp://127.0.0.1:9")
 

@@ -15,7 +15,7 @@ from clients import liveness
 from clients.client import Client, DaemonGoneError, RequestError
 from clients.liveness import FROZEN_S, LOOK_S, SILENT_S, Liveness
 from clients.reach import reach
-from tests.contract.limits import GONE_S
+from tests.support.limits import GONE_S
 
 
 def watched(*, until: float, live: Liveness) -> list[float]:

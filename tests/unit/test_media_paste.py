@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.api import Crops, EngineError
 from models.media.paste import BGR_TO_YUV, Paster, bgr_to_i420, i420_to_bgr, own_crop, paster, planes
 from models.templates.store import open_template
-from tests.templates import soft_alpha, write_template
+from tests.support.templates import soft_alpha, write_template
 
 RNG = np.random.default_rng(7)
 Floats = NDArray[np.float64]

@@ -7,7 +7,7 @@ import pytest
 
 from configs.grid import ASR_RATE as RATE
 from models.media.resample import Resampler
-from tests.hearing import Pcm
+from tests.support.hearing import Pcm
 
 RATES = [8000, 11025, 12345, 16000, 22050, 32000, 44100, 48000, 96000]
 

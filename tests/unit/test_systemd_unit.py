@@ -17,12 +17,12 @@ from configs.load import ConfigError
 from configs.schema import Config
 from supervision.daemon import EXIT_CONFIG, EXIT_FATAL, SWEEP_LIMIT_S
 from supervision.place import InUseError
-from tests import seccomp
+from tests.support import seccomp
 
 UNIT = Path(__file__).parents[2] / "systemd" / "musecast.service"
 BIND = """
 import sys, zmq
-from tests.seccomp import restrict_families
+from tests.support.seccomp import restrict_families
 restrict_families([int(family) for family in sys.argv[1:]])
 with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
     router.bind("tcp://127.0.0.1:*")

@@ -19,7 +19,7 @@ from models.templates.animation import Animation
 from models.templates.image import HEAD, format_of, open_picture
 from models.templates.moving import Shown, frames, target_size
 from models.templates.video import open_video
-from tests.pictures import film
+from tests.support.pictures import film
 
 U8 = NDArray[np.uint8]
 LONG = 60.0

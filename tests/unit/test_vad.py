@@ -17,8 +17,8 @@ from models.api import EngineError
 from models.asr import silero
 from models.asr.endpointing import Ended, Endpointer, Event, Started
 from models.asr.vad import WINDOW, VoiceDetector
-from tests.engines.doubles import quiet
-from tests.hearing import RATE, names, recording, room
+from tests.support.doubles import quiet
+from tests.support.hearing import RATE, names, recording, room
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from models.templates.store import Template, open_template
 from models.templates.writer import TemplateWriter
 from models.warp.preparer import WarpPreparer
 from models.warp.warmup import synthetic_landmarks
-from tests.engines.doubles import CancelAfter, quiet
+from tests.support.doubles import CancelAfter, quiet
 
 
 class Drawn:

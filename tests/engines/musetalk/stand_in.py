@@ -18,7 +18,7 @@ from models.musetalk.manifest import MANIFEST_VERSION
 from models.templates.origin import Entry
 from models.templates.store import Template, open_template
 from models.templates.writer import TemplateWriter
-from tests.engines.doubles import CancelAfter, quiet
+from tests.support.doubles import CancelAfter, quiet
 
 SIZE = 320
 FACE = (110, 100, 210, 200)

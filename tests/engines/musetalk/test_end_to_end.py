@@ -20,11 +20,11 @@ from models.musetalk.prepared import load_prepared
 from models.musetalk.stream import PEAK_TO_MEL, to_16k
 from models.musetalk.weights import convert
 from models.templates.store import Template
-from tests.engines.doubles import quiet
 from tests.engines.musetalk import scene
 from tests.engines.musetalk.checkpoints import TINY_WHISPER, randomise, write_json
 from tests.engines.musetalk.test_audio import turn
-from tests.engines.test_lipsync import window
+from tests.support.doubles import quiet
+from tests.support.speaking import window
 
 FRAMES = 8
 WHOLE_TURN = FRAMES * 40_000

@@ -24,10 +24,10 @@ from models.musetalk.prepared import load_prepared, own_crop
 from models.registry import CROPS
 from models.templates.store import Template, open_template
 from stages.lipsync import LipsyncStage
-from tests.engines.doubles import quiet
 from tests.engines.musetalk import scene
-from tests.engines.test_lipsync import rendered, speech, window
-from tests.templates import write_template
+from tests.support.doubles import quiet
+from tests.support.speaking import rendered, speech, window
+from tests.support.templates import write_template
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import torch
 
 from models.api import EngineError
 from models.musetalk.generator import WARM_RUNS, Generator
-from tests.engines.doubles import quiet
 from tests.engines.musetalk.test_memory import Picture, Scarce, inputs
+from tests.support.doubles import quiet
 
 CPU = torch.device("cpu")
 SIZES = (1, 2, 4)

@@ -15,7 +15,7 @@ from models.musetalk.batching import RETRY_S
 from models.musetalk.constants import AUDIO_DIM, LATENT, TOKENS
 from models.musetalk.generator import Generator
 from models.musetalk.gpu import device_name, gpu_use
-from tests.engines.doubles import quiet
+from tests.support.doubles import quiet
 
 SHORT = torch.OutOfMemoryError("CUDA out of memory")
 OTHERS = [

@@ -18,9 +18,9 @@ from models.musetalk.faces import LOWER, OVAL, Found, Mesh, Networks, Part, choo
 from models.musetalk.prepare import ranges
 from models.musetalk.prepared import compose, to_template_crop
 from models.musetalk.tensors import PreparationNetworks, encode, vae_inputs
-from tests.engines.doubles import quiet
 from tests.engines.musetalk.checkpoints import tiny
 from tests.engines.musetalk.published import pasted
+from tests.support.doubles import quiet
 
 
 class Nobody:

@@ -19,7 +19,7 @@ from models.musetalk.prepare import MuseTalkPreparer
 from models.musetalk.prepared import Prepared, load_prepared
 from tests.engines.musetalk import scene, stand_in
 from tests.engines.musetalk.stand_in import StandIn
-from tests.processes.harness import ROOT
+from tests.support.harness import ROOT
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from models.templates.builtin import ARTWORK_VERSION, LOOP
 from models.templates.origin import Entry
 from models.templates.writer import TemplateWriter, content_hash
 from models.warp.preparer import WarpPreparer
-from tests.contract.media import speech_like, wav
-from tests.contract.test_render import MUSECAST, watch
-from tests.engines.doubles import CancelAfter, quiet
 from tests.engines.musetalk import scene
-from tests.processes.harness import EQUALS, PATIENT
-from tests.support.processes import free_ports
+from tests.support.doubles import CancelAfter, quiet
+from tests.support.harness import EQUALS, PATIENT
+from tests.support.media import watch
+from tests.support.processes import MUSECAST, free_ports
+from tests.support.segments import speech_like, wav
 
 LIMIT_S = 280.0
 FRAMES = 24

@@ -14,9 +14,9 @@ from models.musetalk import asks, tensors
 from models.musetalk.batching import RETRY_S
 from models.musetalk.engine import MuseTalkLipSync
 from models.musetalk.tensors import PreparationNetworks, encode, vae_inputs
-from tests.engines.doubles import quiet
 from tests.engines.musetalk import scene
 from tests.engines.musetalk.test_prepare import picture
+from tests.support.doubles import quiet
 
 CROPS = np.stack([picture(256, 256, seed) for seed in range(6)])
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from models.musetalk.weights import load_converted
-from tests.contract.limits import COMMAND_S
-from tests.contract.test_cli import MUSECAST
 from tests.engines.musetalk import test_pull as hub_of
 from tests.engines.musetalk.checkpoints import tiny
+from tests.support.limits import COMMAND_S
+from tests.support.processes import MUSECAST
 
 
 def weights(root: Path, *arguments: str, code: int = 0, endpoint: str = "http://127.0.0.1:9") -> str:

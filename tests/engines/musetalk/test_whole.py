@@ -19,10 +19,10 @@ from models.musetalk.stream import to_16k
 from models.musetalk.whisper import Encoder
 from models.musetalk.whole import KEPT, WholeFeatures
 from models.templates.store import Template
-from tests.engines.doubles import quiet
 from tests.engines.musetalk import scene
 from tests.engines.musetalk.checkpoints import tiny
-from tests.engines.test_lipsync import rendered, window
+from tests.support.doubles import quiet
+from tests.support.speaking import rendered, window
 
 FPS = Fraction(25)
 PASSAGE = 30 * SAMPLE_RATE

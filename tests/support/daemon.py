@@ -16,8 +16,8 @@ from typing import Any
 import msgpack
 import zmq
 
-from tests import seccomp
-from tests.contract.limits import START_S, STOP_S
+from tests.support import seccomp
+from tests.support.limits import START_S, STOP_S
 from tests.support.processes import descendants, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]

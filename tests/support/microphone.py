@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.contract.client import Session
-from tests.contract.daemon import ROOT
-from tests.contract.limits import GONE_S, REPLY_S
+from tests.support.client import Session
+from tests.support.daemon import ROOT
+from tests.support.limits import GONE_S, REPLY_S
 
 QUESTION = ROOT / "clients" / "cli" / "assets" / "question.wav"
 PIECE_S = 0.1

@@ -9,7 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-AUDIO = Path(__file__).parent / "audio"
+AUDIO = Path(__file__).resolve().parents[1] / "audio"
 RATE = 16_000
 
 Pcm = NDArray[np.int16]

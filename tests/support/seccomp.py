@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 _ARCHITECTURES = {
     "x86_64": (0xC000003E, 317, 41, 42),
     "aarch64": (0xC00000B7, 277, 198, 203),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.contract.client import Message
+from tests.support.client import Message
 
 TOLERANCE_US = 250_000
 """A daemon on a busy machine may lose the processor for so long between deciding to send and writing the time."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
@@ -69,3 +71,39 @@ def ffmpeg(*arguments: str, data: bytes) -> bytes:
     assert done.returncode == 0, done.stderr.decode()
     assert not done.stderr, done.stderr.decode()
     return done.stdout
+
+
+@dataclass(frozen=True)
+class Film:
+    """What a player sees."""
+
+    frames: int
+    fps: float
+    video_s: float
+    audio_samples: int
+    """By the container: what a player plays."""
+    starts: tuple[float, float]
+    colour: tuple[int, int, int, int]
+    luma: NDArray[np.uint8]
+    sound: NDArray[np.float32]
+
+
+def watch(path: Path) -> Film:
+    with av.open(str(path)) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+        assert video.time_base is not None
+        assert audio.time_base is not None
+        assert audio.rate == 48_000
+        starts = tuple(float((s.start_time or 0) * s.time_base) for s in (video, audio) if s.time_base)
+        context = video.codec_context
+        colour = (context.colorspace, context.color_primaries, context.color_trc, context.color_range)
+        about = (
+            float(video.average_rate or 0),
+            float((video.duration or 0) * video.time_base),
+            round((audio.duration or 0) * audio.time_base * 48_000),
+        )
+        pictures = [frame.to_ndarray()[: video.height] for frame in container.decode(video=0)]
+    with av.open(str(path)) as container:
+        sound = [frame.to_ndarray().mean(axis=0) for frame in container.decode(audio=0)]
+    return Film(len(pictures), *about, starts, colour, np.stack(pictures), np.concatenate(sound))  # type: ignore[arg-type]

@@ -39,9 +39,9 @@ from models.registry import create
 from models.templates.store import Template, open_template
 from models.warp.engine import WarpLipSync
 from stages.encode import EncodeStage, compose
-from tests.engines.doubles import RecordedWork, quiet
-from tests.media import decode_video, tagged_bgr
-from tests.pictures import WEIGHTS
+from tests.support.doubles import RecordedWork, quiet
+from tests.support.media import decode_video, tagged_bgr
+from tests.support.pictures import WEIGHTS
 
 U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]

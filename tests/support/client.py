@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 import zmq
 
-from tests.contract.limits import BEAT_S, GONE_S, REPLY_S, WORK_S
+from tests.support.limits import BEAT_S, GONE_S, REPLY_S, WORK_S
 
 TERMINAL = ("turn.ended", "turn.interrupted", "turn.failed")
 
