@@ -1,0 +1,37 @@
+// @ts-check
+/** Collects 20 ms of the microphone, as 16-bit samples, with their level. Runs in the audio thread. */
+
+/** @typedef {{port: MessagePort}} Processor */
+const { AudioWorkletProcessor, registerProcessor, sampleRate } = /** @type {any} */ (globalThis);
+
+class Collector extends AudioWorkletProcessor {
+  constructor() {
+    super();
+    this.size = Math.round(sampleRate / 50);
+    this._begin();
+  }
+
+  _begin() {
+    this.pcm = new Int16Array(this.size);
+    this.filled = 0;
+    this.power = 0;
+  }
+
+  /** @param {Float32Array[][]} inputs */
+  process([[samples] = []]) {
+    for (const sample of samples ?? []) { // none: the device is gone for now
+      const limited = Math.max(-1, Math.min(1, sample));
+      this.pcm[this.filled] = limited * (limited < 0 ? 32768 : 32767);
+      this.power += limited * limited;
+      this.filled += 1;
+      if (this.filled === this.size) {
+        const { pcm } = this;
+        this.port.postMessage({ pcm, level: Math.sqrt(this.power / this.size) }, [pcm.buffer]);
+        this._begin();
+      }
+    }
+    return true;
+  }
+}
+
+registerProcessor("musecast-microphone", Collector);
