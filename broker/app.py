@@ -150,7 +150,15 @@ class Broker:
         """Every operation of the control socket."""
         stages = list(self.config.stages.__struct_fields__)
         daemon = DaemonHandlers(
-            boot, stages, self.now, self._lifecycle, admission, self._workers, self.ledger, self._sessions
+            boot,
+            stages,
+            {"control": self.config.endpoints.control, "stream": self.config.endpoints.stream},
+            self.now,
+            self._lifecycle,
+            admission,
+            self._workers,
+            self.ledger,
+            self._sessions,
         )
         templates = TemplateHandlers(
             self.config.template_roots, self._catalog, self._preparations, self._sessions.shows

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 
+from configs import gateway
 from configs.grid import QUANTUM_MS
 from configs.schema import Choice, Config, Range, Stage
 from configs.stages import ON_DEMAND, STAGES
@@ -117,6 +118,49 @@ def _endpoints(config: Config) -> Iterator[Finding]:
         yield Finding("endpoints.stream", "control and stream share one address", "give each a port of its own")
 
 
+_HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]")
+_ORIGIN = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?")
+TOKEN_CHARS = 16
+
+
+def _gateway(config: Config) -> Iterator[Finding]:
+    key = "endpoints.gateway"
+    try:
+        found = gateway.address(config.endpoints.gateway)
+    except ValueError:
+        yield Finding(key, f"{config.endpoints.gateway!r} is not an address of the form {gateway.FORM}")
+        return
+    settings = config.gateway
+    if found is not None and not found.loopback and not settings.token and not settings.token_file:
+        yield Finding(
+            key,
+            f"{found.url} can be reached from other machines, and there is no token",
+            f"set gateway.token_file (or gateway.token) to {TOKEN_CHARS} characters or more, or bind"
+            f" http://127.0.0.1:{found.port}",
+        )
+    if settings.token and settings.token_file:
+        yield Finding("gateway.token_file", "gateway.token is set, too", "keep one of the two")
+    if settings.token and not token_is_fit(settings.token):
+        yield Finding("gateway.token", *UNFIT_TOKEN)
+    for host in settings.allowed_hosts:
+        if not _HOST.fullmatch(host):
+            yield Finding("gateway.allowed_hosts", f"{host!r} is not a name such as avatar.example.org")
+    for origin in settings.allowed_origins:
+        if not _ORIGIN.fullmatch(origin):
+            yield Finding("gateway.allowed_origins", f"{origin!r} is not an origin such as https://www.example.org")
+
+
+UNFIT_TOKEN = (
+    f"a token is {TOKEN_CHARS} to 512 letters, digits and -._~+/=",
+    "`openssl rand -hex 24` makes one",
+)
+
+
+def token_is_fit(token: str) -> bool:
+    """Whether it is long enough, and can stand in a header."""
+    return re.fullmatch(rf"[A-Za-z0-9\-._~+/=]{{{TOKEN_CHARS},512}}", token) is not None
+
+
 def _timeline(config: Config) -> Iterator[Finding]:
     for name in ("idle_lead_ms", "max_segment_ms"):
         value = getattr(config.timeline, name)
@@ -140,6 +184,7 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _limited(config)
     yield from _stages(config)
     yield from _endpoints(config)
+    yield from _gateway(config)
     yield from _timeline(config)
     yield from _servers(config)
     for name, chain in msgspec.structs.asdict(config.engines).items():

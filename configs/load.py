@@ -124,6 +124,9 @@ def resolve(config: Config, environ: Mapping[str, str] | None = None) -> Config:
         runtime_dir=runtime,
         state_dir=state,
         weights_dir=_absolute(config.weights_dir) if config.weights_dir else os.path.join(state, "weights"),
+        gateway=msgspec.structs.replace(
+            config.gateway, token_file=_absolute(config.gateway.token_file) if config.gateway.token_file else ""
+        ),
         template_roots=[_absolute(root) for root in config.template_roots],
         llm=msgspec.structs.replace(config.llm, faq=_absolute(config.llm.faq) if config.llm.faq else ""),
     )

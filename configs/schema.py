@@ -52,7 +52,21 @@ class Endpoints(Section, frozen=True):
 
     control: str = "tcp://127.0.0.1:28880"
     stream: str = "tcp://127.0.0.1:28881"
-    gateway: str | bool = "off"
+    gateway: str | bool = "auto"
+    """"auto", "off" (which YAML reads as False), or an address, see ``configs.gateway``."""
+
+
+class Gateway(Section, frozen=True):
+    """HTTP and WebSocket."""
+
+    token: str = ""
+    token_file: str = ""
+    allowed_hosts: list[str] = msgspec.field(default_factory=list)
+    """Names in ``Host`` beside the address itself and those of the loopback."""
+    allowed_origins: list[str] = msgspec.field(default_factory=list)
+    """Origins of pages elsewhere that may use it, such as https://www.example.org."""
+    max_body_bytes: Annotated[int, Range(65_536, 67_108_864, " bytes")] = 33_554_432
+    viewers: Annotated[int, Range(1, 10_000)] = 256
 
 
 class Engines(Section, frozen=True):
@@ -298,6 +312,7 @@ class Config(Section, frozen=True):
     engines: Engines = Engines()
     stages: Stages = Stages()
     timeline: Timeline = Timeline()
+    gateway: Gateway = Gateway()
     limits: Limits = Limits()
     ring: Ring = Ring()
     supervisor: Supervisor = Supervisor()

@@ -45,5 +45,7 @@ REQUIRED = tuple(name for name, kind in STAGES.items() if kind.required)
 OPTIONAL = frozenset(STAGES) - frozenset(REQUIRED)
 """Stages whose loss never ends the daemon."""
 ON_DEMAND = frozenset(name for name, kind in STAGES.items() if kind.on_demand)
+GATEWAY = "gateway"
+"""The process of HTTP and WebSocket: no stage, and no worker of the broker."""
 STAND_INS = {kind.stands_in_for: name for name, kind in STAGES.items() if kind.stands_in_for}
 """Stage -> what stands in for it."""

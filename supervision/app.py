@@ -79,6 +79,8 @@ def _start(plan: Plan, specs: SpecMaker, look: Look) -> int:
         if obstacle.exit_code:
             return _refuse(str(obstacle), obstacle.exit_code)
         warnings.append(obstacle)
+    if any(obstacle.key == preflight.GATEWAY_KEY for obstacle in warnings):
+        config = preflight.without_gateway(config)
     preflight.lift_file_limit(config)
     boot = secrets.token_hex(8)
     try:
@@ -97,7 +99,8 @@ def _start(plan: Plan, specs: SpecMaker, look: Look) -> int:
         hint = "the driver shows no GPU; see nvidia-smi and CUDA_VISIBLE_DEVICES, or set devices: cpu"
         logs.get().warning("gpu.none", stages=on_cpu, used="cpu", hint=hint)
     console.loading()
+    told = [str(obstacle) for obstacle in warnings]
     with contextlib.closing(state), contextlib.closing(Notifier()) as notifier:
-        supervisor = Supervisor(config, specs(config, config_path, boot), notifier, console)
+        supervisor = Supervisor(config, specs(config, config_path, boot), notifier, console, told)
         code = supervisor.run()
     return _refuse(supervisor.cause, code) if supervisor.cause else code

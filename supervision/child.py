@@ -52,6 +52,7 @@ class Child:
         self.metrics: dict[str, float] = {}
         self.chain: list[ChainRow] = []
         """What the present incarnation says of its work."""
+        self.address: str | None = None
         self.engine: str | None = None
         self.device: str | None = None
         self._clock = clock
@@ -87,7 +88,7 @@ class Child:
         now = self._clock()
         self.vitals = Vitals(spawned=now, beat=now, phase_since=now)
         self.exit_code, self.error, self.commanded, self.wanted = None, "", False, False
-        self.gpu, self.metrics, self.chain = (None, None), {}, []
+        self.gpu, self.metrics, self.chain, self.address = (None, None), {}, [], None
         self.enter(State.STARTING)
         command = [*self.spec.command, "--epoch", str(self.epoch), "--parent", str(os.getpid())]
         self.process = Process(command, self._environment(self.spec.instance, self.spec.env))
@@ -101,6 +102,7 @@ class Child:
         self.engine, self.device = beat.engine or self.engine, beat.device or self.device
         self.gpu, self.metrics = (beat.gpu_mem_mb, beat.gpu_util), beat.metrics
         self.chain = beat.chain
+        self.address = beat.address or self.address
         self.error = beat.error or self.error
         phase = f"{beat.state} {beat.phase}".rstrip()
         if phase != vitals.phase:
@@ -139,7 +141,8 @@ class Child:
             gpu_mem_mb=self.gpu[0] if self.running else None,
             gpu_util=self.gpu[1] if self.running else None,
             reason=self.reason or None,
-            required=not self.spec.on_demand,
+            required=not self.spec.on_demand and not self.spec.optional,
             metrics=self.metrics if self.running else {},
             chain=self.chain if self.running else [],
+            address=self.address if self.running else None,
         )

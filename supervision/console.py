@@ -29,13 +29,19 @@ class Console:
         names = [chain[0] for chain in (chosen.asr, chosen.llm, chosen.tts, chosen.lipsync)]
         self._print(f"loading {', '.join(names)}")
 
-    def ready(self, seconds: float) -> None:
-        """Everything that is needed is warm."""
+    def ready(self, seconds: float, gateway: str | None = None) -> None:
+        """Everything that is needed is warm.
+
+        Args:
+            gateway: where the page is; None: nowhere.
+        """
         public = self._config.endpoints
         self._print(
             f"ready in {seconds:.1f} s",
             f"  requests  {public.control}   media and events  {public.stream}",
-            '  try       musecast say "Hello there." --out hello.mp4   (in another terminal)',
+            f"  open      {gateway}"
+            if gateway
+            else '  try       musecast say "Hello there." --out hello.mp4   (in another terminal)',
             "  stop      Ctrl-C",
         )
 

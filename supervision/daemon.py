@@ -57,10 +57,19 @@ class Supervisor:
         config: resolved; ``runtime_dir`` is locked by the caller.
         specs: the broker first, then the stages in their order of start.
         console: the terminal's.
+        warnings: what the daemon was started without, for ``health`` and ``status``.
     """
 
-    def __init__(self, config: Config, specs: Sequence[Spec], notifier: Notifier, console: Console) -> None:
+    def __init__(
+        self,
+        config: Config,
+        specs: Sequence[Spec],
+        notifier: Notifier,
+        console: Console,
+        warnings: Sequence[str] = (),
+    ) -> None:
         self._config = config
+        self._warnings = list(warnings)
         self._settings = config.supervisor
         self._log = logs.get()
         self._notifier = notifier
@@ -184,9 +193,9 @@ class Supervisor:
         if child.spec.is_broker:
             self._line.open_broker()
             for other in self._children.values():
-                if other.running:
+                if other.running and other.spec.is_worker:
                     self._line.tell(Up(instance=other.spec.instance, epoch=other.epoch, stage=other.spec.stage))
-        else:
+        elif child.spec.is_worker:
             self._tell_broker(Up(instance=child.spec.instance, epoch=child.epoch, stage=child.spec.stage))
         try:
             child.spawn()
@@ -277,6 +286,9 @@ class Supervisor:
         if child.spec.is_broker:
             self._broker_died(child)
             return
+        if not child.spec.is_worker:
+            self._after_fence(child)
+            return
         notes = recorder.path_of(self._config.runtime_dir, child.spec.instance, child.epoch)
         down = Down(
             instance=child.spec.instance,
@@ -327,7 +339,7 @@ class Supervisor:
     def _give_up(self, child: Child, reason: str) -> None:
         child.enter(State.FATAL, reason=reason)
         self._log.error("child.fatal", child=child.spec.instance, reason=reason)
-        if child.spec.stage in OPTIONAL:
+        if child.spec.stage in OPTIONAL or child.spec.optional:
             return
         stages = {child.spec.stage, STAND_INS.get(child.spec.stage)}
         twins = [other for other in self._children.values() if other.spec.stage in stages]
@@ -452,7 +464,7 @@ class Supervisor:
             return
         self._reported, self._dirty = now, False
         rows = [child.row() for child in self._children.values()]
-        self._line.tell(Report(supervisor_pid=os.getpid(), rows=rows))
+        self._line.tell(Report(supervisor_pid=os.getpid(), rows=rows, warnings=self._warnings))
         if self._notifier.watchdog_s:
             self._notifier.send("WATCHDOG=1")
         if self._stop_since is None:

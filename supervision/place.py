@@ -17,7 +17,7 @@ STATE_LOCK_NAME = ".in_use"
 SCRATCH_NAME = "tmp"
 """Temporary files of the daemon's processes."""
 _OWN = ("ingress", "members", "health", "config.json")
-_OWN_PREFIXES = ("w.", "c.", "hand.", "config.json.")
+_OWN_PREFIXES = ("w.", "c.", "hand.", "config.json.", "gateway.")
 
 
 class InUseError(Exception):

@@ -6,14 +6,20 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import resource
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
+from configs import gateway
+from configs.checks import UNFIT_TOKEN, token_is_fit
 from configs.load import DEFAULT_FILE, load_with_places, place_of, resolve
 from configs.schema import Config
 from configs.wording import two_sentences
@@ -30,6 +36,8 @@ FILES_PER_PEER = 4
 PORT_GRACE_S = 1.0
 """A daemon that was killed a moment ago, and its broker with it, lets go of its ports within this."""
 PORT_RETRY_S = 0.05
+GATEWAY_MODULES = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
+"""Of the extra `gateway`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,13 @@ def read(path: str | os.PathLike[str] | None, sets: Sequence[str] = ()) -> Plan:
 
 def obstacles(plan: Plan) -> Iterator[Obstacle]:
     """Everything that the start looks at once it holds ``runtime_dir``, the worst first."""
-    found = [*_core(), *engine_obstacles(plan), *_files(plan.config), *port_obstacles(plan)]
+    found = [
+        *_core(),
+        *engine_obstacles(plan),
+        *_files(plan.config),
+        *port_obstacles(plan),
+        *gateway_obstacles(plan),
+    ]
     yield from sorted(found, key=lambda one: one.exit_code == 0)
 
 
@@ -117,23 +131,70 @@ def port_obstacles(plan: Plan) -> Iterator[Obstacle]:
     deadline = time.monotonic() + PORT_GRACE_S
     for name in ("control", "stream"):
         address = getattr(plan.config.endpoints, name)
-        key = f"endpoints.{name}"
+        obstacle = _bind_obstacle(f"endpoints.{name}", address, plan, deadline)
+        if obstacle is not None:
+            yield obstacle
+
+
+def _bind_obstacle(key: str, address: str, plan: Plan, deadline: float) -> Obstacle | None:
+    error = _try_to_bind(address)
+    while error is not None and error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+        time.sleep(PORT_RETRY_S)  # a port that becomes free tells nobody
         error = _try_to_bind(address)
-        while error is not None and error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
-            time.sleep(PORT_RETRY_S)  # a port that becomes free tells nobody
-            error = _try_to_bind(address)
-        if error is None:
-            continue
-        where = plan.where(key)
-        port = urlsplit(address).port
-        if error.errno == errno.EADDRINUSE:
-            hint = f"`ss -ltnp 'sport = :{port}'` shows by which: stop it, or set another {key}"
-            yield Obstacle(key, f"{address} is taken by another program", hint, EXIT_TAKEN, where)
-        elif error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and "[" in address:
-            hint = f"Write tcp://127.0.0.1:{port}"
-            yield Obstacle(key, f"{address}: this machine has no IPv6", hint, where=where)
-        else:
-            yield Obstacle(key, f"{address} cannot be bound: {error.strerror}", f"Set another {key}", where=where)
+    if error is None:
+        return None
+    where = plan.where(key)
+    parts = urlsplit(address)
+    if error.errno == errno.EADDRINUSE:
+        hint = f"`ss -ltnp 'sport = :{parts.port}'` shows by which: stop it, or set another {key}"
+        return Obstacle(key, f"{address} is taken by another program", hint, EXIT_TAKEN, where)
+    if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and "[" in address:
+        hint = f"Write {parts.scheme}://127.0.0.1:{parts.port}"
+        return Obstacle(key, f"{address}: this machine has no IPv6", hint, where=where)
+    return Obstacle(key, f"{address} cannot be bound: {error.strerror}", f"Set another {key}", where=where)
+
+
+GATEWAY_KEY = "endpoints.gateway"
+
+
+def gateway_obstacles(plan: Plan) -> Iterator[Obstacle]:
+    """Why there can be no gateway: fatal where an address was written, a warning where it is "auto"."""
+    address = gateway.address(plan.config.endpoints.gateway)
+    if address is None:
+        return
+    written = plan.config.endpoints.gateway != "auto"
+    where = plan.where(GATEWAY_KEY)
+    missing = [name for name in GATEWAY_MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        fact = f"the extra `gateway` is not installed ({', '.join(missing)})"
+        hint = "Run `make install` in the checkout, or pip install '.[gateway]', or set endpoints.gateway: off"
+        yield Obstacle(GATEWAY_KEY, fact, hint, EXIT_CONFIG if written else 0, where)
+        return
+    yield from _token_file(plan)
+    found = _bind_obstacle(GATEWAY_KEY, address.url, plan, time.monotonic() + PORT_GRACE_S)
+    if found is not None:
+        yield found if written else replace(found, exit_code=0)
+
+
+def without_gateway(config: Config) -> Config:
+    """The same without it, where "auto" could not be had."""
+    return msgspec.structs.replace(config, endpoints=msgspec.structs.replace(config.endpoints, gateway="off"))
+
+
+def _token_file(plan: Plan) -> Iterator[Obstacle]:
+    path = plan.config.gateway.token_file
+    if not path:
+        return
+    key = "gateway.token_file"
+    try:
+        token = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        fact = f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        yield Obstacle(key, fact, "Name a file that the daemon's user can read", where=plan.where(key))
+        return
+    if not token_is_fit(token):
+        fact, hint = UNFIT_TOKEN
+        yield Obstacle(key, f"{path}: {fact}", hint, where=plan.where(key))
 
 
 def folder_obstacles(plan: Plan) -> Iterator[Obstacle]:

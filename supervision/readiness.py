@@ -35,7 +35,7 @@ class Readiness:
         ready = [child for child in needed if child.state in policy.READY]
         if not self._reached and all(child.state in SETTLED for child in needed):
             self._reached = True
-            self._announce(uptime_s)
+            self._announce(uptime_s, next((child.address for child in ready if child.address), None))
         missing = [f"{c.spec.instance} {c.state.value}" for c in needed if c not in ready]
         status = f"{len(ready)} of {len(needed)} processes ready"
         if missing:
@@ -47,14 +47,15 @@ class Readiness:
         if lines:
             self._notifier.send(*lines)
 
-    def _announce(self, uptime_s: float) -> None:
+    def _announce(self, uptime_s: float, gateway: str | None) -> None:
         self._notifier.send("READY=1")
         logs.get().info(
             "daemon.ready",
             seconds=round(uptime_s, 2),
             control=self._config.endpoints.control,
             stream=self._config.endpoints.stream,
+            gateway=gateway,
             runtime_dir=self._config.runtime_dir,
             supervisor_pid=os.getpid(),
         )
-        self._console.ready(uptime_s)
+        self._console.ready(uptime_s, gateway)

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from configs import gateway
 from configs.schema import Config
 from configs.schema import Stage as StageConfig
-from configs.stages import ON_DEMAND, STAGES
+from configs.stages import GATEWAY, ON_DEMAND, STAGES
 from supervision.policy import Limits
 
 BROKER_LOAD_S = 30.0
+GATEWAY_LOAD_S = 60.0
 BROKER_ITEM_S = 10.0
 """The broker has no items; one turn of its loop is never near this."""
 THREAD_VARIABLES = (
@@ -36,11 +38,18 @@ class Spec:
     env: Mapping[str, str] = field(default_factory=dict)
     """Beside what is passed on to every process (``supervision.environment``)."""
     on_demand: bool = False
+    optional: bool = False
+    """The daemon goes on without it when it has to be given up."""
 
     @property
     def is_broker(self) -> bool:
-        """The broker is nobody's worker: it is not announced and not fenced."""
+        """All others come and go with it."""
         return self.stage == "broker"
+
+    @property
+    def is_worker(self) -> bool:
+        """Workers are announced to the broker, and fenced when they die; the others are not known to it."""
+        return self.stage not in ("broker", GATEWAY)
 
 
 def make_specs(config: Config, config_path: str, boot: str) -> list[Spec]:
@@ -52,6 +61,8 @@ def make_specs(config: Config, config_path: str, boot: str) -> list[Spec]:
         settings: StageConfig = getattr(config.stages, stage)
         for number in range(settings.instances):
             specs.append(_stage(config, config_path, boot, stage, number))
+    if gateway.address(config.endpoints.gateway) is not None:
+        specs.append(_gateway(config, config_path, boot))
     return specs
 
 
@@ -74,6 +85,18 @@ def _broker(config: Config, config_path: str, boot: str) -> Spec:
         # An operator's `drain` may take its own time: only the daemon's own stop limits the broker's.
         limits=limits(config, BROKER_ITEM_S, BROKER_LOAD_S, float("inf")),
         env={**_base_environment(), **dict.fromkeys(THREAD_VARIABLES, "1"), "CUDA_VISIBLE_DEVICES": ""},
+    )
+
+
+def _gateway(config: Config, config_path: str, boot: str) -> Spec:
+    return Spec(
+        stage=GATEWAY,
+        instance=GATEWAY,
+        command=(sys.executable, "-P", "-m", "clients.gateway", "--config", config_path, "--boot", boot),
+        # It has no items: its loop hangs when beats stay away.
+        limits=limits(config, float("inf"), GATEWAY_LOAD_S, config.supervisor.stop_s),
+        env={**_base_environment(), **dict.fromkeys(THREAD_VARIABLES, "1"), "CUDA_VISIBLE_DEVICES": ""},
+        optional=True,
     )
 
 

@@ -26,6 +26,7 @@ class DaemonHandlers:
     Args:
         boot: id of the supervisor's run.
         stages: names of all stages, in order.
+        endpoints: the public addresses that never change, by name.
         now: monotonic microseconds.
     """
 
@@ -33,6 +34,7 @@ class DaemonHandlers:
         self,
         boot: str,
         stages: list[str],
+        endpoints: dict[str, str],
         now: Callable[[], int],
         lifecycle: Lifecycle,
         admission: Admission,
@@ -42,6 +44,7 @@ class DaemonHandlers:
     ) -> None:
         self._boot = boot
         self._stages = stages
+        self._endpoints = endpoints
         self._now = now
         self._lifecycle = lifecycle
         self._admission = admission
@@ -67,7 +70,12 @@ class DaemonHandlers:
 
     def health(self, request: Request, args: Nothing) -> None:
         """Alive, and how well."""
-        request.reply(status=self._lifecycle.status, boot=self._boot, uptime_s=round(self._lifecycle.uptime_s, 3))
+        request.reply(
+            status=self._lifecycle.status,
+            boot=self._boot,
+            uptime_s=round(self._lifecycle.uptime_s, 3),
+            warnings=self._workers.warnings,
+        )
 
     def status(self, request: Request, args: Nothing) -> None:
         """Everything an operator looks at."""
@@ -77,6 +85,8 @@ class DaemonHandlers:
             supervisor_pid=self._workers.supervisor_pid,
             queues={stage: {"items": 0, "media_ms": 0} for stage in self._stages} | self._ledger.backlog(),
             sessions=[_row(session, now) for session in self._sessions.live.values()],
+            endpoints={**self._endpoints, "gateway": self._workers.gateway},
+            warnings=self._workers.warnings,
             limits=self._admission.public_limits(),
             versions=self._versions,
         )

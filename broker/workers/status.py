@@ -8,7 +8,7 @@ import msgspec
 
 from broker.ipc.messages import Ready, Report, StageRow
 from configs.schema import Config
-from configs.stages import REQUIRED, STAND_INS
+from configs.stages import GATEWAY, REQUIRED, STAND_INS
 
 _VOICE = ("engine", "name", "language", "gender")
 """What a line of the tts stage's ``voices`` says, between tabs."""
@@ -20,6 +20,7 @@ class WorkerStatus:
     def __init__(self, config: Config) -> None:
         self._instances: dict[str, int] = {s: getattr(config.stages, s).instances for s in REQUIRED}
         self.rows: list[StageRow] = []
+        self.warnings: list[str] = []
         self.supervisor_pid: int | None = None
         self._ready: dict[str, Ready] = {}
         self._was_ready = False
@@ -27,6 +28,7 @@ class WorkerStatus:
     def report(self, message: Report) -> None:
         """The supervisor's view."""
         self.rows = message.rows
+        self.warnings = message.warnings
         self.supervisor_pid = message.supervisor_pid
 
     def ready(self, message: Ready) -> None:
@@ -39,8 +41,13 @@ class WorkerStatus:
 
     @property
     def complete(self) -> bool:
-        """Whether every required stage has all its instances warm."""
-        return all(map(self._full, REQUIRED))
+        """Whether every required stage has all its instances warm, and a wanted gateway is not given up."""
+        return all(map(self._full, REQUIRED)) and GATEWAY not in self.given_up()
+
+    @property
+    def gateway(self) -> str | None:
+        """Where the gateway listens; None while it does not."""
+        return next((row.address for row in self.rows if row.stage == GATEWAY), None)
 
     @property
     def serving(self) -> bool:
@@ -108,5 +115,7 @@ class WorkerStatus:
                 entry["device"] = ready.device or None
             if not row.chain:
                 del entry["chain"]
+            if not row.address:
+                del entry["address"]
             rows.append(entry)
         return rows

@@ -71,7 +71,7 @@ def start_obstacles(plan: Plan, running: dict[str, Any] | None) -> Iterator[Obst
     """What the start would meet, the worst first; that a daemon of ours holds its ports is no fault."""
     from supervision import preflight
 
-    ours = {"endpoints.control", "endpoints.stream"} if running is not None else set()
+    ours = {"endpoints.control", "endpoints.stream", "endpoints.gateway"} if running is not None else set()
     yield from (one for one in preflight.folder_obstacles(plan) if one.exit_code)
     yield from (one for one in preflight.obstacles(plan) if one.key not in ours)
 

@@ -52,6 +52,7 @@ class Daemon:
             f"endpoints.stream={self.stream}",
             f"runtime_dir={self.runtime_dir}",
             f"state_dir={state_dir}",
+            "endpoints.gateway=off",
             *overrides,
         )
         self.log = self.directory / "log"

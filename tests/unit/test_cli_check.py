@@ -22,6 +22,7 @@ def sets(tmp_path: Path) -> list[str]:
         f"state_dir={tmp_path}",
         f"endpoints.control=tcp://127.0.0.1:{control}",
         f"endpoints.stream=tcp://127.0.0.1:{stream}",
+        "endpoints.gateway=off",
     ]
 
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from configs.checks import NOT_REENTRANT
+from configs.gateway import address
 from configs.load import (
     DEFAULT_FILE,
     ConfigError,
@@ -149,6 +150,12 @@ def test_a_file_that_is_not_there() -> None:
         "endpoints.control=tcp://localhost:28880",
         "endpoints.stream=tcp://127.0.0.1:28880",
         "asr.vad_threshold=.nan",
+        "endpoints.gateway=on",
+        "endpoints.gateway=http://avatar.example.org:80",
+        "endpoints.gateway=http://127.0.0.1:70000",
+        "gateway.token=short",
+        "gateway.allowed_hosts=['http://a']",
+        "gateway.allowed_origins=['*']",
     ],
 )
 def test_a_value_outside_its_range_is_refused_by_name(setting: str) -> None:
@@ -261,3 +268,27 @@ def test_children_read_exactly_what_was_resolved_and_only_the_owner_may(tmp_path
     Path(path).write_text('{"nonsense": 1}')
     with pytest.raises(ConfigError, match="nonsense"):
         read_resolved(path)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "[::]"])
+def test_a_gateway_that_others_can_reach_needs_a_token(host: str) -> None:
+    error = refused(None, [f"endpoints.gateway=http://{host}:28888"])
+    assert error.key == "endpoints.gateway"
+    assert "there is no token" in error.message
+    load(None, [f"endpoints.gateway=http://{host}:28888", "gateway.token=0123456789abcdef"], {})
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("auto", "http://127.0.0.1:28888"),
+        ("127.0.0.1:0", "http://127.0.0.1:0"),
+        ("tcp://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://[::1]:8000/", "http://[::1]:8000"),
+    ],
+)
+def test_where_the_gateway_listens(written: str, url: str) -> None:
+    found = address(load(None, [f"endpoints.gateway={written}"], {}).endpoints.gateway)
+    assert found is not None
+    assert found.url == url
+    assert address(False) is address("off") is None

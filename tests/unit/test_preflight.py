@@ -30,6 +30,7 @@ def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         f"state_dir={tmp_path}/state",
         f"endpoints.control=tcp://127.0.0.1:{control}",
         f"endpoints.stream=tcp://127.0.0.1:{stream}",
+        "endpoints.gateway=off",
     ]
 
 
@@ -278,3 +279,48 @@ def test_warnings_of_the_start_are_lines_of_the_log(
     (warning,) = [line for line in lines if line["event"] == "start.without"]
     assert (warning["log_level"], warning["key"]) == ("warning", "engines.lipsync")
     assert capsys.readouterr().err == "musecast: that is far enough\n"
+
+
+def test_a_gateway_that_auto_cannot_have_is_done_without(sets: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        address = f"http://127.0.0.1:{holder.getsockname()[1]}"
+        monkeypatch.setattr(preflight.gateway, "DEFAULT", address)
+        (one,) = found(sets, "endpoints.gateway=auto")
+    assert (one.key, one.exit_code, one.message) == (
+        "endpoints.gateway", 0, f"{address} is taken by another program",
+    )  # fmt: skip
+    plan = preflight.read(None, [*sets, "endpoints.gateway=auto"])
+    assert preflight.without_gateway(plan.config).endpoints.gateway == "off"
+
+
+def test_an_address_of_the_gateway_that_was_written_is_binding(
+    sets: list[str], taken: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines = start(capsys, sets, f"endpoints.gateway=http://127.0.0.1:{taken}")
+    assert code == 70
+    assert f"http://127.0.0.1:{taken} is taken by another program" in lines[-1]
+    assert f"`ss -ltnp 'sport = :{taken}'`" in lines[-1]
+
+
+@pytest.mark.parametrize(("written", "code"), [("auto", 0), ("tcp://127.0.0.1:0", 78)])
+def test_a_gateway_needs_its_extra(
+    sets: list[str], monkeypatch: pytest.MonkeyPatch, written: str, code: int
+) -> None:
+    monkeypatch.setattr(preflight, "GATEWAY_MODULES", ("fastapi", "no_such_module"))
+    (one,) = found(sets, f"endpoints.gateway={written}")
+    assert (one.exit_code, one.key) == (code, "endpoints.gateway")
+    assert "no_such_module" in one.message
+    assert "make install" in one.hint
+
+
+@pytest.mark.parametrize("text", [None, "short", "with a blank in the middle"])
+def test_a_token_is_looked_at_before_the_start(sets: list[str], tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "token").write_text(text)
+    address = "endpoints.gateway=http://127.0.0.1:0"
+    (one,) = found(sets, address, f"gateway.token_file={tmp_path}/token")
+    assert (one.exit_code, one.key) == (78, "gateway.token_file")
+    (tmp_path / "token").write_text("0123456789abcdef\n")
+    assert found(sets, address, f"gateway.token_file={tmp_path}/token") == []

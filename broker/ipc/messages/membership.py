@@ -67,6 +67,8 @@ class StageRow(msgspec.Struct, kw_only=True, omit_defaults=False):
     """Totals since the process started and averages over the recent past, by name (docs/protocol.md)."""
     chain: list[ChainRow] = msgspec.field(default_factory=list)
     """Of asr, llm and tts."""
+    address: str | None = None
+    """Of the gateway: where it listens."""
 
 
 class Report(Message, kw_only=True, tag="report"):
@@ -74,6 +76,8 @@ class Report(Message, kw_only=True, tag="report"):
 
     supervisor_pid: int
     rows: list[StageRow]
+    warnings: list[str] = msgspec.field(default_factory=list)
+    """What the daemon was started without, and the next step."""
 
 
 class Beat(FromStage, kw_only=True, tag="beat"):
@@ -95,5 +99,7 @@ class Beat(FromStage, kw_only=True, tag="beat"):
     gpu_util: float | None = None
     metrics: dict[str, float] = msgspec.field(default_factory=dict)
     chain: list[ChainRow] = msgspec.field(default_factory=list)
+    address: str = ""
+    """Of the gateway: where it listens."""
     error: str = ""
     """Why loading failed, with the next step."""

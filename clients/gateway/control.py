@@ -1,0 +1,143 @@
+"""Requests to the daemon over one DEALER, from asyncio: many at once, each with an id and a limit.
+
+Whether the daemon is there is told by the connection itself: the socket's monitor says when it was lost,
+ZeroMQ's heartbeats lose it when the daemon stands still. What was asked then is answered NOT_READY at once, and
+nothing waits in a queue for the next daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgpack
+import zmq
+import zmq.asyncio
+from zmq.utils.monitor import parse_monitor_message
+
+from clients.client import LONG_OPERATIONS, LONG_REQUEST_TIMEOUT_S, REQUEST_TIMEOUT_S, VERSION
+from clients.gateway.errors import ApiError
+
+LIMITS_S = {"health": 1.5, "status": 5.0}
+"""Seconds that an operation may take where it is not one of ``clients.client``."""
+OUTSTANDING = 4096
+"""Requests without an answer; beyond it the next is BUSY."""
+HEARTBEAT_MS = 500
+SILENCE_MS = 1500
+"""Without an answer to a heartbeat for so long the daemon counts as gone."""
+GONE = "the daemon does not answer: it is starting, was stopped, or does not run; ask again"
+ENVELOPE = ("v", "id", "ok")
+
+
+class Control:
+    """One connection to the daemon's control socket.
+
+    Args:
+        address: such as ``tcp://127.0.0.1:28880``.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._context = zmq.asyncio.Context()
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._next_id = 0
+        self.connected = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Connected inside of the block."""
+        self._open()
+        tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._watch())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._fail_all()
+            self._context.destroy(linger=0)
+
+    def _open(self) -> None:
+        self._dealer = self._context.socket(zmq.DEALER)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.IMMEDIATE, 1),  # nothing is queued for a daemon that is not there
+            (zmq.IPV6, int("[" in self._address)),
+            (zmq.RECONNECT_IVL, 50),
+            (zmq.RECONNECT_IVL_MAX, 500),
+            (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
+            (zmq.HEARTBEAT_TIMEOUT, SILENCE_MS),
+        ):
+            self._dealer.setsockopt(option, value)
+        self._monitor = self._dealer.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._dealer.connect(self._address)
+
+    async def request(
+        self, op: str, arguments: dict[str, Any] | None = None, limit_s: float | None = None
+    ) -> dict[str, Any]:
+        """Ask and wait for the result, without ``v``, ``id`` and ``ok``. ``None`` arguments are left out.
+
+        Raises:
+            ApiError: the daemon refused it, is not there, or did not answer within ``limit_s``.
+        """
+        if limit_s is None:
+            default = LONG_REQUEST_TIMEOUT_S if op in LONG_OPERATIONS else REQUEST_TIMEOUT_S
+            limit_s = LIMITS_S.get(op, default)
+        if len(self._waiting) >= OUTSTANDING:
+            raise ApiError("BUSY", f"{OUTSTANDING} requests wait for an answer already: ask again", 1000)
+        self._next_id += 1
+        number = self._next_id
+        packed = _pack({**(arguments or {}), "v": VERSION, "id": number, "op": op})
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._send(packed)
+                reply = await future
+        except TimeoutError:
+            raise ApiError("NOT_READY", f"no answer to {op} within {limit_s:g} s: ask again") from None
+        finally:
+            self._waiting.pop(number, None)
+        if reply.get("ok"):
+            return {key: value for key, value in reply.items() if key not in ENVELOPE}
+        error = reply["error"]
+        raise ApiError(error["code"], error["message"], error.get("retry_after_ms"))
+
+    async def _send(self, packed: bytes) -> None:
+        if not self.connected:
+            raise ApiError("NOT_READY", GONE)
+        try:
+            await self._dealer.send(packed, zmq.NOBLOCK)
+        except zmq.Again:
+            raise ApiError("NOT_READY", GONE) from None
+
+    async def _receive(self) -> None:
+        while True:
+            reply = msgpack.unpackb(await self._dealer.recv())
+            future = self._waiting.get(reply.get("id"))
+            if future is not None and not future.done():
+                future.set_result(reply)
+
+    async def _watch(self) -> None:
+        while True:
+            event = parse_monitor_message(await self._monitor.recv_multipart())["event"]
+            self.connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            if not self.connected:
+                self._fail_all()
+
+    def _fail_all(self) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(ApiError("NOT_READY", GONE))
+
+
+def _pack(request: dict[str, Any]) -> bytes:
+    """Raises ApiError for what msgpack cannot say."""
+    with contextlib.suppress(UnicodeEncodeError, OverflowError, ValueError, TypeError, RecursionError):
+        packed: bytes = msgpack.packb({name: value for name, value in request.items() if value is not None})
+        return packed
+    message = "an argument cannot be sent on: whole numbers have 64 bits, texts are UTF-8, nesting ends at 511"
+    raise ApiError("INVALID_ARGUMENT", message)

@@ -1,0 +1,30 @@
+"""The daemon as a whole: ``/health``, ``/api/status``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from clients.gateway.errors import ApiError
+from clients.gateway.gateway import Here
+
+router = APIRouter(tags=["daemon"])
+SERVING = ("ok", "degraded")
+
+
+@router.get("/health", operation_id="health")
+async def health(here: Here) -> JSONResponse:
+    """Alive, and how well: 200 for ok and degraded. Open without a token."""
+    result = await here.control.request("health")
+    if result["status"] in SERVING:
+        return JSONResponse(result)
+    error = ApiError("NOT_READY", f"the daemon is {result['status']}: ask again")
+    return JSONResponse({**result, **error.body()}, error.status, error.headers)
+
+
+@router.get("/api/status", operation_id="status")
+async def status(here: Here) -> dict[str, Any]:
+    """Everything an operator looks at."""
+    return await here.control.request("status")

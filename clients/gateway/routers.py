@@ -1,0 +1,9 @@
+"""Every router of the gateway. A router that needs something running gives itself a ``lifespan``."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from clients.gateway import daemon, sessions
+
+ROUTERS: tuple[APIRouter, ...] = (daemon.router, sessions.router)
