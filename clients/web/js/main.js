@@ -1,0 +1,259 @@
+// @ts-check
+/** The page: one session, its face, its words, and what the visitor can do. */
+
+import { call, key } from "./api.js";
+import { Captions } from "./captions.js";
+import { Conversation } from "./conversation.js";
+import { Debug } from "./debug.js";
+import { $, el, setIcon } from "./dom.js";
+import { Gallery } from "./gallery.js";
+import { choose, language, speak, text } from "./i18n.js";
+import * as keys from "./keys.js";
+import * as latency from "./latency.js";
+import * as notes from "./notes.js";
+import { Player } from "./player.js";
+import { Sessions } from "./sessions.js";
+import { START, busy, reduce, word } from "./state.js";
+import { Talk } from "./talk.js";
+
+/** How long an interruption is shown as such. */
+const INTERRUPTED_MS = 1500;
+/** So many attempts may fail before the visitor is told why nothing moves. */
+const QUIET_ATTEMPTS = 2;
+const QUESTIONS = ["ask.1", "ask.2", "ask.3"];
+
+key.takeFromAddress();
+const address = new URLSearchParams(location.search);
+speak(choose([address.get("lang") ?? "", ...navigator.languages]));
+
+const video = /** @type {HTMLVideoElement} */ ($("video"));
+const conversation = new Conversation();
+const captions = new Captions(conversation, video);
+const debug = new Debug();
+const wishes = { template: address.get("template") ?? "default", voice: address.get("voice") ?? "", language: language() };
+let state = START;
+/** By turn: when the visitor had said all, by `performance.now()`. @type {Map<number, number>} */
+const asked = new Map();
+/** Of the newest turn with figures. @type {{turn: number, timings: Record<string, number|null>, shownMs: number|null}} */
+let figures = { turn: 0, timings: {}, shownMs: null };
+
+const player = new Player(video, { url: "", onEvent, onMediaTime, onState, onNotice, onStats: (stats) => debug.measured(stats) });
+const sessions = new Sessions(player, {
+  onBegun: () => { notes.clear("session"); asked.clear(); showTranscript(); dispatch({ type: "session" }); },
+  onAway(attempt) {
+    dispatch({ type: "link", link: state.link === "connecting" ? "connecting" : "reconnecting" });
+    if (attempt >= QUIET_ATTEMPTS) notes.tell("session", text("note.offline"));
+  },
+  onBusy: () => notes.tell("session", text("note.busy"), { label: "retry", act: begin }),
+  onRefused: (message) => stopped(text("error.start", { reason: message })),
+});
+const talk = new Talk(player, { onOpen: (on) => dispatch({ type: "microphone", on }) });
+const gallery = new Gallery({
+  current: () => wishes.template,
+  onPick(template) { wishes.template = template; begin(); },
+});
+
+function begin() {
+  dispatch({ type: "session" });
+  sessions.begin(wishes);
+}
+
+/** @param {import("./state.js").Action} action */
+function dispatch(action) {
+  const before = word(state);
+  state = reduce(state, action);
+  const now = word(state);
+  $("stop").disabled = !busy(state);
+  if (now === before && $("state-text").textContent === text(`state.${now}`)) return;
+  $("stage").dataset.state = now;
+  $("state-text").textContent = text(`state.${now}`);
+  setIcon($("state"), `i-${now}`);
+  if (now === "interrupted") setTimeout(() => dispatch({ type: "settled" }), INTERRUPTED_MS);
+}
+
+/** @param {string} message */
+function stopped(message) {
+  dispatch({ type: "error", message });
+  notes.tell("session", message, { label: "retry", act: begin });
+}
+
+/** @param {any} header */
+function onEvent(header) {
+  debug.add("event", { n: header.n, event: header.event, turn: header.turn, pts: header.pts, data: header.data });
+  const { event, turn, data } = header;
+  if (event === "user.speech.ended") asked.set(turn, talk.voicedAt || performance.now());
+  if (event === "turn.interrupted") captions.silent();
+  if (event === "turn.ended" && data.timings_ms) measured(turn, { timings: data.timings_ms });
+  if (event === "degraded") notes.tell("degraded", text("note.degraded", { reason: data.reason ?? data.level }));
+  if (event === "recovered") notes.clear("degraded");
+  if (event === "session.ended") over = data.reason;
+  conversation.arrived(header);
+  captions.draw();
+  dispatch({ type: "event", header });
+}
+
+/** Why the session ended; it is told before the socket closes. */
+let over = "";
+
+/** @param {any} header */
+function onMediaTime(header) {
+  const { event, turn } = header;
+  const sentence = conversation.reached(header);
+  if (sentence) {
+    captions.say(sentence, header.data.pts ?? header.pts, header.data.dur);
+    captions.draw();
+  }
+  if (event === "speech.started" && asked.has(turn)) {
+    measured(turn, { shownMs: performance.now() - /** @type {number} */ (asked.get(turn)) });
+    asked.delete(turn);
+  }
+  if (event === "speech.ended") captions.silent();
+  dispatch({ type: "media", header });
+}
+
+/** @param {number} turn @param {Partial<typeof figures>} found */
+function measured(turn, found) {
+  figures = { ...(turn === figures.turn ? figures : { turn, timings: {}, shownMs: null }), ...found };
+  latency.draw(figures.timings, figures.shownMs);
+}
+
+/** @param {string} name @param {Record<string, any>} detail */
+function onState(name, detail) {
+  debug.add("state", { state: name, ...detail });
+  if (name === "connecting" || name === "reconnecting") dispatch({ type: "link", link: name });
+  if (name === "live") { notes.clear("session"); dispatch({ type: "link", link: "open" }); }
+  if (name === "failed") stopped(text("error.media", { reason: detail.message }));
+  if (name === "refused") begin();
+  if (name !== "ended") return;
+  const reason = over;
+  over = "";
+  // The daemon was started anew, or forgot the session while the page was away: go on with another one.
+  if (detail.code === 4404 || reason === "shutdown") sessions.begin(wishes);
+  else {
+    dispatch({ type: "link", link: "ended" });
+    notes.tell("session", text(reason === "expired" ? "note.expired" : "note.ended"), { label: "again", act: begin });
+  }
+}
+
+/** @param {string} code @param {Record<string, any>} detail */
+function onNotice(code, detail) {
+  debug.add("notice", { code, ...detail });
+  if (code === "blocked") { notes.tell("sound", text("note.blocked"), { label: "sound.on", act: hear }); showSound(); }
+  if (code === "skipped") notes.tell("skipped", text("note.skipped"));
+  if (code === "microphone-dropped") notes.tell("slow", text("mic.slow"));
+}
+
+/** The visitor has begun: sound from here on, and the conversation in place of the invitation. */
+function engage() {
+  hear();
+  if ($("intro").hidden) return;
+  $("intro").hidden = true;
+  $("voice-row").hidden = false;
+  captions.draw();
+  navigator.wakeLock?.request("screen").catch(() => {});
+}
+
+function hear() {
+  player.mute(false);
+  player.unlock().then(showSound);
+  notes.clear("sound");
+  showSound();
+}
+
+function showSound() {
+  const label = text(video.muted ? "sound.on" : "sound.off");
+  $("sound").setAttribute("aria-label", label);
+  $("sound").title = label;
+  setIcon($("sound"), video.muted ? "i-sound-off" : "i-sound");
+}
+
+/** @param {string} words */
+async function send(words) {
+  engage();
+  const line = conversation.add("you", null, words);
+  captions.draw();
+  $("log").scrollTop = $("log").scrollHeight;
+  const at = performance.now();
+  try {
+    if (busy(state)) interrupt();
+    const { turn } = await player.request("chat", { text: words });
+    line.turn = turn;
+    asked.set(turn, at);
+    dispatch({ type: "event", header: { event: "turn.started", turn, data: {} } });
+  } catch (error) {
+    line.note = /** @type {Error} */ (error).message;
+    captions.draw();
+  }
+}
+
+function interrupt() {
+  if (!busy(state)) return;
+  captions.silent();
+  player.interrupt().catch((error) => debug.add("error", { message: String(error) }));
+}
+
+async function showSettings() {
+  $("settings").showModal();
+  const { voices } = await call("api/voices").catch(() => ({ voices: [] }));
+  const fitting = voices.filter((/** @type {any} */ one) => String(one.language).split("-")[0] === wishes.language);
+  $("voice").replaceChildren(el("option", { value: "" }, text("settings.auto")),
+    ...fitting.map((/** @type {any} */ one) => el("option", { value: one.name }, `${one.name} (${one.engine})`)));
+  $("voice").value = wishes.voice;
+}
+
+/** @param {object} change  in force from the next turn */
+const update = (change) => call("api/update_session", { session_id: sessions.id, ...change })
+  .catch((error) => notes.tell("settings", error.message));
+
+function showTranscript() {
+  $("transcript").hidden = Boolean(key.get());  // a plain link cannot show a key
+  $("transcript").href = `api/sessions/${sessions.id}/transcript.vtt`;
+}
+
+/** Words that are made here, not in index.html. */
+function label() {
+  document.title = text("title");
+  $("language").value = language();
+  $("asks").replaceChildren($("asks").firstElementChild, ...QUESTIONS.map((one) => el("button", { type: "button", onclick: () => send(text(one)) }, text(one))));
+  $("state-text").textContent = text(`state.${word(state)}`);
+  showSound();
+  talk.draw();
+}
+
+$("start").onclick = () => { engage(); talk.switch(true); $("message").focus({ preventScroll: true }); };
+$("composer").onsubmit = (/** @type {Event} */ event) => {
+  event.preventDefault();
+  const words = $("message").value.trim();
+  if (!words) return;
+  $("message").value = "";
+  send(words);
+};
+$("stop").onclick = interrupt;
+$("sound").onclick = () => { if (video.muted) hear(); else { player.mute(true); showSound(); } };
+$("captions").onclick = () => captions.toggle();
+$("open-faces").onclick = () => gallery.open();
+$("open-settings").onclick = showSettings;
+$("open-help").onclick = () => $("help").showModal();
+$("fresh").onclick = () => { $("settings").close(); conversation.lines = []; captions.draw(); begin(); };
+$("developer").onchange = () => debug.show($("developer").checked);
+$("voice").onchange = () => { wishes.voice = $("voice").value; update({ voice: wishes.voice || null }); };
+$("language").onchange = () => {
+  speak($("language").value);
+  Object.assign(wishes, { language: language(), voice: "" });
+  label();
+  update({ language: language(), voice: null });
+};
+for (const dialog of document.querySelectorAll("dialog")) {
+  dialog.addEventListener("click", (event) => { if (event.target === dialog && dialog.id !== "key") dialog.close(); });
+}
+video.addEventListener("volumechange", showSound);
+keys.install({
+  onHold: (held) => { engage(); talk.hold(held); },
+  onInterrupt: interrupt,
+  letters: { m: () => talk.switch(false), c: () => captions.toggle(), "?": () => $("help").showModal() },
+});
+
+notes.install();
+label();
+debug.show(address.has("debug"));
+begin();

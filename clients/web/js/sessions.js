@@ -1,0 +1,98 @@
+// @ts-check
+/** The page's session with the daemon: begun, begun anew when it is gone, ended when the visitor leaves. */
+
+import { call, key } from "./api.js";
+import { $ } from "./dom.js";
+import { delay } from "./reconnect.js";
+
+/** A page that vanished without a word is forgotten by then; while it watches, the gateway keeps its session. */
+const IDLE_S = 120;
+/** Cuts lie so far ahead that no browser has decoded beyond them. */
+const CUT_MARGIN_MS = 250;
+
+/** @typedef {{template: string, voice: string, language: string}} Wishes */
+
+export class Sessions {
+  /**
+   * @param {import("./player.js").Player} player
+   * @param {{onBegun: () => void, onBusy: (retryMs: number|undefined) => void, onAway: (attempt: number) => void,
+   *   onRefused: (message: string) => void}} tell
+   */
+  constructor(player, tell) {
+    this.player = player;
+    this.tell = tell;
+    this.id = "";
+    this.round = 0;
+    addEventListener("pagehide", () => this.end());
+    addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+  }
+
+  /**
+   * Begin a session and show it; the one before it ends. Tries for as long as the daemon cannot be reached.
+   *
+   * @param {Wishes} wishes  empty: as the daemon likes
+   */
+  async begin(wishes) {
+    const round = (this.round += 1);
+    this.end();
+    for (let attempt = 0; round === this.round; attempt += 1) {
+      try {
+        const begun = await call("api/start_session", request(wishes));
+        if (round !== this.round) {
+          end(begun.session_id);
+          return;
+        }
+        this.id = begun.session_id;
+        this.tell.onBegun();
+        this.player.connect({ url: `ws/${this.id}`, token: () => this.token(), fromSeq: 0, fromN: 0 });
+        return;
+      } catch (error) {
+        const { code, message, retryAfterMs } = /** @type {import("./api.js").Refused} */ (error);
+        if (round !== this.round) return;
+        if (code === "UNAUTHENTICATED") await askForKey();
+        else if (code === "NOT_FOUND" && wishes.template !== "default") wishes.template = "default";
+        else if (code === "NOT_READY") {
+          this.tell.onAway(attempt);
+          await new Promise((resolve) => setTimeout(resolve, delay(attempt, Math.random())));
+        } else if (code === "BUSY") return this.tell.onBusy(retryAfterMs);
+        else return this.tell.onRefused(message);
+      }
+    }
+  }
+
+  /** What the socket shows instead of the key, which does not belong in an address. @returns {Promise<string>} */
+  async token() {
+    if (!key.get()) return "";
+    const { token } = await call(`api/sessions/${this.id}/token`, { scope: ["watch", "talk", "control"] });
+    return token;
+  }
+
+  end() {
+    if (this.id) end(this.id);
+    this.id = "";
+  }
+}
+
+/** @param {string} id */
+function end(id) {
+  call("api/end_session", { session_id: id, drain: false }, { keepalive: true }).catch(() => {});
+}
+
+/** @param {Wishes} wishes */
+function request({ template, voice, language }) {
+  return {
+    template_id: template, idle: "loop", cut_margin_ms: CUT_MARGIN_MS, idle_timeout_s: IDLE_S, language,
+    ...(voice ? { voice } : {}),
+  };
+}
+
+/** @returns {Promise<void>} */
+function askForKey() {
+  $("key").showModal();
+  return new Promise((resolve) => {
+    $("key-form").onsubmit = () => {
+      key.set($("key-value").value);
+      resolve();
+    };
+  });
+}

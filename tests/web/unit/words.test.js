@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { test } from "node:test";
+
+import { choose } from "../../../clients/web/js/i18n.js";
+import { freeId } from "../../../clients/web/js/gallery.js";
+import { parts } from "../../../clients/web/js/latency.js";
+import { WORDS as STATES } from "../../../clients/web/js/state.js";
+import { WORDS } from "../../../clients/web/js/words.js";
+
+const web = new URL("../../../clients/web/", import.meta.url);
+const sources = ["index.html", ...readdirSync(new URL("js/", web)).filter((one) => one !== "words.js").map((one) => `js/${one}`)]
+  .map((one) => readFileSync(new URL(one, web), "utf8")).join("\n");
+const PREFIXES = ["state.", "latency.", "mic.", "ask."];
+
+test("both languages have the same keys, and the same values in them", () => {
+  assert.deepEqual(Object.keys(WORDS.zh), Object.keys(WORDS.en));
+  for (const [key, english] of Object.entries(WORDS.en)) {
+    const values = (text) => (text.match(/\{\w+\}/g) ?? []).sort();
+    assert.deepEqual(values(WORDS.zh[key]), values(english), key);
+  }
+});
+
+test("every word that the page asks for is there, and none is left over", () => {
+  const asked = [...sources.matchAll(/(?:data-(?:text|label)=|\btext\(|label: )"([\w.]+)"/g)].map((found) => found[1]);
+  assert.ok(asked.length > 40, "the pattern finds them");
+  for (const key of [...asked, ...STATES.map((one) => `state.${one}`)]) assert.ok(key in WORDS.en, key);
+  const unused = Object.keys(WORDS.en).filter((key) => !sources.includes(`"${key}"`) && !PREFIXES.some((one) => key.startsWith(one)));
+  assert.deepEqual(unused, []);
+});
+
+test("the browser's first language that the page speaks is taken", () => {
+  assert.equal(choose(["de-CH", "zh-Hant-TW", "en"]), "zh");
+  assert.equal(choose(["fr"]), "en");
+  assert.equal(choose(["", "en-GB", "zh"]), "en");
+});
+
+test("a new face gets an id that nobody has", () => {
+  assert.equal(freeId("Déjà vu (2).JPG", []), "deja-vu-2");
+  assert.equal(freeId("me.jpg", ["me", "me-2"]), "me-3");
+  assert.equal(freeId("我.png", []), "face");
+  assert.match(freeId(`${"x".repeat(300)}.png`, []), /^[A-Za-z0-9_-]{1,64}$/);
+});
+
+test("the parts of an answer's time add up, whatever was not passed", () => {
+  const timings = { vad_end: 0, asr_final: 131, llm_first_token: 140, llm_first_sentence: 150, tts_first_audio: 250, lipsync_first: null, encode_first: 330, first_segment: 402, last_segment: 2210 };
+  assert.deepEqual(parts(timings, 480), [
+    { name: "hearing", ms: 131 }, { name: "answer", ms: 19 }, { name: "voice", ms: 100 }, { name: "video", ms: 152 }, { name: "screen", ms: 78 },
+  ]);
+  assert.deepEqual(parts({}, null), []);
+  assert.deepEqual(parts({ asr_final: 50, first_segment: 40 }, 45), [{ name: "hearing", ms: 50 }]);
+});
