@@ -105,9 +105,10 @@ const NUDGES = 3;
 
 /** A play head that does not move though it could. To wait at the end of what there is, is none. */
 export class Stall {
-  constructor() {
-    this.reset();
-  }
+  position = -1;
+  since = 0;
+  nudges = 0;
+  moved = false;
 
   reset() {
     this.position = -1;

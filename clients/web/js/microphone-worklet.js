@@ -5,21 +5,14 @@
 const { AudioWorkletProcessor, registerProcessor, sampleRate } = /** @type {any} */ (globalThis);
 
 class Collector extends AudioWorkletProcessor {
-  constructor() {
-    super();
-    this.size = Math.round(sampleRate / 50);
-    this._begin();
-  }
-
-  _begin() {
-    this.pcm = new Int16Array(this.size);
-    this.filled = 0;
-    this.power = 0;
-  }
+  size = Math.round(sampleRate / 50);
+  pcm = new Int16Array(this.size);
+  filled = 0;
+  power = 0;
 
   /** @param {Float32Array[][]} inputs */
-  process([[samples] = []]) {
-    for (const sample of samples ?? []) { // none: the device is gone for now
+  process(inputs) {
+    for (const sample of inputs[0]?.[0] ?? []) { // none: the device is gone for now
       const limited = Math.max(-1, Math.min(1, sample));
       this.pcm[this.filled] = limited * (limited < 0 ? 32768 : 32767);
       this.power += limited * limited;
@@ -27,7 +20,9 @@ class Collector extends AudioWorkletProcessor {
       if (this.filled === this.size) {
         const { pcm } = this;
         this.port.postMessage({ pcm, level: Math.sqrt(this.power / this.size) }, [pcm.buffer]);
-        this._begin();
+        this.pcm = new Int16Array(this.size);
+        this.filled = 0;
+        this.power = 0;
       }
     }
     return true;

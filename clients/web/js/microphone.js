@@ -39,6 +39,7 @@ export class Microphone {
     this.stream = null;
     /** @type {AudioContext | null} */
     this.context = null;
+    /** @type {MediaTrackConstraints} */
     this.constraints = {};
     this.changed = () => this._changed();
   }

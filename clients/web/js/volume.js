@@ -5,17 +5,36 @@ const FADE_MS = 30;
 const STEPS = 5;
 
 export class Volume {
+  /** Until a click browsers play only without sound. */
+  locked = true;
+  muted = false;
+  cut = false;
+  /** What the fade began with. @type {number | undefined} */
+  level;
+
   /** @param {HTMLMediaElement} video */
   constructor(video) {
     this.video = video;
-    /** Until a click browsers play only without sound. */
-    this.locked = true;
-    this.muted = false;
-    this.cut = false;
-    this.apply();
+    this._apply();
   }
 
-  apply() {
+  lock() {
+    this.locked = true;
+    this._apply();
+  }
+
+  unlock() {
+    this.locked = false;
+    this._apply();
+  }
+
+  /** The user's wish. @param {boolean} muted */
+  mute(muted) {
+    this.muted = muted;
+    this._apply();
+  }
+
+  _apply() {
     this.video.muted = this.locked || this.muted || this.cut;
   }
 
@@ -32,7 +51,7 @@ export class Volume {
       this.video.volume = level * Math.max(0, 1 - step / STEPS);
       if (step < STEPS) return;
       clearInterval(this.timer);
-      this.apply();
+      this._apply();
     }, FADE_MS / STEPS);
   }
 
@@ -41,6 +60,6 @@ export class Volume {
     this.cut = false;
     if (this.level !== undefined) this.video.volume = this.level;
     this.level = undefined;
-    this.apply();
+    this._apply();
   }
 }
