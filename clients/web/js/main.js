@@ -54,6 +54,7 @@ const gallery = new Gallery({
 });
 
 function begin() {
+  video.poster = key.get() ? "" : `api/templates/${wishes.template}/picture.jpg`;  // an address cannot show the key
   dispatch({ type: "session" });
   sessions.begin(wishes);
 }
