@@ -26,9 +26,11 @@ from broker.control.sessions import SessionHandlers
 from broker.control.templates import TemplateHandlers
 from broker.control.turns import TurnHandlers
 from broker.errors import ErrorCode, contained
+from broker.ipc.faults import Faults
 from broker.ipc.messages import Beat, Message
 from broker.ipc.sockets import Endpoints, SocketFactory, receive_now, send_now
 from broker.ipc.wire import pack
+from broker.journal.journal import FOLDER, Journal
 from broker.lifecycle import Lifecycle
 from broker.media.throughput import Throughput
 from broker.sessions.registry import Sessions
@@ -88,6 +90,8 @@ class Broker:
         self._preparations = Preparations(
             self, self._catalog, self._tell, self._idle_cache, self._sessions.shows, self._links.order
         )
+        for found in self._journal.take():
+            self._sessions.adopt(found)
         self._lifecycle = Lifecycle(
             config, self.timers, self.now, self._workers, self._catalog, self._preparations, self._sessions
         )
@@ -107,7 +111,10 @@ class Broker:
         self._xpub = factory.xpub_bind(self.config.endpoints.stream, sessions=self.config.limits.sessions)
         self._joiners = Joiners(self._xpub)
         self._links = Links(factory, ends, self._poller, self.epoch)
-        self.publisher = Publisher(self._xpub, boot, self.config.ring, self._joiners)
+        folder = Path(self.config.runtime_dir) / FOLDER
+        self._journal = Journal(folder, boot, self.config.ring, self.config.journal.max_bytes)
+        faults = Faults("broker", "broker", self.epoch)
+        self.publisher = Publisher(self._xpub, boot, self._joiners, self._journal, faults)
         for sock in (self._pull, self._members, self._router, self._xpub, self._joiners.monitor):
             self._poller.register(sock, zmq.POLLIN)
         self._wake, wake_up = socket.socketpair()
@@ -159,6 +166,7 @@ class Broker:
             self._workers,
             self.ledger,
             self._sessions,
+            self._journal,
         )
         templates = TemplateHandlers(
             self.config.template_roots, self._catalog, self._preparations, self._sessions.shows

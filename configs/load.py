@@ -25,7 +25,7 @@ DEFAULT_FILE = Path(__file__).with_name("default.yaml")
 """The packaged file that is read when no other is named; the reference manual of every key."""
 ENVIRONMENT_PREFIX = "MUSECAST_"
 ENVIRONMENT_RESERVED = frozenset({"FAULT"})
-"""``MUSECAST_<name>`` that are not configuration: fault points for kill tests (``stages/faults.py``)."""
+"""``MUSECAST_<name>`` that are not configuration: fault points for kill tests (``broker/ipc/faults.py``)."""
 RESOLVED_NAME = "config.json"
 LONGEST_SOCKET_NAME = "w.lipsync.63.999999"
 """The longest file name the daemon puts into ``runtime_dir`` (broker/sockets.py)."""

@@ -142,6 +142,13 @@ class Ring(Section, frozen=True):
     keep_s: Annotated[float, Range(0, 86_400, " s")] = 60.0
 
 
+class Journal(Section, frozen=True):
+    """What of the sessions outlives a broker that dies; it lies in ``runtime_dir``."""
+
+    max_bytes: Annotated[int, Range(0, 1 << 44, " bytes")] = 0
+    """Of the rings of all sessions together; one beyond it is served without. 0: a quarter of what is free."""
+
+
 class Supervisor(Section, frozen=True):
     """Restart policy (OTP's intensity and period)."""
 
@@ -315,6 +322,7 @@ class Config(Section, frozen=True):
     gateway: Gateway = Gateway()
     limits: Limits = Limits()
     ring: Ring = Ring()
+    journal: Journal = Journal()
     supervisor: Supervisor = Supervisor()
     templates: Templates = Templates()
     video: Video = Video()

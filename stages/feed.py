@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from broker.ipc import wire
+from broker.ipc.faults import Faults
 from broker.ipc.messages import Cancelled, Done, Failed, FromStage, Item, Message, Output, Started, TensorAnswer
 from configs import logs
 from models.api import Cancel, EngineError
 from models.meter import Meter
-from stages.faults import Faults
 from stages.outbox import Outbox
 from stages.recorder import Recorder
 

@@ -20,6 +20,7 @@ from typing import Any
 import zmq
 
 from broker.ipc import wire
+from broker.ipc.faults import Faults
 from broker.ipc.guards import PARENT_GONE
 from broker.ipc.messages import (
     AsrAudio,
@@ -40,7 +41,6 @@ from configs.load import ConfigError
 from configs.schema import Config
 from models.api import EngineError
 from models.meter import GpuUse
-from stages.faults import Faults
 from stages.feed import WorkFeed
 from stages.gauge import UNKNOWN, Gauge
 from stages.outbox import Outbox

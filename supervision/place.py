@@ -16,6 +16,8 @@ LOCK_NAME = "lock"
 STATE_LOCK_NAME = ".in_use"
 SCRATCH_NAME = "tmp"
 """Temporary files of the daemon's processes."""
+JOURNAL_NAME = "journal"
+"""What of the sessions outlives a broker; not the daemon."""
 _OWN = ("ingress", "members", "health", "config.json")
 _OWN_PREFIXES = ("w.", "c.", "hand.", "config.json.", "gateway.")
 
@@ -80,15 +82,15 @@ class RuntimeDir:
         for name in os.listdir(self._folder):
             if name in _OWN or name.startswith(_OWN_PREFIXES):
                 os.unlink(name, dir_fd=self._folder)
-            elif name == SCRATCH_NAME:
-                self._remove_scratch()
+            elif name in (SCRATCH_NAME, JOURNAL_NAME):
+                self._remove_tree(name)
 
-    def _remove_scratch(self) -> None:
+    def _remove_tree(self, name: str) -> None:
         """The kind is looked at only to choose: neither ``unlink`` nor ``rmtree`` follows a link."""
-        if stat.S_ISDIR(os.stat(SCRATCH_NAME, dir_fd=self._folder, follow_symlinks=False).st_mode):
-            shutil.rmtree(SCRATCH_NAME, dir_fd=self._folder)
+        if stat.S_ISDIR(os.stat(name, dir_fd=self._folder, follow_symlinks=False).st_mode):
+            shutil.rmtree(name, dir_fd=self._folder)
         else:
-            os.unlink(SCRATCH_NAME, dir_fd=self._folder)
+            os.unlink(name, dir_fd=self._folder)
 
     def close(self) -> None:
         """Clean up and let the next daemon in."""

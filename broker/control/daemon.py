@@ -11,6 +11,7 @@ from broker.control.admission import Admission
 from broker.control.requests import PROTOCOL, Drain, ListVoices, Nothing
 from broker.control.server import Operations, Request
 from broker.errors import ControlError, ErrorCode
+from broker.journal.journal import Journal
 from broker.lifecycle import Lifecycle
 from broker.sessions.registry import Sessions
 from broker.sessions.session import Session
@@ -41,6 +42,7 @@ class DaemonHandlers:
         workers: WorkerStatus,
         ledger: Ledger,
         sessions: Sessions,
+        journal: Journal,
     ) -> None:
         self._boot = boot
         self._stages = stages
@@ -51,6 +53,7 @@ class DaemonHandlers:
         self._workers = workers
         self._ledger = ledger
         self._sessions = sessions
+        self._journal = journal
         self._versions = {
             "musecast": metadata.version("musecast"),
             "protocol": str(PROTOCOL),
@@ -87,6 +90,7 @@ class DaemonHandlers:
             sessions=[_row(session, now) for session in self._sessions.live.values()],
             endpoints={**self._endpoints, "gateway": self._workers.gateway},
             warnings=self._workers.warnings,
+            journal=self._journal.report(),
             limits=self._admission.public_limits(),
             versions=self._versions,
         )
@@ -133,4 +137,5 @@ def _row(session: Session, now: int) -> dict[str, Any]:
         "newest_seq": timeline.seq - 1 if timeline.seq else None,
         "clock": clock,
         "lead_ms": (timeline.end - clock) // 1000,
+        "survives": session.channel.store.survives,
     }

@@ -80,36 +80,47 @@ class Timeline:
     Args:
         paced: False for offline sessions, which publish as fast as they can.
         lead_us: how far ahead of the clock a segment may be published.
+        anchor: of the clock: (pts, now).
     """
 
-    def __init__(self, *, paced: bool, lead_us: int) -> None:
+    def __init__(
+        self,
+        seq: int = 0,
+        gen: int = 0,
+        end: int = 0,
+        late: int = 0,
+        anchor: tuple[int, int] | None = None,
+        *,
+        paced: bool,
+        lead_us: int,
+    ) -> None:
         self.paced = paced
         self.lead_us = lead_us
-        self.gen = 0
-        self.seq = 0
-        self.end = 0
+        self.gen = gen
+        self.seq = seq
+        self.end = end
         """Where the next segment begins: the end of what is published and valid."""
-        self.late = 0
+        self.late = late
         """Segments that viewers have waited for."""
-        self._anchor: tuple[int, int] | None = None
+        self.anchor = anchor
 
     @property
     def started(self) -> bool:
         """Whether the clock has been anchored."""
-        return self._anchor is not None
+        return self.anchor is not None
 
     def clock(self, now: int) -> int:
         """The media clock: what a player without delay shows now. Offline: the end of what is published."""
-        if self._anchor is None or not self.paced:
+        if self.anchor is None or not self.paced:
             return self.end
-        pts, at = self._anchor
+        pts, at = self.anchor
         return min(pts + now - at, self.end)
 
     def overdue(self, now: int) -> int:
         """For how long the clock has stood at the end of what was published."""
-        if self._anchor is None or not self.paced:
+        if self.anchor is None or not self.paced:
             return 0
-        pts, at = self._anchor
+        pts, at = self.anchor
         return max(0, pts + now - at - self.end)
 
     def wait(self, pts: int, now: int) -> int:
@@ -122,8 +133,8 @@ class Timeline:
         """Give the next segment its place. ``first`` of its turn is never late: nobody waited for media."""
         pts = self.end
         late = False
-        if self.paced and (self._anchor is None or self.clock(now) >= pts):
-            self._anchor = (pts, now)
+        if self.paced and (self.anchor is None or self.clock(now) >= pts):
+            self.anchor = (pts, now)
             late = not first
         self.late += late
         self.end = pts + dur

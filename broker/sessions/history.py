@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 
 from broker.ipc.messages import Line
 
@@ -15,11 +16,17 @@ class History:
 
     Args:
         messages: lines that are kept at most.
+        changed: told of all lines when there is another one.
     """
 
-    def __init__(self, messages: int) -> None:
+    def __init__(self, messages: int, changed: Callable[[list[Line]], None] = lambda lines: None) -> None:
         self._messages = messages
+        self._changed = changed
         self._lines: deque[Line] = deque()
+
+    def restore(self, lines: Sequence[tuple[str, str]]) -> None:
+        """Begin with these lines, as (role, content)."""
+        self._lines = deque(Line(role, content) for role, content in lines)
 
     def add(self, role: str, text: str) -> None:
         """Add a line, forgetting the oldest ones above the bounds; the newest one stays, however long."""
@@ -28,6 +35,7 @@ class History:
             len(self._lines) > 1 and sum(len(line.content) for line in self._lines) > CHARS_MAX
         ):
             self._lines.popleft()
+        self._changed([*self._lines])
 
     def lines(self, system_prompt: str = "") -> list[Line]:
         """What a language model is given, after its instructions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from broker.journal.state import TERMINAL, State
 from broker.media.speech_track import faded
 from broker.media.timeline import MediaTime, Timeline
 from broker.sessions.segment import Segment
@@ -17,7 +18,6 @@ from models.media.stamp import stamp
 RECENT_SAMPLES = 4 * SAMPLE_RATE
 """Published audio that is kept for the run-in of the next encoder; more than any lead."""
 
-
 class Output:
     """Places segments and events of one session on its stream.
 
@@ -25,17 +25,27 @@ class Output:
         channel: where they go.
         paced: whether there is a clock.
         lead_us: how far ahead of the clock a segment may be published.
+        state: where another broker has left it.
     """
 
-    def __init__(self, publisher: Publisher, channel: Channel, *, paced: bool, lead_us: int) -> None:
+    def __init__(
+        self, publisher: Publisher, channel: Channel, *, paced: bool, lead_us: int, state: State | None = None
+    ) -> None:
+        state = state or State()
         self._publisher = publisher
         self._channel = channel
-        self._timeline = Timeline(paced=paced, lead_us=lead_us)
-        self._events = 0
-        self._frames = 0
-        self._media_us = 0
-        self._degraded_us = 0
-        self._degraded: str | None = None
+        place = (state.seq, state.gen, state.end, state.late, state.anchor)
+        self._timeline = Timeline(*place, paced=paced, lead_us=lead_us)
+        self._events = state.n
+        self._frames = state.frames
+        self._media_us = state.media_us
+        self._degraded_us = state.degraded_us
+        self._degraded = state.degraded
+        self._turns = state.turns
+        self._open = dict.fromkeys(state.open)
+        """Turns that have had no terminal event, in order."""
+        self._closing = state.closing
+        self._ended_at = state.ended_at
         self._stand_ins = StandIns()
         self._recent: deque[bytes] = deque()
         """Published audio of the last ``RECENT_SAMPLES`` and more, piece by piece."""
@@ -54,7 +64,9 @@ class Output:
     def event(self, event: Event, turn: int = 0, *, pts: int | None = None) -> None:
         """Publish an event; ``turn`` 0: it belongs to no turn."""
         n, self._events = self._events, self._events + 1
-        self._publisher.event(self._channel, n, event, turn, pts=pts)
+        if event.name in TERMINAL:
+            self._open.pop(turn, None)
+        self._publisher.event(self._channel, n, event, self._state(), turn, pts=pts)
 
     def publish(self, turn: int, segment: Segment, pcm: bytes, now: int) -> int:
         """Give a turn's segment its place and send it; returns its seq.
@@ -64,10 +76,12 @@ class Output:
         """
         self._tell_degraded(turn, segment)
         place = self._timeline.publish(segment.dur, now, first=segment.index == 0)
+        self._count(segment.frames, segment.dur, segment.degraded)
         self._publisher.media(
             self._channel,
             place.seq,
             stamp(segment.payload, *segment.marks, seq=place.seq, pts_us=place.pts),
+            self._state(),
             turn=turn,
             pts=place.pts,
             dur=segment.dur,
@@ -76,27 +90,29 @@ class Output:
             degraded=segment.degraded,
         )
         self._keep(pcm)
-        self._frames += segment.frames
-        self._media_us += segment.dur
-        if segment.degraded:
-            self._degraded_us += segment.dur
         return place.seq
+
+    def _count(self, frames: int, dur: int, degraded: str | None) -> None:
+        self._frames += frames
+        self._media_us += dur
+        if degraded:
+            self._degraded_us += dur
 
     def publish_idle(self, segment: IdleSegment, now: int) -> None:
         """Show one quantum of idle video next."""
         place = self._timeline.publish(QUANTUM_US, now, first=True)
         payload = stamp(segment.payload, *segment.marks, seq=place.seq, pts_us=place.pts)
         fields = {"turn": 0, "pts": place.pts, "dur": QUANTUM_US, "frames": QUANTUM_FRAMES, "last": False}
-        self._publisher.media(self._channel, place.seq, payload, **fields)
+        self._count(QUANTUM_FRAMES, QUANTUM_US, None)
+        self._publisher.media(self._channel, place.seq, payload, self._state(), **fields)
         self._keep(bytes(QUANTUM_SAMPLES * SAMPLE_BYTES))
-        self._frames += QUANTUM_FRAMES
-        self._media_us += QUANTUM_US
 
     def cut(self, now: int) -> int:
         """Begin a new generation; returns its ``flush_from``: what is published from there on is void."""
         before = self._timeline.end
         flush_from = self._timeline.cut(now)
         self._channel.gen = self._timeline.gen
+        self._save()
         dropped = (before - flush_from) * 48 // 1000
         kept = b"".join(self._recent)
         kept = faded(kept[: max(0, len(kept) - dropped * SAMPLE_BYTES)])
@@ -138,8 +154,56 @@ class Output:
             self._degraded = None
             self.event(Recovered(), turn)
 
-    def end(self, reason: str) -> None:
+    # --- what a successor goes on from ---
+
+    def _state(self) -> State:
+        """What holds once the next message is out."""
+        timeline = self._timeline
+        return State(
+            timeline.seq,
+            timeline.gen,
+            timeline.end,
+            timeline.late,
+            timeline.anchor,
+            self._events,
+            self._frames,
+            self._media_us,
+            self._degraded_us,
+            self._degraded,
+            self._turns,
+            (*self._open,),
+            self._closing,
+            self._ended_at,
+        )
+
+    def _save(self) -> None:
+        self._channel.store.save(self._state())
+
+    @property
+    def turns(self) -> int:
+        """Turns accepted so far."""
+        return self._turns
+
+    def accept(self) -> int:
+        """One more turn is accepted, and owed a terminal event; returns its number."""
+        self._turns += 1
+        self._open[self._turns] = None
+        self._save()
+        return self._turns
+
+    @property
+    def leaving(self) -> str:
+        """Why the session ends after its turns; "": it does not."""
+        return self._closing
+
+    def closing(self, reason: str) -> None:
+        """The session ends after its turns."""
+        self._closing = reason
+        self._save()
+
+    def end(self, reason: str, now: int) -> None:
         """Publish the last event. What was published can still be read, through the channel."""
+        self._ended_at = now
         self.event(SessionEnded(reason))
         self._channel.ended = True
         self._recent.clear()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from broker.context import Context
 from broker.errors import ControlError, ErrorCode
+from broker.journal.journal import Found
 from broker.media.capacity import Cost, retry_after
 from broker.sessions.session import Session
 from broker.sessions.settings import SessionSettings
@@ -22,6 +24,9 @@ log = structlog.get_logger()
 
 DRAIN_S = 7200
 """A session that ends speaks its accepted turns to the end, but not longer than this."""
+
+REJOIN_S = 0.3
+"""A new broker gives subscribers so long to connect again before it tells what became of their turns."""
 
 Ended = Callable[[dict[str, int]], None]
 
@@ -70,7 +75,7 @@ class Sessions:
         old = self._context.publisher.find(sid)
         if old is not None:
             self._context.publisher.close(old)
-        channel = self._context.publisher.open(sid, init, mime)
+        channel = self._context.publisher.open(sid, init, mime, settings.pack())
         self._started += 1
         session = self.live[sid] = Session(
             self._context, sid, channel, settings, self._streams, self._idle_cache, serial=self._started
@@ -79,6 +84,44 @@ class Sessions:
         self._watch(session)
         log.info("session.started", sid=sid, template=settings.template.id, mode=settings.mode)
         return session
+
+    def adopt(self, found: Found) -> None:
+        """Go on with a session that another broker has served. Its turns cannot go on: they fail."""
+        sid, state = found.cold.sid, found.state
+        channel = self._context.publisher.adopt(found)
+        if state.ended_at is not None:
+            self._forget_later(channel, state.ended_at)
+            return
+        try:
+            settings = SessionSettings.unpack(found.cold.settings)
+        except msgspec.MsgspecError as error:
+            log.error("session.not_adopted", sid=sid, reason=str(error))
+            self._context.publisher.close(channel)
+            return
+        self._started += 1
+        session = self.live[sid] = Session(
+            self._context,
+            sid,
+            channel,
+            settings,
+            self._streams,
+            self._idle_cache,
+            serial=self._started,
+            state=state,
+        )
+        session.history.restore(found.lines)
+        self._watch(session)
+        log.info("session.adopted", sid=sid, seq=state.seq, n=state.n, failing=state.open)
+        self._context.timers.at(self._context.now() + int(REJOIN_S * 1_000_000), lambda: self._rejoin(session))
+
+    def _rejoin(self, session: Session) -> None:
+        if self.live.get(session.id) is not session:
+            return
+        session.fail_lost()
+        reason = session.output.leaving
+        if reason and not session.closing:
+            self.end(session, reason, drain=True)
+        session.touch()
 
     def shows(self, template_id: str) -> bool:
         """Whether a session that lives or is about to start shows this template."""
@@ -160,7 +203,7 @@ class Sessions:
         """End a session, after its turns when ``drain``; ``then`` gets its totals."""
         if then is not None:
             self._waiters.setdefault(session.id, []).append(then)
-        session.begin_closing()
+        session.begin_closing(reason)
         if session.id in self._expiry:
             self._expiry[session.id].cancel()
             self._expiry[session.id] = self._context.timers.at(
@@ -184,10 +227,13 @@ class Sessions:
         log.info("session.ended", sid=session.id, reason=reason, **totals)
         for then in self._waiters.pop(session.id, []):
             then(totals)
+        self._forget_later(channel, self._context.now())
+
+    def _forget_later(self, channel: Channel, ended_at: int) -> None:
         keep = int(self._context.config.ring.keep_s * 1_000_000)
 
         def forget() -> None:  # holds the channel alone, not the session
             if self._context.publisher.find(channel.sid) is channel:
                 self._context.publisher.close(channel)
 
-        self._context.timers.at(self._context.now() + keep, forget)
+        self._context.timers.at(ended_at + keep, forget)

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.context import Context
+from broker.errors import ErrorCode
+from broker.ipc.messages import Line
+from broker.journal.state import State
 from broker.media.skip_policy import SkipPolicy
 from broker.sessions.client_audio import AudioFormat
 from broker.sessions.history import History
@@ -14,6 +17,7 @@ from broker.sessions.output import Output
 from broker.sessions.settings import SessionSettings
 from broker.sessions.turn import Identity, Turn, TurnState
 from broker.sessions.utterances import Utterances
+from broker.stream.events import TurnFailed
 from broker.stream.publisher import Channel
 from broker.templates.idle_cache import IdleCache, IdleLoop
 from broker.timers import Timer
@@ -28,6 +32,7 @@ and the making anew take longer.
 """
 NEXT_CALL_S = 2.0
 """A turn of ``process_segment`` calls ends when none has come for this long after the last reply."""
+LOST = "the broker was restarted while this turn was under way; the session goes on: ask again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Session:
         streams: finds an asr process for its microphone.
         idle_cache: has its idle video.
         serial: number of the session in this broker's life; an id may be used again.
+        state: where another broker has left it.
     """
 
     def __init__(
@@ -63,14 +69,15 @@ class Session:
         idle_cache: IdleCache,
         *,
         serial: int,
+        state: State | None = None,
     ) -> None:
         timeline, name = context.config.timeline, f"{sid}/{serial}"
         lead_ms = timeline.idle_lead_ms if settings.loops else timeline.lead_ms
         self.id = sid
         self.settings = settings
         self.channel = channel
-        self.output = Output(context.publisher, channel, paced=settings.paced, lead_us=lead_ms * 1000)
-        self.history = History(context.config.limits.history_messages)
+        self.output = Output(context.publisher, channel, paced=settings.paced, lead_us=lead_ms * 1000, state=state)
+        self.history = History(context.config.limits.history_messages, self._keep_lines)
         self.skip = SkipPolicy()
         self.microphone = Utterances(context, settings, self.output, self, streams, name)
         self.current: Turn | None = None
@@ -79,7 +86,8 @@ class Session:
         self._name = name
         self._idle_cache = idle_cache
         self._loop = IdleLoop(settings.template, settings.quality, channel.init, settings.loop_frames)
-        self._turns = 0
+        self._lost = list(state.open) if state is not None else []
+        """Turns of another broker that have had no terminal event."""
         self._feeding: Turn | None = None
         self._calls = 0
         self._on_idle: Callable[[], None] | None = None
@@ -94,9 +102,10 @@ class Session:
 
     def new_turn(self, source: str, t0: int, text: str = "", audio_format: AudioFormat | None = None) -> Turn:
         """Accept a turn; it begins when those before it are over. ``source`` and the rest as for ``Turn``."""
-        self._turns += 1
+        self.fail_lost()
+        number = self.output.accept()
         turn = Turn(
-            Identity(self.id, self._turns, f"{self._name}.{self._turns}", source),
+            Identity(self.id, number, f"{self._name}.{number}", source),
             self._context,
             self.settings,
             self.output,
@@ -155,6 +164,19 @@ class Session:
     @property
     def _alive(self) -> list[Turn]:
         return [t for t in (self.current, *self.waiting) if t is not None]
+
+    # --- what another broker has left ---
+
+    def fail_lost(self) -> None:
+        """Tell of the turns that were under way when another broker ended, in order."""
+        lost, self._lost = self._lost, []
+        for turn in lost:
+            self.output.event(TurnFailed(ErrorCode.FAILED, LOST), turn)
+        if lost:
+            self.output.recover(lost[-1])
+
+    def _keep_lines(self, lines: list[Line]) -> None:
+        self.channel.store.lines([(line.role, line.content) for line in lines])
 
     # --- a client's own audio ---
 
@@ -257,8 +279,10 @@ class Session:
         """Whether it takes no more input."""
         return self._closing
 
-    def begin_closing(self) -> None:
+    def begin_closing(self, reason: str) -> None:
         """Take no more input: an open utterance ends here."""
+        if not self._closing:
+            self.output.closing(reason)
         self._closing = True
         self.microphone.hang_up()
 
@@ -271,9 +295,10 @@ class Session:
         if self._timer is not None:
             self._timer.cancel()
         self.microphone.close()
-        self.output.end(reason)
+        self.fail_lost()
+        self.output.end(reason, self._context.now())
         self.history.clear()
 
     def totals(self) -> dict[str, int]:
         """The result of ``end_session``."""
-        return {"turns": self._turns, **self.output.totals()}
+        return {"turns": self.output.turns, **self.output.totals()}

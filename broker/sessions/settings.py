@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from broker.ipc.messages import TemplateRef
 
 
@@ -23,6 +25,15 @@ class SessionSettings:
     """Length of the template's loop when idle video is wanted, else 0."""
     owner: str = ""
     """Routing id, in hex, of the connection that started it."""
+
+    def pack(self) -> bytes:
+        """For a broker that goes on with the session."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> SessionSettings:
+        """Raises ``msgspec.MsgspecError``."""
+        return msgspec.msgpack.decode(packed, type=cls)
 
     @property
     def paced(self) -> bool:

@@ -1,6 +1,7 @@
 """The public stream: topics, headers, init for joiners, rings.
 
-``seq`` and ``n`` are handed in: ``sessions.output`` decides them.
+``seq`` and ``n`` are handed in, and the state that holds with them: ``sessions.output`` decides them. All of it is
+written to the journal before it is sent.
 
 Runs in the broker's loop; the one writer of the XPUB socket. PUB/SUB is at most once: what a slow subscriber
 loses stays in the ring for ``segments`` and ``events``.
@@ -16,15 +17,19 @@ from typing import Any
 import msgspec
 import zmq
 
+from broker.ipc.faults import Faults
 from broker.ipc.sockets import send_now
+from broker.journal.journal import Found, Journal, Store
+from broker.journal.ring import Ring
+from broker.journal.state import State
 from broker.stream.events import Beacon, Event, TemplateProgress
 from broker.stream.joiners import Joiners
-from broker.stream.ring import Ring
-from configs.schema import Ring as RingConfig
 
 PUBLIC_VERSION = 1
 INIT_PERIOD_S = 1.0
 """A session's ``init`` goes to all subscribers at most so often, but for one that media must not overtake."""
+JOURNALED, PUBLISHED = "journaled", "published"
+"""Fault points: written and not sent; sent."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -35,8 +40,7 @@ class Channel:
     sid: str
     init: bytes
     mime: str
-    media: Ring
-    events: Ring
+    store: Store
     gen: int = 0
     ended: bool = False
     init_sent: float = 0.0
@@ -44,30 +48,60 @@ class Channel:
     init_owed: bool = False
     """Someone joined since: ``init`` goes out before the next media."""
 
+    @property
+    def media(self) -> Ring:
+        """Published segments."""
+        return self.store.media
+
+    @property
+    def events(self) -> Ring:
+        """Published events."""
+        return self.store.events
+
 
 class Publisher:
-    """Writes the stream."""
+    """Writes the stream.
 
-    def __init__(self, socket: zmq.Socket[bytes], boot: str, ring: RingConfig, joiners: Joiners) -> None:
+    Args:
+        faults: points for the tests.
+    """
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        boot: str,
+        joiners: Joiners,
+        journal: Journal,
+        faults: Faults | None = None,
+    ) -> None:
         self._socket = socket
         self._joiners = joiners
         self._boot = boot
-        self._ring = ring
+        self._journal = journal
+        self._passing = (faults or Faults("", "", 0, {})).passing
         self._channels: dict[str, Channel] = {}
 
-    def open(self, sid: str, init: bytes, mime: str) -> Channel:
-        """Begin a session's output: rings, and ``init`` for those who subscribed early."""
-        media = Ring(self._ring.bytes_per_session, 1 << 30)
-        events = Ring(self._ring.bytes_per_session, self._ring.events_per_session)
-        channel = self._channels[sid] = Channel(sid, init, mime, media, events)
+    def open(self, sid: str, init: bytes, mime: str, settings: bytes = b"") -> Channel:
+        """Begin a session's output: rings, and ``init`` for those who subscribed early.
+
+        Args:
+            settings: what a successor is told of the session.
+        """
+        channel = self._channels[sid] = Channel(sid, init, mime, self._journal.open(sid, init, mime, settings))
         self._send_init(channel)
+        return channel
+
+    def adopt(self, found: Found) -> Channel:
+        """Go on with the output of a session that another broker has served; ``init`` goes to who joins again."""
+        cold, state = found.cold, found.state
+        channel = Channel(cold.sid, cold.init, cold.mime, found.store, state.gen, state.ended_at is not None)
+        self._channels[cold.sid] = channel
         return channel
 
     def close(self, channel: Channel) -> None:
         """Forget a session's output, and let its memory go whoever still holds the channel."""
         self._channels.pop(channel.sid, None)
-        channel.media.clear()
-        channel.events.clear()
+        self._journal.close(channel.store)
 
     def find(self, sid: str) -> Channel | None:
         """The output of a session that lives or has ended a short while ago."""
@@ -93,26 +127,38 @@ class Publisher:
         header = self._media_header(channel, "init", channel.init, last=False)
         send_now(self._socket, [f"seg.{channel.sid}.".encode(), header, channel.init])
 
-    def media(self, channel: Channel, seq: int, payload: bytes, **fields: Any) -> None:
-        """Publish one media segment and keep it."""
+    def media(self, channel: Channel, seq: int, payload: bytes, state: State, **fields: Any) -> None:
+        """Publish one media segment and keep it; ``state`` is the session's that holds with it."""
         if channel.init_owed:
             self._send_init(channel)
         header = self._media_header(channel, "media", payload, seq=seq, **fields)
-        channel.media.add(seq, header, payload)
+        channel.store.keep(channel.store.media, seq, header, payload)
+        channel.store.save(state)
+        self._passing(JOURNALED, channel.sid)
         send_now(self._socket, [f"seg.{channel.sid}.".encode(), header, payload], copy=False)
+        self._passing(PUBLISHED, channel.sid)
 
     # --- events ---
 
-    def event(self, channel: Channel, n: int, event: Event, turn: int = 0, *, pts: int | None = None) -> None:
-        """Publish the session's event number ``n`` and keep it; ``turn`` 0: it belongs to no turn."""
+    def event(
+        self, channel: Channel, n: int, event: Event, state: State, turn: int = 0, *, pts: int | None = None
+    ) -> None:
+        """Publish the session's event number ``n`` and keep it, with the session's state that holds with it.
+
+        Args:
+            turn: 0: it belongs to none.
+        """
         header: dict[str, Any] = {"v": PUBLIC_VERSION, "boot": self._boot, "sid": channel.sid, "n": n}
         header |= {"event": event.name, "turn": turn}
         if pts is not None:
             header["pts"] = pts
         header["data"] = event
         packed = _encode(header)
-        channel.events.add(n, packed)
+        channel.store.keep(channel.store.events, n, packed, b"")
+        channel.store.save(state)
+        self._passing(JOURNALED, channel.sid)
         send_now(self._socket, [f"evt.{channel.sid}.".encode(), packed, b""])
+        self._passing(PUBLISHED, channel.sid)
 
     def template(self, progress: TemplateProgress) -> None:
         """Tell of a preparation."""

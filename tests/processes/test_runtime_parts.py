@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.ipc.faults import Faults
 from stages import recorder
-from stages.faults import Faults
 from stages.outbox import Outbox
 
 
@@ -93,7 +93,7 @@ def test_faults_of_others_and_of_other_incarnations_are_not_armed() -> None:
 
 def test_a_slow_stage_takes_longer_for_every_frame_and_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("stages.faults.time.sleep", slept.append)
+    monkeypatch.setattr("broker.ipc.faults.time.sleep", slept.append)
     environ = {"MUSECAST_FAULT": "lipsync:slow@s/*:45, lipsync:before_done:2"}
     faults = Faults("lipsync", "lipsync.0", 1, environ)
     faults.delay("s/1/lipsync/0", 8)

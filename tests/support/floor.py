@@ -28,6 +28,7 @@ from broker.ipc.messages import (
     TtsItem,
     Word,
 )
+from broker.journal.journal import Journal
 from broker.media.throughput import Throughput
 from broker.sessions.client_audio import AudioFormat
 from broker.sessions.session import Session
@@ -77,7 +78,7 @@ class Floor:
         self.paces = {"lipsync": Throughput(), "fallback": Throughput(), "encode": Throughput()}
         self.timers = Timers()
         self.wire = Wire(self)
-        self.publisher = Publisher(self.wire, "boot", self.config.ring, None)  # type: ignore[arg-type]
+        self.publisher = Publisher(self.wire, "boot", None, Journal(None, "boot", self.config.ring))  # type: ignore[arg-type]
         self.idle_cache: Any = AllIdle()
         self.delay_us: dict[str, int | None] = {"llm": 5_000, "tts": 10_000, "lipsync": 40_000, "encode": 30_000}
         self.frame_us: dict[str, int] = {}

@@ -12,6 +12,8 @@ import pytest
 import zmq
 
 from broker.errors import ErrorCode
+from broker.journal.journal import Journal
+from broker.journal.state import State
 from broker.stream import events
 from broker.stream.events import Event
 from broker.stream.publisher import Publisher
@@ -65,7 +67,7 @@ def socket() -> Socket:
 
 @pytest.fixture
 def publisher(socket: Socket) -> Publisher:
-    return Publisher(socket, "boot", Ring(), None)  # type: ignore[arg-type]
+    return Publisher(socket, "boot", None, Journal(None, "boot", Ring()))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_an_event_is_one_map_in_the_protocols_order(
     publisher: Publisher, socket: Socket, event: Event, pts: int | None, data: dict[str, Any]
 ) -> None:
     channel = publisher.open("s", b"init", "video/mp4")
-    publisher.event(channel, 7, event, 3, pts=pts)
+    publisher.event(channel, 7, event, State(), 3, pts=pts)
     header = {"v": 1, "boot": "boot", "sid": "s", "n": 7, "event": event.name, "turn": 3}
     header |= {} if pts is None else {"pts": pts}
     assert socket.sent[-1] == [b"evt.s.", msgpack.packb(header | {"data": data}), b""]

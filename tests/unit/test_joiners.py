@@ -12,6 +12,8 @@ import pytest
 import zmq
 
 from broker.ipc.sockets import SocketFactory
+from broker.journal.journal import Journal
+from broker.journal.state import State
 from broker.stream.joiners import Held, Joiners
 from broker.stream.publisher import Channel, Publisher
 from configs.schema import Ring
@@ -29,7 +31,7 @@ class Stream:
         self.socket = SocketFactory(self.context).xpub_bind("tcp://127.0.0.1:0", sessions=sessions)
         self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.joiners = Joiners(self.socket)
-        self.publisher = Publisher(self.socket, "boot", Ring(), self.joiners)
+        self.publisher = Publisher(self.socket, "boot", self.joiners, Journal(None, "boot", Ring()))
         self.channels = [self.publisher.open(f"s{n}", b"init", "video/mp4") for n in range(sessions)]
         self.joined = 0
         self.read = 0
@@ -52,7 +54,7 @@ class Stream:
             self.turn()
 
     def media(self, channel: Channel, seq: int) -> None:
-        self.publisher.media(channel, seq, b"media", pts=0, dur=320_000, frames=8, last=False)
+        self.publisher.media(channel, seq, b"media", State(), pts=0, dur=320_000, frames=8, last=False)
 
     def subscriber(self, *topics: str) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self.context.socket(zmq.SUB)

@@ -1,11 +1,17 @@
 """Rings stay within their bounds and answer by number."""
 
-from broker.stream.ring import Ring
+from broker.journal.layout import Layout
+from broker.journal.ring import Ring
 from broker.timers import Timers
 
 
+def ring_of(max_bytes: int, max_items: int) -> Ring:
+    layout = Layout.of(1, 1, max_bytes, max_items)
+    return Ring(memoryview(bytearray(layout.total)), layout.media)
+
+
 def test_a_ring_keeps_the_newest_within_bytes_and_count() -> None:
-    ring = Ring(max_bytes=100, max_items=5)
+    ring = ring_of(100, 5)
     assert (ring.oldest, ring.newest) == (None, None)
     for n in range(10):
         ring.add(n, b"h" * 5, b"p" * 20)
@@ -17,7 +23,7 @@ def test_a_ring_keeps_the_newest_within_bytes_and_count() -> None:
 
 
 def test_one_message_larger_than_the_ring_is_still_served() -> None:
-    ring = Ring(max_bytes=10, max_items=5)
+    ring = ring_of(10, 5)
     ring.add(0, b"h", b"p" * 100)
     assert [k.number for k in ring.read(0, 1, 10)] == [0]
 

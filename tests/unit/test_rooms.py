@@ -16,23 +16,32 @@ PACKAGES = ("broker", "clients", "configs", "models", "stages", "supervision")
 BELOW = {
     "ipc": "",
     "media": "",
+    "journal": "",
     "errors": "",
     "timers": "",
-    "stream": "errors ipc",
+    "stream": "errors ipc journal",
     "workers": "errors ipc",
     "context": "media stream timers workers",
     "templates": "context errors ipc media stream workers",
-    "sessions": "context errors ipc media stream templates timers workers",
+    "sessions": "context errors ipc journal media stream templates timers workers",
     "lifecycle": "errors ipc sessions templates timers workers",
-    "control": "context errors ipc lifecycle sessions stream templates timers workers",
-    "app": "control errors ipc lifecycle media sessions stream templates timers workers",
+    "control": "context errors ipc journal lifecycle sessions stream templates timers workers",
+    "app": "control errors ipc journal lifecycle media sessions stream templates timers workers",
     "__main__": "app ipc",
 }
 """Room of the broker, from the bottom to the top, and which rooms below it may import."""
 HEAVY = {"torch", "av", "cv2", "mediapipe", "onnxruntime", "fastapi", "uvicorn", "starlette", "pydantic"}
 """Packages that only processes of stages load."""
 SOCKETS_AND_CLOCKS = {"asyncio", "select", "socket", "threading", "time", "zmq", "structlog"}
-PURE = ("broker.media", "broker.workers.ledger", "broker.timers", "broker.stream.ring", "broker.stream.events")
+PURE = (
+    "broker.media",
+    "broker.workers.ledger",
+    "broker.timers",
+    "broker.journal.layout",
+    "broker.journal.ring",
+    "broker.journal.state",
+    "broker.stream.events",
+)
 LINES = 450
 
 

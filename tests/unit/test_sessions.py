@@ -7,6 +7,7 @@ import tracemalloc
 
 import pytest
 
+from broker.journal.state import State
 from tests.support.floor import (
     QUANTUM,
     S16_48K,
@@ -85,7 +86,7 @@ def test_what_is_over_holds_no_speech_and_no_media(floor: Floor, until_us: int) 
         floor.run(floor.time + until_us)
         session.interrupt("ended")
         session.close("ended")
-        floor.publisher.media(session.channel, 99, bytes(1_000_000))
+        floor.publisher.media(session.channel, 99, bytes(1_000_000), State())
         floor.publisher.close(session.channel)
         floor.done.clear()
         floor.lipsync.clear()

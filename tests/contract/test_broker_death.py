@@ -1,0 +1,258 @@
+"""The broker may be killed or frozen at any moment: sessions, numbers and what was published are there again."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from tests.contract.client import TERMINAL, Header, Session, Stranger
+from tests.contract.daemon import Daemon, stage_row
+from tests.contract.limits import RECOVERY_S, WORK_S
+from tests.contract.media import assert_seamless
+
+SEED = random.randrange(1 << 30)
+OVERRIDES = (
+    "supervisor.beat_s=0.25",
+    "supervisor.beats_missed=4",
+    "supervisor.intensity=100",
+    "supervisor.backoff_s=[0]",
+)
+TEXT = (
+    "This is a speech about nothing in particular, so that something may break in it. "
+    "Nobody notices. In the end every word has been said exactly once."
+)
+AFTER_S = 2.0
+"""The promise: so long after the death, or a hang's being found, sessions are there again."""
+SLOWER = 4
+"""How much slower this machine may be than the one that the promise is for."""
+
+
+@pytest.fixture(scope="module")
+def seed() -> int:
+    print(f"seed {SEED}")
+    return SEED
+
+
+@pytest.fixture
+def listener(own_daemon: Daemon, seed: int) -> Iterator[Stranger]:
+    client = Stranger(own_daemon.control, own_daemon.stream)
+    yield client
+    client.close()
+
+
+def rows(client: Stranger) -> dict[str, tuple[int, int]]:
+    """Process and incarnation of every stage."""
+    status = client.another_control().ok("status", RECOVERY_S)
+    return {row["instance"]: (row["pid"], row["epoch"]) for row in status["stages"] if row["stage"] != "broker"}
+
+
+def broker(client: Stranger) -> dict[str, Any]:
+    return stage_row(client.another_control().ok("status", RECOVERY_S), "broker")
+
+
+def again(session: Session, op: str = "segments", limit_s: float = RECOVERY_S, **arguments: Any) -> dict[str, Any]:
+    """The result of a request that is asked again until somebody answers: what was asked of the dead is lost."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        control = session.control.another()
+        number = control.send(op, session_id=session.sid, **arguments)
+        if control.socket.poll(250):
+            reply = control.take(number)
+            control.socket.close(0)
+            assert reply["ok"], reply
+            return reply
+        control.socket.close(0)
+        assert time.monotonic() < deadline, f"no answer to {op} within {limit_s} s"
+
+
+def read_back(session: Session) -> tuple[list[Header], list[Header]]:
+    """Headers of all media and all events in the rings, whose payloads are right."""
+    media: list[Header] = []
+    while True:
+        reply = again(session, from_seq=len(media), max=64)
+        for raw, payload in reply["segments"]:
+            header = msgpack.unpackb(raw)
+            assert zlib.crc32(payload) == header["crc32"], header["seq"]
+            media.append(header)
+        if not reply["segments"] or media[-1]["seq"] == reply["newest_seq"]:
+            break
+    events: list[Header] = []
+    while True:
+        reply = again(session, "events", from_n=len(events))
+        events += map(msgpack.unpackb, reply["events"])
+        if not reply["events"] or events[-1]["n"] == reply["newest_n"]:
+            return media, events
+
+
+def check(session: Session, turns: int) -> tuple[list[Header], list[Header]]:
+    """What holds of every session after whatever has happened to the broker."""
+    media, events = read_back(session)
+    assert [h["n"] for h in events] == list(range(len(events)))
+    assert_seamless(media)
+    assert len({h["boot"] for h in (*media, *events)}) == 1
+    for turn in range(1, turns + 1):
+        ends = [e["event"] for e in events if e["turn"] == turn and e["event"] in TERMINAL]
+        assert len(ends) == 1, (turn, ends)
+    # What a subscriber has seen is what was written: it connects again by itself, and sees nothing twice.
+    seen = [m.header["seq"] for m in session.media]
+    heard = [e["n"] for e in session.events()]
+    assert seen == sorted(set(seen))
+    assert heard == sorted(set(heard))
+    by_seq = {h["seq"]: h for h in media}
+    assert all(m.header == by_seq[m.header["seq"]] for m in session.media)
+    return media, events
+
+
+def goes_on(session: Session, turns: int, stages: dict[str, tuple[int, int]], client: Stranger) -> None:
+    """The subscriber has connected again by itself, the session speaks, no stage was loaded anew."""
+    turn = again(session, "say", text="It goes on.")["turn"]
+    assert turn == turns + 1
+    session.wait_ended(turn)
+    media, _ = check(session, turn)
+    seen = {m.header["seq"] for m in session.media}
+    assert {h["seq"] for h in media if h["turn"] == turn} <= seen
+    assert rows(client) == stages
+
+
+def test_the_broker_killed_at_a_random_moment_of_a_turn(listener: Stranger, seed: int) -> None:
+    chance = random.Random(seed)
+    stages = rows(listener)
+    session = listener.session()
+    session.speak("One.")
+    turn = session.say(TEXT)
+    session.wait_media(chance.randint(1, 4), turn)
+    time.sleep(chance.random() * 0.3)  # the moment itself is what is random
+    sent = max(m.header["seq"] for m in session.media)
+    os.kill(broker(listener)["pid"], signal.SIGKILL)
+    died = time.monotonic()
+    reply = again(session, from_seq=sent, max=1)
+    assert time.monotonic() - died < AFTER_S * SLOWER
+    assert reply["newest_seq"] >= sent
+    failed = session.wait_event("turn.failed", turn=turn)
+    assert failed["data"]["code"] == "FAILED"
+    assert "restarted" in failed["data"]["message"]
+    goes_on(session, turn, stages, listener)
+
+
+def test_several_sessions_and_turns_that_wait(listener: Stranger) -> None:
+    stages = rows(listener)
+    sessions = [listener.session(mode=mode) for mode in ("realtime", "offline", "realtime")]
+    for session in sessions[:2]:
+        session.say(TEXT)
+        session.say("And this one waits.")
+    idle = sessions[2]
+    idle.speak("Said before.")
+    sessions[0].wait_media(1)
+    os.kill(broker(listener)["pid"], signal.SIGKILL)
+    for session in sessions[:2]:
+        for turn in (1, 2):
+            event = session.wait_event(*TERMINAL, turn=turn)
+            assert event["event"] in ("turn.failed", "turn.ended")
+        goes_on(session, 2, stages, listener)
+    goes_on(idle, 1, stages, listener)
+    assert "turn.failed" not in idle.stream.names()
+
+
+def test_what_was_said_is_remembered(listener: Stranger) -> None:
+    session = listener.session(mode="offline", voice="heart")
+    session.wait_ended(session.ok("chat", text="What is musecast?")["turn"])
+    before = again(session, "events", from_n=0)["events"]
+    os.kill(broker(listener)["pid"], signal.SIGKILL)
+    assert again(session, "events", from_n=0)["events"] == before
+    session.wait_ended(again(session, "chat", text="What is musecast?")["turn"])
+    check(session, 2)
+
+
+def test_a_frozen_broker_is_replaced(listener: Stranger) -> None:
+    stages = rows(listener)
+    session = listener.session()
+    turn = session.say(TEXT)
+    session.wait_media(1, turn)
+    os.kill(broker(listener)["pid"], signal.SIGSTOP)
+    session.wait_event("turn.failed", turn=turn, timeout_s=RECOVERY_S)
+    goes_on(session, turn, stages, listener)
+
+
+def test_idle_video_goes_on(listener: Stranger) -> None:
+    session = listener.session(idle="loop")
+    session.wait_media(3)
+    os.kill(broker(listener)["pid"], signal.SIGKILL)
+    newest = again(session, from_seq=0)["newest_seq"]
+    session.stream.wait(lambda m: (m.header.get("seq") or 0) > newest + 2, WORK_S, "more idle video")
+    check(session, 0)
+
+
+def test_a_session_that_ends_and_one_that_has_ended(listener: Stranger) -> None:
+    ended, ending = listener.session(), listener.session()
+    ended.speak("One.")
+    totals = ended.end()
+    ending.say(TEXT)
+    ending.wait_media(1)
+    ending.control.send("end_session", session_id=ending.sid)
+    ending.ok("segments", from_seq=0)  # requests are handled in order
+    os.kill(broker(listener)["pid"], signal.SIGKILL)
+    assert ending.wait_event("session.ended")["data"]["reason"] == "ended"
+    media, events = check(ending, 1)
+    assert events[-1]["event"] == "session.ended"
+    media, events = check(ended, 1)
+    assert sum(h["frames"] for h in media) == totals["frames"]
+    assert again(ended, from_seq=len(media) - 1)["end"] is True
+    assert ended.refused("say", text="More.")["code"] == "NOT_FOUND"
+
+
+def test_a_cut_stays_a_cut(listener: Stranger) -> None:
+    session = listener.session()
+    turn = session.say(TEXT)
+    session.wait_media(2, turn)
+    cut = session.ok("interrupt")
+    os.kill(broker(listener)["pid"], signal.SIGKILL)
+    after = again(session, "say", text="It goes on.")["turn"]
+    session.wait_ended(after)
+    media, _ = check(session, after)
+    new = [h for h in media if h["gen"] == cut["gen"]]
+    assert new[0]["pts"] == cut["flush_from"]
+
+
+def test_frames_before_the_death_and_after_it_are_one_film(listener: Stranger) -> None:
+    """The clock goes on, too: what is published after the death begins where the last segment ended."""
+    session = listener.session()
+    session.speak("One.")
+    clock = again(session, "say", text=TEXT)["turn"]
+    session.wait_media(2, clock)
+    os.kill(broker(listener)["pid"], signal.SIGKILL)
+    session.wait_event("turn.failed", turn=clock)
+    session.wait_ended(again(session, "say", text="Two.")["turn"])
+    media, _ = check(session, clock + 1)
+    assert all(a["pts"] + a["dur"] == b["pts"] for a, b in itertools.pairwise(media))
+    assert {h["gen"] for h in media} == {0}
+
+
+FAULTS = [("journaled", "kill"), ("journaled", "spin"), ("published", "exit"), ("published", "abort")]
+ARMED = ",".join(f"broker:{point}@{point}-{kind}:14:{kind}:*" for point, kind in FAULTS)
+"""In every incarnation; the session of one fault makes fewer messages afterwards."""
+
+
+@pytest.fixture(scope="module")
+def faulty(start_daemon_for_module: Callable[..., Daemon], state_dir: Path) -> Daemon:
+    return start_daemon_for_module(state_dir, *OVERRIDES, fault=ARMED)
+
+
+@pytest.mark.parametrize(("point", "kind"), FAULTS)
+def test_every_fault_point(faulty: Daemon, connect: Callable[[Daemon], Stranger], point: str, kind: str) -> None:
+    client = connect(faulty)
+    stages, epoch = rows(client), broker(client)["epoch"]
+    session = client.session(session_id=f"{point}-{kind}", mode="offline")
+    again(session, "say", text=TEXT)
+    assert session.wait_event(*TERMINAL, turn=1)["event"] == "turn.failed"
+    goes_on(session, 1, stages, client)
+    assert broker(client)["epoch"] == epoch + 1
