@@ -9,25 +9,34 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
 from clients.gateway import errors
+from clients.gateway.auth import Tokens
 from clients.gateway.control import Control
 from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Gateway
+from clients.gateway.guard import Guard
 from clients.gateway.routers import ROUTERS
+from configs.gateway import Address
 from configs.schema import Config
 
 PAGE = Path(__file__).resolve().parents[1] / "web"
 
 
-def create_app(config: Config) -> FastAPI:
+def create_app(config: Config, address: Address) -> FastAPI:
     """The gateway of one process; ``app.state.gateway`` is what its routes share.
 
     Args:
         config: resolved.
+        address: where it listens.
+
+    Raises:
+        OSError: ``gateway.token_file`` or the key of tokens cannot be read.
     """
-    gateway = Gateway(config, Control(config.endpoints.control))
+    tokens = Tokens(config.gateway, config.runtime_dir)
+    gateway = Gateway(config, Control(config.endpoints.control), tokens)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -40,6 +49,14 @@ def create_app(config: Config) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.router.default = Page()
+    if config.gateway.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=config.gateway.allowed_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    app.add_middleware(Guard, settings=config.gateway, address=address, tokens=tokens)
     return app
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from clients.gateway.auth import Who
 from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Here
 
@@ -21,10 +22,11 @@ async def health(here: Here) -> JSONResponse:
     if result["status"] in SERVING:
         return JSONResponse(result)
     error = ApiError("NOT_READY", f"the daemon is {result['status']}: ask again")
-    return JSONResponse({**result, **error.body()}, error.status, error.headers)
+    return JSONResponse({**result, **error.body()}, error.status_code, error.headers)
 
 
 @router.get("/api/status", operation_id="status")
-async def status(here: Here) -> dict[str, Any]:
+async def status(here: Here, who: Who) -> dict[str, Any]:
     """Everything an operator looks at."""
+    who.check("operate")
     return await here.control.request("status")

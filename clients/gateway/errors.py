@@ -33,7 +33,7 @@ RETRY_MS = 1000
 _OF_FRAMEWORK = {404: "NOT_FOUND", 405: "UNSUPPORTED", 413: "TOO_LARGE"}
 
 
-class ApiError(Exception):
+class ApiError(HTTPException):
     """An answer that is not ok.
 
     Args:
@@ -46,11 +46,11 @@ class ApiError(Exception):
     def __init__(
         self, code: str, message: str, retry_after_ms: int | None = None, status: int | None = None
     ) -> None:
-        super().__init__(f"{code}: {message}")
+        super().__init__(status or STATUS.get(code, 500), message)
         self.code = code
         self.message = message
         self.retry_after_ms = RETRY_MS if code == "NOT_READY" and retry_after_ms is None else retry_after_ms
-        self.status = status or STATUS.get(code, 500)
+        self.headers = self._headers()
 
     def body(self) -> dict[str, Any]:
         """What the client reads."""
@@ -59,19 +59,18 @@ class ApiError(Exception):
             error["retry_after_ms"] = self.retry_after_ms
         return {"error": error}
 
-    @property
-    def headers(self) -> dict[str, str]:
+    def _headers(self) -> dict[str, str]:
         """``Retry-After`` in whole seconds, and what to authenticate with."""
         headers = {}
         if self.retry_after_ms is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_ms / 1000)))
-        if self.status == 401:
+        if self.status_code == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return headers
 
     def response(self) -> JSONResponse:
         """The answer."""
-        return JSONResponse(self.body(), self.status, self.headers)
+        return JSONResponse(self.body(), self.status_code, self.headers)
 
 
 async def refuse(error: ApiError, scope: Scope, send: Send) -> None:

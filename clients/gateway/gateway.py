@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from clients.gateway.auth import Tokens
 from clients.gateway.control import Control
 from configs.schema import Config
 
@@ -19,6 +20,7 @@ class Gateway:
 
     config: Config
     control: Control
+    tokens: Tokens
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set on SIGTERM, before any connection is closed: endless answers and WebSockets end upon it."""
 

@@ -15,6 +15,7 @@ from clients.gateway import line
 from clients.gateway.app import create_app
 from clients.gateway.gateway import Gateway
 from clients.gateway.place import listen
+from clients.gateway.protocol import Http
 from configs import logs
 from configs.gateway import Address
 from configs.schema import Config
@@ -45,12 +46,12 @@ def serve(config: Config, address: Address, boot: str, health: line.Line) -> int
 
 async def _serve(config: Config, address: Address, boot: str, health: line.Line) -> int:
     listener, url = listen(address, config.runtime_dir, boot)
-    app = create_app(config)
+    app = create_app(config, address)
     gateway: Gateway = app.state.gateway
     server = Server(
         uvicorn.Config(
             app,
-            http="h11",
+            http=Http,
             ws="websockets-sansio",
             ws_per_message_deflate=False,
             ws_max_size=WS_MESSAGE_BYTES,

@@ -3,66 +3,19 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
 
-from clients.gateway.gateway import Here
+from clients.gateway import bodies
+from clients.gateway.auth import SCOPES, Caller, Who
+from clients.gateway.bodies import Id
+from clients.gateway.gateway import Gateway, Here
 
 router = APIRouter(prefix="/api", tags=["sessions"])
-
-Id = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_-]{1,64}\z")]
-INT = 1 << 63
-
-
-class Arguments(BaseModel):
-    """Base of every body: types are exact, keys that are not known here are handed on to the daemon."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    def of_request(self) -> dict[str, Any]:
-        """What was given, under the names of the operation."""
-        return {name: value for name, value in self.model_dump(exclude_unset=True).items() if value is not None}
-
-
-class StartSession(Arguments):
-    """Body of ``start_session``."""
-
-    template_id: Id = "default"
-    session_id: Id | None = None
-    mode: Literal["realtime", "offline"] = "realtime"
-    idle: Literal["none", "loop"] = "none"
-    barge_in: bool = True
-    voice: str | None = None
-    language: str | None = None
-    system_prompt: str | None = None
-    quality: Literal["high", "lossless", "fast", "max"] = "high"
-    fps: float = 25
-
-
-class OfSession(Arguments):
-    """A body that names its session."""
-
-    session_id: Id
-
-
-class Text(OfSession):
-    """Body of ``say`` and ``chat``."""
-
-    text: str
-
-
-class Interrupt(OfSession):
-    """Body of ``interrupt``."""
-
-    turn: Annotated[int, Field(ge=-INT, lt=INT)] | None = None
-
-
-class EndSession(OfSession):
-    """Body of ``end_session``."""
-
-    drain: bool = True
+START_TTL_S = 600
+"""Of the token that comes with a new session."""
+START_SCOPE = ("watch", "talk")
 
 
 def base_url(request: Request, scheme: str = "http") -> str:
@@ -72,38 +25,67 @@ def base_url(request: Request, scheme: str = "http") -> str:
     return f"{scheme}{secure}://{request.url.netloc}"
 
 
+async def _ask(here: Gateway, who: Caller, scope: str, op: str, body: bodies.OfSession) -> dict[str, Any]:
+    who.check(scope, body.session_id)
+    return await here.control.request(op, body.of_request())
+
+
 @router.post("/start_session", operation_id="start_session")
-async def start_session(body: StartSession, request: Request, here: Here) -> dict[str, Any]:
-    """Begin a session; ``init`` is in base64."""
+async def start_session(body: bodies.StartSession, request: Request, here: Here, who: Who) -> dict[str, Any]:
+    """Begin a session. `init` is in base64; `token`, where tokens are on, is for its viewer."""
+    who.check("operate")
     result = await here.control.request("start_session", body.of_request())
     sid = result["session_id"]
+    token = {"token": here.tokens.issue(sid, START_SCOPE, START_TTL_S)[0]} if here.tokens.needed else {}
     return {
         **result,
         "init": base64.b64encode(result["init"]).decode(),
         "ws_url": f"{base_url(request, 'ws')}/ws/{sid}",
         "stream_url": f"{base_url(request)}/api/sessions/{sid}/stream.mp4",
+        **token,
     }
 
 
+@router.post("/update_session", operation_id="update_session")
+async def update_session(body: bodies.UpdateSession, here: Here, who: Who) -> dict[str, Any]:
+    """Change a session's settings; in force from the next turn."""
+    return await _ask(here, who, "control", "update_session", body)
+
+
+@router.post("/keep_alive", operation_id="keep_alive")
+async def keep_alive(body: bodies.OfSession, here: Here, who: Who) -> dict[str, Any]:
+    """Put off the expiry of a session."""
+    return await _ask(here, who, "talk", "keep_alive", body)
+
+
 @router.post("/say", operation_id="say")
-async def say(body: Text, here: Here) -> dict[str, Any]:
+async def say(body: bodies.Say, here: Here, who: Who) -> dict[str, Any]:
     """Speak a text."""
-    return await here.control.request("say", body.of_request())
+    return await _ask(here, who, "talk", "say", body)
 
 
 @router.post("/chat", operation_id="chat")
-async def chat(body: Text, here: Here) -> dict[str, Any]:
+async def chat(body: bodies.Chat, here: Here, who: Who) -> dict[str, Any]:
     """Answer a text."""
-    return await here.control.request("chat", body.of_request())
+    return await _ask(here, who, "talk", "chat", body)
 
 
 @router.post("/interrupt", operation_id="interrupt")
-async def interrupt(body: Interrupt, here: Here) -> dict[str, Any]:
+async def interrupt(body: bodies.Interrupt, here: Here, who: Who) -> dict[str, Any]:
     """End the current and all waiting turns."""
-    return await here.control.request("interrupt", body.of_request())
+    return await _ask(here, who, "talk", "interrupt", body)
 
 
 @router.post("/end_session", operation_id="end_session")
-async def end_session(body: EndSession, here: Here) -> dict[str, Any]:
-    """End a session; the answer comes after ``session.ended``."""
-    return await here.control.request("end_session", body.of_request())
+async def end_session(body: bodies.EndSession, here: Here, who: Who) -> dict[str, Any]:
+    """End a session; the answer comes after `session.ended`."""
+    return await _ask(here, who, "control", "end_session", body)
+
+
+@router.post("/sessions/{sid}/token", operation_id="make_token")
+async def make_token(sid: Id, body: bodies.MakeToken, here: Here, who: Who) -> dict[str, Any]:
+    """A short-lived token for a browser, bound to this session and a scope."""
+    who.check(max("control", *body.scope, key=SCOPES.index), sid)
+    await here.control.request("events", {"session_id": sid, "from_n": 0, "max": 1})  # whether there is one
+    token, expires_at = here.tokens.issue(sid, body.scope, body.ttl_s, body.origins, who.expires_at)
+    return {"token": token, "expires_at": expires_at}
