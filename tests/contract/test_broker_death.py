@@ -15,10 +15,10 @@ from typing import Any
 import msgpack
 import pytest
 
-from tests.contract.client import TERMINAL, Header, Session, Stranger
-from tests.contract.daemon import Daemon, stage_row
-from tests.contract.limits import RECOVERY_S, WORK_S
-from tests.contract.media import assert_seamless
+from tests.support.client import TERMINAL, Header, Session, Stranger
+from tests.support.daemon import Daemon, stage_row
+from tests.support.limits import RECOVERY_S, WORK_S
+from tests.support.segments import assert_seamless
 
 SEED = random.randrange(1 << 30)
 OVERRIDES = (
