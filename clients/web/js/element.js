@@ -134,9 +134,9 @@ export class MusecastPlayer extends HTMLElement {
     this._tell("state", { state, ...detail });
   }
 
-  async _unlock() {
+  _unlock() {
     this.soundButton.hidden = true;
-    await this.player?.unlock();
+    this.player?.unlock();
   }
 
   async _talk() {

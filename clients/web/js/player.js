@@ -12,8 +12,8 @@
  * - `token`: string, or a function that returns one or a promise of one (asked before every connection).
  * - `fromSeq`, `fromN`: 0 for a session that was just started: media and events from its beginning on.
  * - `onEvent(header)`: every event as it arrives (`header.event`, `.turn`, `.n`, `.pts`, `.data`), once and in order.
- * - `onMediaTime(header)`: an event with a `pts` (sentence, speech.started, speech.ended, ...) when the play head
- *   reaches it. Events that a cut made void never come.
+ * - `onMediaTime(header)`: an event with a `pts`, its own (speech.started, speech.ended) or in its data (sentence),
+ *   when the play head reaches it. Events that a cut made void never come.
  * - `onState(state, detail)`: "connecting", "live", "reconnecting" (`detail.again_ms`), "ended" (session over or
  *   unknown: `detail.code` 1000 or 4404), "refused" (1008), "failed" (cannot be played: `detail.message`), "closed".
  * - `onNotice(code, detail)`: "blocked" (no sound without a click), "skipped" (`from_seq`, `to_seq`), "stalled",
@@ -54,6 +54,8 @@ const LOOK_MS = 250;
 const STATS = 2;
 /** A second broken buffer within this time is not the network's fault. */
 const REBUILD_MS = 10_000;
+/** A browser that allows no sound says so within this time. */
+const REFUSED_MS = 300;
 /** What a resumed connection sends at once has come by then. */
 const RESUME_MS = 300;
 const TERMINAL = ["turn.ended", "turn.interrupted", "turn.failed"];
@@ -115,7 +117,8 @@ export class Player {
   /** Sound from here on; to be called in the handler of a click or a key. */
   async unlock() {
     this.head.volume.unlock();
-    await this._play();
+    // A refusal comes at once; what else there is to wait for is the first picture.
+    await Promise.race([this._play(), new Promise((done) => setTimeout(done, REFUSED_MS))]);
   }
 
   /** @param {string} op @param {object} [args] @returns {Promise<any>} */
@@ -240,7 +243,8 @@ export class Player {
       this.head.interrupted({ flushFrom, reason, turn: header.turn });
     }
     this.options.onEvent?.(header);
-    if (typeof header.pts === "number") this.head.at(header.pts, () => this.options.onMediaTime?.(header));
+    const pts = header.pts ?? header.data?.pts;
+    if (typeof pts === "number") this.head.at(pts, () => this.options.onMediaTime?.(header));
   }
 
   /** @param {string} mime @param {Bytes} init */

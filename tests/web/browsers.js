@@ -1,0 +1,80 @@
+// Debian's browsers, each behind the same few functions: open(name, options) -> Browser.
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const LIMIT_MS = 60_000;
+const first = (...paths) => paths.find((path) => existsSync(path)) ?? paths[0];
+
+/** @param {{microphone?: string}} options a WAV file that is heard once */
+async function chromium({ microphone }) {
+  const { chromium: engine } = await import("playwright-core");
+  const sound = microphone
+    ? [`--use-file-for-fake-audio-capture=${microphone}%noloop`]
+    : [];
+  const browser = await engine.launch({
+    executablePath: first("/usr/bin/chromium", "/usr/bin/chromium-browser"),
+    args: [
+      "--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+      "--autoplay-policy=no-user-gesture-required", ...sound,
+    ],
+  });
+  const context = await browser.newContext({ permissions: ["microphone"] });
+  const wrap = async (page, session) => ({
+    goto: (url) => page.goto(url),
+    evaluate: (run, ...args) => page.evaluate(run, ...args),
+    close: () => page.close(),
+    onError: (tell) => page.on("pageerror", tell),
+    /** Whether the browser takes the page for one that is not looked at. */
+    hide: (hidden) => session.send("Emulation.setFocusEmulationEnabled", { enabled: !hidden }),
+    offline: (off) => page.context().setOffline(off),
+    page,
+  });
+  return {
+    name: "chromium",
+    newPage: async () => {
+      const page = await context.newPage();
+      page.setDefaultTimeout(LIMIT_MS);
+      return wrap(page, await context.newCDPSession(page));
+    },
+    close: () => browser.close(),
+  };
+}
+
+async function firefox() {
+  const puppeteer = (await import("puppeteer-core")).default;
+  const profile = mkdtempSync(join(tmpdir(), "musecast-firefox-"));
+  const browser = await puppeteer.launch({
+    browser: "firefox",
+    executablePath: first("/usr/bin/firefox-esr", "/usr/bin/firefox"),
+    headless: true,
+    userDataDir: profile,
+    protocolTimeout: 180_000,
+    extraPrefsFirefox: {
+      "media.autoplay.default": 0,
+      "media.navigator.streams.fake": true,
+      "media.navigator.permission.disabled": true,
+      "devtools.jsonview.enabled": false,
+    },
+  });
+  return {
+    name: "firefox",
+    newPage: async () => {
+      const page = await browser.newPage();
+      page.setDefaultTimeout(LIMIT_MS);
+      return {
+        goto: (url) => page.goto(url),
+        evaluate: (run, ...args) => page.evaluate(run, ...args),
+        close: () => page.close(),
+        onError: (tell) => page.on("pageerror", tell),
+        page,
+      };
+    },
+    close: async () => {
+      await browser.close();
+      rmSync(profile, { recursive: true, force: true });
+    },
+  };
+}
+
+export const open = (name, options = {}) => ({ chromium, firefox })[name](options);
