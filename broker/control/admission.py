@@ -79,17 +79,27 @@ class Admission:
 
     # --- turns ---
 
-    def text(self, text: str) -> None:
-        """What one turn says or asks."""
+    def text(self, text: str, name: str = "text") -> None:
+        """What one turn says or asks; ``name`` is the argument's."""
         limit = self._limits.text_chars
         if not text.strip():
             raise ControlError(
-                ErrorCode.INVALID_ARGUMENT, f"'text' is empty; give 1 to {limit} characters, not only spaces"
+                ErrorCode.INVALID_ARGUMENT, f"'{name}' is empty; give 1 to {limit} characters, not only spaces"
             )
         if len(text) > limit:
             raise ControlError(
                 ErrorCode.TOO_LARGE,
-                f"'text' has {len(text)} characters; the limit is {limit}: give it in several turns",
+                f"'{name}' has {len(text)} characters; the limit is {limit}: give it in several turns",
+            )
+
+    def piece(self, text: str, before: int = 0) -> None:
+        """A piece of a turn's text, which may be empty; ``before``: characters of the turn so far."""
+        limit = self._limits.text_chars
+        if before + len(text) > limit:
+            raise ControlError(
+                ErrorCode.TOO_LARGE,
+                f"with this 'text' the turn has {before + len(text)} characters; the limit is {limit}: "
+                "end it, and give the rest in another turn",
             )
 
     def turn(self, session: Session) -> None:

@@ -132,6 +132,7 @@ def _row(session: Session, now: int) -> dict[str, Any]:
         "session_id": session.id,
         "template_id": session.settings.template.id,
         "mode": session.settings.mode,
+        "record": session.settings.record,
         "gen": timeline.gen,
         "turn": session.current.number if session.current else None,
         "newest_seq": timeline.seq - 1 if timeline.seq else None,

@@ -58,6 +58,9 @@ class ListVoices(Arguments):
     language: Name | None = None
 
 
+IdleTimeout = Annotated[float, msgspec.Meta(ge=10, le=86_400)]
+
+
 class StartSession(Arguments):
     """``start_session``."""
 
@@ -71,6 +74,28 @@ class StartSession(Arguments):
     system_prompt: Prompt | None = None
     quality: Literal["high", "lossless", "fast", "max"] = "high"
     fps: int | float = 25
+    greeting: str | None = None
+    idle_timeout_s: IdleTimeout | None = None
+    max_duration_s: Annotated[float, msgspec.Meta(ge=0, le=31_536_000)] = 0.0
+    record: bool = False
+    cut_margin_ms: Annotated[int, msgspec.Meta(ge=40, le=600)] = 40
+
+
+class UpdateSession(Arguments):
+    """``update_session``."""
+
+    session_id: Id
+    voice: Name | None = None
+    language: Name | None = None
+    system_prompt: Prompt | None = None
+    barge_in: bool | None = None
+    idle_timeout_s: IdleTimeout | None = None
+
+
+class KeepAlive(Arguments):
+    """``keep_alive``."""
+
+    session_id: Id
 
 
 class ProcessSegment(Arguments):
@@ -85,10 +110,24 @@ class ProcessSegment(Arguments):
 
 
 class Text(Arguments):
-    """``say`` and ``chat``."""
+    """``chat``, and what ``say`` has as well."""
 
     session_id: Id
     text: str
+
+
+class Say(Text):
+    """``say``."""
+
+    append: bool = False
+    turn: int | None = None
+    end: bool | None = None
+    interruptible: bool = True
+
+    @property
+    def last(self) -> bool:
+        """Whether no more text of the turn follows."""
+        return not self.append if self.end is None else self.end
 
 
 class Audio(Arguments):
@@ -105,6 +144,13 @@ class Interrupt(Arguments):
 
     session_id: Id
     turn: int | None = None
+
+
+class Played(Arguments):
+    """``played``."""
+
+    session_id: Id
+    pts: Count
 
 
 class Segments(Arguments):

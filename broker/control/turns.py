@@ -7,9 +7,10 @@ from typing import Any
 from broker.context import Context
 from broker.control.admission import Admission
 from broker.control.audio_format import samples_of
-from broker.control.requests import Interrupt, ProcessSegment, Text
+from broker.control.requests import Interrupt, ProcessSegment, Say, Text
 from broker.control.server import Operations, Request
 from broker.errors import ControlError, ErrorCode
+from broker.sessions.open_text import MORE_S
 from broker.sessions.registry import Sessions
 from broker.sessions.session import Call, Session
 
@@ -30,25 +31,51 @@ class TurnHandlers:
         """By name."""
         return {
             "process_segment": (ProcessSegment, self.process_segment),
-            "say": (Text, self.say),
+            "say": (Say, self.say),
             "chat": (Text, self.chat),
             "interrupt": (Interrupt, self.interrupt),
         }
 
-    def _text_turn(self, request: Request, args: Text, source: str) -> None:
-        self._admission.text(args.text)
+    def say(self, request: Request, args: Say) -> None:
+        """Speak this text, which may come in several calls."""
+        if args.turn is not None:
+            self._say_more(request, args, args.turn)
+            return
+        if args.last:
+            self._admission.text(args.text)
+        else:
+            self._admission.piece(args.text)
         session = self._sessions.open(args.session_id)
         self._admission.turn(session)
-        turn = session.new_turn(source, self._context.now(), args.text)
+        now = self._context.now()
+        turn = session.new_turn(
+            "say", now, args.text if args.last else "", pieces=not args.last, interruptible=args.interruptible
+        )
+        if turn.text is not None:
+            turn.text.add(args.text, end=False)
         request.reply(turn=turn.number)
 
-    def say(self, request: Request, args: Text) -> None:
-        """Speak this text."""
-        self._text_turn(request, args, "say")
+    def _say_more(self, request: Request, args: Say, number: int) -> None:
+        session = self._sessions.open(args.session_id)
+        text = session.open_text(number)
+        if text is None:
+            raise ControlError(
+                ErrorCode.NOT_FOUND,
+                f"turn {number} takes no more text: it was not opened with 'append', was cut, failed or has ended "
+                f"(also {MORE_S:.0f} s after its newest text); say without 'turn' begins another",
+            )
+        self._admission.piece(args.text, text.chars)
+        text.add(args.text, end=args.last)
+        session.touch()
+        request.reply(turn=number)
 
     def chat(self, request: Request, args: Text) -> None:
         """Answer this text."""
-        self._text_turn(request, args, "chat")
+        self._admission.text(args.text)
+        session = self._sessions.open(args.session_id)
+        self._admission.turn(session)
+        turn = session.new_turn("chat", self._context.now(), args.text)
+        request.reply(turn=turn.number)
 
     def interrupt(self, request: Request, args: Interrupt) -> None:
         """Stop speaking."""

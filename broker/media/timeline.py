@@ -12,7 +12,9 @@ from typing import NamedTuple, Protocol
 from configs.grid import FRAME_US, QUANTUM_US
 
 CUT_MARGIN_US = FRAME_US
-"""A cut lies at least one frame ahead of the clock, so that a player can still act on it."""
+"""A cut lies at least one frame ahead of the clock, so that a player can still act on it; some ask for more."""
+REPORT_US = 10_000_000
+"""So long after its last report a play head is taken to move on at the speed of the clock."""
 
 
 class Stamp(NamedTuple):
@@ -69,6 +71,14 @@ class MediaTime(Protocol):
         """For how long the clock has stood at the end of what was published."""
         ...
 
+    def shown(self, now: int) -> int:
+        """Where the viewer's play head is: by what it has reported of late, else the clock."""
+        ...
+
+    def heard_by(self, flush_from: int, now: int) -> int:
+        """Until where the viewer has heard what is cut now at ``flush_from``."""
+        ...
+
     def wait(self, pts: int, now: int) -> int:
         """Microseconds until a segment at ``pts`` may be published; 0: now."""
         ...
@@ -81,6 +91,7 @@ class Timeline:
         paced: False for offline sessions, which publish as fast as they can.
         lead_us: how far ahead of the clock a segment may be published.
         anchor: of the clock: (pts, now).
+        cut_margin_us: how far ahead of the clock a cut lies at least.
     """
 
     def __init__(
@@ -93,9 +104,11 @@ class Timeline:
         *,
         paced: bool,
         lead_us: int,
+        cut_margin_us: int = CUT_MARGIN_US,
     ) -> None:
         self.paced = paced
         self.lead_us = lead_us
+        self._cut_margin_us = cut_margin_us
         self.gen = gen
         self.seq = seq
         self.end = end
@@ -103,6 +116,8 @@ class Timeline:
         self.late = late
         """Segments that viewers have waited for."""
         self.anchor = anchor
+        self._played: tuple[int, int] | None = None
+        """Newest report of a play head, and when it came."""
 
     @property
     def started(self) -> bool:
@@ -122,6 +137,29 @@ class Timeline:
             return 0
         pts, at = self.anchor
         return max(0, pts + now - at - self.end)
+
+    def played(self, pts: int, now: int) -> None:
+        """The viewer's play head has reached ``pts``; of several viewers the newest report counts."""
+        self._played = (pts, now)
+
+    def _reported(self, now: int) -> int | None:
+        """Where the play head has come since its last report; None without one of late."""
+        if self._played is None or now - self._played[1] > REPORT_US:
+            return None
+        pts, at = self._played
+        return min(pts + now - at, self.clock(now))
+
+    def shown(self, now: int) -> int:
+        """Where the viewer's play head is: by what it has reported of late, else the clock."""
+        reported = self._reported(now)
+        return self.clock(now) if reported is None else reported
+
+    def heard_by(self, flush_from: int, now: int) -> int:
+        """Until where the viewer has heard what is cut now at ``flush_from``. One that tells where it is hears no
+        more than that, one that does not is taken to play on to the cut.
+        """
+        reported = self._reported(now)
+        return flush_from if reported is None else min(flush_from, reported)
 
     def wait(self, pts: int, now: int) -> int:
         """Microseconds until a segment at ``pts`` may be published; 0: now."""
@@ -145,7 +183,7 @@ class Timeline:
         """Begin a new generation; returns ``flush_from``."""
         flush_from = self.end
         if self.paced:
-            reach = self.clock(now) + CUT_MARGIN_US
+            reach = self.clock(now) + self._cut_margin_us
             flush_from = min(self.end, -(-reach // QUANTUM_US) * QUANTUM_US)
         self.end = flush_from
         self.gen += 1

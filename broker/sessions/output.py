@@ -18,6 +18,7 @@ from models.media.stamp import stamp
 RECENT_SAMPLES = 4 * SAMPLE_RATE
 """Published audio that is kept for the run-in of the next encoder; more than any lead."""
 
+
 class Output:
     """Places segments and events of one session on its stream.
 
@@ -25,17 +26,25 @@ class Output:
         channel: where they go.
         paced: whether there is a clock.
         lead_us: how far ahead of the clock a segment may be published.
+        cut_margin_us: how far ahead of the clock a cut lies at least.
         state: where another broker has left it.
     """
 
     def __init__(
-        self, publisher: Publisher, channel: Channel, *, paced: bool, lead_us: int, state: State | None = None
+        self,
+        publisher: Publisher,
+        channel: Channel,
+        *,
+        paced: bool,
+        lead_us: int,
+        cut_margin_us: int,
+        state: State | None = None,
     ) -> None:
         state = state or State()
         self._publisher = publisher
         self._channel = channel
         place = (state.seq, state.gen, state.end, state.late, state.anchor)
-        self._timeline = Timeline(*place, paced=paced, lead_us=lead_us)
+        self._timeline = Timeline(*place, paced=paced, lead_us=lead_us, cut_margin_us=cut_margin_us)
         self._events = state.n
         self._frames = state.frames
         self._media_us = state.media_us
@@ -119,6 +128,10 @@ class Output:
         self._recent = deque([kept])
         self._recent_bytes = len(kept)
         return flush_from
+
+    def played(self, pts: int, now: int) -> None:
+        """The viewer's play head has reached ``pts``."""
+        self._timeline.played(pts, now)
 
     def tail(self, samples: int) -> bytes:
         """The last published samples, silence where there are fewer."""

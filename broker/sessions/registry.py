@@ -80,7 +80,8 @@ class Sessions:
         session = self.live[sid] = Session(
             self._context, sid, channel, settings, self._streams, self._idle_cache, serial=self._started
         )
-        session.output.event(SessionStarted())
+        session.output.event(SessionStarted(settings.record))
+        self._last_request[sid] = self._context.now()
         self._watch(session)
         log.info("session.started", sid=sid, template=settings.template.id, mode=settings.mode)
         return session
@@ -110,6 +111,7 @@ class Sessions:
             state=state,
         )
         session.history.restore(found.lines)
+        self._last_request[sid] = self._context.now()
         self._watch(session)
         log.info("session.adopted", sid=sid, seq=state.seq, n=state.n, failing=state.open)
         self._context.timers.at(self._context.now() + int(REJOIN_S * 1_000_000), lambda: self._rejoin(session))
@@ -184,20 +186,32 @@ class Sessions:
             self._last_request[sid] = self._context.now()
         return channel
 
+    def update(self, session: Session, settings: SessionSettings) -> None:
+        """Let a live session go on with these settings."""
+        session.update(settings)
+        if not session.closing:
+            self._watch(session)  # it may now expire sooner
+
     def _watch(self, session: Session) -> None:
-        sid, limit = session.id, int(self._context.config.limits.session_idle_s * 1_000_000)
-        self._last_request[sid] = self._context.now()
+        """End the session when nobody has asked anything of it for too long, or when its time is over."""
+        sid = session.id
+        if sid in self._expiry:
+            self._expiry[sid].cancel()
 
         def look() -> None:
             if self.live.get(sid) is not session or session.closing:
                 return
-            due = self._last_request[sid] + limit
-            if due <= self._context.now():
+            if self._due(session) <= self._context.now():
                 self.end(session, "expired", drain=False)
             else:
-                self._expiry[sid] = self._context.timers.at(due, look)
+                self._watch(session)
 
-        self._expiry[sid] = self._context.timers.at(self._last_request[sid] + limit, look)
+        self._expiry[sid] = self._context.timers.at(self._due(session), look)
+
+    def _due(self, session: Session) -> int:
+        """When it expires if nothing more is asked of it."""
+        due = self._last_request[session.id] + int(session.settings.idle_timeout_s * 1_000_000)
+        return due if session.settings.ends_at is None else min(due, session.settings.ends_at)
 
     def end(self, session: Session, reason: str, *, drain: bool, then: Ended | None = None) -> None:
         """End a session, after its turns when ``drain``; ``then`` gets its totals."""
@@ -206,9 +220,10 @@ class Sessions:
         session.begin_closing(reason)
         if session.id in self._expiry:
             self._expiry[session.id].cancel()
-            self._expiry[session.id] = self._context.timers.at(
-                self._context.now() + DRAIN_S * 1_000_000, lambda: self.end(session, reason, drain=False)
-            )
+            due = self._context.now() + DRAIN_S * 1_000_000
+            if session.settings.ends_at is not None:
+                due = min(due, session.settings.ends_at)
+            self._expiry[session.id] = self._context.timers.at(due, lambda: self.end(session, reason, drain=False))
         if not drain:
             session.interrupt(reason)
         if session.idle or not drain:

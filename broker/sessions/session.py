@@ -13,6 +13,7 @@ from broker.journal.state import State
 from broker.media.skip_policy import SkipPolicy
 from broker.sessions.client_audio import AudioFormat
 from broker.sessions.history import History
+from broker.sessions.open_text import OpenText
 from broker.sessions.output import Output
 from broker.sessions.settings import SessionSettings
 from broker.sessions.turn import Identity, Turn, TurnState
@@ -75,11 +76,19 @@ class Session:
         lead_ms = timeline.idle_lead_ms if settings.loops else timeline.lead_ms
         self.id = sid
         self.settings = settings
+        """In force for turns that are accepted from now on; ``update`` is its one writer."""
         self.channel = channel
-        self.output = Output(context.publisher, channel, paced=settings.paced, lead_us=lead_ms * 1000, state=state)
+        self.output = Output(
+            context.publisher,
+            channel,
+            paced=settings.paced,
+            lead_us=lead_ms * 1000,
+            cut_margin_us=settings.cut_margin_ms * 1000,
+            state=state,
+        )
         self.history = History(context.config.limits.history_messages, self._keep_lines)
         self.skip = SkipPolicy()
-        self.microphone = Utterances(context, settings, self.output, self, streams, name)
+        self.microphone = Utterances(context, lambda: self.settings, self.output, self, streams, name)
         self.current: Turn | None = None
         self.waiting: deque[Turn] = deque()
         self._context = context
@@ -98,9 +107,23 @@ class Session:
         """Look at the session again before the loop sleeps."""
         self._context.touch(self.id)
 
+    def update(self, settings: SessionSettings) -> None:
+        """Go on with these: another voice, language, prompt, or rule for interruptions and idle time."""
+        self.settings = settings
+        self.channel.store.settings(settings.pack())
+
     # --- turns ---
 
-    def new_turn(self, source: str, t0: int, text: str = "", audio_format: AudioFormat | None = None) -> Turn:
+    def new_turn(
+        self,
+        source: str,
+        t0: int,
+        text: str = "",
+        audio_format: AudioFormat | None = None,
+        *,
+        pieces: bool = False,
+        interruptible: bool = True,
+    ) -> Turn:
         """Accept a turn; it begins when those before it are over. ``source`` and the rest as for ``Turn``."""
         self.fail_lost()
         number = self.output.accept()
@@ -115,6 +138,8 @@ class Session:
             t0=t0,
             text=text,
             audio_format=audio_format,
+            pieces=pieces,
+            interruptible=interruptible,
         )
         self.waiting.append(turn)
         self.touch()
@@ -144,18 +169,29 @@ class Session:
 
     def interrupt(self, reason: str, turn: int | None = None, keep: Turn | None = None) -> tuple[int | None, int]:
         """Cut the current and all waiting turns (with ``keep``: those before it), as the operation ``interrupt``.
+        A voice ("barge_in") leaves those that are not interruptible, and the media while one of them is shown.
 
         Returns the number of the turn that was cut (None: nothing to cut) and ``flush_from``.
         """
         doomed = [t for t in self._alive if keep is None or t.number < keep.number]
         if turn is not None and all(t.number != turn for t in doomed):
             doomed = []
+        if reason == "barge_in":
+            doomed = [t for t in doomed if t.interruptible]
         if not doomed:
             return None, self.output.timeline.end
-        flush_from = self.output.cut(self._context.now())
+        now = self._context.now()
+        goes_on = self.current is not None and self.current not in doomed
+        flush_from = self.output.timeline.end if goes_on else self.output.cut(now)
+        heard_by = self.output.timeline.heard_by(flush_from, now)
         for victim in doomed:
-            victim.interrupt(flush_from, reason)
+            victim.interrupt(flush_from, reason, heard_by=heard_by)
         return doomed[0].number, flush_from
+
+    def open_text(self, number: int) -> OpenText | None:
+        """The text of a turn that takes more of it."""
+        found = next((t.text for t in self._alive if t.number == number), None)
+        return found if found is not None and found.open else None
 
     def ahead(self, turn: Turn) -> bool:
         """Whether an earlier turn is being answered or waits to be."""
@@ -280,11 +316,15 @@ class Session:
         return self._closing
 
     def begin_closing(self, reason: str) -> None:
-        """Take no more input: an open utterance ends here."""
+        """Take no more input: an open utterance and open texts end here."""
         if not self._closing:
             self.output.closing(reason)
         self._closing = True
         self.microphone.hang_up()
+        for turn in self._alive:
+            if turn.text is not None and turn.text.open:
+                turn.text.add("", end=True)
+        self.touch()
 
     def when_idle(self, then: Callable[[], None]) -> None:
         """Call ``then`` once no turn is left; of several the first."""

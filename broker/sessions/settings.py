@@ -1,4 +1,4 @@
-"""What a client asked for with ``start_session``; nothing of it changes while the session lives."""
+"""What a client asked for with ``start_session``; ``update_session`` puts another one in its place."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ class SessionSettings:
     system_prompt: str = ""
     loop_frames: int = 0
     """Length of the template's loop when idle video is wanted, else 0."""
+    idle_timeout_s: float = 600.0
+    """Without a request for so long it expires."""
+    ends_at: int | None = None
+    """Monotonic microseconds when it expires, whatever happens; None: never."""
+    cut_margin_ms: int = 40
+    """A cut lies at least so far ahead of the clock."""
+    record: bool = False
+    """Whether the gateway keeps a film of it."""
     owner: str = ""
     """Routing id, in hex, of the connection that started it."""
 

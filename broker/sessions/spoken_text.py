@@ -48,6 +48,8 @@ class SpokenText:
         self._closed = False
         self._sent = 0
         self._head = 0
+        self._paused = 0
+        """Sentences when it last was silent on purpose."""
 
     def add(self, text: str) -> None:
         """One more sentence."""
@@ -57,6 +59,16 @@ class SpokenText:
         """No more sentences will come."""
         self._closed = True
         self._settle()
+
+    @property
+    def waits(self) -> bool:
+        """Whether all sentences so far are spoken, more may come, and no pause has been made since."""
+        return not self._closed and self._paused < len(self.sentences) == self._head
+
+    def pause(self, samples: int) -> None:
+        """Be silent for so long."""
+        self._paused = len(self.sentences)
+        self._track.append(bytes(samples * SAMPLE_BYTES))
 
     def pump(self, limit: int) -> None:
         """Ask for speech until the track would pass sample ``limit``."""

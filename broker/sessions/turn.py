@@ -22,6 +22,7 @@ from broker.media.time_map import TimeMap
 from broker.sessions.client_audio import AudioFormat, ClientAudio
 from broker.sessions.history import History
 from broker.sessions.marks import Marks
+from broker.sessions.open_text import OpenText
 from broker.sessions.output import Output
 from broker.sessions.renderer import Renderer
 from broker.sessions.reply import Reply, heard_text
@@ -34,6 +35,8 @@ from configs.grid import PASSAGE_US, QUANTUM_SAMPLES, SAMPLE_RATE
 
 SPEECH_AHEAD_US = 10_000_000
 """How far beyond the clock a turn is spoken."""
+TAIL_US = 400_000
+"""So long before the end of a sentence is due, more text is not waited for: lip-sync and encode take less."""
 SEQS_KEPT = 4096
 """Far more segments than one call's audio makes; a turn of a client's own audio may go on for days."""
 CARRIED_MAX_MS = 399
@@ -84,6 +87,8 @@ class Turn:
         t0: monotonic microseconds that ``timings_ms`` counts from.
         text: what is to be said or answered; of a spoken question it comes with ``understood``.
         audio_format: of a client's own audio.
+        pieces: its text comes piece by piece, to ``text``.
+        interruptible: False: a voice does not cut it.
     """
 
     def __init__(
@@ -99,7 +104,10 @@ class Turn:
         t0: int,
         text: str = "",
         audio_format: AudioFormat | None = None,
+        pieces: bool = False,
+        interruptible: bool = True,
     ) -> None:
+        self.interruptible = interruptible
         self.number = identity.number
         self.source = identity.source
         self.failure: ControlError | None = None
@@ -129,6 +137,8 @@ class Turn:
         self._spoken = SpokenText(task, self._track, settings.voice)
         self._speech = self._audio or self._spoken
         self._reply = Reply(task, output, self._spoken)
+        self.text = OpenText(context, self._reply, lambda: context.touch(identity.sid)) if pieces else None
+        """Text that comes piece by piece."""
         self._renderer = Renderer(
             context,
             settings,
@@ -182,7 +192,9 @@ class Turn:
         """The turn is the current one from now on."""
         self._enter(TurnState.RUNNING)
         self._output.event(TurnStarted(self.source), self.number)
-        if self.source == "say":
+        if self.text is not None:
+            self.text.begin()
+        elif self.source == "say":
             self._reply.say(self._text)
         elif self.source in ("chat", "audio"):
             self._history.add("user", self._text)
@@ -194,7 +206,10 @@ class Turn:
         ahead = SPEECH_AHEAD_US + (PASSAGE_US if self._settings.exact else 0)
         reach = self._output.timeline.clock(now) + ahead - self._map.pts(planned)
         self._speech.pump(planned + to_samples(max(0, reach)))
+        pause = self._pause(now)
         wake = self._renderer.advance(now)
+        if pause is not None:
+            wake = pause if wake is None else min(wake, pause)
         if self._state is TurnState.RUNNING and self._renderer.complete and self._reply.broken is not None:
             self.fail(*self._reply.broken)
             return None
@@ -203,10 +218,31 @@ class Turn:
             return None
         return wake
 
-    def interrupt(self, flush_from: int, reason: str, message: str | UnsetType = UNSET) -> None:
-        """End as ``turn.interrupted``: nothing of this turn is published any more."""
-        heard = self._heard(flush_from) if self._state is TurnState.RUNNING else ""
-        self._finish(TurnState.INTERRUPTED, TurnInterrupted(flush_from, reason, message), heard)
+    def _pause(self, now: int) -> int | None:
+        """Let the last sentence be heard to its end while a client has yet to send more text: its segment is
+        completed with silence when that is due. Returns when to look again.
+        """
+        planned, end = self._renderer.planned, self._track.end
+        if self.text is None or not self._settings.paced or not self._spoken.waits or end <= planned:
+            return None
+        left = self._map.pts(planned) - self._output.timeline.clock(now)
+        if left > TAIL_US:
+            return now + left - TAIL_US
+        quanta = -(-(end - planned) // QUANTUM_SAMPLES)
+        self._spoken.pause(planned + quanta * QUANTUM_SAMPLES + FUTURE - end)
+        return None
+
+    def interrupt(
+        self, flush_from: int, reason: str, message: str | UnsetType = UNSET, *, heard_by: int | None = None
+    ) -> None:
+        """End as ``turn.interrupted``: nothing of this turn is published any more.
+
+        Args:
+            heard_by: until where the viewer has heard it; None: until ``flush_from``.
+        """
+        until = flush_from if heard_by is None else heard_by
+        heard = self._heard(until) if self._state is TurnState.RUNNING else ""
+        self._finish(TurnState.INTERRUPTED, TurnInterrupted(flush_from, reason, heard, message), heard)
 
     def fail(self, code: ErrorCode, message: str) -> None:
         """End as ``turn.failed``; what is published stays."""
@@ -229,8 +265,10 @@ class Turn:
         self._enter(state)
         self._renderer.cancel()
         self._reply.cancel()
+        if self.text is not None:
+            self.text.close()
         self._speech.release()
-        if began and heard:
+        if began and heard.strip():
             self._history.add("assistant", heard)
         self._output.event(event, self.number)
         self._tell_published()

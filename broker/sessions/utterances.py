@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from broker.context import Context
@@ -52,6 +53,7 @@ class Utterances:
     """The streams of one microphone, and the turns of what was said.
 
     Args:
+        settings: tells those of the session that are in force.
         name: prefix of the streams' names; no other session of the daemon's life has it.
         streams: finds an asr process for each.
     """
@@ -59,7 +61,7 @@ class Utterances:
     def __init__(
         self,
         context: Context,
-        settings: SessionSettings,
+        settings: Callable[[], SessionSettings],
         output: Output,
         turns: Turns,
         streams: AsrStreams,
@@ -91,16 +93,16 @@ class Utterances:
 
     @property
     def rates_left(self) -> int:
-        """How many streams at other rates are still being heard."""
+        """How many streams at other rates, or in another language, are still being heard."""
         for stream in [s for s in self._left if not s.pending]:
             self._left.remove(stream)
             self._forget(stream)
         return len(self._left)
 
     def tune(self, sample_rate: int) -> None:
-        """Go on at this rate; what was said at another one is still heard to its end."""
-        stream = self._current
-        if stream is None or stream.sample_rate != sample_rate:
+        """Go on at this rate, in the session's language; what was said before is still heard to its end."""
+        stream, language = self._current, self._settings().language
+        if stream is None or stream.sample_rate != sample_rate or self._changes(stream, language):
             if stream is not None:
                 stream.hang_up(self._context.now())
                 self._left.append(stream)
@@ -109,7 +111,7 @@ class Utterances:
             stream = self._current = AsrStream(
                 f"{self._name}.{self._count}",
                 sample_rate,
-                self._settings.language,
+                language,
                 self,
                 broker=self._context.epoch,
                 utterance_s=self._context.config.limits.utterance_s,
@@ -117,6 +119,10 @@ class Utterances:
             )
         if stream.instance is None:
             self._streams.assign(stream)
+
+    def _changes(self, stream: AsrStream, language: str) -> bool:
+        """Whether it is time to hear another language: not within an utterance, and one change at a time."""
+        return stream.language != language and not stream.listening and not self.rates_left
 
     @property
     def capacity(self) -> int:
@@ -185,7 +191,7 @@ class Utterances:
         if session.closing:
             self._turns[stream.name, utterance] = None
             return
-        full = session.full and not self._settings.barge_in
+        full = session.full and not self._settings().barge_in
         turn = self._turns[stream.name, utterance] = session.new_turn("audio", at)
         if stream is self._current:
             self._newest = turn
@@ -205,7 +211,7 @@ class Utterances:
             self._barge_in((stream.name, utterance), turn)
 
     def _barge_in(self, utterance: tuple[str, int], turn: Turn) -> None:
-        if self._settings.barge_in and utterance not in self._interrupting:
+        if self._settings().barge_in and utterance not in self._interrupting:
             self._interrupting.add(utterance)
             self._session.interrupt("barge_in", keep=turn)
 

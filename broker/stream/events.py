@@ -22,6 +22,8 @@ class SessionStarted(Event, frozen=True):
     """The first event of a session."""
 
     name = "session.started"
+    record: bool
+    """Whether ``start_session`` asked for a recording."""
 
 
 class SessionEnded(Event, frozen=True):
@@ -115,6 +117,8 @@ class TurnInterrupted(Event, frozen=True):
     flush_from: int
     reason: str
     """ "client", "barge_in", "ended", "expired", "shutdown" or "no_speech"."""
+    spoken_text: str = ""
+    """What was heard of what the avatar said."""
     message: str | UnsetType = UNSET
     """With "no_speech"."""
 

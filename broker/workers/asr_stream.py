@@ -88,7 +88,7 @@ class AsrStream:
         self.instance: str | None = None
         """The asr process that hears it."""
         self.speaking = False
-        self._language = language
+        self.language = language
         self._listener = listener
         self._broker = broker
         self._now = now
@@ -134,6 +134,11 @@ class AsrStream:
     def pending(self) -> bool:
         """Whether something that was sent has yet to be heard, or to become a transcript."""
         return bool(self._open) or self._heard < self._end
+
+    @property
+    def listening(self) -> bool:
+        """Whether an utterance has begun whose words have yet to come."""
+        return bool(self._open)
 
     @property
     def unheard_ms(self) -> int:
@@ -183,7 +188,7 @@ class AsrStream:
                 utterance=min(self._open, default=self._next_utterance),
                 speaking=self._reset and bool(self._open),
                 end=end,
-                language=self._language,
+                language=self.language,
             )
             piece = bytes(self._pcm[(self._sent - self._base) * SAMPLE_BYTES : (stop - self._base) * SAMPLE_BYTES])
             if not self._send(message, [piece]):

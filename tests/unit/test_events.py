@@ -73,14 +73,18 @@ def publisher(socket: Socket) -> Publisher:
 @pytest.mark.parametrize(
     ("event", "pts", "data"),
     [
-        (events.SessionStarted(), None, {}),
+        (events.SessionStarted(False), None, {"record": False}),
         (events.SpeechStarted(), 320_000, {}),
         (events.SentencePlaced(0, "Hi.", 0, None), None, {"index": 0, "text": "Hi.", "pts": 0, "dur": None}),
-        (events.TurnInterrupted(5, "client"), None, {"flush_from": 5, "reason": "client"}),
         (
-            events.TurnInterrupted(5, "no_speech", "nothing was said"),
+            events.TurnInterrupted(5, "client", "So far"),
             None,
-            {"flush_from": 5, "reason": "no_speech", "message": "nothing was said"},
+            {"flush_from": 5, "reason": "client", "spoken_text": "So far"},
+        ),
+        (
+            events.TurnInterrupted(5, "no_speech", message="nothing was said"),
+            None,
+            {"flush_from": 5, "reason": "no_speech", "spoken_text": "", "message": "nothing was said"},
         ),
         (events.TurnFailed(ErrorCode.FAILED, "why"), None, {"code": "FAILED", "message": "why"}),
     ],

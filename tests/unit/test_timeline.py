@@ -91,3 +91,20 @@ def test_pts_are_contiguous_and_cuts_never_reach_behind_the_clock(
         assert place.pts == before
         assert line.end == before + quanta * QUANTUM_US
         assert line.clock(now) <= line.end
+
+
+def test_a_play_head_that_is_told_lags_and_moves_on_with_the_clock() -> None:
+    line = Timeline(paced=True, lead_us=LEAD)
+    for _ in range(10):
+        line.publish(QUANTUM_US, 0, first=True)
+    assert line.shown(1_000_000) == line.clock(1_000_000) == 1_000_000
+    assert line.heard_by(1_280_000, 1_000_000) == 1_280_000, "nobody has told: it plays on to the cut"
+    line.played(600_000, 1_000_000)
+    assert line.shown(1_100_000) == 700_000
+    assert line.heard_by(1_280_000, 1_100_000) == 700_000
+    line.played(10**15, 1_200_000)
+    assert line.shown(1_300_000) == 1_300_000, "never beyond the clock"
+    line.played(0, 2_000_000)
+    assert line.heard_by(3_200_000, 12_000_000) == 3_200_000
+    assert line.heard_by(3_200_000, 12_000_001) == 3_200_000, "nobody has told for a while"
+    assert line.shown(12_000_001) == line.clock(12_000_001) == 3_200_000
