@@ -29,7 +29,7 @@ export function parts(timings, shownMs) {
     if (at > before) found.push({ name, ms: at - before });
     before = Math.max(before, at);
   }
-  if (shownMs !== null && shownMs > before) found.push({ name: "screen", ms: shownMs - before });
+  if (found.length && shownMs !== null && shownMs > before) found.push({ name: "screen", ms: shownMs - before });
   return found;
 }
 
@@ -40,7 +40,7 @@ export const seconds = (ms) => `${(ms / 1000).toFixed(2)} s`;
 export function draw(timings, shownMs) {
   const all = parts(timings, shownMs);
   const total = shownMs ?? all.reduce((sum, part) => sum + part.ms, 0);
-  $("latency").hidden = all.length === 0;
+  $("latency").hidden = total === 0;
   $("latency-total").textContent = text("latency.total", { time: seconds(total) });
   $("latency-bar").replaceChildren(...all.map((part) => {
     const piece = el("i", { className: `part ${part.name}` });

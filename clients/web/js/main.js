@@ -85,8 +85,8 @@ function onEvent(header) {
   if (event === "user.speech.ended") asked.set(turn, talk.voicedAt || performance.now());
   if (event === "turn.interrupted") captions.silent();
   if (event === "turn.ended" && data.timings_ms) measured(turn, { timings: data.timings_ms });
-  if (event === "degraded") notes.tell("degraded", text("note.degraded", { reason: data.reason ?? data.level }));
-  if (event === "recovered") notes.clear("degraded");
+  if (event === "degraded") $("state").title = data.reason ?? data.level;
+  if (event === "recovered") $("state").title = "";
   if (event === "session.ended") over = data.reason;
   conversation.arrived(header);
   captions.draw();

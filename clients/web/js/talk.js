@@ -8,7 +8,7 @@ import { clear, tell } from "./notes.js";
 
 /** Louder than this (of full scale) is taken for a voice, where the page measures how long an answer takes. */
 const VOICE_RMS = 0.02;
-/** Flat for so long, something is wrong with the microphone. */
+/** Flat for so long from the beginning, something is wrong with the microphone. */
 const SILENT_MS = 5000;
 const SILENT_RMS = 0.0005;
 /** The meter's floor. */
@@ -28,7 +28,8 @@ export class Talk {
     this.opening = null;
     /** When the last voiced sound was heard here, by `performance.now()`. */
     this.voicedAt = 0;
-    this.loudAt = 0;
+    /** When it was opened, until it is heard to work. */
+    this.unheardSince = Infinity;
     const mic = $("mic");
     mic.onclick = () => { if (!this.push) this.switch(!this.on); };
     mic.onpointerdown = (/** @type {PointerEvent} */ event) => { if (this.push && event.button === 0) { mic.setPointerCapture(event.pointerId); this.hold(true); } };
@@ -95,7 +96,7 @@ export class Talk {
       return this.refuse(text(`mic.${code}`, { reason: message }));
     }
     this.microphone = microphone;
-    this.loudAt = performance.now();
+    this.unheardSince = performance.now();
     clear("microphone");
     return true;
   }
@@ -124,10 +125,10 @@ export class Talk {
     const now = performance.now();
     if (this.on && rms > VOICE_RMS) this.voicedAt = now;
     if (rms > SILENT_RMS) {
-      this.loudAt = now;
+      this.unheardSince = Infinity;
       clear("silent");
-    } else if (this.on && now - this.loudAt > SILENT_MS) {
-      this.loudAt = Infinity;
+    } else if (this.on && now - this.unheardSince > SILENT_MS) {
+      this.unheardSince = Infinity;
       tell("silent", text("mic.silent"));
     }
     const share = this.on && rms > 0 ? Math.max(0, Math.min(1, 1 - (20 * Math.log10(rms)) / FLOOR_DB)) : 0;
