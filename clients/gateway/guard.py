@@ -40,6 +40,8 @@ HEADERS = {
     "referrer-policy": "same-origin",  # a token in a query goes nowhere
     "x-content-type-options": "nosniff",
 }
+SHARED = "/js/"
+"""The page's modules: any page may load them, for `<musecast-player>`. What they open is asked for its origin."""
 PRIVATE = ("/api/", "/metrics", "/docs", "/openapi.json")
 """What is not answered without a token, where tokens are on. A WebSocket is asked by its route."""
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -113,6 +115,8 @@ class Guard:
     def _check_origin(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         origins = headers.getlist("origin")
+        if _shared(scope):
+            return
         if not origins or (len(origins) == 1 and self._known(origins[0], headers["host"])):
             return
         if scope["type"] == "websocket" and len(origins) == 1:
@@ -140,7 +144,7 @@ class Guard:
         async def tell(message: Message) -> None:
             nonlocal started
             started = True
-            await with_headers(send)(message)
+            await with_headers(send, shared=_shared(scope))(message)
 
         self._running += 1
         try:
@@ -193,8 +197,18 @@ class Body:
         return message
 
 
-def with_headers(send: Send, *, close: bool = False) -> Send:
-    """Adds what every answer says; with ``close`` the connection ends, because a body was left unread."""
+def _shared(scope: Scope) -> bool:
+    reads = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+    return reads and str(scope["path"]).startswith(SHARED)
+
+
+def with_headers(send: Send, *, close: bool = False, shared: bool = False) -> Send:
+    """Adds what every answer says.
+
+    Args:
+        close: the connection ends, because a body was left unread.
+        shared: pages elsewhere may read it.
+    """
 
     async def tell(message: Message) -> None:
         if message["type"].endswith("response.start"):
@@ -205,6 +219,8 @@ def with_headers(send: Send, *, close: bool = False) -> Send:
                 headers["cache-control"] = "no-cache" if "etag" in headers else "no-store"
             if close:
                 headers["connection"] = "close"
+            if shared:
+                headers["access-control-allow-origin"] = "*"
             message = {**message, "headers": headers.raw}
         await send(message)
 

@@ -6,6 +6,15 @@ import { join } from "node:path";
 const LIMIT_MS = 60_000;
 const first = (...paths) => paths.find((path) => existsSync(path)) ?? paths[0];
 
+/** No headless browser hides a page by itself: it is only told that it is hidden. */
+const visibility = (hidden) => [
+  (state) => {
+    Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  },
+  hidden ? "hidden" : "visible",
+];
+
 /** @param {{microphone?: string}} options a WAV file that is heard once */
 async function chromium({ microphone }) {
   const { chromium: engine } = await import("playwright-core");
@@ -25,10 +34,12 @@ async function chromium({ microphone }) {
     evaluate: (run, ...args) => page.evaluate(run, ...args),
     close: () => page.close(),
     onError: (tell) => page.on("pageerror", tell),
-    /** Whether the browser takes the page for one that is not looked at. */
-    hide: (hidden) => session.send("Emulation.setFocusEmulationEnabled", { enabled: !hidden }),
-    offline: (off) => page.context().setOffline(off),
-    page,
+    /** As a browser does with a page that is not looked at: it is told so, and nothing of it runs. */
+    freeze: async (frozen) => {
+      if (!frozen) await session.send("Page.setWebLifecycleState", { state: "active" });
+      await page.evaluate(...visibility(frozen));
+      if (frozen) await session.send("Page.setWebLifecycleState", { state: "frozen" });
+    },
   });
   return {
     name: "chromium",
@@ -67,7 +78,7 @@ async function firefox() {
         evaluate: (run, ...args) => page.evaluate(run, ...args),
         close: () => page.close(),
         onError: (tell) => page.on("pageerror", tell),
-        page,
+        freeze: (frozen) => page.evaluate(...visibility(frozen)),
       };
     },
     close: async () => {

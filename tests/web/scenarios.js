@@ -55,14 +55,14 @@ export async function cuts({ browser, base, times = 4, settings = {} }) {
       const event = await stage.event("turn.interrupted", turn);
       const appended = stage.log.appends.length;
       const flush = event.data.flush_from / 1e6;
-      const muted = await stage.wait(() => stage.video.muted && performance.now());
+      const quiet = await stage.wait(() => stage.log.quiet.find(({ at }) => at >= pressed));
       turn = await next;
       await stage.reached("speech.started", turn);
       await stage.wait(() => !stage.video.muted);
       const append = stage.log.appends[appended]?.at;
       await stage.wait(() => stage.video.currentTime > flush + 0.5);
       rounds.push({
-        flush, pressed, event: event.at, muted, append,
+        flush, pressed, event: event.at, quiet: quiet.at, append,
         frames: stage.log.frames.slice(from),
         loudness: stage.log.loudness.filter((sample) => sample.at > pressed - 100),
         heard: performance.now(),
@@ -72,4 +72,141 @@ export async function cuts({ browser, base, times = 4, settings = {} }) {
   }, [LONG, times, settings]);
   await one.close();
   return { ...result, errors: one.errors };
+}
+
+/** The connection breaks in the middle of a sentence, and comes back. */
+export async function reconnect({ browser, base, host }) {
+  const one = await page(browser, base);
+  const turn = await one.evaluate(async (text) => {
+    await stage.play({ settings: { idle: "none" } });
+    const number = await stage.say(text);
+    await stage.reached("speech.started", number);
+    await stage.wait(() => stage.video.currentTime > 1);
+    return number;
+  }, LONG);
+  await host("kill_gateway");
+  const result = await one.evaluate(async (number) => {
+    await stage.event("turn.ended", number, 60_000);
+    await stage.reached("speech.ended", number, 60_000);
+    const { events, frames, states, notices } = stage.log;
+    return { turn: number, events, frames, states, notices };
+  }, turn);
+  await one.close();
+  return { ...result, errors: one.errors };
+}
+
+/** The daemon is started anew below the page, which goes on with another session. */
+export async function restart({ browser, base, host }) {
+  const one = await page(browser, base);
+  await one.evaluate(async (text) => {
+    await stage.play({ settings: { idle: "none" } });
+    await stage.reached("speech.started", await stage.say(text));
+  }, SENTENCE);
+  await host("restart_daemon");
+  const result = await one.evaluate(async (text) => {
+    await stage.wait(() => stage.log.states.find((one) => one.state === "ended"), 90_000, "the session's end is told");
+    const sid = await stage.wait(() => 1) && (await stage.start({ idle: "none" }));
+    const [lives, shown] = [stage.log.states.length, stage.log.frames.length];
+    stage.player.connect({ url: `/ws/${sid}`, fromSeq: 0, fromN: 0 });
+    await stage.wait(() => stage.log.states.slice(lives).some((one) => one.state === "live"));
+    stage.log.media = [];
+    const turn = await stage.say(text);
+    await stage.reached("speech.ended", turn, 60_000);
+    return { states: stage.log.states, frames: stage.log.frames.slice(shown), notices: stage.log.notices };
+  }, SENTENCE);
+  await one.close();
+  return { ...result, errors: one.errors };
+}
+
+/** An idling face in a page that is not looked at for a while. */
+export async function hidden({ browser, base, away_s = 4 }) {
+  const one = await page(browser, base);
+  const before = await one.evaluate(async () => {
+    await stage.play({ settings: { idle: "loop", cut_margin_ms: 250 } });
+    await stage.wait(() => stage.video.currentTime > 1);
+    return { time: stage.video.currentTime, stats: stage.log.stats };
+  });
+  await one.freeze(true);
+  await new Promise((done) => setTimeout(done, away_s * 1000));
+  await one.freeze(false);
+  const result = await one.evaluate(async (shown) => {
+    const back = performance.now();
+    const frame = await stage.wait(() => stage.log.frames.find((f) => f.at > back && f.time > shown));
+    await stage.wait(() => stage.log.stats.some((s) => s.at > back && Math.abs(s.lag_ms) < 500), 20_000, "on time again");
+    return {
+      back, frame, notices: stage.log.notices, states: stage.log.states, lag_ms: stage.log.stats.at(-1).lag_ms,
+      visibility: stage.visibility,
+    };
+  }, before.time);
+  await one.close();
+  return { before, ...result, errors: one.errors };
+}
+
+/** A question is asked aloud; the microphone is a file. */
+export async function microphone({ browser, base }) {
+  const one = await page(browser, base);
+  const result = await one.evaluate(async () => {
+    const { Microphone } = await import("/js/microphone.js");
+    await stage.play({ settings: { idle: "loop" } });
+    await stage.wait(() => stage.log.states.some((state) => state.state === "live"));
+    const sent = [];
+    const levels = [];
+    const device = new Microphone({
+      onPcm: (pcm, rate) => sent.push({ samples: pcm.length, rate, ok: stage.player.sendMicrophone(pcm, rate) }),
+      onLevel: (level) => levels.push(level),
+    });
+    await device.start();
+    const heard = await stage.event("transcript.final", undefined, 60_000);
+    const started = await stage.reached("speech.started", heard.turn, 60_000);
+    const asked = stage.log.events.find((e) => e.event === "user.speech.ended");
+    await stage.event("turn.ended", heard.turn, 60_000);
+    device.stop();
+    return {
+      text: heard.data.text, answered_ms: started.at - asked.at, loudest: Math.max(...levels),
+      sizes: [...new Set(sent.map((s) => `${s.samples}@${s.rate}`))], lost: sent.filter((s) => !s.ok).length,
+      notices: stage.log.notices,
+    };
+  });
+  await one.close();
+  return { ...result, errors: one.errors };
+}
+
+/** `<musecast-player>` in a page of another origin, loaded by one line. */
+export async function embedded({ browser, base, port }) {
+  const { createServer } = await import("node:http");
+  const html = `<!doctype html><title>A page elsewhere</title>
+    <script type="module" src="${base}/js/element.js"></script><div id="here"></div>`;
+  const server = createServer((_, reply) => reply.setHeader("Content-Type", "text/html").end(html));
+  await new Promise((done) => server.listen(port, "127.0.0.1", done));
+  try {
+    const home = await page(browser, base);
+    const sid = await home.evaluate(() => stage.start({ idle: "loop" }));
+    await home.close();
+    const one = await browser.newPage();
+    const errors = [];
+    one.onError((error) => errors.push(String(error)));
+    await one.goto(`http://127.0.0.1:${port}/`);
+    await one.evaluate(install);
+    const result = await one.evaluate(async ([id, gateway]) => {
+      document.getElementById("here").innerHTML = `<musecast-player captions talk src="${gateway}/ws/${id}">`;
+      await customElements.whenDefined("musecast-player");
+      const element = document.querySelector("musecast-player");
+      const told = [];
+      for (const name of ["state", "event", "mediatime"]) element.addEventListener(`musecast-${name}`, (e) => told.push([name, e.detail]));
+      await stage.wait(() => element.video.currentTime > 0.3, 30_000, "idle motion");
+      const quiet = element.video.muted;
+      element.shadowRoot.querySelector("button").click();
+      const { turn } = await element.say("Hello from another page.");
+      await stage.wait(() => told.some(([name, d]) => name === "mediatime" && d.event === "speech.started" && d.turn === turn), 30_000, "speech");
+      return {
+        quiet, muted: element.video.muted, caption: element.caption.textContent,
+        buttons: [...element.shadowRoot.querySelectorAll("button")].map((b) => [b.textContent, b.hidden]),
+        states: told.filter(([name]) => name === "state").map(([, d]) => d.state),
+      };
+    }, [sid, base]);
+    await one.close();
+    return { ...result, errors };
+  } finally {
+    server.close();
+  }
 }

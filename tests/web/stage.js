@@ -16,7 +16,7 @@ export function install() {
   const stage = {
     wait,
     /** Everything that happened, with the time it happened at. */
-    log: { events: [], media: [], states: [], notices: [], frames: [], appends: [], loudness: [], stats: [] },
+    log: { events: [], media: [], states: [], notices: [], frames: [], appends: [], quiet: [], loudness: [], stats: [] },
 
     summary() {
       const { events, states, notices, appends, frames } = stage.log;
@@ -50,6 +50,9 @@ export function install() {
         video.requestVideoFrameCallback(frame);
       };
       video.requestVideoFrameCallback(frame);
+      // Not heard any more: muted, faded, or sent elsewhere by a seek.
+      const quiet = () => (video.muted || video.volume === 0 || video.seeking) && log.quiet.push({ at: now() });
+      for (const name of ["volumechange", "seeking"]) video.addEventListener(name, quiet);
       const append = SourceBuffer.prototype.appendBuffer;
       SourceBuffer.prototype.appendBuffer = function appended(bytes) {
         log.appends.push({ at: now(), size: bytes.byteLength });
