@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from clients.gateway import daemon, sessions
+from clients.gateway import daemon, media, sessions, transcripts, websockets
 
-ROUTERS: tuple[APIRouter, ...] = (daemon.router, sessions.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    daemon.router,
+    sessions.router,
+    websockets.router,
+    media.router,
+    transcripts.router,
+)

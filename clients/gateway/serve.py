@@ -16,6 +16,7 @@ from clients.gateway.app import create_app
 from clients.gateway.gateway import Gateway
 from clients.gateway.place import listen
 from clients.gateway.protocol import Http
+from clients.gateway.websocket_protocol import WebSocketProtocol
 from configs import logs
 from configs.gateway import Address
 from configs.schema import Config
@@ -52,7 +53,7 @@ async def _serve(config: Config, address: Address, boot: str, health: line.Line)
         uvicorn.Config(
             app,
             http=Http,
-            ws="websockets-sansio",
+            ws=WebSocketProtocol,
             ws_per_message_deflate=False,
             ws_max_size=WS_MESSAGE_BYTES,
             lifespan="on",

@@ -1,0 +1,193 @@
+"""The stream for all viewers: one subscription per session, however many look at it.
+
+The loop that receives never waits for a viewer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import structlog
+import zmq
+import zmq.asyncio
+
+from clients.gateway.channel import Channel
+from clients.gateway.control import Control
+from clients.gateway.errors import ApiError
+from clients.gateway.messages import Header, Message
+from clients.gateway.viewer import ENDED, Viewer
+
+STREAM_HWM = 1000
+LINGER_S = 10.0
+"""A session that nobody looks at stays subscribed for so long: pages reload, connections break."""
+TICK_S = 1.0
+
+
+class Hub:
+    """Receives the stream and gives it to viewers. ``run`` it in one task; use it from that loop alone.
+
+    Args:
+        stream: address of the daemon's XPUB.
+        control: requests to the daemon.
+    """
+
+    def __init__(self, stream: str, control: Control) -> None:
+        self._control = control
+        self._context = zmq.asyncio.Context()
+        self._socket = self._context.socket(zmq.SUB)
+        self._socket.setsockopt(zmq.RCVHWM, STREAM_HWM)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.IPV6, "[" in stream)
+        self._socket.setsockopt(zmq.SUBSCRIBE, b"sys.")
+        self._socket.connect(stream)
+        self._channels: dict[str, Channel] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._start: tuple[str, float] | None = None
+        self.skipped = self.kicked = 0
+        """Segments that slow viewers did not get; viewers that were too slow altogether."""
+
+    @property
+    def viewers(self) -> int:
+        """How many there are."""
+        return sum(len(channel.viewers) for channel in self._channels.values())
+
+    @property
+    def oldest_s(self) -> float:
+        """How long the oldest media waits for its viewer."""
+        now = time.monotonic()
+        return max((v.backlog.age(now) for c in self._channels.values() for v in c.viewers), default=0.0)
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        ticking = asyncio.create_task(self._tick())
+        try:
+            while True:
+                parts = await self._socket.recv_multipart(copy=False)
+                try:
+                    topic, raw, payload = parts
+                    self._dispatch(topic.bytes, raw.bytes, payload.buffer)
+                except Exception:  # one message, of whoever it may be, is not the end of all viewers
+                    structlog.get_logger().exception("stream.broken_message")
+        finally:
+            ticking.cancel()
+            for task in (*self._tasks,):
+                task.cancel()
+            for channel in self._channels.values():
+                channel.close()
+            self._context.destroy(linger=0)
+
+    def _dispatch(self, topic: bytes, raw: bytes, payload: memoryview) -> None:
+        message = Message(raw, payload)
+        if topic == b"sys.":
+            self._beacon(message.header)
+            return
+        channel = self._channels.get(message.header.get("sid", ""))
+        if channel is None:
+            return
+        if message.event is None:
+            channel.media(message)
+        else:
+            channel.event(message)
+
+    def _beacon(self, header: Header) -> None:
+        """A daemon, or a broker, that was started anew may have lost sessions, and messages in any case."""
+        before, self._start = self._start, (header["boot"], header["uptime_s"])
+        if before is not None and (before[0] != header["boot"] or header["uptime_s"] < before[1]):
+            for channel in self._channels.values():
+                if channel.ready.done():
+                    channel.repair()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            for channel in self._channels.values():
+                if channel.tick(now):
+                    self._background(self._keep_alive(channel.sid))
+
+    async def _keep_alive(self, sid: str) -> None:
+        with contextlib.suppress(ApiError):  # the repair finds out what became of the session
+            await self._control.request("keep_alive", {"session_id": sid})
+
+    def _background(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @contextlib.asynccontextmanager
+    async def watch(
+        self, viewer: Viewer, *, from_seq: int | None = None, from_n: int | None = None
+    ) -> AsyncIterator[AsyncIterator[Message]]:
+        """Messages for this viewer: ``init``, what it missed from these numbers on, then what comes.
+
+        The iterator ends when the session has (``viewer.closing`` says how), the block unsubscribes.
+
+        Raises:
+            ApiError: there is no such session, or the daemon does not answer.
+        """
+        channel = self._open(viewer.sid)
+        channel.users += 1
+        try:
+            await asyncio.shield(channel.ready)
+            # In one step with the joining: what the hub gives from here on begins with these two.
+            seq, n = channel.next_seq, channel.next_n
+            channel.viewers.add(viewer)
+            if channel.ended:
+                viewer.close(ENDED)
+            yield self._follow(channel, viewer, (from_seq, seq), (from_n, n))
+        finally:
+            channel.users -= 1
+            channel.viewers.discard(viewer)
+            self.skipped += viewer.backlog.skipped
+            if not channel.users:
+                self._leave(channel)
+
+    async def _follow(
+        self, channel: Channel, viewer: Viewer, segments: tuple[int | None, int], events: tuple[int | None, int]
+    ) -> AsyncIterator[Message]:
+        """``init``, then what was asked for and lies before what is given live, then that."""
+        if channel.init is not None:
+            yield channel.init
+        (from_seq, seq), (from_n, n) = segments, events
+        if from_seq is not None or from_n is not None:
+            first_seq = seq if from_seq is None else min(from_seq, seq)
+            first_n = n if from_n is None else min(from_n, n)
+            async for message in channel.read(first_seq, first_n, seq, n):
+                yield message
+        while (live := await viewer.take()) is not None:
+            yield live
+
+    def _open(self, sid: str) -> Channel:
+        channel = self._channels.get(sid)
+        if channel is None:
+            channel = self._channels[sid] = Channel(sid, self._control)
+            for topic in self._topics(sid):
+                self._socket.setsockopt(zmq.SUBSCRIBE, topic)
+            self._background(channel.start())
+        if channel.unsubscribe is not None:
+            channel.unsubscribe.cancel()
+            channel.unsubscribe = None
+        return channel
+
+    def _leave(self, channel: Channel) -> None:
+        failed = channel.ready.done() and not channel.ready.cancelled() and channel.ready.exception() is not None
+        if channel.ended or failed or not channel.ready.done():
+            self._close(channel)
+        else:
+            channel.unsubscribe = asyncio.get_running_loop().call_later(LINGER_S, self._close, channel)
+
+    def _close(self, channel: Channel) -> None:
+        if self._channels.get(channel.sid) is channel:
+            del self._channels[channel.sid]
+            for topic in self._topics(channel.sid):
+                self._socket.setsockopt(zmq.UNSUBSCRIBE, topic)
+        channel.close()
+
+    @staticmethod
+    def _topics(sid: str) -> Iterable[bytes]:
+        """Events first: where the ``init`` has come, both are in force."""
+        return f"evt.{sid}.".encode(), f"seg.{sid}.".encode()

@@ -1,0 +1,36 @@
+"""The hub of this process, for the routes that need it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, FastAPI
+from starlette.requests import HTTPConnection
+
+from clients.gateway.gateway import Gateway
+from clients.gateway.hub import Hub
+
+
+@contextlib.asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[None]:
+    """``app.state.hub`` receives inside of the block; the lifespan of the router of WebSockets."""
+    gateway: Gateway = app.state.gateway
+    app.state.hub = Hub(gateway.config.endpoints.stream, gateway.control)
+    task = asyncio.create_task(app.state.hub.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _of(connection: HTTPConnection) -> Hub:
+    hub: Hub = connection.app.state.hub
+    return hub
+
+
+Watching = Annotated[Hub, Depends(_of)]
+"""Parameter of a route: ``async def route(hub: Watching)``."""

@@ -1,0 +1,67 @@
+"""The route ``WS /ws/{sid}``: who may connect, and with which code it ends."""
+
+from __future__ import annotations
+
+import functools
+
+from fastapi import APIRouter
+from starlette.websockets import WebSocket
+
+from clients.gateway.auth import Caller
+from clients.gateway.errors import ApiError
+from clients.gateway.gateway import Here
+from clients.gateway.viewer import GONE, Viewer
+from clients.gateway.watching import Watching, running
+from clients.gateway.websocket import Connection
+
+SUBPROTOCOL = "musecast"
+REFUSED, RESTART, LATER = 1008, 1012, 1013
+CODES = {"NOT_FOUND": GONE, "NOT_READY": RESTART, "BUSY": LATER}
+"""Of what went wrong before the first message; anything else is ``REFUSED``."""
+NUMBERS = ("from_seq", "from_n")
+SCOPES = {
+    **dict.fromkeys(("segments", "events"), "watch"),
+    **dict.fromkeys(("audio", "say", "chat", "interrupt", "played", "keep_alive"), "talk"),
+    **dict.fromkeys(("update_session", "end_session", "process_segment"), "control"),
+}
+"""Operation -> the scope that it needs; "operate" for every other one."""
+
+router = APIRouter(lifespan=running)
+
+
+@router.websocket("/ws/{sid}")
+async def watch(socket: WebSocket, sid: str, here: Here, hub: Watching) -> None:
+    """Media and events of a session, requests and the microphone back."""
+    wanted = socket.scope.get("subprotocols", [])
+    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in wanted else None)
+    viewer = Viewer(sid)
+    connection = Connection(socket, viewer, here.control)
+    code: int | None
+    reason = ""
+    try:
+        who = here.tokens.of(socket)
+        who.check("watch", sid)
+        connection.may = functools.partial(_check, who)
+        limit = here.config.gateway.viewers
+        if hub.viewers >= limit:
+            raise ApiError("BUSY", f"{limit} viewers are connected (gateway.viewers): try later")
+        numbers = {name: _number(socket, name) for name in NUMBERS}
+        async with hub.watch(viewer, **numbers) as messages:
+            code = await connection.run(messages)
+    except ApiError as error:
+        code, reason = CODES.get(error.code, REFUSED), error.message
+    if code is not None:
+        await connection.close(code, reason)
+
+
+def _check(who: Caller, op: str) -> None:
+    who.check(SCOPES.get(op, "operate"))
+
+
+def _number(socket: WebSocket, name: str) -> int | None:
+    text = socket.query_params.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 16):
+        raise ApiError("INVALID_ARGUMENT", f"{name} is a whole number from 0")
+    return int(text)

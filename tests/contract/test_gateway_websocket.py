@@ -1,0 +1,236 @@
+"""``WS /ws/{sid}``: a viewer has everything that a subscriber has, and may ask and talk."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+from websockets.exceptions import InvalidHandshake
+
+from tests.support.client import Session, Stranger
+from tests.support.daemon import Daemon, stage_row
+from tests.support.gateway import OVERRIDE, WebSocket, url_of
+from tests.support.limits import GONE_S, RECOVERY_S, REPLY_S
+from tests.support.microphone import question
+from tests.support.segments import assert_continuous, assert_seamless, check_segment, decode
+
+OVERRIDES = (OVERRIDE,)
+LONG = "One two three four five six seven eight nine ten. " * 2
+
+
+@pytest.fixture
+def base(own_daemon: Daemon) -> str:
+    return url_of(own_daemon)
+
+
+@pytest.fixture
+def stranger(own_daemon: Daemon, connect: Callable[[Daemon], Stranger]) -> Stranger:
+    return connect(own_daemon)
+
+
+@pytest.fixture
+def watch(base: str) -> Iterator[Callable[..., WebSocket]]:
+    opened: list[WebSocket] = []
+
+    def one(session: Session, query: str = "", **options: object) -> WebSocket:
+        opened.append(WebSocket(base, session.sid, query, **options))
+        return opened[-1]
+
+    yield one
+    for socket_ in opened:
+        socket_.close()
+
+
+Watch = Callable[..., WebSocket]
+
+
+def joined(viewer: WebSocket) -> WebSocket:
+    """Once it has the ``init`` it misses nothing."""
+    viewer.until(lambda: viewer.messages, "init", REPLY_S)
+    assert viewer.messages[0].header["kind"] == "init"
+    return viewer
+
+
+def test_a_viewer_gets_what_a_subscriber_gets_and_the_end_closes_it(stranger: Stranger, watch: Watch) -> None:
+    session = stranger.session()
+    first, second = joined(watch(session)), joined(watch(session))
+    session.speak("Hello, I am made of segments.")
+    session.end()
+    for viewer in (first, second):
+        assert viewer.wait_closed() == 1000
+        assert viewer.connection.subprotocol == "musecast"
+        assert viewer.messages[0].payload == session.reply["init"]
+        assert [m.header for m in viewer.media] == [m.header for m in session.media]
+        assert [m.payload for m in viewer.media] == [m.payload for m in session.media]
+        told = [m.header for m in viewer.messages if "event" in m.header]
+        assert told == session.events()[-len(told) :]
+        assert viewer.names[-1] == "session.ended"
+        for one in viewer.media:
+            check_segment(one.header, one.payload)
+        sentence, segment = viewer.names.index("sentence"), viewer.media[0]
+        assert viewer.messages.index(segment) > sentence
+    frames = sum(m.header["frames"] for m in first.media)
+    assert_continuous(decode(first.messages[0].payload + b"".join(m.payload for m in first.media)), 0, frames)
+
+
+def test_a_session_that_is_not_there_is_4404(base: str) -> None:
+    viewer = WebSocket(base, uuid.uuid4().hex)
+    assert viewer.wait_closed() == 4404
+    viewer.close()
+
+
+def test_one_who_comes_back_gets_the_rest_once_and_one_who_begins_at_0_everything(
+    stranger: Stranger, watch: Watch
+) -> None:
+    session = stranger.session()
+    gone = joined(watch(session))
+    turn = session.say(LONG)
+    gone.until(lambda: len(gone.media) >= 2, "two segments")
+    gone.close()
+    session.ok("interrupt", turn=turn)
+    session.speak("And something else.")
+    seq = gone.seqs[-1] + 1
+    n = max((m.header["n"] for m in gone.messages if "event" in m.header), default=-1) + 1
+    back, whole = watch(session, f"?from_seq={seq}&from_n={n}"), watch(session, "?from_seq=0&from_n=0")
+    session.end()
+    for viewer, first_seq, first_n in ((back, seq, n), (whole, 0, 0)):
+        assert viewer.wait_closed() == 1000
+        assert viewer.messages[0].header["kind"] == "init"
+        assert_seamless([m.header for m in viewer.media], first_seq)
+        assert viewer.seqs[-1] == session.media[-1].header["seq"]
+        numbers = [m.header["n"] for m in viewer.messages if "event" in m.header]
+        assert numbers == list(range(first_n, session.events()[-1]["n"] + 1))
+    # As on the stream: the last of the old generation, the event, media of the new one.
+    order = [m.header.get("gen", m.header.get("event")) for m in whole.messages[1:]]
+    cut = order.index("turn.interrupted")
+    assert set(order[:cut]) & {0, 1} <= {0}
+    assert set(order[cut:]) & {0, 1} <= {1}
+
+
+@pytest.mark.parametrize("query", ["?from_seq=x", "?from_n=-1", "?from_seq=99999999999999999999"])
+def test_a_number_that_is_none_is_refused(stranger: Stranger, watch: Watch, query: str) -> None:
+    assert watch(stranger.session(), query).wait_closed() == 1008
+
+
+def test_requests_are_answered_as_json(stranger: Stranger, watch: Watch) -> None:
+    session = stranger.session()
+    viewer = joined(watch(session))
+    said = viewer.ask("say", text="Hello there.")
+    assert said["ok"]
+    assert said["turn"] == 1
+    viewer.wait_event("turn.ended")
+    back = viewer.ask("segments", from_seq=0)
+    assert base64.b64decode(back["init"]) == session.reply["init"]
+    assert [h["seq"] for h, _ in back["segments"]] == viewer.seqs
+    assert base64.b64decode(back["segments"][0][1]) == viewer.media[0].payload
+    assert viewer.ask("events", from_n=0)["events"][0]["event"] == "session.started"
+    for arguments, code in (
+        ({"op": "no_such"}, "UNSUPPORTED"),
+        ({"op": "say", "text": 5}, "INVALID_ARGUMENT"),
+        ({"op": "interrupt", "session_id": "another"}, "UNAUTHENTICATED"),
+        ({"op": "audio", "pcm": "?"}, "INVALID_ARGUMENT"),
+        ({"op": "microphone", "sample_rate": 7}, "INVALID_ARGUMENT"),
+    ):
+        reply = viewer.ask(**arguments)
+        assert not reply["ok"]
+        assert reply["error"]["code"] == code
+    for text in ("no json", "[]", "{}", '{"op": 1}', '{"op": "say", "id": []}'):
+        before = len(viewer.replies)
+        viewer.connection.send(text)
+        reply = viewer.until(lambda before=before: viewer.replies[before:], f"reply to {text}")[0]
+        assert (reply["id"], reply["error"]["code"]) == (None, "INVALID_ARGUMENT")
+    assert viewer.ask("interrupt")["ok"]
+
+
+def test_a_microphone_is_heard(stranger: Stranger, watch: Watch) -> None:
+    samples, rate = question()
+    sound = samples.tobytes()
+    viewer = joined(watch(stranger.session()))
+    assert viewer.ask("microphone", sample_rate=rate)["ok"]
+    for at in range(0, len(sound), rate // 25):
+        viewer.connection.send(sound[at : at + rate // 25])
+    assert viewer.ask("audio", end=True)["ok"]
+    assert viewer.wait_event("transcript.final")["data"]["text"]
+    viewer.wait_event("speech.started")
+    before = len(viewer.replies)
+    viewer.connection.send(b"odd")
+    assert viewer.until(lambda: viewer.replies[before:], "refusal")[0]["error"]["code"] == "INVALID_ARGUMENT"
+
+
+def frozen(base: str, sid: str) -> socket.socket:
+    """A viewer that never reads, with little room for what is sent to it."""
+    host, port = base.removeprefix("http://").split(":")
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    one.connect((host, int(port)))
+    key = base64.b64encode(os.urandom(16)).decode()
+    one.sendall(
+        f"GET /ws/{sid} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    return one
+
+
+def test_one_that_never_reads_costs_the_others_nothing_and_is_cut_off(
+    stranger: Stranger, base: str, watch: Watch
+) -> None:
+    session = stranger.session(mode="offline", quality="lossless")  # much media, quickly
+    fast = joined(watch(session))
+    before = memory_of_gateway(stranger)
+    with frozen(base, session.sid) as stuck:
+        turns = [session.say(LONG) for _ in range(2)]
+        for turn in turns:
+            session.wait_ended(turn)
+        fast.until(lambda: fast.names.count("turn.ended") == len(turns), "all turns")
+        assert "gateway.skipped" not in fast.names
+        assert_seamless([m.header for m in fast.media])
+        assert len(fast.media) == len(session.media)
+        poller = select.poll()
+        poller.register(stuck, 0)  # only what nobody has to ask for: that it was cut off
+        assert poller.poll(GONE_S * 1000), "a viewer that reads nothing is still connected"
+        assert memory_of_gateway(stranger) - before < 64
+
+
+def memory_of_gateway(stranger: Stranger) -> float:
+    return float(stage_row(stranger.control.ok("status"), "gateway")["rss_mb"])
+
+
+def test_a_gateway_that_is_killed_in_mid_turn_costs_no_segment(
+    own_daemon: Daemon, stranger: Stranger, base: str, watch: Watch
+) -> None:
+    session = stranger.session()
+    viewer = joined(watch(session))
+    turn = session.say(LONG)
+    viewer.until(lambda: len(viewer.media) >= 2, "two segments")
+    os.kill(stage_row(stranger.control.ok("status"), "gateway")["pid"], signal.SIGKILL)
+    viewer.wait_closed()
+    got = list(viewer.messages)
+    seq = max(m.header["seq"] for m in got if m.header.get("kind") == "media") + 1
+    n = max((m.header["n"] for m in got if "event" in m.header), default=-1) + 1
+    back = reconnected(own_daemon, watch, session, f"?from_seq={seq}&from_n={n}")
+    session.wait_ended(turn)
+    session.end()
+    assert back.wait_closed() == 1000
+    assert [*viewer.seqs, *back.seqs] == list(range(session.media[-1].header["seq"] + 1))
+    assert not [name for name in session.stream.names() if name in ("degraded", "turn.failed")]
+
+
+def reconnected(daemon: Daemon, watch: Watch, session: Session, query: str) -> WebSocket:
+    """As a page does it: again and again, until the ``init`` is there."""
+    deadline = time.monotonic() + RECOVERY_S
+    while True:
+        with contextlib.suppress(OSError, EOFError, InvalidHandshake):
+            viewer = watch(session, query)
+            viewer.until(lambda viewer=viewer: viewer.messages or viewer.code, "init or end")
+            if viewer.messages:
+                return viewer
+        assert time.monotonic() < deadline, f"no gateway again\n{daemon.tail()}"
+        time.sleep(0.05)
