@@ -12,12 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 import zmq
 
 from clients.liveness import FROZEN_S, LOOK_S, Liveness
+from clients.pending import Pending
 from clients.reach import reach
 
 VERSION = 1
@@ -39,7 +40,6 @@ BEACONS_HWM = 64
 LONG_OPERATIONS = frozenset(
     {"initialize", "preprocess_template", "start_session", "end_session", "process_segment", "drain"}
 )
-
 Header = dict[str, Any]
 
 
@@ -67,14 +67,6 @@ class NoDaemonError(Exception):
 
 class DaemonGoneError(NoDaemonError):
     """The daemon that was asked has stopped, was killed or does not run any more; noticed within 3 s."""
-
-
-class _Asked(NamedTuple):
-    """A request that has no reply yet."""
-
-    op: str
-    start: int
-    """Of the daemon, as ``Liveness.starts`` counts them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +100,7 @@ class Client:
         self._beacons.connect(stream)
         self._liveness = Liveness()
         self._next_id = 0
-        self._replies: dict[int, dict[str, Any]] = {}
-        self._wanted: dict[int, _Asked] = {}
+        self._pending = Pending()
 
     def __enter__(self) -> Client:
         return self
@@ -138,7 +129,7 @@ class Client:
             message = f"{name!r} has bytes that are no UTF-8 (after {error.start} characters): send UTF-8"
             raise RequestError("INVALID_ARGUMENT", message, op=op) from error
         self._dealer.send(packed)
-        self._wanted[self._next_id] = _Asked(op, self._liveness.starts)
+        self._pending.sent(self._next_id, op, packed, self._liveness.starts, self._liveness.brokers)
         return self._next_id
 
     def ready(self, request_id: int, timeout_s: float) -> bool:
@@ -148,14 +139,16 @@ class Client:
             DaemonGoneError: the daemon that was asked is gone.
         """
         deadline = time.monotonic() + timeout_s
-        while request_id not in self._replies:
-            start = self._wanted[request_id].start
-            if not self._wait(self._dealer, max(0.0, deadline - time.monotonic()), start):
+        start = self._pending.start(request_id)
+        while not self._pending.answered(request_id):
+            left = max(0.0, deadline - time.monotonic())
+            if not self._wait(self._dealer, left, start, lambda: self._pending.answered(request_id)):
                 return False
+            if not self._dealer.poll(0):
+                continue  # lost: its answer is this side's own
             reply = msgpack.unpackb(self._dealer.recv())
             self._liveness.reply(time.monotonic(), reply.get("boot"))
-            if reply["id"] in self._wanted:
-                self._replies[reply["id"]] = reply
+            self._pending.replied(reply)
         return True
 
     def receive(self, request_id: int, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[str, Any]:
@@ -167,24 +160,25 @@ class Client:
             DaemonGoneError: the daemon that was asked is gone.
         """
         try:
-            there = self.ready(request_id, timeout_s)
+            self.ready(request_id, timeout_s)
         except NoDaemonError:
-            self._wanted.pop(request_id, None)
+            self._pending.drop(request_id)
             raise
-        op = self._wanted.pop(request_id).op
-        if not there:
+        op, reply = self._pending.take(request_id)
+        if reply is None:
             raise NoDaemonError(
                 f"no answer from {self.control} within {timeout_s:g} s: is the daemon running, "
                 "or is it still starting? Start it with `musecast up`, or name its configuration with --config."
             )
-        reply = self._replies.pop(request_id)
         if not reply["ok"]:
             error = reply["error"]
             raise RequestError(error["code"], error["message"], error.get("retry_after_ms"), op)
         return {key: value for key, value in reply.items() if key not in ("v", "id", "ok")}
 
-    def _wait(self, readable: zmq.Socket[bytes], timeout_s: float, start: int) -> bool:
-        """Wait until there is something to read; False when nothing comes in time.
+    def _wait(
+        self, readable: zmq.Socket[bytes], timeout_s: float, start: int, until: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Wait until there is something to read, or ``until`` holds; False when neither happens in time.
 
         Args:
             start: of the daemon that it must come from.
@@ -196,6 +190,8 @@ class Client:
         while not readable.poll(0):
             self._hear()
             self._check(start)
+            if until():
+                return True
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
@@ -207,8 +203,18 @@ class Client:
         now = time.monotonic()
         while self._beacons.poll(0):
             header = msgpack.unpackb(self._beacons.recv_multipart()[1])
+            before = self._liveness.brokers
             self._liveness.beacon(now, header["boot"], header["uptime_s"])
+            if self._liveness.brokers != before:
+                for packed in self._pending.restarted(self._liveness.brokers, now):
+                    self._dealer.send(packed)
         self._liveness.watch(now)
+        self._pending.look(self._liveness.brokers, now)
+
+    @property
+    def brokers(self) -> int:
+        """How often it was noticed that another broker serves the same daemon: something may have been missed."""
+        return self._liveness.brokers
 
     def _check(self, start: int) -> None:
         """Raise ``DaemonGoneError`` when the daemon of this start is gone."""
@@ -219,7 +225,9 @@ class Client:
         now = time.monotonic()
         if not self._liveness.doubtful(now):
             return
-        if reach(self.control, REACH_S) == "refused":
+        if reach(self.control, REACH_S) != "refused":
+            self._liveness.listens()
+        elif self._liveness.refused(now):
             raise DaemonGoneError(
                 f"the daemon at {self.control} is gone: it was stopped or killed. Unless something restarts "
                 "it, `musecast up` does"
@@ -318,6 +326,7 @@ class Follower:
         self._init_seen = False
         self._ready: deque[Published] = deque()
         self._heard_at = time.monotonic()
+        self._brokers = client.brokers
 
     def from_start(self) -> Follower:
         """Deliver everything since the session's beginning; call it for a session that one starts oneself."""
@@ -337,6 +346,10 @@ class Follower:
         """The next message, or None when nothing comes within ``timeout_s``."""
         deadline = time.monotonic() + timeout_s
         while not self._ready:
+            if self._brokers != self._client.brokers:
+                self._brokers = self._client.brokers
+                self.catch_up()
+                continue
             ask_at = self._heard_at + QUIET_S  # counted over calls: who asks in short steps misses nothing
             message = self._subscription.receive(max(0.0, min(deadline, ask_at) - time.monotonic()))
             if message is not None:

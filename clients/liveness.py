@@ -6,6 +6,8 @@ SILENT_S = 1.25
 """Beacons come once a second: after this long without one, it is looked whether anybody still listens."""
 LOOK_S = 0.25
 """How often it is looked then."""
+RESTART_S = 1.5
+"""A broker that dies is replaced in less: only when nobody listens for so long the daemon counts as gone."""
 FROZEN_S = 15.0
 """A daemon that has sent beacons, still listens and says nothing for this long does not run."""
 UNWATCHED_S = 1.0
@@ -15,17 +17,20 @@ UNWATCHED_S = 1.0
 class Liveness:
     """Signs of life of one daemon. Times are monotonic seconds.
 
-    ``starts`` counts the restarts that were noticed: what was asked before one of them has no answer any more.
+    ``starts`` counts the restarts of the daemon that were noticed: nothing of before is there any more.
+    ``brokers`` counts those of its broker alone: sessions go on, requests that had no answer will get none.
     """
 
     def __init__(self) -> None:
         self.starts = 0
+        self.brokers = 0
         self._boot: str | None = None
         self._uptime_s = 0.0
         self._sign_at: float | None = None
         self._beacon_at: float | None = None
         self._watched_at: float | None = None
         self._looked_at: float | None = None
+        self._refused_at: float | None = None
 
     def watch(self, now: float) -> None:
         """Somebody waits for the daemon and has read its beacons up to now."""
@@ -39,16 +44,17 @@ class Liveness:
         """A reply has come; the one to ``health`` says of which start."""
         self._sign_at = now
         if boot is not None and boot != self._boot:
-            self._started(boot, 0.0)
+            self._started(boot, 0.0)  # says nothing of the time
 
     def beacon(self, now: float, boot: str, uptime_s: float) -> None:
-        """A beacon has come. A new daemon has another boot; of a new broker alone the uptime begins anew."""
+        """A beacon has come. A new daemon has another boot; with a new broker alone the uptime begins anew."""
         self._sign_at = self._beacon_at = now
         self._started(boot, uptime_s)
 
     def _started(self, boot: str, uptime_s: float) -> None:
-        if self._boot is not None and (boot != self._boot or uptime_s < self._uptime_s):
-            self.starts += 1
+        if self._boot is not None:
+            self.starts += boot != self._boot
+            self.brokers += boot == self._boot and uptime_s < self._uptime_s
         self._boot, self._uptime_s = boot, uptime_s
 
     def doubtful(self, now: float) -> bool:
@@ -59,6 +65,15 @@ class Liveness:
             return False
         self._looked_at = now
         return True
+
+    def refused(self, now: float) -> bool:
+        """Nobody listens; whether that has been so for longer than the start of another broker takes."""
+        self._refused_at = now if self._refused_at is None else self._refused_at
+        return now - self._refused_at >= RESTART_S
+
+    def listens(self) -> None:
+        """Somebody does."""
+        self._refused_at = None
 
     def frozen(self, now: float) -> bool:
         """Whether a daemon that sends beacons has sent none for too long."""

@@ -15,6 +15,8 @@ from typing import Any
 import msgpack
 import pytest
 
+from clients.cli.session import own_session
+from clients.client import Client, Published
 from tests.support.client import TERMINAL, Header, Session, Stranger
 from tests.support.daemon import Daemon, stage_row
 from tests.support.limits import RECOVERY_S, WORK_S
@@ -256,3 +258,19 @@ def test_every_fault_point(faulty: Daemon, connect: Callable[[Daemon], Stranger]
     assert session.wait_event(*TERMINAL, turn=1)["event"] == "turn.failed"
     goes_on(session, 1, stages, client)
     assert broker(client)["epoch"] == epoch + 1
+
+
+def test_our_own_follower_notices_nothing_but_a_pause(own_daemon: Daemon, listener: Stranger) -> None:
+    with Client(own_daemon.control, own_daemon.stream) as client, own_session(client, mode="offline") as session:
+        turns = [session.request("say", text=TEXT)["turn"]]
+        found: list[Published] = []
+        for message in session.follower.until("speech.started", timeout_s=WORK_S):
+            found.append(message)
+        os.kill(broker(listener)["pid"], signal.SIGKILL)
+        found += session.follower.until("turn.failed", timeout_s=RECOVERY_S)
+        turns.append(session.request("say", text="It goes on.")["turn"])
+        found += session.follower.until("turn.ended", timeout_s=WORK_S)
+    assert turns == [1, 2]
+    for number in ("n", "seq"):
+        numbers = [m.header[number] for m in found if m.header.get(number) is not None]
+        assert numbers == list(range(len(numbers)))

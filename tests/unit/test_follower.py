@@ -23,6 +23,7 @@ class Daemon:
     """Has published one event before anybody listened."""
 
     asked = 0
+    brokers = 0
 
     def subscribe(self, *topics: str) -> Silence:
         return Silence()

@@ -10,10 +10,9 @@ import msgpack
 import pytest
 import zmq
 
-from clients import client as client_module
 from clients import liveness
 from clients.client import Client, DaemonGoneError, RequestError
-from clients.liveness import FROZEN_S, LOOK_S, SILENT_S, Liveness
+from clients.liveness import FROZEN_S, LOOK_S, RESTART_S, SILENT_S, Liveness
 from clients.reach import reach
 from tests.support.limits import GONE_S
 
@@ -35,7 +34,7 @@ def test_a_silent_daemon_is_looked_for_well_within_three_seconds() -> None:
     live.beacon(0.0, "b", 5.0)
     looks = watched(until=3.0, live=live)
     assert looks[0] == pytest.approx(SILENT_S, abs=0.11)
-    assert looks[0] + LOOK_S + client_module.REACH_S < 2.5
+    assert SILENT_S + RESTART_S + LOOK_S <= 3.0
     assert all(b - a >= LOOK_S - 1e-9 for a, b in itertools.pairwise(looks)), "it looks all the time"
 
 
@@ -70,16 +69,16 @@ def test_frozen_is_only_who_has_sent_beacons() -> None:
 
 @pytest.mark.parametrize(
     ("boot", "uptime_s", "restarted"),
-    [("a", 10.9, False), ("a", 3.0, True), ("b", 12.0, True), ("b", 1.0, True)],
+    [("a", 10.9, (0, 0)), ("a", 3.0, (0, 1)), ("b", 12.0, (1, 0)), ("b", 1.0, (1, 0))],
     ids=["the next beacon", "a new broker", "a new daemon", "a new one, just started"],
 )
-def test_restarts_are_told_by_boot_and_uptime(boot: str, uptime_s: float, restarted: bool) -> None:
+def test_restarts_are_told_by_boot_and_uptime(boot: str, uptime_s: float, restarted: tuple[int, int]) -> None:
     live = Liveness()
     live.reply(0.0, "a")
     live.beacon(0.5, "a", 10.0)
     live.reply(1.0, "a")  # of `health`: says nothing of the time
     live.beacon(1.5, boot, uptime_s)
-    assert live.starts == int(restarted)
+    assert (live.starts, live.brokers) == restarted
 
 
 class FakeDaemon:
@@ -148,6 +147,36 @@ def test_a_request_and_a_subscription_end_when_another_daemon_has_taken_its_plac
         later = client.send("health")
         fake.asked()
         assert not client.ready(later, 0.1), "the new daemon is waited for"
+
+
+def test_requests_are_asked_again_or_refused_when_another_broker_serves(fake: FakeDaemon) -> None:
+    with Client(fake.control, fake.stream) as client:
+        fake.subscribed()
+        fake.beacon("a", 9.0)
+        subscription = client.subscribe("seg.x.")
+        said, read = client.send("say", text="Hello."), client.send("segments")
+        fake.asked()
+        fake.asked()
+        assert not client.ready(said, 0.3)
+        fake.beacon("a", 0.5)
+        with pytest.raises(RequestError, match=r"'say'.* events tell") as lost:
+            client.receive(said, GONE_S)
+        assert lost.value.code == "FAILED"
+        assert fake.router.poll(GONE_S * 1000)
+        identity, request = fake.router.recv_multipart()
+        assert msgpack.unpackb(request) == {"v": 1, "id": read, "op": "segments"}
+        fake.router.send_multipart([identity, msgpack.packb({"v": 1, "id": read, "ok": True, "end": False})])
+        assert client.receive(read, GONE_S) == {"end": False}
+        assert subscription.receive(0.1) is None, "it goes on"
+
+
+def test_who_does_not_listen_for_a_moment_may_be_about_to_be_replaced() -> None:
+    live = Liveness()
+    assert not live.refused(10.0)
+    assert not live.refused(10.0 + RESTART_S - 0.01)
+    live.listens()
+    assert not live.refused(20.0)
+    assert live.refused(20.0 + RESTART_S)
 
 
 def test_a_daemon_that_listens_and_is_late_is_waited_for(
