@@ -15,18 +15,14 @@ const visibility = (hidden) => [
   hidden ? "hidden" : "visible",
 ];
 
-/** @param {{microphone?: string}} options a WAV file that is heard once */
+/** @param {{microphone?: string | false}} options a WAV file that is heard once; false: a machine without a microphone */
 async function chromium({ microphone }) {
   const { chromium: engine } = await import("playwright-core");
-  const sound = microphone
-    ? [`--use-file-for-fake-audio-capture=${microphone}%noloop`]
-    : [];
+  const devices = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"];
+  if (microphone) devices.push(`--use-file-for-fake-audio-capture=${microphone}%noloop`);
   const browser = await engine.launch({
     executablePath: first("/usr/bin/chromium", "/usr/bin/chromium-browser"),
-    args: [
-      "--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
-      "--autoplay-policy=no-user-gesture-required", ...sound,
-    ],
+    args: ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", ...(microphone === false ? [] : devices)],
   });
   const context = await browser.newContext({ permissions: ["microphone"] });
   const wrap = async (page, session) => ({
@@ -43,6 +39,7 @@ async function chromium({ microphone }) {
   });
   return {
     name: "chromium",
+    newContext: (options) => browser.newContext(options),
     newPage: async () => {
       const page = await context.newPage();
       page.setDefaultTimeout(LIMIT_MS);

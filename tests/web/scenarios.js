@@ -1,6 +1,8 @@
 // What a viewer does, in any browser; each returns numbers that test_player.py judges.
 import { install } from "./stage.js";
 
+export * from "./visit.js";
+
 const SENTENCE = "The quick brown fox jumps over the lazy dog, and then it rests for a while in the warm sun.";
 const LONG = `${SENTENCE} ${SENTENCE} ${SENTENCE} ${SENTENCE}`;
 

@@ -107,6 +107,8 @@ function lengthOf(text, words) {
     if (!/\s/.test(text[end])) left -= 1;
     end += 1;
   }
+  // What ends a word belongs to it.
+  while (end > 0 && /\p{P}/u.test(text[end] ?? "")) end += 1;
   return end;
 }
 

@@ -128,6 +128,7 @@ function onState(name, detail) {
   if (name !== "ended") return;
   const reason = over;
   over = "";
+  sessions.id = "";
   // The daemon was started anew, or forgot the session while the page was away: go on with another one.
   if (detail.code === 4404 || reason === "shutdown") sessions.begin(wishes);
   else {
@@ -221,7 +222,12 @@ function label() {
   talk.draw();
 }
 
-$("start").onclick = () => { engage(); talk.switch(true); $("message").focus({ preventScroll: true }); };
+$("start").onclick = () => {
+  engage();
+  talk.switch(true);
+  // The button is gone. Not the message box: a phone would open its keyboard; not a button: Space is to talk.
+  $("talk").focus({ preventScroll: true });
+};
 $("composer").onsubmit = (/** @type {Event} */ event) => {
   event.preventDefault();
   const words = $("message").value.trim();

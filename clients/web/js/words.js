@@ -87,7 +87,7 @@ export const WORDS = {
     "upload.preparing": "Finding the face",
     "upload.prepare": "Preparing {percent} %",
     "upload.done": "Ready.",
-    "upload.refused": "This picture cannot be used: {reason}",
+    "upload.refused": "{reason}",
     "cancel": "Cancel",
     "settings.language": "Language",
     "settings.voice": "Voice",

@@ -40,6 +40,12 @@ test("words that were not heard are apart, whatever the spaces", () => {
   assert.deepEqual(spoken(conversation.lines[0]), { heard: "I am Muse. I live", cut: "here." });
 });
 
+test("a full stop is heard with its word", () => {
+  const conversation = answered("Hello!", "I am Muse.");
+  conversation.arrived(header("turn.interrupted", 1, { flush_from: 1e6, spoken_text: "Hello" }));
+  assert.deepEqual(spoken(conversation.lines[0]), { heard: "Hello!", cut: "I am Muse." });
+});
+
 test("without the words, the media time tells which sentences were heard", () => {
   const conversation = answered("One.", "Two.", "Three.");
   conversation.arrived(header("turn.interrupted", 1, { flush_from: 2.2e6 }));

@@ -1,0 +1,123 @@
+// What a visitor of the page does, in Chromium; each returns what test_page.py judges.
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const SERIOUS = ["serious", "critical"];
+
+/** The page, and all that it complained about. */
+async function visit({ browser, base }, { locale = "en", query = "" } = {}) {
+  const context = await browser.newContext({ locale });
+  const page = await context.newPage();
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  page.on("console", (message) => { if (message.type() === "error") errors.push(`${message.text()} ${message.location().url}`); });
+  const cdp = await context.newCDPSession(page);
+  await page.goto(`${base}/${query}`);
+  return { page, errors, cdp, close: () => context.close() };
+}
+
+const moves = (page) => page.waitForFunction(() => {
+  const video = document.getElementById("video");
+  return video.currentTime > 0 && video.getVideoPlaybackQuality().totalVideoFrames > 1 && performance.now();
+}).then((found) => found.jsonValue());
+
+const state = (page, ...words) => page.waitForFunction((all) => all.includes(document.getElementById("stage").dataset.state), words);
+const text = (page, id) => page.locator(`#${id}`).innerText();
+
+/** What axe finds that keeps somebody out. Run through the debugger: the page's own policy forbids other scripts. */
+async function barriers(cdp) {
+  await cdp.send("Runtime.evaluate", { expression: AXE });
+  const { result } = await cdp.send("Runtime.evaluate", { expression: "axe.run()", awaitPromise: true, returnByValue: true });
+  return result.value.violations.filter((one) => SERIOUS.includes(one.impact))
+    .map((one) => `${one.id}: ${one.nodes.map((node) => node.target.join(" ")).join(", ")}`);
+}
+
+/** The first visit: a living face, a question by one click, captions, an interruption. */
+export async function text_conversation(host) {
+  const { page, errors, cdp, close } = await visit(host);
+  const movedMs = await moves(page);
+  const before = await page.evaluate(() => document.getElementById("video").muted);
+  const axe = { invitation: await barriers(cdp) };
+  await page.locator("#asks button").first().click();
+  await state(page, "thinking");
+  await state(page, "speaking");
+  await page.waitForFunction(() => document.querySelector("#log .avatar"));
+  axe.conversation = await barriers(cdp);
+  const heard = await page.evaluate(() => !document.getElementById("video").muted);
+  await page.keyboard.press("Escape");
+  await state(page, "interrupted");
+  await page.waitForFunction(() => document.querySelector("#log s"));
+  await state(page, "idle", "degraded");
+  const log = await text(page, "log");
+  const cut = await page.locator("#log s").innerText();
+  for (const dialog of ["faces", "settings", "help"]) {
+    await page.click(`#open-${dialog}`);
+    axe[dialog] = await barriers(cdp);
+    await page.keyboard.press("Escape");
+  }
+  await close();
+  return { moved_ms: movedMs, muted_before: before, heard, log, cut, axe, errors };
+}
+
+/** The big button, and a question that is spoken into the microphone. */
+export async function spoken_conversation(host) {
+  const { page, errors, close } = await visit(host);
+  await moves(page);
+  await page.click("#start");
+  await state(page, "hearing");
+  const level = await page.waitForFunction(() => Number(document.getElementById("level").getAttribute("aria-valuenow")) || null);
+  await state(page, "speaking");
+  await page.waitForFunction(() => document.querySelector("#log .avatar"));
+  const measured = await text(page, "latency-total");
+  await page.waitForFunction(() => document.querySelectorAll("#latency-bar .part").length > 2);
+  const parts = await page.locator("#latency-bar .part").evaluateAll((all) => all.map((one) => one.className.split(" ")[1]));
+  const result = { level: await level.jsonValue(), log: await text(page, "log"), measured, parts, errors };
+  await close();
+  return result;
+}
+
+/** In Chinese, and without a microphone: a sentence says so, and typing works. */
+export async function chinese_without_microphone(host) {
+  const { page, errors, close } = await visit(host, { locale: "zh-CN" });
+  await moves(page);
+  const english = await page.evaluate(() => [...document.querySelectorAll("[data-text]")].map((one) => one.textContent).filter((one) => /^[\x20-\x7e]{3,}$/.test(one)));
+  await page.click("#start");
+  await page.waitForFunction(() => document.getElementById("note-text").textContent);
+  const note = await text(page, "note-text");
+  await page.fill("#message", "你是谁？");
+  await page.press("#message", "Enter");
+  await state(page, "speaking");
+  await page.waitForFunction(() => document.querySelector("#log .avatar"));
+  const result = { language: await page.evaluate(() => document.documentElement.lang), english, note, log: await text(page, "log"), errors };
+  await close();
+  return result;
+}
+
+/** A face of one's own, what cannot be one, and a session that ends under the page. */
+export async function own_face(host) {
+  const { page, errors, close } = await visit(host);
+  await moves(page);
+  await page.click("#open-faces");
+  await page.waitForFunction(() => document.querySelectorAll("#faces-list .pick").length > 0);
+  await page.setInputFiles("#file", { name: "no face.png", mimeType: "image/png", buffer: Buffer.from(host.nobody, "base64") });
+  await page.waitForSelector("#upload-text.refused");
+  const refusal = await text(page, "upload-text");
+  await page.setInputFiles("#file", host.photo);
+  await page.waitForFunction(() => !document.getElementById("faces").open);
+  await state(page, "idle", "degraded");
+  await moves(page);
+  const status = await page.evaluate(async () => (await fetch("api/status")).json());
+  const templates = status.sessions.map((one) => one.template_id);
+  const session = await page.getAttribute("#transcript", "href").then((href) => href.split("/")[2]);
+  await page.evaluate((id) => fetch("api/end_session", {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ session_id: id, drain: false }),
+  }), session);
+  await state(page, "ended");
+  const offered = await text(page, "note-do");
+  await page.click("#note-do");
+  await state(page, "idle", "degraded");
+  await moves(page);
+  await close();
+  return { refusal, templates, offered, errors };
+}
