@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import metadata
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
-from clients.gateway import errors
+from clients.gateway import docs, errors
 from clients.gateway.auth import Tokens
 from clients.gateway.control import Control
 from clients.gateway.errors import ApiError
@@ -36,18 +37,27 @@ def create_app(config: Config, address: Address) -> FastAPI:
         OSError: ``gateway.token_file`` or the key of tokens cannot be read.
     """
     tokens = Tokens(config.gateway, config.runtime_dir)
-    gateway = Gateway(config, Control(config.endpoints.control), tokens)
+    gateway = Gateway(config, Control(config.endpoints.control, config.endpoints.stream), tokens)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with gateway.control.running():
             yield
 
-    app = FastAPI(title="musecast", lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(
+        title="musecast",
+        version=metadata.version("musecast"),
+        description="A daemon that gives a language model a face and a voice. `docs/protocol.md` says more.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.gateway = gateway
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    docs.install(app)
     app.router.default = Page()
     if config.gateway.allowed_origins:
         app.add_middleware(
@@ -56,7 +66,7 @@ def create_app(config: Config, address: Address) -> FastAPI:
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
-    app.add_middleware(Guard, settings=config.gateway, address=address, tokens=tokens)
+    app.add_middleware(Guard, settings=config.gateway, address=address, tokens=tokens, meter=gateway.meter)
     return app
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,10 +37,12 @@ class Control:
 
     Args:
         address: such as ``tcp://127.0.0.1:28880``.
+        stream: of the XPUB, such as ``tcp://127.0.0.1:28881``.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, stream: str) -> None:
         self._address = address
+        self._stream = stream
         self._context = zmq.asyncio.Context()
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next_id = 0
@@ -105,6 +107,23 @@ class Control:
             return {key: value for key, value in reply.items() if key not in ENVELOPE}
         error = reply["error"]
         raise ApiError(error["code"], error["message"], error.get("retry_after_ms"))
+
+    @asynccontextmanager
+    async def listen(self, topic: str) -> AsyncIterator[Callable[[], Awaitable[dict[str, Any]]]]:
+        """A subscription of its own; gives what waits for the next header of that topic."""
+        socket = self._context.socket(zmq.SUB)
+        socket.setsockopt(zmq.IPV6, int("[" in self._stream))
+        socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        socket.connect(self._stream)
+
+        async def heard() -> dict[str, Any]:
+            header: dict[str, Any] = msgpack.unpackb((await socket.recv_multipart())[1])
+            return header
+
+        try:
+            yield heard
+        finally:
+            socket.close(linger=0)
 
     async def _send(self, packed: bytes) -> None:
         if not self.connected:

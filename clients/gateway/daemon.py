@@ -25,6 +25,13 @@ async def health(here: Here) -> JSONResponse:
     return JSONResponse({**result, **error.body()}, error.status_code, error.headers)
 
 
+@router.post("/api/initialize", operation_id="initialize")
+async def initialize(here: Here, who: Who) -> dict[str, Any]:
+    """Answered when every required stage is warm."""
+    who.check("operate")
+    return await here.control.request("initialize")
+
+
 @router.get("/api/status", operation_id="status")
 async def status(here: Here, who: Who) -> dict[str, Any]:
     """Everything an operator looks at."""

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 from clients.gateway.auth import Tokens
 from clients.gateway.control import Control
 from configs.schema import Config
+from models.meter import Meter
 
 
 @dataclass(slots=True)
@@ -21,6 +22,8 @@ class Gateway:
     config: Config
     control: Control
     tokens: Tokens
+    meter: Meter = field(default_factory=Meter)
+    """Figures of this process, for ``status`` and ``/metrics``: counted where it happens."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set on SIGTERM, before any connection is closed: endless answers and WebSockets end upon it."""
 

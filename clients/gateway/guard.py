@@ -18,6 +18,7 @@ from clients.gateway import auth
 from clients.gateway.errors import ApiError, refuse
 from configs.gateway import Address
 from configs.schema import Gateway as Settings
+from models.meter import Meter
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REQUESTS = 256
@@ -73,11 +74,15 @@ class Guard:
 
     Args:
         address: where it listens.
+        meter: counts ``requests`` and ``requests.refused``: those whose answer is not ok.
         tokens: a token with ``origins`` lets those pages open a WebSocket.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, address: Address, tokens: auth.Tokens) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, address: Address, tokens: auth.Tokens, meter: Meter
+    ) -> None:
         self._app = app
+        self._meter = meter
         self._hosts = {*LOOPBACK, address.host, *(host.lower().strip("[]") for host in settings.allowed_hosts)}
         self._origins = frozenset(settings.allowed_origins)
         self._max_body = settings.max_body_bytes
@@ -89,6 +94,8 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        if scope["type"] == "http":
+            send = self._counting(send)
         try:
             self._check_host(scope)
             self._check_origin(scope)
@@ -100,6 +107,16 @@ class Guard:
             await refuse(error, scope, with_headers(send))
             return
         await self._app(scope, receive, send)
+
+    def _counting(self, send: Send) -> Send:
+        self._meter.count("requests")
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                self._meter.count("requests.refused")
+            await send(message)
+
+        return tell
 
     def _check_host(self, scope: Scope) -> None:
         headers = Headers(scope=scope)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+import time
 
 import zmq
 
@@ -13,6 +13,7 @@ from broker.ipc import guards, wire
 from broker.ipc.messages import Beat
 from broker.ipc.sockets import Endpoints, SocketFactory
 from configs.stages import GATEWAY
+from models.meter import Meter
 
 arm = guards.arm
 PARENT_GONE = guards.PARENT_GONE
@@ -50,11 +51,13 @@ class Line:
         with contextlib.suppress(zmq.Again):
             self._socket.send_multipart(wire.pack(beat), zmq.NOBLOCK)
 
-    async def beat(self, address: str, metrics: Callable[[], dict[str, float]]) -> None:
+    async def beat(self, address: str, meter: Meter) -> None:
         """Until cancelled: what stops it is a loop that hangs, and the supervisor notices."""
         while True:
-            self.tell("idle", address=address, metrics=metrics())
+            self.tell("idle", address=address, metrics=meter.figures())
+            due = time.monotonic() + self._beat_s
             await asyncio.sleep(self._beat_s)
+            meter.took("loop_lag", time.monotonic() - due)
 
     def close(self) -> None:
         """The last beat has its linger to leave."""

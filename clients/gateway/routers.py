@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from clients.gateway import daemon, media, sessions, transcripts, websockets
+from clients.gateway import daemon, media, metrics, sessions, speech, templates, transcripts, websockets
 
 ROUTERS: tuple[APIRouter, ...] = (
     daemon.router,
     sessions.router,
+    speech.router,
+    templates.router,
     websockets.router,
     media.router,
     transcripts.router,
+    metrics.router,
 )

@@ -74,7 +74,7 @@ async def _serve(config: Config, address: Address, boot: str, health: line.Line)
     loop.add_signal_handler(signal.SIGTERM, stop)
     if stat.S_ISFIFO(os.fstat(0).st_mode):
         loop.add_reader(0, _parent_gone, gateway)
-    beats = asyncio.create_task(health.beat(url, dict))
+    beats = asyncio.create_task(health.beat(url, gateway.meter))
     logs.get().info("gateway.ready", url=url)
     try:
         await server.serve(sockets=[listener])
