@@ -59,6 +59,9 @@ install: $(STAMP) $(FACES)
 demo: $(STAMP) $(FACES)
 	@echo "make demo: a daemon of its own hears a recorded question and answers it; out/demo.mp4 shows it"
 	@$(BIN)/musecast demo
+	@echo "now talk to it yourself: start it, and open its page"
+	@echo "$(BIN)/musecast up"
+	@echo "http://127.0.0.1:28888"
 
 # One worker more than cores: many tests wait for speech that is as long as it sounds.
 test: lint $(TEST_STAMP) $(WEB_STAMP) $(FACES)

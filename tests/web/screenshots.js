@@ -25,13 +25,13 @@ async function visit({ locale = "en", begin = true, script } = {}) {
   const page = await context.newPage();
   page.setDefaultTimeout(LIMIT_MS);
   page.on("pageerror", (error) => console.error("page error:", error.message));
-  const control = { from: "", held: false, away: false, client: null, server: null };
+  const control = { from: "", held: false, away: false, without: "", client: null, server: null };
   await page.routeWebSocket(/\/ws\//, (client) => {
     if (control.away) return void client.close({ code: 1012 });
     const server = client.connectToServer();
     Object.assign(control, { client, server, held: false });
     server.onMessage((message) => {
-      if (control.held) return;
+      if (control.held || (control.without && typeof message !== "string" && message.includes(control.without))) return;
       client.send(message);
       if (control.from && typeof message !== "string" && message.includes(control.from)) control.held = true;
     });
@@ -92,17 +92,15 @@ const STATES = {
     const one = await visit();
     await ask(one.page, "Who are you?");
     await state(one.page, "speaking");
-    await one.page.waitForFunction(() => document.getElementById("log").innerText.includes("prepared"));
-    await state(one.page, "idle", "degraded");
-    await one.page.click("#mic");
-    const again = async () => {
-      if (await one.page.evaluate(() => document.getElementById("stage").dataset.state !== "speaking")) {
-        await ask(one.page, "How do you work?");
-        await state(one.page, "speaking");
-      }
-      await one.page.waitForTimeout(1200);
+    await one.page.waitForTimeout(4000);
+    await ask(one.page, "How do you work?");
+    one.control.without = "speech.ended"; // it goes on speaking for as long as the pictures take
+    const mouth = async () => {
+      await state(one.page, "speaking");
+      await one.page.waitForFunction(() => document.querySelectorAll("#log .avatar").length === 2);
+      await one.page.waitForTimeout(900);
     };
-    await shoot("speaking", one, again);
+    await shoot("speaking", one, mouth);
   },
   async interrupted() {
     const one = await visit({ script: (page) => page.addInitScript(() => {

@@ -8,9 +8,9 @@ import { clear, tell } from "./notes.js";
 
 /** Louder than this (of full scale) is taken for a voice, where the page measures how long an answer takes. */
 const VOICE_RMS = 0.02;
-/** Flat for so long from the beginning, something is wrong with the microphone. */
+/** Without any signal for so long from the beginning, something is wrong with the microphone: a quiet room is not flat. */
 const SILENT_MS = 5000;
-const SILENT_RMS = 0.0005;
+const SILENT_RMS = 1e-5;
 /** The meter's floor. */
 const FLOOR_DB = -60;
 
