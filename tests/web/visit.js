@@ -13,6 +13,12 @@ async function visit({ browser, base }, { locale = "en", query = "" } = {}) {
   page.on("pageerror", (error) => errors.push(String(error)));
   page.on("console", (message) => { if (message.type() === "error") errors.push(`${message.text()} ${message.location().url}`); });
   const cdp = await context.newCDPSession(page);
+  // Some states last for a few frames: what came is kept, not waited for.
+  await page.addInitScript(() => addEventListener("DOMContentLoaded", () => {
+    const stage = document.getElementById("stage");
+    window.states = [stage.dataset.state];
+    new MutationObserver(() => window.states.push(stage.dataset.state)).observe(stage, { attributeFilter: ["data-state"] });
+  }));
   await page.goto(`${base}/${query}`);
   return { page, errors, cdp, close: () => context.close() };
 }
@@ -40,15 +46,13 @@ export async function text_conversation(host) {
   const before = await page.evaluate(() => document.getElementById("video").muted);
   const axe = { invitation: await barriers(cdp) };
   await page.locator("#asks button").first().click();
-  await state(page, "thinking");
   await state(page, "speaking");
   await page.waitForFunction(() => document.querySelector("#log .avatar"));
-  axe.conversation = await barriers(cdp);
   const heard = await page.evaluate(() => !document.getElementById("video").muted);
   await page.keyboard.press("Escape");
-  await state(page, "interrupted");
   await page.waitForFunction(() => document.querySelector("#log s"));
   await state(page, "idle", "degraded");
+  axe.conversation = await barriers(cdp);
   const log = await text(page, "log");
   const cut = await page.locator("#log s").innerText();
   for (const dialog of ["faces", "settings", "help"]) {
@@ -56,8 +60,9 @@ export async function text_conversation(host) {
     axe[dialog] = await barriers(cdp);
     await page.keyboard.press("Escape");
   }
+  const states = await page.evaluate(() => window.states);
   await close();
-  return { moved_ms: movedMs, muted_before: before, heard, log, cut, axe, errors };
+  return { moved_ms: movedMs, muted_before: before, heard, log, cut, states, axe, errors };
 }
 
 /** The big button, and a question that is spoken into the microphone. */
