@@ -34,6 +34,7 @@ export class Sessions {
    */
   async begin(wishes) {
     const round = (this.round += 1);
+    this.player.close();  // first: that the old session ends is no news
     this.end();
     for (let attempt = 0; round === this.round; attempt += 1) {
       try {

@@ -22,6 +22,8 @@ export class Talk {
     this.push = false;
     /** The visitor wants to be heard: the button is pressed in, or held. */
     this.on = false;
+    this.held = false;
+    this.wasOn = false;
     /** @type {Microphone|null} */
     this.microphone = null;
     /** @type {Promise<boolean>|null} */
@@ -50,14 +52,14 @@ export class Talk {
     this.draw();
   }
 
-  /** The key or the button is held, or let go. @param {boolean} held */
+  /** The key or the button is held, or let go; an open microphone stays open. @param {boolean} held */
   async hold(held) {
     this.held = held;
-    if (held && !(await this.open())) return;
-    if (this.held !== held) return;
-    if (this.push) await this.switch(held);
-    else if (!held) this.end();
-    else if (!this.on) await this.switch(true);
+    if (held) {
+      this.wasOn = this.on && !this.push;
+      if ((await this.open()) && this.held) await this.switch(true);
+    } else if (this.wasOn) this.end();
+    else await this.switch(false);
   }
 
   /** Nothing is held any more: the visitor looks elsewhere. */
