@@ -38,6 +38,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
     logs.setup(config.log, stage="broker", epoch=options.epoch, pid=os.getpid())
+    if logs.is_json(config.log):
+        guards.stacks_into(guards.stacks_path(config.runtime_dir, "broker", options.epoch))
     try:
         broker = Broker(config, options.boot, options.epoch)
     except zmq.ZMQError as error:

@@ -320,6 +320,7 @@ class Broker:
     def _beat(self) -> None:
         beat = Beat(src="broker", ep=self.epoch, broker=self.epoch, stage="broker", pid=os.getpid(), state="")
         beat.state, beat.metrics = self._lifecycle.beat_state, self._meter.figures()
+        beat.note = self._lifecycle.obstacle
         self._tell(beat)
 
     def _second(self) -> None:

@@ -75,6 +75,8 @@ class Lifecycle:
         self._began = now()
         self._waiting: list[Waiter] = []
         self.phase = Phase.STARTING
+        self.obstacle = ""
+        """What keeps the daemon from serving beside its processes, in words."""
 
     def _enter(self, phase: Phase) -> None:
         if phase not in NEXT[self.phase]:
@@ -129,7 +131,9 @@ class Lifecycle:
         """Make the template that a session gets without asking; nothing is ready before it is."""
 
         def then(found: Listed | ControlError, made: TemplateReady | None) -> None:
+            self.obstacle = ""
             if isinstance(found, ControlError):
+                self.obstacle = f"no template: {found.message}"
                 self._timers.at(self._now() + int(DEFAULT_RETRY_S * 1_000_000), self.start)
 
         self._preparations.template("default", then)

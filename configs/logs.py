@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, TextIO, cast
 
 import structlog
@@ -37,6 +40,22 @@ class _Stderr(io.TextIOBase):
 
 
 _stderr = cast(TextIO, _Stderr())
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
+"""syslog's numbers, as systemd's journal takes them at the beginning of a line (sd-daemon(3))."""
+
+
+def to_journal() -> bool:
+    """Whether stderr is systemd's journal: ``JOURNAL_STREAM`` names its device and inode (systemd.exec(5))."""
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def is_json(log: Log) -> bool:
+    """Whether every line is JSON; with ``auto`` the last line of a failed start may be a plain one."""
+    return log.format == "json" or (log.format == "auto" and to_journal())
 
 
 def setup(log: Log, **bound: Any) -> None:
@@ -64,12 +83,17 @@ def setup(log: Log, **bound: Any) -> None:
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     )
+    if not console and to_journal():
+        render = [_with_priority(render)]
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(_stderr),
         cache_logger_on_first_use=True,
     )
+    if is_json(log):
+        sys.excepthook = _uncaught
+        threading.excepthook = _uncaught_in_thread
     handler = logging.StreamHandler(_stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -120,6 +144,30 @@ def _plain_traceback(target: TextIO, exc_info: Any) -> None:
     lines = io.StringIO()
     structlog.dev.plain_traceback(lines, exc_info)
     target.write(plain(lines.getvalue()))
+
+
+def _with_priority(render: list[Any]) -> Callable[[Any, str, dict[str, Any]], str]:
+    def prefixed(logger: Any, method: str, event: dict[str, Any]) -> str:
+        priority = _PRIORITIES.get(str(event.get("level", method)), 6)
+        line: Any = event
+        for one in render:
+            line = one(logger, method, line)
+        return f"<{priority}>{line}"
+
+    return prefixed
+
+
+def _uncaught(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    """One line of JSON where Python would print a traceback of many."""
+    error = kind() if error is None else error
+    get().critical("process.broken", reason=f"{kind.__name__}: {error}", exc_info=(kind, error, trace))
+
+
+def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not SystemExit:
+        _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def _binder(bound: dict[str, Any]) -> Callable[[Any, str, dict[str, Any]], dict[str, Any]]:

@@ -47,6 +47,8 @@ def main() -> int:
         return EXIT_CONFIG
     identity = Identity(options.instance, options.epoch, options.boot, options.parent)
     logs.setup(config.log, stage=options.name, instance=identity.instance, epoch=identity.epoch, pid=os.getpid())
+    if logs.is_json(config.log):
+        guards.stacks_into(guards.stacks_path(config.runtime_dir, identity.instance, identity.epoch))
     try:
         stage = _stage_class(options.name)(config, identity.instance)
         runtime = Runtime(stage, identity)

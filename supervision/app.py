@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from configs import logs
 from configs.load import ConfigError, write_resolved
 from configs.plain import plain
-from configs.schema import Config
+from configs.schema import Config, Log
 from supervision import preflight
 from supervision.console import for_terminal
 from supervision.daemon import Supervisor
@@ -21,6 +21,7 @@ from supervision.gpus import without_gpu
 from supervision.notify import Notifier
 from supervision.place import InUseError, PlaceError, RuntimeDir, StateDir
 from supervision.preflight import Obstacle, Plan
+from supervision.reload import Reloader
 from supervision.specs import Spec, make_specs
 
 EXIT_INTERRUPTED = 130
@@ -49,7 +50,8 @@ def main(
     try:
         plan = preflight.read(options.config, options.set)
         with contextlib.closing(RuntimeDir(plan.config.runtime_dir)):
-            return _start(plan, specs, look)
+            reloader = Reloader(plan.asked, lambda: preflight.read(options.config, options.set).asked)
+            return _start(plan, specs, look, reloader)
     except (ConfigError, InUseError, PlaceError) as error:
         return _refuse(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -65,19 +67,26 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _refuse(cause: str, exit_code: int) -> int:
-    print("musecast:", " ".join(plain(cause).split()), file=sys.stderr, flush=True)
+def _refuse(cause: str, exit_code: int, log: Log | None = None) -> int:
+    """The last line: for a person, or one of JSON where every line is."""
+    log = Log() if log is None else log
+    words = " ".join(plain(cause).split())
+    if logs.is_json(log):
+        logs.setup(log, stage="supervisor", pid=os.getpid())
+        logs.get().error("daemon.refused", code=exit_code, reason=words)
+    else:
+        print("musecast:", words, file=sys.stderr, flush=True)
     return exit_code
 
 
-def _start(plan: Plan, specs: SpecMaker, look: Look) -> int:
+def _start(plan: Plan, specs: SpecMaker, look: Look, reloader: Reloader) -> int:
     """Everything from the lock of ``runtime_dir`` on."""
     config, console = for_terminal(plan.config)
     logs.setup(config.log, stage="supervisor", pid=os.getpid())
     warnings = []
     for obstacle in look(plan):
         if obstacle.exit_code:
-            return _refuse(str(obstacle), obstacle.exit_code)
+            return _refuse(str(obstacle), obstacle.exit_code, config.log)
         warnings.append(obstacle)
     if any(obstacle.key == preflight.GATEWAY_KEY for obstacle in warnings):
         config = preflight.without_gateway(config)
@@ -87,7 +96,7 @@ def _start(plan: Plan, specs: SpecMaker, look: Look) -> int:
         state = StateDir(config.state_dir)
         config_path = write_resolved(config)
     except OSError as error:
-        return _refuse(f"{error}; choose another state_dir or runtime_dir", ConfigError.exit_code)
+        return _refuse(f"{error}; choose another state_dir or runtime_dir", ConfigError.exit_code, config.log)
     logs.get().info("daemon.starting", boot=boot, runtime_dir=config.runtime_dir, state_dir=config.state_dir)
     for obstacle in warnings:
         logs.get().warning("start.without", key=obstacle.key, reason=obstacle.message, hint=obstacle.hint)
@@ -101,6 +110,6 @@ def _start(plan: Plan, specs: SpecMaker, look: Look) -> int:
     console.loading()
     told = [str(obstacle) for obstacle in warnings]
     with contextlib.closing(state), contextlib.closing(Notifier()) as notifier:
-        supervisor = Supervisor(config, specs(config, config_path, boot), notifier, console, told)
+        supervisor = Supervisor(config, specs(config, config_path, boot), notifier, console, told, reloader)
         code = supervisor.run()
-    return _refuse(supervisor.cause, code) if supervisor.cause else code
+    return _refuse(supervisor.cause, code, config.log) if supervisor.cause else code

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from broker.ipc.messages import Beat, ChainRow, StageRow
 from configs import logs
 from configs.schema import Supervisor
-from supervision.policy import LIVE, PUBLIC, TRANSITIONS, RestartPolicy, State, Vitals
+from supervision.policy import LIVE, PUBLIC, READY, TRANSITIONS, RestartPolicy, State, Vitals
 from supervision.process import Process
 from supervision.specs import Spec
 
@@ -52,6 +52,8 @@ class Child:
         self.metrics: dict[str, float] = {}
         self.chain: list[ChainRow] = []
         """What the present incarnation says of its work."""
+        self.note = ""
+        """What it says keeps the daemon from serving."""
         self.address: str | None = None
         self.engine: str | None = None
         self.device: str | None = None
@@ -89,6 +91,7 @@ class Child:
         self.vitals = Vitals(spawned=now, beat=now, phase_since=now)
         self.exit_code, self.error, self.commanded, self.wanted = None, "", False, False
         self.gpu, self.metrics, self.chain, self.address = (None, None), {}, [], None
+        self.note = ""
         self.enter(State.STARTING)
         command = [*self.spec.command, "--epoch", str(self.epoch), "--parent", str(os.getpid())]
         self.process = Process(command, self._environment(self.spec.instance, self.spec.env))
@@ -104,6 +107,7 @@ class Child:
         self.chain = beat.chain
         self.address = beat.address or self.address
         self.error = beat.error or self.error
+        self.note = beat.note
         phase = f"{beat.state} {beat.phase}".rstrip()
         if phase != vitals.phase:
             vitals.phase, vitals.phase_since = phase, now
@@ -113,6 +117,8 @@ class Child:
             return False
         if state is State.BUSY:
             self.wanted = False  # what it was asked for is in its hands
+        if state in READY:
+            vitals.ready = True
         return state in LIVE and self.state in LIVE and self.enter(state)
 
     @property

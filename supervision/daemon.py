@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 
 import zmq
 
+from broker.ipc import guards
 from broker.ipc.messages import Beat, Demand, Down, Fenced, Message, Report, Up
 from configs import logs
 from configs.schema import Config
@@ -32,6 +33,7 @@ from supervision.notify import Notifier
 from supervision.policy import LIVE, State
 from supervision.process import become_reaper, describe, sweep
 from supervision.readiness import Readiness
+from supervision.reload import Reloader
 from supervision.specs import Spec
 
 EXIT_FATAL = 70
@@ -58,6 +60,7 @@ class Supervisor:
         specs: the broker first, then the stages in their order of start.
         console: the terminal's.
         warnings: what the daemon was started without, for ``health`` and ``status``.
+        reloader: asked at SIGHUP under a service manager.
     """
 
     def __init__(
@@ -67,9 +70,11 @@ class Supervisor:
         notifier: Notifier,
         console: Console,
         warnings: Sequence[str] = (),
+        reloader: Reloader | None = None,
     ) -> None:
         self._config = config
         self._warnings = list(warnings)
+        self._reloader = reloader if notifier.managed else None
         self._settings = config.supervisor
         self._log = logs.get()
         self._notifier = notifier
@@ -89,7 +94,7 @@ class Supervisor:
         self._begun = self._awake_at = time.monotonic()
         self._dirty = True
         self._reported = 0.0
-        self._signals = 0
+        self._signals = self._hangups = 0
         self._exit_code = 0
         self._stop_since: float | None = None
         self._stages_told = False
@@ -129,6 +134,8 @@ class Supervisor:
         now = time.monotonic()
         for child in self._children.values():
             self._look(child, now)
+        if self._hangups and self._reloader is not None:
+            self._reload(self._reloader)
         if self._signals:
             self._stop(0)
         if self._stop_since is not None:
@@ -168,7 +175,7 @@ class Supervisor:
             for number, handler in (
                 (signal.SIGTERM, self._on_stop_signal),
                 (signal.SIGINT, self._on_stop_signal),
-                (signal.SIGHUP, self._on_stop_signal),
+                (signal.SIGHUP, self._on_hangup),
                 (signal.SIGCHLD, lambda *_: None),
             )
         }
@@ -184,6 +191,19 @@ class Supervisor:
 
     def _on_stop_signal(self, *_: object) -> None:
         self._signals += 1
+
+    def _on_hangup(self, *_: object) -> None:
+        """Under a service manager: the configuration has changed. Elsewhere the terminal has been closed."""
+        if self._reloader is None:
+            self._signals += 1
+        else:
+            self._hangups += 1
+
+    def _reload(self, reloader: Reloader) -> None:
+        self._hangups = 0
+        self._settings = settings = reloader.settings()
+        for child in self._children.values():
+            child.policy.adopt(settings.backoff_s, settings.intensity, settings.window_s)
 
     # --- births ---
 
@@ -257,6 +277,9 @@ class Supervisor:
         else:
             reason = f"{how}: {child.error}" if child.error else how
         child.commanded |= child.spec.on_demand and child.exit_code == 0
+        stacks = guards.take_stacks(self._config.runtime_dir, child.spec.instance, child.epoch)
+        if stacks:
+            self._log.error("child.stacks", child=child.spec.instance, child_epoch=child.epoch, stacks=stacks)
         self._log.log(
             20 if child.commanded else 40,  # info, error
             "child.exited",
@@ -325,13 +348,16 @@ class Supervisor:
         elif child.exit_code == EXIT_CONFIG:
             self._give_up(child, child.reason)
         else:
-            wait = child.policy.ended(now, now - child.vitals.spawned)
+            wait = child.policy.ended(now, now - child.vitals.spawned, ready=child.vitals.ready)
             if wait is None:
                 settings = self._settings
+                when = (
+                    "before it was ever ready"
+                    if child.policy.never_ready
+                    else f"within {settings.window_s:g} s"
+                )
                 self._give_up(
-                    child,
-                    f"more than {settings.intensity} unexpected ends within {settings.window_s:g} s, "
-                    f"the last: {child.reason}",
+                    child, f"more than {settings.intensity} unexpected ends {when}, the last: {child.reason}"
                 )
             else:
                 child.enter(State.BACKOFF, deadline=now + wait)

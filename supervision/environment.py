@@ -13,7 +13,7 @@ PASSED = (
     # who and where
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR", "XDG_*",
     # the terminal, for the log
-    "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "COLUMNS",
+    "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "JOURNAL_STREAM",
     # the interpreter and native libraries
     "PYTHON*", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD", "GLIBC_TUNABLES", "MALLOC_*",
     # threads and processors

@@ -21,6 +21,11 @@ class Notifier:
         self.watchdog_s = int(usec) / 1e6 if usec.isdigit() and mine else None
         """The interval that systemd allows; None: no watchdog."""
 
+    @property
+    def managed(self) -> bool:
+        """Whether a service manager started the daemon."""
+        return self._socket is not None
+
     def send(self, *lines: str) -> None:
         """One datagram, never waiting."""
         if self._socket is not None:

@@ -19,7 +19,7 @@ SCRATCH_NAME = "tmp"
 JOURNAL_NAME = "journal"
 """What of the sessions outlives a broker; not the daemon."""
 _OWN = ("ingress", "members", "health", "config.json")
-_OWN_PREFIXES = ("w.", "c.", "hand.", "config.json.", "gateway.")
+_OWN_PREFIXES = ("w.", "c.", "hand.", "stacks.", "config.json.", "gateway.")
 
 
 class InUseError(Exception):

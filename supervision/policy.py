@@ -68,9 +68,23 @@ class RestartPolicy:
         self._window_s = window_s
         self._ends: deque[float] = deque(maxlen=intensity + 1)
         self._in_a_row = 0
+        self._unready = 0
 
-    def ended(self, now: float, lived_s: float) -> float | None:
-        """It ended unexpectedly after ``lived_s``: seconds to wait before the restart, None to give up."""
+    def adopt(self, backoff_s: Sequence[float], intensity: int, window_s: float) -> None:
+        """Other settings from now on; what has ended so far counts."""
+        self._backoff_s, self._intensity, self._window_s = backoff_s, intensity, window_s
+        self._ends = deque(self._ends, maxlen=intensity + 1)
+
+    def ended(self, now: float, lived_s: float, *, ready: bool) -> float | None:
+        """It ended unexpectedly after ``lived_s``: seconds to wait before the restart, None to give up.
+
+        Args:
+            ready: whether this incarnation was ever ready. Ends before that count however far apart they are:
+                what is too slow to load would be tried for ever.
+        """
+        self._unready = 0 if ready else self._unready + 1
+        if self._unready > self._intensity:
+            return None
         if lived_s >= self._window_s:
             self._in_a_row = 0
         self._ends.append(now)
@@ -79,10 +93,15 @@ class RestartPolicy:
         full = len(self._ends) > self._intensity
         return None if full and now - self._ends[0] <= self._window_s else wait
 
+    @property
+    def never_ready(self) -> bool:
+        """Whether it was given up because none of its last incarnations was ever ready."""
+        return self._unready > self._intensity
+
     def forget(self) -> None:
         """Begin anew, as if it had never ended."""
         self._ends.clear()
-        self._in_a_row = 0
+        self._in_a_row = self._unready = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +135,8 @@ class Vitals:
     busy_ms: int = 0
     heard: bool = False
     """Whether any beat has come."""
+    ready: bool = False
+    """Whether it was ever idle or busy."""
 
 
 def verdict(now: float, vitals: Vitals, limits: Limits) -> str | None:

@@ -40,12 +40,13 @@ class Readiness:
         status = f"{len(ready)} of {len(needed)} processes ready"
         if missing:
             status += f"; {', '.join(missing)}"
+        status += "".join(f"; {child.note}" for child in needed if child.note)
         lines = [] if self._reached else [f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1_000_000}"]
         if status != self._status:
             self._status = status
             lines.append(f"STATUS={status}")
         if lines:
-            self._notifier.send(*lines)
+            self._notifier.send(*(" ".join(line.split()) for line in lines))
 
     def _announce(self, uptime_s: float, gateway: str | None) -> None:
         self._notifier.send("READY=1")

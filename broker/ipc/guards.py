@@ -13,8 +13,34 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+STACKS_BYTES = 65_536
+"""Of a dump of stacks, as much is logged."""
 PARENT_GONE = 3
 """Exit code of a child whose parent was already gone when it armed its guard."""
+
+
+def stacks_path(runtime_dir: str, instance: str, epoch: int) -> str:
+    """Where one incarnation dumps its stacks when lines of the log are JSON."""
+    return os.path.join(runtime_dir, f"stacks.{instance}.{epoch}")
+
+
+def take_stacks(runtime_dir: str, instance: str, epoch: int) -> str:
+    """What a dead incarnation has dumped, "" where it has not; the file is gone afterwards."""
+    path = stacks_path(runtime_dir, instance, epoch)
+    try:
+        with open(path, "rb") as file:
+            text = file.read(STACKS_BYTES).decode(errors="replace")
+        os.unlink(path)
+    except FileNotFoundError:
+        return ""
+    return text
+
+
+def stacks_into(path: str) -> None:
+    """Dump stacks into ``stacks_path`` from now on instead of stderr, for the supervisor to log as one line."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_APPEND, 0o600)
+    faulthandler.enable(file=descriptor)  # never closed: it is written to at the very end
+    faulthandler.register(signal.SIGUSR1, file=descriptor, all_threads=True)
 
 
 def arm(parent: int | None) -> None:

@@ -16,6 +16,7 @@ from configs.stages import GATEWAY
 from models.meter import Meter
 
 arm = guards.arm
+stacks_into, stacks_path = guards.stacks_into, guards.stacks_path
 PARENT_GONE = guards.PARENT_GONE
 
 

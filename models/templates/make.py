@@ -77,8 +77,14 @@ def prepare_source(source: Source, place: Workplace, progress: Progress, cancel:
                 )
             digest = content_hash(f"source:{origin.sha256}", _parameters(source), place.preparers)
             entry = Entry(digest, file, origin, source.keep, source.room, source.no_room)
-            with template_lock(place.root, source.template_id):
-                outcome = _ensure(source, file, entry, place, progress, cancel)
+            try:
+                with template_lock(place.root, source.template_id):
+                    outcome = _ensure(source, file, entry, place, progress, cancel)
+            except OSError:
+                # One that is whole serves from a folder that takes no lock.
+                if source.force or not intact(place.root / source.template_id, digest):
+                    raise
+                outcome = Outcome(cached=True)
     except OSError as error:
         raise EngineError(
             "FAILED", f"cannot write template {source.template_id}: {error}", "free space or set state_dir"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -110,7 +112,7 @@ def test_a_crash_loop_ends_the_daemon_with_70_after_one_crash_more_than_allowed(
     daemon = start("tts.0=FakeStage@load_crash", "supervisor.intensity=2")
     assert daemon.process.wait(2 * LIMIT_S) == 70
     assert [m["epoch"] for m in daemon.messages("up", "tts.0")] == [1, 2, 3]
-    assert "more than 2 unexpected ends within 60 s, the last: exit 9" in daemon.log()
+    assert "more than 2 unexpected ends before it was ever ready, the last: exit 9" in daemon.log()
 
 
 def test_the_loss_of_one_twin_for_good_degrades_and_of_both_ends(start: Start) -> None:
@@ -344,3 +346,46 @@ def test_systemd_hears_of_loading_readiness_watchdog_and_the_end(start: Start) -
         while "STOPPING=1" not in heard:
             heard += manager.recv(4096).decode().splitlines()
         assert daemon.process.wait(LIMIT_S) == 0
+
+
+def test_in_a_journal_every_line_is_one_object_with_its_priority(start: Start) -> None:
+    daemon = start(
+        "tts.0=FakeStage@load_hang", "stages.tts.load_timeout_s=5", "supervisor.intensity=1", journal=True
+    )
+    assert daemon.process.wait(LIMIT_S) == 70
+    found = {}
+    for line in daemon.log_path.read_text().splitlines():
+        assert re.match(r"<[2-7]>\{", line), line
+        entry = json.loads(line[3:])
+        found[entry["event"]] = (line[1], entry)
+    assert found["daemon.refused"][0] == "3"
+    assert found["daemon.refused"][1]["code"] == 70
+    assert "tts.0 was given up" in found["daemon.refused"][1]["reason"]
+    assert found["child.spawned"][0] == "6"
+    assert "in pause" in found["child.stacks"][1]["stacks"], "faulthandler's dump"
+    assert not list(daemon.folder.glob("stacks.*"))
+
+
+def test_a_hangup_reloads_the_configuration_under_a_service_manager(start: Start) -> None:
+    with tempfile.TemporaryDirectory(prefix="mc-", dir="/tmp") as name:
+        file = Path(name, "musecast.yaml")
+        file.write_text("supervisor: {intensity: 5}\n")
+        service = start("tts.0=FakeStage", config=file, NOTIFY_SOCKET=f"{name}/nobody")
+        service.wait_idle()
+        file.write_text("supervisor: {intensity: 7}\nlimits: {sessions: 3}\n")
+        service.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: bool(service.events("config.reloaded")))
+        (event,) = service.events("config.reloaded")
+        assert (event["taken"], event["needs_restart"]) == (["supervisor.intensity"], ["limits.sessions"])
+        file.write_text("supervisor: {intensity: many}\n")
+        service.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: bool(service.events("config.refused")))
+        assert service.rows()["tts.0"]["epoch"] == 1
+        assert service.end() == 0
+
+
+def test_a_closed_terminal_stops_a_daemon_in_the_foreground_in_order(start: Start) -> None:
+    daemon = start("tts.0=FakeStage")
+    daemon.wait_idle()
+    daemon.process.send_signal(signal.SIGHUP)
+    assert daemon.process.wait(LIMIT_S) == 0

@@ -159,14 +159,28 @@ class Bench:
 class SmallDaemon:
     """``tests.processes.small_daemon``: a supervisor with fake stages, and what its broker was told."""
 
-    def __init__(self, folder: Path, stages: str, *sets: str, through_pipe: bool = False, **env: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stages: str,
+        *sets: str,
+        through_pipe: bool = False,
+        journal: bool = False,
+        config: Path | None = None,
+        **env: str,
+    ) -> None:
         self.folder = folder
         self.told_path = folder / "told.jsonl"
         self.log_path = folder.with_name(folder.name + ".log")
         command = [sys.executable, "-m", "tests.processes.small_daemon", "--set", f"runtime_dir={folder}"]
+        if config is not None:
+            command += ["--config", str(config)]
         for setting in (f"state_dir={folder}/state", *QUICK, *sets):
             command += ["--set", setting]
         with self.log_path.open("ab") as log:
+            if journal:  # the file plays systemd's journal: JOURNAL_STREAM names its device and inode
+                status = os.fstat(log.fileno())
+                env["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,

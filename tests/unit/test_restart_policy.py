@@ -19,32 +19,47 @@ def vitals(state: State, *, at: float = 0.0, busy_ms: int = 0) -> Vitals:
 
 def test_waits_grow_with_failures_in_a_row_and_the_last_holds() -> None:
     restart = RestartPolicy([0, 0.5, 1], intensity=100, window_s=60)
-    assert [restart.ended(t, 1.0) for t in range(5)] == [0, 0.5, 1, 1, 1]
+    assert [restart.ended(t, 1.0, ready=True) for t in range(5)] == [0, 0.5, 1, 1, 1]
 
 
 def test_a_process_that_lived_for_the_window_begins_anew() -> None:
     restart = RestartPolicy([0, 0.5, 1], intensity=100, window_s=60)
-    restart.ended(0, 1.0)
-    restart.ended(10, 1.0)
-    assert restart.ended(100, 60.0) == 0
-    assert restart.ended(101, 1.0) == 0.5
+    restart.ended(0, 1.0, ready=True)
+    restart.ended(10, 1.0, ready=True)
+    assert restart.ended(100, 60.0, ready=True) == 0
+    assert restart.ended(101, 1.0, ready=True) == 0.5
 
 
 def test_one_end_more_than_the_intensity_within_the_window_is_final() -> None:
     restart = RestartPolicy([0], intensity=5, window_s=60)
-    assert [restart.ended(t, 1.0) for t in range(6)] == [0, 0, 0, 0, 0, None]
+    assert [restart.ended(t, 1.0, ready=True) for t in range(6)] == [0, 0, 0, 0, 0, None]
 
 
 def test_the_same_number_of_ends_spread_over_more_than_the_window_is_not() -> None:
     restart = RestartPolicy([0], intensity=5, window_s=60)
-    assert all(restart.ended(t * 13, 1.0) == 0 for t in range(100))
+    assert all(restart.ended(t * 13, 1.0, ready=True) == 0 for t in range(100))
+
+
+def test_ends_before_the_first_readiness_count_however_far_apart_they_are() -> None:
+    restart = RestartPolicy([0], intensity=2, window_s=60)
+    assert [restart.ended(t * 90, 80.0, ready=False) for t in range(2)] == [0, 0]
+    assert restart.ended(200, 10.0, ready=True) == 0, "it was ready once: what came before is forgiven"
+    assert [restart.ended(300 + t * 90, 80.0, ready=False) for t in range(3)] == [0, 0, None]
+    assert restart.never_ready
+
+
+def test_adopted_settings_hold_from_the_next_end_on() -> None:
+    restart = RestartPolicy([0], intensity=5, window_s=60)
+    assert [restart.ended(t, 1.0, ready=True) for t in range(2)] == [0, 0]
+    restart.adopt([3.0], 2, 60)
+    assert [restart.ended(t, 1.0, ready=True) for t in (2, 3)] == [None, None], "what has ended so far counts"
 
 
 def test_a_forgotten_record_counts_for_nothing() -> None:
     restart = RestartPolicy([0, 0.5], intensity=1, window_s=60)
-    assert [restart.ended(t, 1.0) for t in range(2)] == [0, None]
+    assert [restart.ended(t, 1.0, ready=True) for t in range(2)] == [0, None]
     restart.forget()
-    assert [restart.ended(t, 1.0) for t in range(2, 4)] == [0, None]
+    assert [restart.ended(t, 1.0, ready=True) for t in range(2, 4)] == [0, None]
 
 
 @given(st.lists(st.floats(0, 100), max_size=60), st.integers(1, 6), st.floats(1, 100))
@@ -57,7 +72,7 @@ def test_given_up_exactly_when_the_window_holds_more_ends_than_the_intensity(
         now += gap
         ends.append(now)
         recent = sum(1 for end in ends if now - end <= window_s)
-        assert (restart.ended(now, gap) is None) == (recent > intensity)
+        assert (restart.ended(now, gap, ready=True) is None) == (recent > intensity)
 
 
 def test_silence_is_a_hang_only_after_all_missed_beats() -> None:

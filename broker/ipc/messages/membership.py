@@ -103,3 +103,5 @@ class Beat(FromStage, kw_only=True, tag="beat"):
     """Of the gateway: where it listens."""
     error: str = ""
     """Why loading failed, with the next step."""
+    note: str = ""
+    """Of the broker: what keeps the daemon from serving although its processes are ready."""
