@@ -55,13 +55,12 @@ export async function cuts({ browser, base, times = 4, settings = {} }) {
       const reply = stage.player.interrupt();
       const next = round % 2 ? reply.then(() => stage.say(text)) : stage.wait(() => performance.now() > pressed + 500).then(() => stage.say(text));
       const event = await stage.event("turn.interrupted", turn);
-      const appended = stage.log.appends.length;
       const flush = event.data.flush_from / 1e6;
       const quiet = await stage.wait(() => stage.log.quiet.find(({ at }) => at >= pressed));
       turn = await next;
       await stage.reached("speech.started", turn);
       await stage.wait(() => !stage.video.muted);
-      const append = stage.log.appends[appended]?.at;
+      const append = stage.log.appends.find(({ at }) => at >= event.at).at;
       await stage.wait(() => stage.video.currentTime > flush + 0.5);
       rounds.push({
         flush, pressed, event: event.at, quiet: quiet.at, append,
