@@ -20,6 +20,7 @@ TESTS = Path(__file__).resolve().parents[1]
 BY_PLACE = {
     "contract": ("process",),
     "processes": ("process",),
+    "web": ("process",),
     "gpu": ("torch",),
     "engines/musetalk": ("torch",),
     "engines": ("slow",),  # whole engines; taken together they are

@@ -17,13 +17,13 @@ async function host(what, args = {}) {
 
 const browser = await open(name, JSON.parse(options));
 try {
-  for (const { name: scenario, ...args } of JSON.parse(list)) {
+  for (const { name: scenario, label = scenario, ...args } of JSON.parse(list)) {
     const began = performance.now();
     try {
       const result = await scenarios[scenario]({ browser, base, host, ...args });
-      tell({ scenario, result, took_s: (performance.now() - began) / 1000 });
+      tell({ scenario: label, result, took_s: (performance.now() - began) / 1000 });
     } catch (error) {
-      tell({ scenario, failed: String(error.stack ?? error), took_s: (performance.now() - began) / 1000 });
+      tell({ scenario: label, failed: String(error.stack ?? error), took_s: (performance.now() - began) / 1000 });
     }
   }
 } finally {

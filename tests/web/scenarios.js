@@ -4,7 +4,8 @@ import { install } from "./stage.js";
 export * from "./visit.js";
 
 const SENTENCE = "The quick brown fox jumps over the lazy dog, and then it rests for a while in the warm sun.";
-const LONG = `${SENTENCE} ${SENTENCE} ${SENTENCE} ${SENTENCE}`;
+const TWO = `${SENTENCE} ${SENTENCE}`;
+const LONG = `${TWO} ${TWO}`;
 
 async function page(browser, base, path = "/app.css") {
   const one = await browser.newPage();
@@ -84,7 +85,7 @@ export async function reconnect({ browser, base, host }) {
     await stage.reached("speech.started", number);
     await stage.wait(() => stage.video.currentTime > 1);
     return number;
-  }, LONG);
+  }, TWO);
   await host("kill_gateway");
   const result = await one.evaluate(async (number) => {
     await stage.event("turn.ended", number, 60_000);
