@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Receive, Scope, Send
 
 from clients.gateway import docs, errors
@@ -74,7 +75,8 @@ class Page:
     """The page's files, for every path that no route has."""
 
     def __init__(self) -> None:
-        self._files = StaticFiles(directory=PAGE, html=True)
+        # Media is never compressed; the page is text, a third of it comments.
+        self._files = GZipMiddleware(StaticFiles(directory=PAGE, html=True))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a file, or raise the 404 of what is none."""

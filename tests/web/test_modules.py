@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import subprocess
@@ -14,6 +15,8 @@ import msgpack
 from tests.support.limits import COMMAND_S
 
 HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "clients" / "web"
+PAGE_BYTES = 60_000
 VALUES: list[Any] = [
     None, True, False, 0, 127, 128, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, 2**53 - 1, -1, -32, -33, -128,
     -129, -32_768, -32_769, -(2**31), -(2**31) - 1, 0.5, -1e300, "", "a" * 31, "ä" * 100, "漢" * 30_000,
@@ -50,3 +53,8 @@ def test_policies_and_the_reader_of_headers(tmp_path: Path) -> None:
 
 def test_types_of_all_modules() -> None:
     _node(str(HERE / "node_modules" / "typescript" / "bin" / "tsc"), "-p", str(HERE / "tsconfig.json"))
+
+
+def test_the_page_is_small_on_the_wire() -> None:
+    files = [path for path in PAGE.rglob("*") if path.is_file() and path.name not in ("element.js", "package.json")]
+    assert sum(len(gzip.compress(path.read_bytes())) for path in files) < PAGE_BYTES
