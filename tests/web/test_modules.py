@@ -56,5 +56,7 @@ def test_types_of_all_modules() -> None:
 
 
 def test_the_page_is_small_on_the_wire() -> None:
-    files = [path for path in PAGE.rglob("*") if path.is_file() and path.name not in ("element.js", "package.json")]
+    files = [
+        path for path in PAGE.rglob("*") if path.is_file() and path.name not in ("element.js", "package.json")
+    ]
     assert sum(len(gzip.compress(path.read_bytes())) for path in files) < PAGE_BYTES
