@@ -76,7 +76,7 @@ lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-bench: $(TEST_STAMP) $(FACES)
+bench: $(TEST_STAMP) $(WEB_STAMP) $(FACES)
 	@for one in $(filter-out machine fit_hearing gpu,$(basename $(notdir $(wildcard benchmarks/[!_]*.py)))); do \
 		echo "== $$one"; $(BIN)/python -m benchmarks.$$one || exit 1; \
 	done

@@ -25,7 +25,7 @@ from tests.support.processes import free_ports
 
 HERE = Path(__file__).parent
 SCENARIO_S = 2 * WORK_S
-"""For one line of a browser: a scenario, or a request to this side."""
+"""For one line of a browser: a scenario, or a request to this side. How long one is told to last comes on top."""
 MICROPHONE_RATE = 48_000
 
 
@@ -71,9 +71,10 @@ class Web:
             assert process.stdout is not None
             assert process.stdin is not None
             assert process.stderr is not None
+            limit_s = SCENARIO_S + max((s.get("seconds", 10 * s.get("times", 0)) for s in scenarios), default=0)
             said, complaints = _lines(process.stdout), _lines(process.stderr)
             try:
-                while (line := said.get(timeout=SCENARIO_S)) is not None:
+                while (line := said.get(timeout=limit_s)) is not None:
                     message = json.loads(line)
                     if "ask" in message:
                         getattr(self, message["ask"])()

@@ -212,3 +212,58 @@ export async function embedded({ browser, base, port }) {
     server.close();
   }
 }
+
+/** Short turns, one after the other is over: how soon each is seen. */
+export async function turns({ browser, base, times = 20 }) {
+  const one = await page(browser, base);
+  const result = await one.evaluate(async (count) => {
+    await stage.play({ settings: { idle: "none" } });
+    const seen = [];
+    for (let round = 0; round < count; round += 1) {
+      const [appends, frames] = [stage.log.appends.length, stage.log.frames.length];
+      const turn = await stage.say("Yes, of course.");
+      await stage.reached("speech.ended", turn);
+      await stage.event("turn.ended", turn);
+      const first = stage.log.appends.slice(appends).find((a) => a.size > 5000);
+      const shown = stage.log.frames.slice(frames).filter((f) => f.at > first.at);
+      seen.push({ shown_ms: shown[0].at - first.at });
+    }
+    return { seen, notices: stage.log.notices };
+  }, times);
+  await one.close();
+  return { ...result, errors: one.errors };
+}
+
+/** A face that idles and speaks in turn for a while: neither drift nor growth. */
+export async function conversation({ browser, base, seconds = 20 }) {
+  const one = await page(browser, base);
+  const result = await one.evaluate(async ([text, length]) => {
+    await stage.play({ settings: { idle: "loop", cut_margin_ms: 250 } });
+    const began = performance.now();
+    let shown = 0;
+    let numbers = 0;
+    const sizes = [];
+    while (performance.now() - began < length * 1000) {
+      const turn = await stage.say(text);
+      await stage.reached("speech.ended", turn, 60_000);
+      const { frames } = stage.log;
+      const { pts } = stage.log.media.find((m) => m.event === "speech.started" && m.turn === turn);
+      const end = stage.log.media.find((m) => m.event === "speech.ended" && m.turn === turn).pts;
+      shown += new Set(frames.map((f) => f.time).filter((t) => t >= pts / 1e6 && t < end / 1e6)).size;
+      numbers += Math.floor(end / 40_000) - Math.ceil(pts / 40_000);
+      const { head } = stage.player;
+      const ranges = head.buffer.ranges;
+      sizes.push({
+        held: head.cuts.held.length, moments: head.moments.waiting.length, queue: head.buffer.queue.length,
+        buffered_s: ranges.at(-1)[1] - ranges[0][0], ranges: ranges.length,
+        heap: performance.memory?.usedJSHeapSize ?? 0,
+      });
+      stage.log.frames = [];
+      stage.log.media = [];
+    }
+    const { stats, notices } = stage.log;
+    return { shown, frames: numbers, sizes, lags_ms: stats.map((s) => s.lag_ms), rates: stats.map((s) => s.rate), notices };
+  }, [SENTENCE, seconds]);
+  await one.close();
+  return { ...result, errors: one.errors };
+}

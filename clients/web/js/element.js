@@ -48,6 +48,8 @@ export class MusecastPlayer extends HTMLElement {
     root.append(this.video, this.caption, bar);
     /** @type {Player | null} */
     this.player = null;
+    /** A token for every connection, where the attribute would expire. @type {(() => Promise<string>) | undefined} */
+    this.getToken = undefined;
     this.microphone = new Microphone({
       onPcm: (pcm, rate) => this.player?.sendMicrophone(pcm, rate),
       onState: (state) => this.talkButton.setAttribute("aria-pressed", String(state === "on" || state === "changed")),
@@ -101,7 +103,7 @@ export class MusecastPlayer extends HTMLElement {
       if (!url || !this.isConnected) return;
       this.player = new Player(this.video, {
         url,
-        token: this.getAttribute("token") ?? undefined,
+        token: this.getToken ?? this.getAttribute("token") ?? undefined,
         onEvent: (header) => this._event(header),
         onMediaTime: (header) => this._reached(header),
         onState: (state, detail) => this._state(state, detail),
