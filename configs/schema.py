@@ -277,6 +277,13 @@ class Chain(Section, frozen=True):
     """How long it is passed over before it is tried with an item of the daemon's own."""
 
 
+class Recordings(Section, frozen=True):
+    """Sessions that were started with ``record: true``, as files below ``state_dir``."""
+
+    max_bytes: Annotated[int, Range(0, 1 << 44, " bytes")] = 4_294_967_296
+    keep_h: Annotated[float, Range(0, 87_600, " h")] = 24.0
+
+
 class Ollama(Section, frozen=True):
     """The language model engine ollama."""
 
@@ -320,6 +327,7 @@ class Config(Section, frozen=True):
     stages: Stages = Stages()
     timeline: Timeline = Timeline()
     gateway: Gateway = Gateway()
+    recordings: Recordings = Recordings()
     limits: Limits = Limits()
     ring: Ring = Ring()
     journal: Journal = Journal()

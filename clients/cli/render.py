@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.markup import escape
@@ -73,35 +73,73 @@ def render(
     """Render speech to a video file. Uses the running daemon, else one of its own."""
     if (audio is None) == (text is None):
         raise typer.BadParameter("give one of --audio and --text")
-    from clients.recorder import Recorder
     from clients.soundtrack import Soundtrack
 
     sound = None if audio is None else Soundtrack(audio)
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(_daemon(common, must_connect, engine))
+        bar = stack.enter_context(_bar())
+        task = bar.add_task(escape(target.name), total=None if sound is None else sound.seconds_about)
+
+        def tell(done_s: float, writing: bool) -> None:
+            name = f"{target.name}: writing" if writing else target.name
+            bar.update(task, completed=done_s, description=escape(name))
+
+        done = render_file(client, target, text or "" if sound is None else sound, template, quality, tell)
+        bar.update(task, description=escape(target.name), total=done.seconds, completed=done.seconds)
+    if common.json:
+        print_json({"file": str(target), **done._asdict(), "speed": round(done.speed, 2)})
+        return
+    told = f"{target}: {done.seconds:.2f} s, {done.frames} frames, {done.speed:.1f}x real time"
+    out.print(escape(told), soft_wrap=True)
+
+
+class Rendered(NamedTuple):
+    """A finished video: its length, its frames, and how many times faster than real time it was made."""
+
+    seconds: float
+    frames: int
+    speed: float
+
+
+def render_file(
+    client: Client,
+    target: Path,
+    spoken: str | Soundtrack,
+    template: str,
+    quality: Quality,
+    tell: Callable[[float, bool], None],
+) -> Rendered:
+    """Render speech to a file.
+
+    Args:
+        spoken: a text, or a recording.
+        tell: is told the seconds that are done, and whether all are and the file is being written.
+
+    Raises:
+        CommandError: it could not be rendered.
+        MediaError: a file cannot be read or written.
+        RequestError, NoDaemonError: see ``Client``.
+    """
+    from clients.recorder import Recorder
+
+    with contextlib.ExitStack() as stack:
         recorder = stack.enter_context(Recorder(target))
         session = stack.enter_context(
             own_session(client, template_id=template, mode="offline", quality=quality.value)
         )
-        bar = stack.enter_context(_bar())
-        task = bar.add_task(escape(target.name), total=None if sound is None else sound.seconds_about)
         began = time.monotonic()
         rendering = _Rendering(session, recorder, AHEAD_MAX_S if quality is Quality.MAX else AHEAD_S)
-        for done_s in rendering.text(text or "") if sound is None else rendering.speech(sound):
-            bar.update(task, completed=done_s)
-        bar.update(task, description=escape(f"{target.name}: writing"))
-        if sound is None:
+        done_s = 0.0
+        for done_s in rendering.text(spoken) if isinstance(spoken, str) else rendering.speech(spoken):
+            tell(done_s, False)
+        tell(done_s, True)
+        if isinstance(spoken, str):
             seconds = recorder.finish()
         else:
             # Rounded up: the last frame is held while the last sound is heard.
-            seconds = recorder.finish(sound=sound.mux, frames=math.ceil(sound.seconds * FPS))
-        bar.update(task, description=escape(target.name), total=seconds, completed=seconds)
-        speed = seconds / (time.monotonic() - began)
-    if common.json:
-        print_json({"file": str(target), "seconds": seconds, "frames": recorder.frames, "speed": round(speed, 2)})
-        return
-    told = f"{target}: {seconds:.2f} s, {recorder.frames} frames, {speed:.1f}x real time"
-    out.print(escape(told), soft_wrap=True)
+            seconds = recorder.finish(sound=spoken.mux, frames=math.ceil(spoken.seconds * FPS))
+        return Rendered(seconds, recorder.frames, seconds / (time.monotonic() - began))
 
 
 def _bar() -> Progress:

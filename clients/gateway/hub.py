@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import structlog
@@ -42,13 +42,19 @@ class Hub:
         self._socket.setsockopt(zmq.RCVHWM, STREAM_HWM)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IPV6, "[" in stream)
-        self._socket.setsockopt(zmq.SUBSCRIBE, b"sys.")
+        # Of sessions that nobody looks at, too: it is one of these that tells who wants to be recorded.
+        for topic in (b"sys.", b"evt."):
+            self._socket.setsockopt(zmq.SUBSCRIBE, topic)
         self._socket.connect(stream)
         self._channels: dict[str, Channel] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._start: tuple[str, float] | None = None
         self.skipped = self.kicked = 0
         """Segments that slow viewers did not get; viewers that were too slow altogether."""
+        self.on_started: Callable[[Header], None] = lambda _: None
+        """Is told the ``session.started`` of every session."""
+        self.on_restart: Callable[[], None] = lambda: None
+        """Is told that the daemon or its broker was started anew."""
 
     @property
     def viewers(self) -> int:
@@ -81,13 +87,15 @@ class Hub:
             self._context.destroy(linger=0)
 
     def _dispatch(self, topic: bytes, raw: bytes, payload: memoryview) -> None:
-        message = Message(raw, payload)
         if topic == b"sys.":
-            self._beacon(message.header)
+            self._beacon(Message(raw).header)
             return
-        channel = self._channels.get(message.header.get("sid", ""))
+        if b"session.started" in raw:
+            self.on_started(Message(raw).header)
+        channel = self._channels.get(topic[4:-1].decode())
         if channel is None:
             return
+        message = Message(raw, payload)
         if message.event is None:
             channel.media(message)
         else:
@@ -97,6 +105,7 @@ class Hub:
         """A daemon, or a broker, that was started anew may have lost sessions, and messages in any case."""
         before, self._start = self._start, (header["boot"], header["uptime_s"])
         if before is not None and (before[0] != header["boot"] or header["uptime_s"] < before[1]):
+            self.on_restart()
             for channel in self._channels.values():
                 if channel.ready.done():
                     channel.repair()
@@ -165,8 +174,7 @@ class Hub:
         channel = self._channels.get(sid)
         if channel is None:
             channel = self._channels[sid] = Channel(sid, self._control)
-            for topic in self._topics(sid):
-                self._socket.setsockopt(zmq.SUBSCRIBE, topic)
+            self._socket.setsockopt(zmq.SUBSCRIBE, f"seg.{sid}.".encode())
             self._background(channel.start())
         if channel.unsubscribe is not None:
             channel.unsubscribe.cancel()
@@ -183,11 +191,5 @@ class Hub:
     def _close(self, channel: Channel) -> None:
         if self._channels.get(channel.sid) is channel:
             del self._channels[channel.sid]
-            for topic in self._topics(channel.sid):
-                self._socket.setsockopt(zmq.UNSUBSCRIBE, topic)
+            self._socket.setsockopt(zmq.UNSUBSCRIBE, f"seg.{channel.sid}.".encode())
         channel.close()
-
-    @staticmethod
-    def _topics(sid: str) -> Iterable[bytes]:
-        """Events first: where the ``init`` has come, both are in force."""
-        return f"evt.{sid}.".encode(), f"seg.{sid}.".encode()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct, unpack_from
 from typing import Any, NamedTuple
 
-from configs.grid import QUANTUM_FRAMES, QUANTUM_US
+from configs.grid import FRAME_US, QUANTUM_FRAMES, QUANTUM_US
 from models.media.fmp4 import AUDIO_TRACK, VIDEO_TRACK, media_segment
 from models.media.stamp import stamp
 
@@ -78,6 +78,18 @@ def film(segments: Sequence[Segment]) -> Iterator[bytes]:
         at = segment.header["pts"] - first
         payload = segment.payload if dur == segment.header["dur"] else shortened(segment.payload, dur)
         yield rebased(payload, number, at)
+
+
+def place(moof: bytes | memoryview) -> tuple[int, int, int]:
+    """Number, time and length (us) that a segment says of itself; its ``moof`` alone is enough.
+
+    Raises:
+        ValueError: it is no segment of this project.
+    """
+    layout = _layout(moof)
+    video = layout.runs[VIDEO_TRACK]
+    (number,), (at,) = unpack_from(">I", moof, layout.mfhd_at), unpack_from(">Q", moof, video.tfdt_at)
+    return number - 1, at * FRAME_US, len(video.sizes) * FRAME_US
 
 
 class Endless:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from clients.gateway import daemon, media, metrics, sessions, speech, templates, transcripts, websockets
+from clients.gateway import (
+    daemon,
+    media,
+    metrics,
+    recordings,
+    render,
+    sessions,
+    speech,
+    templates,
+    transcripts,
+    websockets,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     daemon.router,
@@ -13,6 +24,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     templates.router,
     websockets.router,
     media.router,
+    recordings.router,
+    render.router,
     transcripts.router,
     metrics.router,
 )
