@@ -44,6 +44,7 @@ from broker.templates.preparation import Preparations
 from broker.timers import Timers
 from broker.workers.asr_streams import AsrStreams
 from broker.workers.dispatcher import Dispatcher
+from broker.workers.drains import Drains
 from broker.workers.ingress import Ingress
 from broker.workers.ledger import Ledger
 from broker.workers.links import Links
@@ -140,6 +141,15 @@ class Broker:
             self.now,
             self._meter,
         )
+        self._drains = Drains(
+            self.ledger,
+            self._asr_streams,
+            self._workers,
+            self._links.cancel,
+            self._tell,
+            self.timers,
+            self.now,
+        )
         self._membership = Membership(
             self.epoch,
             Path(self.config.state_dir) / "dead",
@@ -149,6 +159,7 @@ class Broker:
             self._workers,
             lambda: self._read_ingress(1 << 30),
             self._worker_gone,
+            self._drains.reported,
             self._tell,
             self.now,
         )
@@ -167,6 +178,7 @@ class Broker:
             self.ledger,
             self._sessions,
             self._journal,
+            self._drains,
         )
         templates = TemplateHandlers(
             self.config.template_roots, self._catalog, self._preparations, self._sessions.shows
@@ -252,6 +264,7 @@ class Broker:
                 if session.id in self._sessions.live:
                     self._advance(session)
         self._dispatcher.dispatch()
+        self._drains.look()
         self._lifecycle.look()
 
     def _advance(self, session: Session) -> None:

@@ -46,6 +46,8 @@ class Child:
         """It was told to end, or ended on demand."""
         self.wanted = False
         """A stage on demand was asked for while it was on its way out."""
+        self.resting = False
+        """Taken out of service by an operator, until it is resumed."""
         self.deadline: float | None = None
         """Of the present state, where it has one."""
         self.gpu: tuple[float | None, float | None] = (None, None)
@@ -122,6 +124,11 @@ class Child:
         return state in LIVE and self.state in LIVE and self.enter(state)
 
     @property
+    def needed(self) -> bool:
+        """Whether it is to be started when it has ended as commanded."""
+        return not self.resting and (self.wanted or not self.spec.on_demand)
+
+    @property
     def running(self) -> bool:
         """Whether there is a process."""
         return self.process is not None
@@ -131,6 +138,11 @@ class Child:
         """Whether its last incarnation is over and done with."""
         return self.state in (State.STOPPED, State.BACKOFF, State.FATAL)
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it is on its way out, or kept out of service."""
+        return self.resting or (self.commanded and not self.ended)
+
     def row(self) -> StageRow:
         """The line of the public ``status``."""
         return StageRow(
@@ -138,7 +150,7 @@ class Child:
             instance=self.spec.instance,
             epoch=self.epoch,
             pid=self.process.pid if self.process else None,
-            state=PUBLIC[State.DRAINING if self.commanded and not self.ended else self.state],
+            state=PUBLIC[State.DRAINING if self.leaving else self.state],
             engine=self.engine if self.running else None,
             device=self.device if self.running else None,
             busy_ms=self.vitals.busy_ms if self.running else 0,

@@ -13,12 +13,12 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import zmq
 
 from broker.ipc import guards
-from broker.ipc.messages import Beat, Demand, Down, Fenced, Message, Report, Up
+from broker.ipc.messages import Beat, Demand, Down, Fenced, Message, Report, Rest, Resume, Up
 from configs import logs
 from configs.schema import Config
 from configs.stages import OPTIONAL, STAND_INS
@@ -35,6 +35,7 @@ from supervision.process import become_reaper, describe, sweep
 from supervision.readiness import Readiness
 from supervision.reload import Reloader
 from supervision.specs import Spec
+from supervision.wakeup import signal_pipe
 
 EXIT_FATAL = 70
 EXIT_CONFIG = 78
@@ -105,7 +106,8 @@ class Supervisor:
     def run(self) -> int:
         """Supervise; returns the daemon's exit code. Main thread only (signals, spawning)."""
         become_reaper()
-        with self._signal_pipe() as pipe:
+        stop = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._on_stop_signal)
+        with signal_pipe({**stop, signal.SIGHUP: self._on_hangup}) as pipe:
             self._poller.register(self._line.health, zmq.POLLIN)
             self._poller.register(pipe.fileno(), select.POLLIN)
             try:
@@ -164,31 +166,6 @@ class Supervisor:
             for child in self._children.values():
                 policy.forgive(now, child.vitals, child.spec.limits)
 
-    @contextlib.contextmanager
-    def _signal_pipe(self) -> Iterator[socket.socket]:
-        """Signals wake the poll; SIGCHLD matters for adopted orphans, which have no pidfd."""
-        reader, writer = socket.socketpair()
-        for end in (reader, writer):
-            end.setblocking(False)
-        old = {
-            number: signal.signal(number, handler)
-            for number, handler in (
-                (signal.SIGTERM, self._on_stop_signal),
-                (signal.SIGINT, self._on_stop_signal),
-                (signal.SIGHUP, self._on_hangup),
-                (signal.SIGCHLD, lambda *_: None),
-            )
-        }
-        old_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        try:
-            yield reader
-        finally:
-            signal.set_wakeup_fd(old_fd)
-            for number, handler in old.items():
-                signal.signal(number, handler)
-            reader.close()
-            writer.close()
-
     def _on_stop_signal(self, *_: object) -> None:
         self._signals += 1
 
@@ -245,6 +222,10 @@ class Supervisor:
                 self._after_fence(child)
         elif isinstance(message, Demand):
             self._demand(message.stage)
+        elif isinstance(message, Rest | Resume):
+            child = self._children.get(message.instance)
+            if child is not None and not child.spec.is_broker and self._stop_since is None:
+                self._rest(child) if isinstance(message, Rest) else self._resume(child)
         else:
             self._log.warning("health.unknown", type=type(message).__name__)
 
@@ -258,8 +239,30 @@ class Supervisor:
             if child.state is State.FATAL and now - child.vitals.state_since >= self._settings.window_s:
                 child.policy.forget()  # nobody restarts a daemon for what may have been one bad source
                 child.enter(State.STOPPED)
-            if child.state is State.STOPPED:
+            if child.state is State.STOPPED and not child.resting:
                 self._start(child)
+
+    def _rest(self, child: Child) -> None:
+        """An operator has taken it out of service, and it holds nothing any more."""
+        if child.resting:
+            return
+        child.resting = self._dirty = True
+        self._log.info("child.resting", child=child.spec.instance)
+        if child.state is State.BACKOFF:
+            child.enter(State.STOPPED)
+        self._end(child)
+
+    def _resume(self, child: Child) -> None:
+        """It is wanted again; what it has failed at before does not count."""
+        if not child.resting:
+            return
+        child.resting, self._dirty = False, True
+        self._log.info("child.resumed", child=child.spec.instance)
+        child.policy.forget()
+        if child.state is State.FATAL:
+            child.enter(State.STOPPED)
+        if child.state is State.STOPPED and child.needed:
+            self._start(child)
 
     # --- deaths ---
 
@@ -341,9 +344,9 @@ class Supervisor:
         self._dirty = True
         if self._stop_since is not None:
             child.enter(State.STOPPED)
-        elif child.commanded:
+        elif child.commanded or child.resting:
             child.enter(State.STOPPED)
-            if child.wanted:
+            if child.needed:
                 self._start(child)
         elif child.exit_code == EXIT_CONFIG:
             self._give_up(child, child.reason)

@@ -33,7 +33,7 @@ class Readiness:
         """What is true now."""
         needed = [child for child in children if not child.spec.on_demand]
         ready = [child for child in needed if child.state in policy.READY]
-        if not self._reached and all(child.state in SETTLED for child in needed):
+        if not self._reached and all(child.state in SETTLED or child.resting for child in needed):
             self._reached = True
             self._announce(uptime_s, next((child.address for child in ready if child.address), None))
         missing = [f"{c.spec.instance} {c.state.value}" for c in needed if c not in ready]

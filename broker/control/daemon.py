@@ -1,4 +1,4 @@
-"""Operations on the daemon as a whole: ``health``, ``status``, ``initialize``, ``list_voices``, ``drain``."""
+"""Operations on the daemon and its processes: how they are, what there is, and taking them out of service."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from importlib import metadata
 from typing import Any
 
 from broker.control.admission import Admission
-from broker.control.requests import PROTOCOL, Drain, ListVoices, Nothing
+from broker.control.requests import PROTOCOL, Drain, Instance, ListVoices, Nothing
 from broker.control.server import Operations, Request
 from broker.errors import ControlError, ErrorCode
 from broker.journal.journal import Journal
 from broker.lifecycle import Lifecycle
 from broker.sessions.registry import Sessions
 from broker.sessions.session import Session
+from broker.workers.drains import Drains
 from broker.workers.ledger import Ledger
 from broker.workers.status import WorkerStatus
 
@@ -43,6 +44,7 @@ class DaemonHandlers:
         ledger: Ledger,
         sessions: Sessions,
         journal: Journal,
+        drains: Drains,
     ) -> None:
         self._boot = boot
         self._stages = stages
@@ -54,6 +56,7 @@ class DaemonHandlers:
         self._ledger = ledger
         self._sessions = sessions
         self._journal = journal
+        self._drains = drains
         self._versions = {
             "musecast": metadata.version("musecast"),
             "protocol": str(PROTOCOL),
@@ -69,6 +72,8 @@ class DaemonHandlers:
             "initialize": (Nothing, self.initialize),
             "list_voices": (ListVoices, self.list_voices),
             "drain": (Drain, self.drain),
+            "drain_instance": (Instance, self.drain_instance),
+            "resume_instance": (Instance, self.resume_instance),
         }
 
     def health(self, request: Request, args: Nothing) -> None:
@@ -122,6 +127,20 @@ class DaemonHandlers:
     def drain(self, request: Request, args: Drain) -> None:
         """Take no more sessions, finish those there are."""
         self._lifecycle.drain(args.timeout_s, lambda report: request.reply(**report))
+
+    def drain_instance(self, request: Request, args: Instance) -> None:
+        """Take one process out of service."""
+        self._drains.check(args.instance)
+        self._drains.drain(args.instance, args.timeout_s, _answer(request))
+
+    def resume_instance(self, request: Request, args: Instance) -> None:
+        """Take it back."""
+        self._drains.check(args.instance)
+        self._drains.resume(args.instance, args.timeout_s, _answer(request))
+
+
+def _answer(request: Request) -> Callable[[ControlError | None], None]:
+    return lambda error: request.reply() if error is None else request.refuse(error)
 
 
 def _row(session: Session, now: int) -> dict[str, Any]:

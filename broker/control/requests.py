@@ -22,6 +22,7 @@ Id = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
 Name = Annotated[str, msgspec.Meta(max_length=128)]
 Prompt = Annotated[str, msgspec.Meta(max_length=64_000)]
 FilePath = Annotated[str, msgspec.Meta(max_length=4096)]
+DrainTime = Annotated[float, msgspec.Meta(ge=0, le=3600)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -179,7 +180,14 @@ class EndSession(Arguments):
 class Drain(Arguments):
     """``drain``."""
 
-    timeout_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 30.0
+    timeout_s: DrainTime = 30.0
+
+
+class Instance(Arguments):
+    """``drain_instance`` and ``resume_instance``."""
+
+    instance: Name
+    timeout_s: DrainTime = 30.0
 
 
 class Envelope(msgspec.Struct):

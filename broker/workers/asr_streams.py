@@ -18,6 +18,8 @@ class AsrStreams:
         self._send = send
         self._streams: dict[str, AsrStream] = {}
         self._capacity: dict[str, int] = {}
+        self._draining: set[str] = set()
+        """Processes that take no more streams."""
 
     def assign(self, stream: AsrStream) -> None:
         """Find an asr process for this stream; without one its audio waits, bounded."""
@@ -46,6 +48,28 @@ class AsrStreams:
                 stream.detach()
         self._attach_waiting()
 
+    def drain(self, instance: str) -> None:
+        """An asr process is to take no more streams. Those that it has move to another one; where there is none,
+        they stay while somebody speaks in them, and then wait.
+        """
+        self._draining.add(instance)
+        for stream in [s for s in self._streams.values() if s.instance == instance]:
+            if self._free() or not stream.listening:
+                stream.let_go()
+                if stream.pending:
+                    self._attach(stream)
+
+    def resume(self, instance: str) -> None:
+        """It may take streams again."""
+        self._draining.discard(instance)
+        self._attach_waiting()
+
+    def held(self, instance: str) -> int:
+        """Streams that an asr process hears; one that drains lets go what has fallen quiet."""
+        if instance in self._draining:
+            self.drain(instance)
+        return sum(1 for stream in self._streams.values() if stream.instance == instance)
+
     def writable(self, instance: str) -> None:
         """The process takes messages again."""
         for stream in self._streams.values():
@@ -64,13 +88,17 @@ class AsrStreams:
                 self._attach(stream)
 
     def _attach(self, stream: AsrStream) -> bool:
-        load = dict.fromkeys(self._capacity, 0)
-        for other in self._streams.values():
-            if other.instance in load:
-                load[other.instance] += 1
-        free = [(count, name) for name, count in load.items() if count < self._capacity[name]]
+        free = self._free()
         if not free:
             return False
         instance = min(free)[1]
         stream.attach(instance, lambda message, buffers: self._send(instance, message, buffers))
         return True
+
+    def _free(self) -> list[tuple[int, str]]:
+        """Processes that have room, by how many streams they have."""
+        load = dict.fromkeys(self._capacity.keys() - self._draining, 0)
+        for stream in self._streams.values():
+            if stream.instance in load:
+                load[stream.instance] += 1
+        return [(count, name) for name, count in load.items() if count < self._capacity[name]]

@@ -27,6 +27,7 @@ class Membership:
         dead_items: folder for the headers of poison items.
         read_ingress: takes in everything that has arrived from workers.
         gone: called with an instance whose process is dead, once its items are requeued.
+        reported: called when the supervisor has told how everyone is.
         tell: sends to the supervisor.
         now: monotonic microseconds.
     """
@@ -41,6 +42,7 @@ class Membership:
         status: WorkerStatus,
         read_ingress: Callable[[], None],
         gone: Callable[[str], None],
+        reported: Callable[[], None],
         tell: Callable[[Message], None],
         now: Callable[[], int],
     ) -> None:
@@ -52,6 +54,7 @@ class Membership:
         self._status = status
         self._read_ingress = read_ingress
         self._gone = gone
+        self._reported = reported
         self._tell = tell
         self._now = now
 
@@ -76,6 +79,7 @@ class Membership:
             given_up = f"{stage} was given up: {reason}; see the log, then restart the daemon"
             for entry in self._ledger.give_up(stage):
                 self._dispatcher.fail(entry, ErrorCode.FAILED, given_up)
+        self._reported()
 
     def _down(self, message: Down) -> None:
         """Drain what the dead worker sent, fence it, give its work to others."""

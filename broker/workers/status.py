@@ -24,6 +24,8 @@ class WorkerStatus:
         self.supervisor_pid: int | None = None
         self._ready: dict[str, Ready] = {}
         self._was_ready = False
+        self.draining: set[str] = set()
+        """Instances that finish what they hold; ``Drains`` is the one writer."""
 
     def report(self, message: Report) -> None:
         """The supervisor's view."""
@@ -113,6 +115,8 @@ class WorkerStatus:
             if ready is not None and ready.ep == row.epoch:
                 entry["engine"] = (row.engine if row.chain else ready.engine) or None
                 entry["device"] = ready.device or None
+            if row.instance in self.draining:
+                entry["state"] = "draining"
             if not row.chain:
                 del entry["chain"]
             if not row.address:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clients.cli import conf, demo, doctor, probe, render, talk, template, up, voices, weights
+from clients.cli import conf, demo, doctor, instance, probe, render, talk, template, up, voices, weights
 from clients.cli.exits import EXIT_INTERRUPTED
 from clients.cli.failures import report
 from clients.cli.terminal import err, out, tolerate_any_text
@@ -30,6 +30,8 @@ app.command("say")(talk.say)
 app.command("chat")(talk.chat)
 app.command("listen")(talk.listen)
 app.command("interrupt")(talk.interrupt)
+app.command("drain")(instance.drain)
+app.command("resume")(instance.resume)
 app.add_typer(probe.app, name="probe")
 app.add_typer(conf.app, name="config")
 app.add_typer(weights.app, name="weights")

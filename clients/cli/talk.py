@@ -23,6 +23,7 @@ from clients.cli.options import (
     VideoOption,
     a_text,
 )
+from clients.cli.pieces import Pieces
 from clients.cli.player import Player, installed
 from clients.cli.session import Session, own_session
 from clients.cli.show import TERMINAL_EVENTS, Transcript, Video, refuse_unspoken, timings
@@ -134,12 +135,15 @@ def _turn(
         client = stack.enter_context(common.connect())
         shown = _Shown(stack, target, play)
         session = stack.enter_context(_session(client, session_id, template, shown.mode))
-        turn = session.request(op, text=text)["turn"]
+        pieces = stack.enter_context(Pieces(common.connect, session.id)) if (op, text) == ("say", "-") else None
+        turn = pieces.begin(client) if pieces else session.request(op, text=text)["turn"]
         ended = _watch(session, turn, Transcript(json=common.json), shown)
         if ended["event"] != "session.ended":
             shown.rest(session)
         if ended["event"] == "turn.ended" and timed and not common.json:
             out.print(timings(ended["data"]["timings_ms"], "the request"))
+        if pieces and pieces.failure:
+            raise pieces.failure
         failed = ended["event"] != "turn.ended"
         if not failed:
             refuse_unspoken(ended, "the text" if op == "say" else "the answer")
@@ -151,7 +155,12 @@ def _turn(
 
 @command
 def say(
-    text: Annotated[str, typer.Argument(callback=a_text, help="What the avatar says, word for word.")],
+    text: Annotated[
+        str,
+        typer.Argument(
+            callback=a_text, help="What the avatar says, word for word; - for standard input, as it comes."
+        ),
+    ],
     session: SessionOption = None,
     template: TemplateOption = "default",
     target: VideoOption = None,
@@ -160,7 +169,10 @@ def say(
     *,
     common: Common,
 ) -> None:
-    """Have the avatar speak a text. To see it: --play, or --out FILE.mp4."""
+    """Have the avatar speak a text. To see it: --play, or --out FILE.mp4.
+
+    As it is written: ollama run qwen2.5 "Tell me a story" | musecast say - --play
+    """
     _turn(common, "say", text, session, template, target, play, timed)
 
 

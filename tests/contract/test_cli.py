@@ -376,3 +376,31 @@ def test_doctor_finds_this_machine_fit(daemon: Daemon) -> None:
     subjects = [one["subject"] for one in findings]
     for subject in ("python", "pyzmq", "engines.tts", "runtime_dir", "state_dir", "daemon", "gpu"):
         assert subject in subjects
+
+
+def test_standard_input_is_said_while_it_comes(
+    daemon: Daemon, stranger: Stranger, launch: Callable[..., subprocess.Popen[str]]
+) -> None:
+    session = stranger.session()
+    command = (MUSECAST, "say", "-", "--session", session.sid)
+    process = launch(*command, env=_where(daemon), stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write("The first words are said. And when ")
+    process.stdin.flush()
+    first = session.wait_event("sentence", turn=1)
+    assert first["data"]["text"] == "The first words are said."
+    process.stdin.write("more comes, that is said, too.")
+    process.stdin.close()
+    session.wait_ended(1)
+    spoken = [e["data"]["text"] for e in session.events("sentence", 1)]
+    assert " ".join(spoken) == "The first words are said. And when more comes, that is said, too."
+    assert process.wait(COMMAND_S) == 0
+
+
+def test_standard_input_without_a_word_is_refused(daemon: Daemon) -> None:
+    command = [MUSECAST, "say", "-"]
+    found = subprocess.run(
+        command, input=b" \n", check=False, capture_output=True, timeout=COMMAND_S, env=_where(daemon)
+    )
+    assert found.returncode == 1
+    assert b"without a word" in found.stderr

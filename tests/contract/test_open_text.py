@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.client import Stranger
-from tests.support.media import assert_seamless
+from tests.support.segments import assert_seamless
 
 
 def test_text_that_is_appended_is_one_turn(stranger: Stranger) -> None:

@@ -84,6 +84,7 @@ class House:
             self.status,
             self._read,
             self.gone.append,
+            lambda: None,
             self.told.append,
             lambda: self.time,
         )

@@ -20,7 +20,7 @@ BELOW = {
     "errors": "",
     "timers": "",
     "stream": "errors ipc journal",
-    "workers": "errors ipc",
+    "workers": "errors ipc timers",
     "context": "media stream timers workers",
     "templates": "context errors ipc media stream workers",
     "sessions": "context errors ipc journal media stream templates timers workers",

@@ -43,6 +43,8 @@ from broker.ipc.messages.membership import (
     Down,
     Fenced,
     Report,
+    Rest,
+    Resume,
     StageRow,
     Up,
 )
@@ -115,6 +117,8 @@ __all__ = [
     "PrepareProgress",
     "Ready",
     "Report",
+    "Rest",
+    "Resume",
     "Serving",
     "StageRow",
     "Started",

@@ -33,6 +33,18 @@ class Fenced(Message, kw_only=True, tag="fenced"):
     epoch: int
 
 
+class Rest(Message, kw_only=True, tag="rest"):
+    """Broker: this instance holds nothing any more. End its process; none takes its place before ``Resume``."""
+
+    instance: str
+
+
+class Resume(Message, kw_only=True, tag="resume"):
+    """Broker: this instance is wanted again."""
+
+    instance: str
+
+
 class Demand(Message, kw_only=True, tag="demand"):
     """Broker: a stage that runs on demand has work."""
 

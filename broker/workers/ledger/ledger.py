@@ -131,6 +131,8 @@ class Ledger:
         self._queues: dict[str, list[tuple[int, int, int, Entry]]] = {}
         self._order = count()
         self._moved: dict[str, int] = {}
+        self._draining: set[str] = set()
+        """Instances that get no more work."""
         self._meter = meter or Meter()
 
     # --- work ---
@@ -174,6 +176,7 @@ class Ledger:
         for worker in self.workers.values():
             if (
                 worker.stage == stage
+                and worker.instance not in self._draining
                 and worker.room(entry)
                 and (best is None or worker.outstanding < best.outstanding)
             ):
@@ -348,8 +351,25 @@ class Ledger:
         return worker.moved_at if worker is not None else self._moved.get(stage, 0)
 
     def serving(self, stage: str) -> bool:
-        """Whether a warm worker of this stage is there."""
-        return any(w.stage == stage and w.credit for w in self.workers.values())
+        """Whether a warm worker of this stage is there, and takes work."""
+        return any(
+            w.stage == stage and w.credit and w.instance not in self._draining for w in self.workers.values()
+        )
+
+    def drain(self, instance: str) -> list[str]:
+        """Give this instance no more work; returns the background items that it holds."""
+        self._draining.add(instance)
+        worker = self.workers.get(instance)
+        return [] if worker is None else [e.id for e in worker.leased.values() if e.background and not e.void]
+
+    def resume(self, instance: str) -> None:
+        """Give this instance work again."""
+        self._draining.discard(instance)
+
+    def held(self, instance: str) -> int:
+        """Items that this instance holds, cancelled ones that it has not let go included."""
+        worker = self.workers.get(instance)
+        return 0 if worker is None else len(worker.leased)
 
     def down(
         self, instance: str, epoch: int, *, commanded: bool, in_hand: Sequence[str] = (), now: int = 0
