@@ -126,9 +126,11 @@ def test_a_voice_interrupts_the_avatar(stranger: Stranger) -> None:
     assert {h["turn"] for h in new} == {answer}
 
 
-def test_without_barge_in_the_avatar_finishes(stranger: Stranger) -> None:
-    session = stranger.session(barge_in=False)
-    speech = session.say("This sentence goes on to its very end, whoever speaks into it, as it was asked to.")
+@pytest.mark.parametrize("barge_in", [False, True], ids=["no barge-in", "not interruptible"])
+def test_a_voice_lets_the_avatar_finish_where_it_is_asked_to(stranger: Stranger, barge_in: bool) -> None:
+    session = stranger.session(barge_in=barge_in)
+    text = "This sentence goes on to its very end, whoever speaks into it, as it was asked to."
+    speech = session.ok("say", text=text, interruptible=not barge_in)["turn"]
     session.wait_media(2, speech)
     microphone = Microphone(session, *question())
     session.wait_ended(speech)
