@@ -51,7 +51,7 @@ def test_one_of_two_encoders_is_drained_and_nobody_notices(operator: Stranger) -
     assert operator.control.ok("health")["status"] == "degraded"
     session.wait_ended(turn)
     assert_seamless([m.header for m in session.media])
-    assert not session.events("degraded")
+    assert "audio_only" not in {m.header["degraded"] for m in session.of_turn(turn)}
     assert row(operator, "encode.0")["pid"] is None, "something has taken its place"
     operator.control.ok("drain_instance", instance="encode.0")
     operator.control.ok("resume_instance", instance="encode.0")
@@ -73,7 +73,7 @@ def test_the_only_lipsync_is_drained_in_mid_speech(operator: Stranger) -> None:
     operator.control.ok("resume_instance", instance="lipsync.0")
     wait_health(operator, "ok")
     again = session.speak("The lips are back.")
-    assert {m.header["degraded"] for m in session.of_turn(again)} == {None}
+    assert "audio_only" not in {m.header["degraded"] for m in session.of_turn(again)}
 
 
 def test_a_drain_that_takes_too_long_stays_in_force(operator: Stranger) -> None:
