@@ -78,6 +78,6 @@ class Pieces:
             return False
         read = os.read(sys.stdin.fileno(), PIECE_BYTES) if ready else None
         text = "" if read is None else self._decode(read, final=not read)
-        turn = {"session_id": self._session_id, "turn": self._turn}
-        client.request("say", text=text, append=True, end=read == b"", **turn)
+        end = read == b""
+        client.request("say", session_id=self._session_id, turn=self._turn, text=text, append=True, end=end)
         return read != b""

@@ -80,10 +80,12 @@ def test_a_drain_that_takes_too_long_stays_in_force(operator: Stranger) -> None:
     session = operator.session(mode="offline")
     session.say(TEXT * 20)
     session.wait_media(1)
-    error = operator.control.refused("drain_instance", instance="lipsync.0", timeout_s=0)
+    control = operator.control
+    refused = control.take(control.send("drain_instance", instance="lipsync.0", timeout_s=0))
+    error = refused["error"]
     assert error["code"] == "FAILED"
     assert "resume_instance" in error["message"]
-    operator.control.ok("drain_instance", WORK_S, instance="lipsync.0", timeout_s=WORK_S)
+    assert control.take(control.send("drain_instance", instance="lipsync.0", timeout_s=WORK_S), WORK_S)["ok"]
     session.ok("interrupt")
 
 
