@@ -59,7 +59,7 @@ def start(places: tuple[Path, Path], start_daemon_for_module: Start) -> Start:
             f"engines.lipsync=[{chain}]",
             "stages.lipsync.instances=2",
             f"weights_dir={weights}",
-            "musetalk.max_batch=16",
+            "musetalk.max_batch=8",
             "musetalk.encoder_steps=160",
             f"stages.lipsync.item_timeout_s={PATIENT_S}",
             "musetalk.preparation=strict",  # built-in templates are prepared for warp alone, at once
@@ -152,7 +152,7 @@ def test_one_process_killed_in_mid_turn_and_the_other_finishes_its_work(start: S
     Of the first 2 s, which come at once, each process gets two segments, however fast it is.
     """
     daemon = start(fault="lipsync.0:before_output:2")
-    sound = speech_like(5.0)
+    sound = speech_like(3.5)
     with connected(daemon) as stranger:
         session = open_session(stranger)
         shown = check_whole(session, begin(session, sound), sound)
@@ -197,6 +197,9 @@ def test_sessions_share_processes_and_batches_and_nobodys_pixels_change(stranger
         assert found[instance]["templates"] == 1, "a template went to a device more than once"
         assert found[instance]["oom"] == found[instance]["not_finite"] == 0
         assert 0.5 < found[instance]["batch_fill"] <= 1
+    best = open_session(stranger, quality="max")
+    heard_whole = check_whole(best, begin(best, sounds[3]), sounds[3])
+    assert apart(heard_whole, shown[3]) > 20, "features of whole speech make other mouths"
 
 
 def test_both_processes_dead_and_the_fallback_speaks_until_they_are_back(stranger: Stranger) -> None:

@@ -45,7 +45,7 @@ def test_a_long_sentence_is_cut_for_the_network_and_loses_no_word(hibari: Hibari
 
 
 @pytest.mark.parametrize(
-    "text", ["7" * 3000, "$" * 200 + "5", "MDCCLXXVI.IV/V", "a" * 2000, "[x](/ɹˈɛd/) [y](/", "½ ⅓ ² ∞ €5k", "é̈́ñ"]
+    "text", ["7" * 600, "$" * 200 + "5", "MDCCLXXVI.IV/V", "a" * 2000, "[x](/ɹˈɛd/) [y](/", "½ ⅓ ² ∞ €5k", "é̈́ñ"]
 )
 def test_odd_text_is_read_or_passed_over(hibari: HibariSynthesizer, text: str) -> None:
     chunks = list(hibari.speak(text, "", 0, threading.Event()))

@@ -81,8 +81,8 @@ def client(daemon: Daemon) -> Iterator[Stranger]:
 
 @lru_cache(maxsize=1)
 def source() -> bytes:
-    """A film of 45 frames that becomes a loop of 88: twelve asks, for the way back is not looked at again."""
-    return film(wander(np.ascontiguousarray(astronaut()[0:320, 60:380]), 46))
+    """A film of 33 frames that becomes a loop of 64: nine asks, for the way back is not looked at again."""
+    return film(wander(np.ascontiguousarray(astronaut()[0:320, 60:380]), 34))
 
 
 class Preparation:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from models.musetalk.constants import UNET_CONFIG, VAE_CONFIG, WHISPER_CONFIG
 from models.musetalk.keys import build
 
-TINY_UNET: dict[str, Any] = {**UNET_CONFIG, "block_out_channels": [32, 64, 128, 128]}
+TINY_UNET: dict[str, Any] = {**UNET_CONFIG, "block_out_channels": [32, 32, 64, 64]}
 TINY_VAE: dict[str, Any] = {**VAE_CONFIG, "block_out_channels": [32, 32, 64, 64]}
 SMALLER_UNET: dict[str, Any] = {
     **UNET_CONFIG, "block_out_channels": [16, 32, 32, 32], "norm_num_groups": 16, "layers_per_block": 1,
 }  # fmt: skip
 SMALLER_VAE: dict[str, Any] = {
-    **VAE_CONFIG, "block_out_channels": [8, 8, 16, 16], "norm_num_groups": 8, "layers_per_block": 1,
+    **VAE_CONFIG, "block_out_channels": [4, 8, 8, 8], "norm_num_groups": 4, "layers_per_block": 1,
 }  # fmt: skip
 TINY_WHISPER: dict[str, Any] = {**WHISPER_CONFIG, "encoder_ffn_dim": 384}
 

@@ -50,30 +50,25 @@ def test_a_recording_becomes_a_file_of_exactly_its_length(small: Path, tmp_path:
     sound = speech_like(1.05, 48_000)
     (folder / "in.wav").write_bytes(wav(sound, 48_000))
     (port,) = free_ports(1)
-    films = {}
-    for quality in ("max", "lossless"):
-        result = subprocess.run(
-            [
-                MUSECAST, "render", "--audio", str(folder / "in.wav"), "--out", str(folder / f"{quality}.mp4"),
-                "--engine", "musetalk", "--quality", quality, "--set", "musetalk.max_batch=4",
-                *(word for setting in (PATIENT, *EQUALS) for word in ("--set", setting)),
-            ],
-            check=False, capture_output=True, text=True, timeout=LIMIT_S,
-            env=os.environ | {
-                "MUSECAST_ENDPOINTS__CONTROL": f"tcp://127.0.0.1:{port}",
-                "MUSECAST_STATE_DIR": str(state_dir),
-                "MUSECAST_WEIGHTS_DIR": str(small),
-            },
-        )  # fmt: skip
-        assert result.returncode == 0, (result.stdout, result.stderr)
-        films[quality] = watch(folder / f"{quality}.mp4")
-    best = films["max"]
+    result = subprocess.run(
+        [
+            MUSECAST, "render", "--audio", str(folder / "in.wav"), "--out", str(folder / "max.mp4"),
+            "--engine", "musetalk", "--quality", "max", "--set", "musetalk.max_batch=4",
+            *(word for setting in (PATIENT, *EQUALS) for word in ("--set", setting)),
+        ],
+        check=False, capture_output=True, text=True, timeout=LIMIT_S,
+        env=os.environ | {
+            "MUSECAST_ENDPOINTS__CONTROL": f"tcp://127.0.0.1:{port}",
+            "MUSECAST_STATE_DIR": str(state_dir),
+            "MUSECAST_WEIGHTS_DIR": str(small),
+        },
+    )  # fmt: skip
+    assert result.returncode == 0, (result.stdout, result.stderr)
+    best = watch(folder / "max.mp4")
     assert best.frames == 27  # 1.05 s are 26.25 frames
     assert best.audio_samples == len(sound)
     assert best.colour == (1, 1, 1, 1)
     assert best.starts == (0, 0)
-    assert sorted(path.name for path in folder.iterdir()) == ["in.wav", "lossless.mp4", "max.mp4"]
-    change = np.abs(best.luma.astype(np.int16) - films["lossless"].luma).max(axis=(1, 2))
-    assert change[:-2].max() > 20, "features of whole speech make other mouths"
+    assert sorted(path.name for path in folder.iterdir()) == ["in.wav", "max.mp4"]
     own = np.abs(best.luma[12].astype(np.int16) - best.luma[0])
     assert own.max() > 20, "the mouth is generated"

@@ -61,7 +61,7 @@ def test_official_files_convert_once_and_load_as_they_were(copy: Path) -> None:
     assert convert(copy, force=True)[0] == "unet-v15"
     for name, seed in (("unet-v15", 15), ("unet-v10", 10)):
         config, state = load_converted(copy, name)
-        assert config["block_out_channels"] == [32, 64, 128, 128]
+        assert config["block_out_channels"] == [32, 32, 64, 64]
         original = made.tiny("unet", seed).state_dict()
         assert state.keys() == original.keys()
         assert all(torch.equal(state[key], original[key]) for key in state)
