@@ -115,9 +115,9 @@ def test_what_is_missing_is_named_with_the_command_that_gets_it(tmp_path: Path) 
     assert not list(tmp_path.iterdir()), "looking makes nothing"
 
 
-@pytest.mark.usefixtures("environment")
-def test_a_damaged_file_is_not_loaded(tmp_path: Path) -> None:
+def test_a_damaged_file_is_not_loaded(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     give_face_models(tmp_path)
+    request.getfixturevalue("environment")  # empty from here on
     path = files.folder_of(str(tmp_path)) / files.MESH
     data = bytearray(path.read_bytes())
     data[1000] ^= 1
