@@ -59,7 +59,7 @@ def start(places: tuple[Path, Path], start_daemon_for_module: Start) -> Start:
             f"engines.lipsync=[{chain}]",
             "stages.lipsync.instances=2",
             f"weights_dir={weights}",
-            "musetalk.max_batch=8",
+            "musetalk.max_batch=16",
             "musetalk.encoder_steps=160",
             f"stages.lipsync.item_timeout_s={PATIENT_S}",
             "musetalk.preparation=strict",  # built-in templates are prepared for warp alone, at once

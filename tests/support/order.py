@@ -9,14 +9,24 @@ from __future__ import annotations
 import pytest
 
 LONGEST = (
-    "processes/test_preparation_asks.py",
     "contract/test_musetalk.py",
-    "engines/musetalk/test_prepare.py",
+    "processes/test_preparation_asks.py",
     "contract/test_failures.py",
-    "engines/musetalk/test_audio.py",
-    "engines/test_prepare_cache.py",
+    "contract/test_lifecycle.py",
     "engines/test_face_on_mp4.py",
     "processes/test_template_cache.py",
+    "contract/test_network.py",
+    "contract/test_cli.py",
+    "engines/test_transcriber_whisper.py",
+    "contract/test_render.py",
+    "contract/test_language_models.py",
+    "contract/test_isolation.py",
+    "engines/musetalk/test_engine.py",
+    "engines/musetalk/test_gpu_job.py",
+    "engines/musetalk/test_weights.py",
+    "engines/musetalk/test_whole.py",
+    "engines/test_synthesizer_hibari.py",
+    "engines/test_prepare_cache.py",
 )
 """Only a hint: a module that is not named here is put by what its tests need."""
 
