@@ -63,9 +63,12 @@ demo: $(STAMP) $(FACES)
 	@echo "$(BIN)/musecast up"
 	@echo "http://127.0.0.1:28888"
 
-# One worker more than cores: many tests wait for speech that is as long as it sounds.
-test: lint $(TEST_STAMP) $(WEB_STAMP) $(FACES)
-	@$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder --durations=15
+# One worker more than cores: many tests wait for speech that is as long as it sounds. mypy runs while they wait.
+test: $(TEST_STAMP) $(WEB_STAMP) $(FACES)
+	@$(BIN)/ruff check .
+	@nice $(BIN)/mypy >$(VENV)/mypy.log 2>&1 & types=$$!; \
+		$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder --durations=15; tests=$$?; \
+		wait $$types; types=$$?; cat $(VENV)/mypy.log; [ $$types = 0 ] && exit $$tests
 
 # mypy beside the tests: it takes long only when it has no cache.
 check: $(STAMP) $(FACES)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -139,26 +139,40 @@ def until(there: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> Non
         time.sleep(0.02)
 
 
+class Calm(NamedTuple):
+    """A preparation to which nothing happens."""
+
+    files: dict[str, str]
+    """What the film becomes."""
+    torch: dict[str, bool]
+    """Whether a stage's process held torch while the networks ran."""
+    reply: dict[str, Any]
+
+
 @pytest.fixture(scope="module")
-def undisturbed(daemon: Daemon) -> dict[str, str]:
-    """What the film becomes when nothing happens."""
+def calm(daemon: Daemon) -> Calm:
     stranger = Stranger(daemon.control, daemon.stream)
-    Preparation(stranger, "calm").reply()
+    making = Preparation(stranger, "calm")
+    making.wait_latents()
+    torch = {stage: mapped(process(stranger, stage)["pid"], "libtorch") for stage in ("lipsync", "prepare")}
+    reply = making.reply()
     assert engines(stranger, "calm") == ["warp", "musetalk"]
     stranger.close()
-    return files_of(daemon, "calm")
+    return Calm(files_of(daemon, "calm"), torch, reply)
+
+
+@pytest.fixture
+def undisturbed(calm: Calm) -> dict[str, str]:
+    return calm.files
 
 
 def test_the_default_template_is_made_for_the_network_too(client: Stranger) -> None:
     assert engines(client, "default") == ["warp", "musetalk"]
 
 
-def test_the_networks_run_in_the_lipsync_process_alone(client: Stranger, undisturbed: dict[str, str]) -> None:
-    making = Preparation(client, "where")
-    making.wait_latents()
-    assert mapped(process(client, "lipsync")["pid"], "libtorch")
-    assert not mapped(process(client, "prepare")["pid"], "libtorch")
-    assert making.reply()["bbox_shift"] == {"asked": 0, "used": 0}
+def test_the_networks_run_in_the_lipsync_process_alone(calm: Calm) -> None:
+    assert calm.torch == {"lipsync": True, "prepare": False}
+    assert calm.reply["bbox_shift"] == {"asked": 0, "used": 0}
 
 
 def test_a_session_that_speaks_meanwhile_goes_first(
