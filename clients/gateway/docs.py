@@ -111,4 +111,5 @@ def _complete(operation: dict[str, Any]) -> None:
         if given and kind == "application/json":
             content["example"] = given
     if isinstance(result, dict) and result and "200" in responses:
-        responses["200"]["content"] = {"application/json": {"schema": {"type": "object"}, "example": result}}
+        told = {"schema": {"type": "object"}, "example": result}
+        responses["200"].setdefault("content", {})["application/json"] = told

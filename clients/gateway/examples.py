@@ -77,5 +77,17 @@ OF: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             ]
         },
     ),
+    "transcript_json": (
+        {},
+        {
+            "session_id": _SID, "complete": True, "ended": False, "interrupted": [],
+            "lines": [
+                {
+                    "turn": 1, "speaker": "avatar", "text": "Hello.", "pts": 320_000, "dur": 640_000, "cut": False,
+                    "unheard": False,
+                }
+            ],
+        },
+    ),
     "list_voices": ({}, {"voices": [{"name": "heart", "engine": "hibari", "language": "en", "gender": "female"}]}),
 }  # fmt: skip

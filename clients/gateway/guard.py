@@ -7,6 +7,7 @@ browser on this machine, neither by a form nor by a name that it lets point to 1
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from urllib.parse import urlsplit
 
@@ -22,13 +23,16 @@ from models.meter import Meter
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REQUESTS = 256
-"""Requests that are answered at the same time, viewers not counted; the next is BUSY."""
+"""Requests that are answered at the same time, beside ``gateway.viewers``; the next is BUSY."""
 BODY_IDLE_S = 10.0
 """Without a byte of a body for so long, it is not waited for any more."""
 BODY_BYTES_PER_S = 16_384
 BODY_GRACE_S = 15.0
 """A body has this long, and as long as its bytes take at the rate above."""
 JSON_BYTES = 1 << 20
+LINGER_BYTES = 256 << 10
+LINGER_S = 1.0
+"""So much of a body that nobody wants is read over, for so long, that its sender can read the refusal."""
 LARGE = frozenset({"/api/preprocess_template", "/api/process_segment", "/api/render"})
 """Routes whose bodies may be as large as ``gateway.max_body_bytes``; others: ``JSON_BYTES``."""
 HEADERS = {
@@ -87,6 +91,7 @@ class Guard:
         self._origins = frozenset(settings.allowed_origins)
         self._max_body = settings.max_body_bytes
         self._tokens = tokens
+        self._most = REQUESTS + settings.viewers
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,9 +109,26 @@ class Guard:
                 await self._serve(scope, receive, send)
                 return
         except ApiError as error:
-            await refuse(error, scope, with_headers(send))
+            await self._refuse(error, scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    async def _refuse(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer before the body is there. A large one is not waited for: the connection ends, but not before the
+        client had time to read why, because what it still sends would make its system throw the answer away.
+        """
+        if scope["type"] != "http" or not _may_be_large(scope):
+            await refuse(error, scope, with_headers(send))
+            return
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                await send({**message, "more_body": True})
+                await _linger(receive)
+                message = {"type": "http.response.body", "body": b""}
+            await send(message)
+
+        await refuse(error, scope, with_headers(tell, close=True))
 
     def _counting(self, send: Send) -> Send:
         self._meter.count("requests")
@@ -152,8 +174,8 @@ class Guard:
         return origin in self._origins or same_origin(origin, host)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._running >= REQUESTS:
-            raise ApiError("BUSY", f"{REQUESTS} requests are being answered: ask again", 1000)
+        if self._running >= self._most:
+            raise ApiError("BUSY", f"{self._most} requests are being answered: ask again", 1000)
         limit = self._max_body if scope["path"] in LARGE else min(JSON_BYTES, self._max_body)
         body = Body(receive, limit, Headers(scope=scope).get("content-length", ""))
         started = False
@@ -161,7 +183,8 @@ class Guard:
         async def tell(message: Message) -> None:
             nonlocal started
             started = True
-            await with_headers(send, shared=_shared(scope))(message)
+            close = _may_be_large(scope) and not body.over
+            await with_headers(send, close=close, shared=_shared(scope))(message)
 
         self._running += 1
         try:
@@ -169,7 +192,7 @@ class Guard:
         except ApiError as error:
             if started:
                 raise
-            await refuse(error, scope, with_headers(send, close=True))
+            await self._refuse(error, scope, receive, send)
         finally:
             self._running -= 1
 
@@ -186,7 +209,8 @@ class Body:
         self._receive = receive
         self._limit = limit
         self._read = 0
-        self._over = False
+        self.over = False
+        """It has been read to its end."""
         self._began = time.monotonic()
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
             raise self._too_large()
@@ -196,7 +220,7 @@ class Body:
 
     async def receive(self) -> Message:
         """The next part; raises ApiError."""
-        if self._over:
+        if self.over:
             return await self._receive()  # only the end of the connection can come
         allowed_s = BODY_GRACE_S + self._read / BODY_BYTES_PER_S
         left_s = self._began + allowed_s - time.monotonic()
@@ -208,10 +232,28 @@ class Body:
             raise ApiError("INVALID_ARGUMENT", told) from None
         if message["type"] == "http.request":
             self._read += len(message.get("body", b""))
-            self._over = not message.get("more_body", False)
+            self.over = not message.get("more_body", False)
             if self._read > self._limit:
                 raise self._too_large()
         return message
+
+
+async def _linger(receive: Receive) -> None:
+    """Read over a little of what still comes."""
+    left = LINGER_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while left > 0 and (message := await receive())["type"] == "http.request":
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+
+
+def _may_be_large(scope: Scope) -> bool:
+    """Whether the body, when it is not wanted, is too much to be read over and forgotten."""
+    headers = Headers(scope=scope)
+    declared = headers.get("content-length", "0")
+    return "transfer-encoding" in headers or not declared.isdigit() or int(declared[:20]) > LINGER_BYTES
 
 
 def _shared(scope: Scope) -> bool:

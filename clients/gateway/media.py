@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from clients.gateway.auth import Who
+from clients.gateway.bodies import Id
 from clients.gateway.channel import READ_SEGMENTS
 from clients.gateway.control import Control
 from clients.gateway.errors import ApiError
@@ -24,7 +25,7 @@ MIME = "video/mp4"
 STALL_S = 60.0
 """A player that takes nothing for so long (a pause) has its connection closed."""
 SEGMENTS_MAX = 1024
-Sid = Annotated[str, Path(pattern=r"\A[A-Za-z0-9_-]{1,64}\z")]
+Sid = Id
 FILE: dict[int | str, dict[str, Any]] = {200: {"content": {MIME: {}}, "description": "MP4"}}
 
 router = APIRouter(prefix="/api/sessions/{sid}", tags=["media"])

@@ -103,6 +103,7 @@ def _jpeg(image: Image.Image) -> bytes:
     "/preprocess_template",
     operation_id="preprocess_template",
     openapi_extra=forms.documented(PreprocessTemplate, "file", "a photo or a film", in_json=False),
+    responses={200: {"content": {"application/x-ndjson": {}}, "description": "the result; progress before it"}},
 )
 async def preprocess_template(
     request: Request, here: Here, who: Who, stream: Annotated[bool, Query()] = False
