@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.client import Stranger
 from tests.support.daemon import Daemon
+from tests.support.gateway_process import GatewayProcess
 from tests.support.limits import START_S
 
 pytest_plugins = ("tests.support.needs", "tests.support.networks", "tests.support.order", "tests.support.skipped")
@@ -83,6 +84,14 @@ def _run(state_dir: Path, *overrides: str, watched: bool = False) -> Iterator[Da
 def daemon(state_dir: Path) -> Iterator[Daemon]:
     """The daemon that well-behaved tests share; what its processes do with sockets is watched."""
     yield from _run(state_dir, watched=True)
+
+
+@pytest.fixture(scope="session")
+def gateway(daemon: Daemon) -> Iterator[GatewayProcess]:
+    """A gateway of the shared daemon, without tokens."""
+    process = GatewayProcess(daemon)
+    yield process
+    assert process.stop() == 0
 
 
 @pytest.fixture(scope="module")

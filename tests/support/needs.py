@@ -26,7 +26,7 @@ BY_PLACE = {
     "engines": ("slow",),  # whole engines; taken together they are
 }
 """Folder -> what its tests may do beside computing."""
-STARTERS = frozenset(("daemon", "own_daemon", "start_daemon", "start_daemon_for_module", "launch"))
+STARTERS = frozenset(("daemon", "gateway", "own_daemon", "start_daemon", "start_daemon_for_module", "launch"))
 """Fixtures that start processes."""
 LEFT_OUT = ("process", "torch", "slow", "gpu", "full")
 """Markers of what ``--quick`` leaves out."""

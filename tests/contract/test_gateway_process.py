@@ -1,0 +1,114 @@
+"""The gateway as a process of the daemon: watched, restarted, optional."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.client import Stranger
+from tests.support.daemon import Daemon, stage_row
+from tests.support.limits import RECOVERY_S, REPLY_S
+from tests.support.processes import wait_until
+
+OVERRIDES = (
+    "endpoints.gateway=http://127.0.0.1:0",
+    "supervisor.beat_s=0.2",
+    "supervisor.intensity=3",
+    "supervisor.backoff_s=[0]",
+)
+
+
+@pytest.fixture(scope="module")
+def admin(own_daemon: Daemon) -> Iterator[Stranger]:
+    client = Stranger(own_daemon.control, own_daemon.stream)
+    yield client
+    client.close()
+
+
+def row_of(admin: Stranger) -> dict[str, Any]:
+    return stage_row(admin.control.ok("status"), "gateway")
+
+
+def healthy(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{url}/health", timeout=REPLY_S).status_code == 200
+    return False
+
+
+def test_its_address_is_in_status(own_daemon: Daemon, admin: Stranger) -> None:
+    wait_until(lambda: row_of(admin)["state"] in ("idle", "busy"), RECOVERY_S, "the gateway to be ready")
+    status = admin.control.ok("status")
+    url = status["endpoints"]["gateway"]
+    assert status["endpoints"] == {"control": own_daemon.control, "stream": own_daemon.stream, "gateway": url}
+    assert healthy(url)
+    row = row_of(admin)
+    assert (row["stage"], row["address"], row["required"]) == ("gateway", url, False)
+    assert status["warnings"] == admin.control.ok("health")["warnings"] == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_one_that_dies_or_hangs_is_replaced_at_the_same_address(admin: Stranger, how: int) -> None:
+    before = row_of(admin)
+    session = admin.session()
+    session.control.ok("say", session_id=session.id, text="Nobody notices.")
+    os.kill(before["pid"], how)
+    wait_until(lambda: row_of(admin)["epoch"] > before["epoch"], RECOVERY_S, "a successor")
+    wait_until(lambda: healthy(before["address"]), RECOVERY_S, "an answer of the successor")
+    assert row_of(admin)["address"] == before["address"]
+
+
+def test_without_a_broker_it_says_so_at_once(admin: Stranger) -> None:
+    url = row_of(admin)["address"]
+    os.kill(stage_row(admin.control.ok("status"), "broker")["pid"], signal.SIGKILL)
+    answers: list[httpx.Response] = []
+
+    def back() -> bool:
+        answers.append(httpx.get(f"{url}/health", timeout=REPLY_S))
+        return answers[-1].status_code == 200
+
+    wait_until(back, RECOVERY_S, "the next broker")
+    gone = [one for one in answers if one.status_code != 200]
+    assert gone
+    assert {one.status_code for one in gone} == {503}
+    assert all(one.headers["retry-after"] for one in gone)
+    assert max(one.elapsed.total_seconds() for one in gone) < 2.0
+
+
+def test_given_up_it_degrades_the_daemon_and_no_more(admin: Stranger) -> None:
+    def kill() -> bool:
+        row = row_of(admin)
+        if row["pid"]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(row["pid"], signal.SIGKILL)
+        return bool(row["state"] == "fatal")
+
+    wait_until(kill, RECOVERY_S, "the supervisor to give it up")
+    assert admin.control.ok("health")["status"] == "degraded"
+    assert admin.control.ok("status")["endpoints"]["gateway"] is None
+    assert admin.control.ok("initialize")["ready"] is True
+
+
+def test_auto_does_without_where_the_port_is_taken(
+    start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger]
+) -> None:
+    with socket.socket() as holder:
+        with contextlib.suppress(OSError):  # somebody else has it
+            holder.bind(("127.0.0.1", 28888))
+            holder.listen()
+        daemon = start_daemon("endpoints.gateway=auto")
+        admin = connect(daemon)
+        health, status = admin.control.ok("health"), admin.control.ok("status")
+        (warning,) = [one for one in health["warnings"] if "endpoints.gateway" in one]
+        assert "28888 is taken by another program" in warning
+        assert health["status"] == "ok"
+        assert warning in status["warnings"]
+        assert status["endpoints"]["gateway"] is None
+        assert all(row["stage"] != "gateway" for row in status["stages"])
+        assert len(daemon.logged("start.without")) == 1

@@ -1,0 +1,284 @@
+"""What a gateway does not do for whom: foreign pages and names, tokens, sizes, pace, noise."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.support.client import Stranger
+from tests.support.daemon import Daemon
+from tests.support.gateway_process import GatewayProcess, error_of
+from tests.support.limits import REPLY_S, WORK_S
+
+MAIN = "0123456789abcdef-main"
+SEED = 20261130
+MUTATIONS = 2000
+
+
+@pytest.fixture(scope="module")
+def guarded(daemon: Daemon) -> Iterator[GatewayProcess]:
+    """A gateway with a token."""
+    process = GatewayProcess(
+        daemon, f"gateway.token={MAIN}", "gateway.allowed_origins=[https://www.example.org]"
+    )
+    yield process
+    assert process.stop() == 0
+
+
+def client(gateway: GatewayProcess, token: str = "") -> httpx.Client:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    return httpx.Client(base_url=gateway.url, timeout=WORK_S, headers=headers)
+
+
+def status_and_code(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, error_of(response.json())
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil", "", "localhost.", "[::2]"]
+)
+@pytest.mark.parametrize("path", ["/", "/health", "/api/status", "/ws/demo"])
+def test_a_foreign_host_is_refused(gateway: GatewayProcess, host: str, path: str) -> None:
+    upgrade = (
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        if path.startswith("/ws/")
+        else "Connection: close\r\n"
+    )
+    answer = gateway.raw(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{upgrade}\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"INVALID_ARGUMENT" in answer
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:1", "[::1]:80", "LOCALHOST"])
+def test_names_of_this_machine_are_not_foreign(gateway: GatewayProcess, host: str) -> None:
+    answer = gateway.raw(f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_foreign_page_can_do_nothing(gateway: GatewayProcess) -> None:
+    port = gateway.port
+    with client(gateway) as http:
+        for origin in (
+            "https://evil.example", "null", f"http://127.0.0.1:{port}.evil.example", f"http://localhost:{port}",
+            f"http://127.0.0.1:{port + 1}", f"https://127.0.0.1:{port}@evil.example", "http://127.0.0.1", "",
+        ):  # fmt: skip
+            for answer in (
+                http.post("/api/start_session", json={}, headers={"origin": origin}),
+                http.get("/health", headers={"origin": origin}),
+                http.post("/api/preprocess_template", files={"file": b"x"}, headers={"origin": origin}),
+            ):
+                assert status_and_code(answer) == (403, "UNAUTHENTICATED"), origin
+        assert http.get("/health", headers={"origin": gateway.url}).status_code == 200
+
+
+def test_a_foreign_page_opens_no_websocket(gateway: GatewayProcess) -> None:
+    head = (
+        f"GET /ws/demo HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        "Origin: https://evil.example\r\n\r\n"
+    )
+    answer = gateway.raw(head.encode())
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"UNAUTHENTICATED" in answer
+
+
+def test_a_listed_page_may(guarded: GatewayProcess) -> None:
+    page = {"origin": "https://www.example.org"}
+    with client(guarded, MAIN) as http:
+        answer = http.get("/api/status", headers=page)
+        assert answer.headers["access-control-allow-origin"] == page["origin"]
+        asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    with client(guarded) as http:
+        assert http.options("/api/say", headers={**page, **asked}).status_code == 200
+
+
+def test_without_a_token_only_what_is_open(guarded: GatewayProcess) -> None:
+    with client(guarded) as http:
+        for path in ("/api/status", "/api/templates", "/metrics", "/docs", "/openapi.json"):
+            answer = http.get(path)
+            assert status_and_code(answer) == (401, "UNAUTHENTICATED")
+            assert answer.headers["www-authenticate"] == "Bearer"
+        assert status_and_code(http.post("/api/start_session", json={})) == (401, "UNAUTHENTICATED")
+        assert http.get("/health").status_code == 200
+        assert http.get("/").status_code == 200
+        # The main token is none for an address, which histories and logs keep.
+        assert http.get("/api/status", params={"token": MAIN}).status_code == 401
+    for wrong in (MAIN + "x", MAIN[:-1], "a.b", ".", "\xe9", "eyJ9.x"):
+        with client(guarded) as http:
+            headers = {"authorization": f"Bearer {wrong}".encode("latin-1")}
+            assert status_and_code(http.get("/api/status", headers=headers)) == (401, "UNAUTHENTICATED")
+
+
+def test_the_token_of_a_session_is_for_that_session_and_its_scope(guarded: GatewayProcess) -> None:
+    with client(guarded, MAIN) as http:
+        first = http.post("/api/start_session", json={}).json()
+        other = http.post("/api/start_session", json={}).json()["session_id"]
+        sid = first["session_id"]
+        made = {
+            scope: http.post(f"/api/sessions/{sid}/token", json={"scope": [scope]}).json()["token"]
+            for scope in ("watch", "talk", "control")
+        }
+        assert status_and_code(http.post("/api/sessions/nobody/token", json={})) == (404, "NOT_FOUND")
+    say, end = {"session_id": sid, "text": "Hi."}, {"session_id": sid}
+    forbidden = (403, "UNAUTHENTICATED")
+    with client(guarded, made["watch"]) as http:
+        assert status_and_code(http.post("/api/say", json=say)) == forbidden
+    for talking in (made["talk"], first["token"]):
+        with client(guarded, talking) as http:
+            assert http.post("/api/say", json=say).status_code == 200
+            assert status_and_code(http.post("/api/say", json={**say, "session_id": other})) == forbidden
+            assert status_and_code(http.post("/api/end_session", json=end)) == forbidden
+            assert status_and_code(http.post(f"/api/sessions/{sid}/token", json={})) == forbidden
+            for path in ("/api/status", "/api/templates", "/metrics"):
+                assert status_and_code(http.get(path)) == forbidden
+            assert status_and_code(http.post("/api/start_session", json={})) == forbidden
+    with client(guarded) as http:
+        assert http.post("/api/say", params={"token": made["talk"]}, json=say).status_code == 200
+    with client(guarded, made["control"]) as http:
+        assert http.post(f"/api/sessions/{sid}/token", json={}).status_code == 200
+        assert status_and_code(http.post(f"/api/sessions/{other}/token", json={})) == forbidden
+        assert http.post("/api/end_session", json=end).status_code == 200
+    with client(guarded, MAIN) as http:
+        http.post("/api/end_session", json={"session_id": other})
+
+
+def test_tokens_expire_and_may_be_for_certain_pages(guarded: GatewayProcess) -> None:
+    with client(guarded, MAIN) as http:
+        sid = http.post("/api/start_session", json={}).json()["session_id"]
+        make = f"/api/sessions/{sid}/token"
+        short = http.post(make, json={"ttl_s": 1}).json()
+        bound = http.post(make, json={"origins": ["https://www.example.org"]}).json()["token"]
+        brief = http.post(make, json={"ttl_s": 2, "scope": ["control"]}).json()
+    with client(guarded, brief["token"]) as http:
+        assert http.post(make, json={"ttl_s": 600}).json()["expires_at"] <= brief["expires_at"]
+    body = {"session_id": sid}
+    with client(guarded, bound) as http:
+        assert status_and_code(http.post("/api/interrupt", json=body)) == (403, "UNAUTHENTICATED")
+        page = {"origin": "https://www.example.org"}
+        assert http.post("/api/interrupt", json=body, headers=page).status_code == 200
+    time.sleep(max(0.0, short["expires_at"] - time.time()))  # the clock itself is the event
+    with client(guarded, short["token"]) as http:
+        answer = http.post("/api/interrupt", json=body)
+        assert status_and_code(answer) == (401, "UNAUTHENTICATED")
+        assert "expired" in answer.json()["error"]["message"]
+    with client(guarded, MAIN) as http:
+        http.post("/api/end_session", json=body)
+
+
+def test_a_token_outlives_the_gateway_that_made_it(guarded: GatewayProcess) -> None:
+    with client(guarded, MAIN) as http:
+        started = http.post("/api/start_session", json={}).json()
+    body, before = {"session_id": started["session_id"]}, guarded.url
+    guarded.process.kill()
+    guarded.process.wait(REPLY_S)
+    guarded.start()
+    assert guarded.url == before
+    assert (guarded.directory / "gateway.key").stat().st_mode & 0o777 == 0o600
+    with client(guarded, started["token"]) as http:
+        assert _eventually(http, "/api/interrupt", body) == 200
+    with client(guarded, MAIN) as http:
+        http.post("/api/end_session", json=body)
+
+
+def _eventually(http: httpx.Client, path: str, body: dict[str, str]) -> int:
+    """The first answer that is not 503: a gateway connects to the daemon when it has begun to listen."""
+    deadline = time.monotonic() + REPLY_S
+    while (answer := http.post(path, json=body)).status_code == 503 and time.monotonic() < deadline:
+        assert int(answer.headers["retry-after"]) >= 1
+        time.sleep(0.05)
+    return answer.status_code
+
+
+def test_no_token_is_in_a_log(guarded: GatewayProcess) -> None:
+    with client(guarded, MAIN) as http:
+        http.get("/api/status", params={"token": "a-token-in-an-address"})
+    log = guarded.log.read_text()
+    assert MAIN not in log
+    assert "a-token-in-an-address" not in log
+
+
+def test_a_body_that_is_too_large_is_not_read(gateway: GatewayProcess) -> None:
+    for path, limit in (("/api/say", 1 << 20), ("/api/process_segment", 33_554_432)):
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {limit + 1}\r\n\r\n"
+        )
+        answer = gateway.raw(head.encode())  # not a byte of it is sent
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert error_of(json.loads(answer.partition(b"\r\n\r\n")[2])) == "TOO_LARGE"
+    with client(gateway) as http:
+        assert status_and_code(http.post("/api/say", content=_endless(), headers=JSON)) == (413, "TOO_LARGE")
+
+
+JSON = {"content-type": "application/json"}
+
+
+def _endless() -> Iterator[bytes]:
+    for _ in range(1000):
+        yield bytes(65_536)
+
+
+def test_who_sends_too_slowly_is_not_waited_for(gateway: GatewayProcess) -> None:
+    """Both at once: a head that never ends, and a body that never comes."""
+    head = b"POST /api/say HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n"
+    with (
+        socket.create_connection(("127.0.0.1", gateway.port), REPLY_S) as headless,
+        socket.create_connection(("127.0.0.1", gateway.port), REPLY_S) as bodiless,
+    ):
+        headless.sendall(head)
+        bodiless.sendall(head + b"\r\n{")
+        assert headless.recv(65_536) == b""
+        assert bodiless.recv(65_536).startswith(b"HTTP/1.1 400 ")
+
+
+def _mutated(source: random.Random, whole: bytes) -> bytes:
+    data = bytearray(whole)
+    for _ in range(source.randint(1, 6)):
+        at = source.randrange(len(data))
+        match source.randrange(4):
+            case 0:
+                data[at] = source.randrange(256)
+            case 1:
+                del data[at : at + source.randint(1, 8)]
+            case 2:
+                data[at:at] = source.randbytes(source.randint(1, 8))
+            case _:
+                data[at:at] = data[at : at + 40]
+        if not data:
+            return b"\r\n\r\n"
+    return bytes(data)
+
+
+def test_noise_harms_nobody(gateway: GatewayProcess, stranger: Stranger) -> None:
+    """Mutated requests: an error of ours or nothing, never a 500, and the next request is answered."""
+    source = random.Random(SEED)
+    body = b'{"session_id": "nobody", "text": "Hello"}'
+    forms = [
+        b"GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+        b"POST /api/say HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (len(body), body),
+        b"POST /api/process_segment HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 121\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+        b'--b\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\nRIFF\r\n'
+        b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n",
+    ]
+    for _ in range(MUTATIONS):
+        with socket.create_connection(("127.0.0.1", gateway.port), REPLY_S) as one:
+            one.sendall(_mutated(source, source.choice(forms)))
+            one.shutdown(socket.SHUT_WR)  # what is not complete is not waited for
+            one.settimeout(REPLY_S)
+            try:
+                answer = one.recv(65_536)
+            except ConnectionResetError:
+                continue
+        assert not answer.startswith(b"HTTP/1.1 5"), answer
+    with client(gateway) as http:
+        assert http.get("/health").status_code == 200
+    assert stranger.control.ok("health")["status"] == "ok"
