@@ -108,7 +108,7 @@ for (const [code, state] of [[1000, "ended"], [4404, "ended"], [1008, "refused"]
     await until(() => told.states.some(([one]) => one === state));
     assert.deepEqual(told.states.at(-1), [state, code]);
     await assert.rejects(socket.request("late"), (error) => error.code === "NOT_READY");
-    assert.equal(server.clients.size, 0); // and nobody comes back
+    assert.equal(socket.closed, true);
   });
 }
 
