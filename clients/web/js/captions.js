@@ -45,6 +45,7 @@ export class Captions {
       else log.append(element);
       this.drawn.set(line.id, { element, is });
     }
+    $("asks").hidden = lines.length > 0;
     log.hidden = lines.length === 0 && !$("intro").hidden;
     if (atEnd) log.scrollTop = log.scrollHeight;
   }
