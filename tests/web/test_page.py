@@ -1,0 +1,83 @@
+"""The page in Chromium against a real daemon: what a first visitor sees, says, reads and makes."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.support.pictures import astronaut_file
+from tests.web.browsing import Web
+
+Result = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def seen(web: Web, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+    photo = tmp_path_factory.mktemp("page") / "Eileen Collins.png"
+    photo.write_bytes(astronaut_file())
+    wall = cv2.imencode(".png", np.full((256, 256, 3), 128, np.uint8))[1].tobytes()
+    own_face = {"name": "own_face", "photo": str(photo), "nobody": base64.b64encode(wall).decode()}
+    return {
+        **web.browse("chromium", {"name": "text_conversation"}, own_face),
+        **web.browse("chromium", {"name": "spoken_conversation"}, microphone=str(web.microphone)),
+        **web.browse("chromium", {"name": "chinese_without_microphone"}, microphone=False),
+    }
+
+
+def _of(seen: dict[str, Result], scenario: str) -> Result:
+    assert "failed" not in seen[scenario], seen[scenario]["failed"]
+    return seen[scenario]
+
+
+def test_a_visitor_sees_a_living_face_and_talks_by_one_click(seen: dict[str, Result]) -> None:
+    visit = _of(seen, "text_conversation")
+    assert visit["errors"] == []
+    assert visit["muted_before"]
+    assert visit["heard"]
+    assert "Who are you?" in visit["log"]
+    assert "built-in" in visit["log"]
+    for state in ("idle", "thinking", "speaking", "interrupted"):
+        assert state in visit["states"]
+
+
+def test_what_an_interruption_cut_is_struck_through(seen: dict[str, Result]) -> None:
+    visit = _of(seen, "text_conversation")
+    assert visit["cut"].removeprefix("not heard:").strip()
+    assert visit["log"].endswith(visit["cut"])
+
+
+def test_nobody_is_kept_out(seen: dict[str, Result]) -> None:
+    found = _of(seen, "text_conversation")["axe"]
+    assert set(found) == {"invitation", "conversation", "faces", "settings", "help"}
+    assert not any(found.values()), found
+
+
+def test_a_spoken_question_is_answered_and_its_time_is_shown(seen: dict[str, Result]) -> None:
+    visit = _of(seen, "spoken_conversation")
+    assert visit["errors"] == []
+    assert visit["level"] > 0
+    assert "question" in visit["log"].splitlines()[1]
+    assert "programs" in visit["log"]
+    assert visit["measured"].startswith("First frame after ")
+    assert {"pause", "voice", "lips"} <= set(visit["parts"])
+
+
+def test_the_page_speaks_chinese_and_works_without_a_microphone(seen: dict[str, Result]) -> None:
+    visit = _of(seen, "chinese_without_microphone")
+    assert visit["errors"] == []
+    assert visit["language"] == "zh-CN"
+    assert visit["english"] == []
+    assert "打字" in visit["note"]
+    assert "musecast 自带的头像" in visit["log"]
+
+
+def test_a_visitor_makes_a_face_and_goes_on_when_the_session_ended(seen: dict[str, Result]) -> None:
+    visit = _of(seen, "own_face")
+    assert "face" in visit["refusal"]
+    assert "eileen-collins" in visit["templates"]
+    assert visit["offered"] == "Start a new one"
+    assert [error for error in visit["errors"] if "preprocess_template" not in error] == []
