@@ -137,10 +137,6 @@ class Roster:
         """It is being tried: not due until the result is told."""
         self._members[name].due = None
 
-    def is_loaded(self, name: str) -> bool:
-        """Whether it has loaded."""
-        return self._members[name].loaded
-
     @property
     def wake(self) -> float | None:
         """When the next member is due."""
