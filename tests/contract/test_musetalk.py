@@ -108,7 +108,7 @@ def begin(session: Session, sound: NDArray[np.int16]) -> int:
 
 def check_whole(session: Session, turn: int, sound: NDArray[np.int16]) -> NDArray[np.uint8]:
     """All that the contract promises about a turn of a client's own audio; returns its pictures."""
-    session.wait_ended(turn)
+    session.wait_ended(turn, LOAD_S)  # it may wait for a process that is started anew, thrice
     headers = [m.header for m in session.media]
     assert_seamless(headers)
     frames = sum(h["frames"] for h in headers)
