@@ -11,6 +11,8 @@ import pytest
 LONGEST = (
     "contract/test_musetalk.py",
     "processes/test_preparation_asks.py",
+    "web/test_player.py",
+    "contract/test_broker_death.py",
     "contract/test_failures.py",
     "contract/test_lifecycle.py",
     "engines/test_face_on_mp4.py",
