@@ -52,10 +52,10 @@ def private_daemon(config: Path | None, overrides: list[str]) -> Iterator[Client
     if config is not None:
         command += ["--config", str(config)]
     for override in (
+        "endpoints.gateway=off",  # unless it is asked for
         *overrides,
         f"endpoints.control=tcp://127.0.0.1:{control}",
         f"endpoints.stream=tcp://127.0.0.1:{stream}",
-        "endpoints.gateway=off",
         f"runtime_dir={directory / 'run'}",
     ):
         command += ["--set", override]

@@ -19,7 +19,8 @@ from clients.gateway.channel import Channel
 from clients.gateway.control import Control
 from clients.gateway.errors import ApiError
 from clients.gateway.messages import Header, Message
-from clients.gateway.viewer import ENDED, Viewer
+from clients.gateway.viewer import ENDED, TOO_SLOW, Viewer
+from models.meter import Meter
 
 STREAM_HWM = 1000
 LINGER_S = 10.0
@@ -32,11 +33,13 @@ class Hub:
 
     Args:
         stream: address of the daemon's XPUB.
+        meter: counts what slow viewers cost them, and how long media waits for a viewer.
         control: requests to the daemon.
     """
 
-    def __init__(self, stream: str, control: Control) -> None:
+    def __init__(self, stream: str, control: Control, meter: Meter) -> None:
         self._control = control
+        self._meter = meter
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, STREAM_HWM)
@@ -49,23 +52,20 @@ class Hub:
         self._channels: dict[str, Channel] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._start: tuple[str, float] | None = None
-        self.skipped = self.kicked = 0
-        """Segments that slow viewers did not get; viewers that were too slow altogether."""
         self.on_started: Callable[[Header], None] = lambda _: None
         """Is told the ``session.started`` of every session."""
         self.on_restart: Callable[[], None] = lambda: None
         """Is told that the daemon or its broker was started anew."""
 
-    @property
-    def viewers(self) -> int:
-        """How many there are."""
-        return sum(len(channel.viewers) for channel in self._channels.values())
+    def check_room(self, limit: int) -> None:
+        """Whether one more viewer may come.
 
-    @property
-    def oldest_s(self) -> float:
-        """How long the oldest media waits for its viewer."""
-        now = time.monotonic()
-        return max((v.backlog.age(now) for c in self._channels.values() for v in c.viewers), default=0.0)
+        Raises:
+            ApiError: BUSY.
+        """
+        viewers = (viewer for channel in self._channels.values() for viewer in channel.viewers)
+        if sum(viewer.keeps_alive for viewer in viewers) >= limit:
+            raise ApiError("BUSY", f"{limit} viewers are connected (gateway.viewers): try later", 5000)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -117,6 +117,8 @@ class Hub:
             for channel in self._channels.values():
                 if channel.tick(now):
                     self._background(self._keep_alive(channel.sid))
+                for viewer in channel.viewers:
+                    self._meter.took("waiting", viewer.backlog.age(now))
 
     async def _keep_alive(self, sid: str) -> None:
         with contextlib.suppress(ApiError):  # the repair finds out what became of the session
@@ -145,13 +147,15 @@ class Hub:
             # In one step with the joining: what the hub gives from here on begins with these two.
             seq, n = channel.next_seq, channel.next_n
             channel.viewers.add(viewer)
+            self._meter.count("viewers")
             if channel.ended:
                 viewer.close(ENDED)
             yield self._follow(channel, viewer, (from_seq, seq), (from_n, n))
         finally:
             channel.users -= 1
             channel.viewers.discard(viewer)
-            self.skipped += viewer.backlog.skipped
+            self._meter.count("segments.skipped", viewer.backlog.skipped)
+            self._meter.count("viewers.too_slow", int(viewer.closing == TOO_SLOW))
             if not channel.users:
                 self._leave(channel)
 

@@ -51,9 +51,10 @@ async def segments(sid: Sid, first: int, last: int, here: Here, who: Who) -> Res
 
 
 @router.get("/stream.mp4", operation_id="stream_mp4", response_class=Response, responses=FILE)
-async def stream(sid: Sid, hub: Watching, who: Who) -> Response:
+async def stream(sid: Sid, here: Here, hub: Watching, who: Who) -> Response:
     """A film that goes on until the session or the client does; its time never goes back."""
     who.check("watch", sid)
+    hub.check_room(here.config.gateway.viewers)
     viewer = Viewer(sid, goes_back=False)
     async with contextlib.AsyncExitStack() as stack:
         messages = await stack.enter_async_context(hub.watch(viewer))

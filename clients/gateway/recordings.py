@@ -16,6 +16,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.requests import HTTPConnection
 
 from clients.gateway.auth import Who
+from clients.gateway.channel import BEYOND
 from clients.gateway.control import Control
 from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Gateway, Here
@@ -93,6 +94,11 @@ class Recordings:
         for row in rows:
             if row.get("record"):
                 self._begin(row["session_id"])
+        # Those that ended meanwhile: the daemon holds their last media for a while.
+        for path in await asyncio.to_thread(lambda: sorted(self._folder.glob("*.mp4"))):
+            with contextlib.suppress(ApiError):
+                await self._control.request("segments", {"session_id": path.stem, "from_seq": BEYOND, "max": 1})
+                self._begin(path.stem)
 
     def _started(self, event: Header) -> None:
         if event["data"].get("record"):

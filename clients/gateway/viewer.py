@@ -40,8 +40,6 @@ class Viewer:
         self.goes_back = goes_back
         self.closing: int | None = None
         self.backlog = Backlog(sid, max_age_s, max_bytes)
-        self.oldest_s = 0.0
-        """How old the oldest media was when it was taken."""
         self._come = asyncio.Event()
 
     def put(self, message: Message) -> None:
@@ -64,7 +62,6 @@ class Viewer:
     async def take(self) -> Message | None:
         """The next message; None when there is none and will be none: see ``closing``."""
         while True:
-            self.oldest_s = max(self.oldest_s, self.backlog.age(time.monotonic()))
             message = None if self.closing == TOO_SLOW else self.backlog.take()
             if message is not None:
                 return message

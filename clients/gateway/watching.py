@@ -18,7 +18,7 @@ from clients.gateway.hub import Hub
 async def running(app: FastAPI) -> AsyncIterator[None]:
     """``app.state.hub`` receives inside of the block; the lifespan of the router of WebSockets."""
     gateway: Gateway = app.state.gateway
-    app.state.hub = Hub(gateway.config.endpoints.stream, gateway.control)
+    app.state.hub = Hub(gateway.config.endpoints.stream, gateway.control, gateway.meter)
     task = asyncio.create_task(app.state.hub.run())
     try:
         yield

@@ -42,9 +42,7 @@ async def watch(socket: WebSocket, sid: str, here: Here, hub: Watching) -> None:
         who = here.tokens.of(socket)
         who.check("watch", sid)
         connection.may = functools.partial(_check, who)
-        limit = here.config.gateway.viewers
-        if hub.viewers >= limit:
-            raise ApiError("BUSY", f"{limit} viewers are connected (gateway.viewers): try later")
+        hub.check_room(here.config.gateway.viewers)
         numbers = {name: _number(socket, name) for name in NUMBERS}
         async with hub.watch(viewer, **numbers) as messages:
             code = await connection.run(messages)
