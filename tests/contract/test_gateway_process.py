@@ -19,7 +19,6 @@ from tests.support.processes import wait_until
 
 OVERRIDES = (
     "endpoints.gateway=http://127.0.0.1:0",
-    "supervisor.beat_s=0.2",
     "supervisor.intensity=3",
     "supervisor.backoff_s=[0]",
 )
@@ -57,11 +56,12 @@ def test_its_address_is_in_status(own_daemon: Daemon, admin: Stranger) -> None:
 def test_one_that_dies_or_hangs_is_replaced_at_the_same_address(admin: Stranger, how: int) -> None:
     before = row_of(admin)
     session = admin.session()
-    session.control.ok("say", session_id=session.id, text="Nobody notices.")
+    session.say("Nobody notices.")
     os.kill(before["pid"], how)
     wait_until(lambda: row_of(admin)["epoch"] > before["epoch"], RECOVERY_S, "a successor")
     wait_until(lambda: healthy(before["address"]), RECOVERY_S, "an answer of the successor")
     assert row_of(admin)["address"] == before["address"]
+    assert session.end()["turns"] == 1
 
 
 def test_without_a_broker_it_says_so_at_once(admin: Stranger) -> None:

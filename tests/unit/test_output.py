@@ -16,7 +16,7 @@ QUANTUM_BYTES = 2 * 15_360
 @pytest.fixture
 def output(floor: Floor) -> Output:
     channel = floor.publisher.open("s", b"init", "video/mp4")
-    return Output(floor.publisher, channel, paced=True, lead_us=600_000)
+    return Output(floor.publisher, channel, paced=True, lead_us=600_000, cut_margin_us=40_000)
 
 
 def segment(index: int, degraded: str | None = None) -> Segment:
