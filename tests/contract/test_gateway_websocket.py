@@ -220,7 +220,6 @@ def test_a_gateway_that_is_killed_in_mid_turn_costs_no_segment(
     session.end()
     assert back.wait_closed() == 1000
     assert [*viewer.seqs, *back.seqs] == list(range(session.media[-1].header["seq"] + 1))
-    assert not [name for name in session.stream.names() if name in ("degraded", "turn.failed")]
 
 
 def reconnected(daemon: Daemon, watch: Watch, session: Session, query: str) -> WebSocket:
