@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--boot", required=True, help="id of the supervisor's run")
     parser.add_argument("--epoch", type=int, required=True, help="number of this incarnation, from 1")
     parser.add_argument("--parent", type=int, help="pid of the supervisor")
+    parser.add_argument("--last-words", action="store_true", help="only end the sessions that are left")
     options = parser.parse_args()
     try:
         config = read_resolved(options.config)
@@ -47,7 +48,7 @@ def main() -> int:
         logs.get().error("broker.broken", reason=reason)
         _tell_supervisor(config, options.epoch, f"{reason}; see who holds it, or set another")
         return EXIT_FAILED  # whoever holds a port may let it go: another start may help
-    return broker.run()
+    return broker.run(last_words=options.last_words)
 
 
 def _tell_supervisor(config: Config, epoch: int, reason: str) -> None:

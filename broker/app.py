@@ -33,7 +33,7 @@ from broker.ipc.wire import pack
 from broker.journal.journal import FOLDER, Journal
 from broker.lifecycle import Lifecycle
 from broker.media.throughput import Throughput
-from broker.sessions.registry import Sessions
+from broker.sessions.registry import REJOIN_S, Sessions
 from broker.sessions.session import Session
 from broker.stream.events import Beacon
 from broker.stream.joiners import Joiners
@@ -216,12 +216,18 @@ class Broker:
 
     # --- the loop ---
 
-    def run(self) -> int:
-        """Serve until told to stop; returns the exit code."""
+    def run(self, *, last_words: bool = False) -> int:
+        """Serve until told to stop; returns the exit code.
+
+        Args:
+            last_words: only end the sessions that another broker has left, once who listens may be here again.
+        """
         log.info("broker.started", control=self.config.endpoints.control, stream=self.config.endpoints.stream)
         self._every(self.config.supervisor.beat_s, self._beat)
         self._every(1.0, self._second)
         self._beat()
+        if last_words:
+            self.timers.at(self.now() + int(REJOIN_S * 1_000_000), self._lifecycle.stop)
         self._lifecycle.start()
         self._lifecycle.when_ready(self._idle_cache.open, lambda _: self._idle_cache.open())
         gc.collect()

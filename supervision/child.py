@@ -83,8 +83,8 @@ class Child:
         tell("child.state", now=state.value, was=old.value, child_epoch=self.epoch, reason=self.reason or None)
         return True
 
-    def spawn(self) -> None:
-        """Start the next incarnation; its epoch has already been announced.
+    def spawn(self, *arguments: str) -> None:
+        """Start the next incarnation, with more arguments; its epoch has already been announced.
 
         Raises:
             OSError: the process could not be started.
@@ -95,7 +95,7 @@ class Child:
         self.gpu, self.metrics, self.chain, self.address = (None, None), {}, [], None
         self.note = ""
         self.enter(State.STARTING)
-        command = [*self.spec.command, "--epoch", str(self.epoch), "--parent", str(os.getpid())]
+        command = [*self.spec.command, "--epoch", str(self.epoch), "--parent", str(os.getpid()), *arguments]
         self.process = Process(command, self._environment(self.spec.instance, self.spec.env))
         self.group = self.process.pid
 

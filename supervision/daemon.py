@@ -28,6 +28,7 @@ from supervision import policy
 from supervision.child import Child
 from supervision.console import Console
 from supervision.environment import ChildEnvironment
+from supervision.farewell import LAST_WORDS, Farewell
 from supervision.line import Line
 from supervision.notify import Notifier
 from supervision.policy import LIVE, State
@@ -90,6 +91,7 @@ class Supervisor:
         }
         self._broker = next(child for child in self._children.values() if child.spec.is_broker)
         self._line = Line(config.runtime_dir)
+        self._farewell = Farewell(config.runtime_dir)
         self._poller = zmq.Poller()
         self._by_fd: dict[int, Child] = {}
         self._begun = self._awake_at = time.monotonic()
@@ -119,6 +121,9 @@ class Supervisor:
             finally:
                 self._kill_everything()
                 self._line.close()
+        if self._farewell.failed and self._exit_code == 0:
+            self._exit_code = EXIT_FATAL
+            self.cause = "the broker was killed before it had ended its sessions; its last log lines say more"
         self._log.info("daemon.stopped", code=self._exit_code, seconds=round(self._uptime(), 1))
         return self._exit_code
 
@@ -151,7 +156,7 @@ class Supervisor:
         for child in self._children.values():
             if child.deadline is not None:
                 due = min(due, child.deadline)
-            if child.state in LIVE and self._stop_since is None:
+            if child.state in LIVE and (self._stop_since is None or child.spec.is_broker):
                 due = min(due, policy.next_look(child.vitals, child.spec.limits))
         if self._stop_since is not None:
             due = min(due, self._stop_deadline(), self._reported + 2 * CHANGE_S)
@@ -184,7 +189,7 @@ class Supervisor:
 
     # --- births ---
 
-    def _start(self, child: Child) -> None:
+    def _start(self, child: Child, *arguments: str) -> None:
         """Announce and spawn the next incarnation."""
         child.epoch += 1
         if child.spec.is_broker:
@@ -195,7 +200,7 @@ class Supervisor:
         elif child.spec.is_worker:
             self._tell_broker(Up(instance=child.spec.instance, epoch=child.epoch, stage=child.spec.stage))
         try:
-            child.spawn()
+            child.spawn(*arguments)
         except OSError as error:
             self._log.error("child.not_spawned", child=child.spec.instance, reason=str(error))
             child.reason = f"could not be started: {error}"
@@ -344,6 +349,9 @@ class Supervisor:
         self._dirty = True
         if self._stop_since is not None:
             child.enter(State.STOPPED)
+            if child.spec.is_broker:
+                self._farewell.ended(child.exit_code)
+                self._take_leave()
         elif child.commanded or child.resting:
             child.enter(State.STOPPED)
             if child.needed:
@@ -383,7 +391,7 @@ class Supervisor:
 
     def _look(self, child: Child, now: float) -> None:
         """Act on what time alone has changed."""
-        if child.state in LIVE and self._stop_since is None:
+        if child.state in LIVE and (self._stop_since is None or child.spec.is_broker):
             why = policy.verdict(now, child.vitals, child.spec.limits)
             if why is not None:
                 self._kill(child, why)
@@ -438,6 +446,13 @@ class Supervisor:
             if child.state in (State.BACKOFF, State.FENCING):
                 child.enter(State.STOPPED)
         self._end(self._broker)
+        self._take_leave()
+
+    def _take_leave(self) -> None:
+        """Let another broker end the sessions that are left, where there is one that could not."""
+        if not self._killed_all and self._broker.state is State.STOPPED and self._farewell.another():
+            self._start(self._broker, LAST_WORDS)
+            self._broker.commanded = True
 
     def _stop_deadline(self) -> float:
         assert self._stop_since is not None

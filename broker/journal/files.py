@@ -1,4 +1,4 @@
-"""The files of one session: a folder with its rings (mapped), what it is made of, and what has been said.
+"""The files of one session: a folder with its rings (mapped), and what it is made of.
 
 ``runtime_dir`` is memory on most machines; in any case what has to survive is the process, not the machine:
 nothing is flushed. Room is taken before it is written to, so that a full disk is an error and not a SIGBUS.
@@ -17,11 +17,13 @@ from typing import Any
 import msgspec
 
 from broker.journal.layout import PAGE, Layout, Region
-from broker.journal.state import VERSION, Cold, Lines
+from broker.journal.state import VERSION, Cold
 
-RING, COLD, LINES = "ring", "session", "lines"
-STEP_BYTES = 256 << 10
+RING, COLD = "ring", "session"
+STEP_BYTES = 128 << 10
 """Room is taken in such pieces as the rings fill: more at once would hold up the loop."""
+MADV_POPULATE_WRITE = 23
+"""Python has no name for it."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -78,9 +80,16 @@ class Files:
             while taken < end:
                 step = min(STEP_BYTES, region.size - taken)
                 os.posix_fallocate(self._descriptor, region.data_at + taken, step)
+                self._touch(region.data_at + taken, step)
                 self._room[region] = taken = taken + step
 
         return take
+
+    def _touch(self, at: int, size: int) -> None:
+        """Map the pages at once: one by one, as they are written, would cost three times as much."""
+        begin = at - at % PAGE
+        with contextlib.suppress(OSError):  # a kernel before 5.14
+            self._map.madvise(MADV_POPULATE_WRITE, begin, at + size - begin)
 
     def copy(self) -> memoryview:
         """The same bytes in memory of this process alone, as far as they were ever written."""
@@ -100,10 +109,6 @@ class Files:
         """What the session is made of, whole or not at all; raises OSError."""
         self._replace(COLD, cold)
 
-    def write_lines(self, lines: Lines) -> None:
-        """What has been said, whole or not at all; raises OSError."""
-        self._replace(LINES, lines)
-
     def _replace(self, name: str, content: msgspec.Struct) -> None:
         new = self.folder / f"{name}.new"
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -121,13 +126,6 @@ class Files:
         if cold.v != VERSION:
             raise ValueError(f"version {cold.v}; this broker reads {VERSION}")
         return cold
-
-    def read_lines(self) -> Lines:
-        """None were written where the session has said nothing."""
-        try:
-            return msgspec.msgpack.decode((self.folder / LINES).read_bytes(), type=Lines)
-        except FileNotFoundError:
-            return Lines([])
 
     def close(self, *, remove: bool) -> None:
         """Let go; with ``remove`` of the files, too. Whoever still holds a piece of the buffer keeps it."""

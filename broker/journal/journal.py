@@ -19,7 +19,16 @@ import structlog
 from broker.journal.files import Files, in_memory
 from broker.journal.layout import Layout, Region
 from broker.journal.ring import Ring
-from broker.journal.state import Cold, Lines, Slots, State
+from broker.journal.state import (
+    Cold,
+    Room,
+    Slots,
+    State,
+    pack_lines,
+    pack_state,
+    unpack_lines,
+    unpack_state,
+)
 from configs.schema import Ring as RingConfig
 
 log = structlog.get_logger()
@@ -57,12 +66,13 @@ class Store:
         self._lost = lost
         self._cold: Cold | None = None
         buffer = in_memory(layout) if files is None else files.buffer
-        self._slots = Slots(buffer)
-        self.events = self._ring(layout.events, buffer)
-        self.media = self._ring(layout.media, buffer)
+        self._state = Slots(buffer, layout.state)
+        self._lines = Slots(buffer, layout.lines, (self._room(layout.lines[0]), self._room(layout.lines[1])))
+        self.events = Ring(buffer, layout.events, self._room(layout.events))
+        self.media = Ring(buffer, layout.media, self._room(layout.media))
 
-    def _ring(self, region: Region, buffer: Any) -> Ring:
-        return Ring(buffer, region, self._files.room(region)) if self._files is not None else Ring(buffer, region)
+    def _room(self, region: Region) -> Room:
+        return _enough if self._files is None else self._files.room(region)
 
     @property
     def survives(self) -> bool:
@@ -81,25 +91,24 @@ class Store:
             OSError, ValueError: it is not whole.
         """
         assert self._files is not None
-        self._cold, lines, state = self._files.read_cold(), self._files.read_lines(), self._slots.read()
-        if state is None:
-            raise ValueError("its state is not whole")
+        self._cold = self._files.read_cold()
+        state, lines = unpack_state(self._state.read()), unpack_lines(self._lines.read())
         self.events.adopt()
         self.media.adopt()
         event, media = self.events.last, self.media.last
         now = time.monotonic_ns() // 1000
         state.catch_up(event.header if event else None, media.header if media else None, now)
-        return self._cold, state, lines.lines
+        return self._cold, state, lines
 
     def found(self, cold: Cold, state: State) -> None:
         """The session begins."""
         self._cold = cold
-        self._slots.write(state)
+        self.save(state)
         self._try(lambda files: files.write_cold(cold))
 
     def save(self, state: State) -> None:
         """This is how the session is."""
-        self._slots.write(state)
+        self._state.write(pack_state(state, self._state.size))
 
     def settings(self, packed: bytes) -> None:
         """These are the settings from now on."""
@@ -109,7 +118,12 @@ class Store:
 
     def lines(self, lines: list[tuple[str, str]]) -> None:
         """This is what has been said."""
-        self._try(lambda files: files.write_lines(Lines(lines)))
+        body = pack_lines(lines, self._lines.size)
+        try:
+            self._lines.write(body)
+        except OSError as error:
+            self.lose(str(error))
+            self._lines.write(body)
 
     def keep(self, ring: Ring, number: int, header: bytes, payload: bytes) -> None:
         """Add to one of the rings; where the disk has no room, from memory on."""
@@ -133,9 +147,10 @@ class Store:
         if files is None:
             return
         buffer = files.copy()
-        self._slots.move(buffer)
+        for slots in (self._state, self._lines):
+            slots.move(buffer)
         for ring in (self.events, self.media):
-            ring.move(buffer, lambda end: None)
+            ring.move(buffer, _enough)
         files.close(remove=True)
         self._lost(self, reason)
 
@@ -144,9 +159,14 @@ class Store:
         files, self._files = self._files, None
         self.events.close()
         self.media.close()
-        self._slots.move(memoryview(b""))
+        for slots in (self._state, self._lines):
+            slots.move(memoryview(b""))
         if files is not None:
             files.close(remove=remove)
+
+
+def _enough(end: int) -> None:
+    """Memory has room."""
 
 
 class Journal:

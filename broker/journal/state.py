@@ -1,24 +1,23 @@
-"""What a session is at one moment, as bytes that outlive the process. Pure.
-
-The state is written twice by turns, so that one whole state is there at every moment.
-"""
+"""What a session is at one moment, as bytes that outlive the process. Pure."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 
 import msgspec
 
-from broker.journal.layout import PAGE, STATE_BYTES
+from broker.journal.layout import Region
 from broker.journal.ring import Buffer
 
+Room = Callable[[int], None]
 VERSION = 1
 TERMINAL = frozenset({"turn.ended", "turn.interrupted", "turn.failed"})
 """Events of which each turn has exactly one."""
 LAST = "session.ended"
 _HEAD = struct.Struct("<IIQ")
-"""crc32 of what follows, bytes of the state, which writing it is."""
+"""crc32 of what follows, bytes of the record, which writing it is."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder
 
@@ -81,12 +80,6 @@ class _Told(msgspec.Struct):
     degraded: str | None = None
 
 
-class Lines(msgspec.Struct):
-    """What has been said: role and text of each line."""
-
-    lines: list[tuple[str, str]]
-
-
 class Cold(msgspec.Struct):
     """What a session is made of and what changes seldom."""
 
@@ -100,43 +93,83 @@ class Cold(msgspec.Struct):
 
 
 class Slots:
-    """The two places of a session's state in its buffer."""
+    """A record that is written at two places by turns, so that one whole one is there at every moment.
 
-    def __init__(self, buffer: Buffer) -> None:
+    Args:
+        places: both, of the same size.
+        room: called for each place with how much of it is about to be written; it may raise OSError.
+    """
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        places: tuple[Region, Region],
+        room: tuple[Room, Room] = (lambda end: None, lambda end: None),
+    ) -> None:
         self._buffer = buffer
+        self._places = places
+        self._room = room
         self._count = 0
 
-    def move(self, buffer: Buffer) -> None:
-        """Go on in another buffer that has the same bytes."""
-        self._buffer = buffer
+    @property
+    def size(self) -> int:
+        """Bytes of the largest record."""
+        return self._places[0].size - _HEAD.size
 
-    def write(self, state: State) -> None:
-        """Make this the state. What would not fit is left out: the turns that wait longest are kept."""
-        body = _encode(state)
-        while len(body) > STATE_BYTES - _HEAD.size:
-            state.open = state.open[: len(state.open) // 2]
-            body = _encode(state)
+    def move(self, buffer: Buffer) -> None:
+        """Go on in another buffer that has the same bytes and all its room."""
+        self._buffer, self._room = buffer, (lambda end: None, lambda end: None)
+
+    def write(self, body: bytes) -> None:
+        """Make this the record; at most ``size`` bytes. Raises OSError: there is no room."""
+        which = (self._count + 1) % 2
+        self._room[which](_HEAD.size + len(body))
         self._count += 1
-        at = PAGE + self._count % 2 * STATE_BYTES
         tail = _HEAD.pack(0, len(body), self._count)[4:] + body
+        at = self._places[which].data_at
         self._buffer[at : at + 4 + len(tail)] = zlib.crc32(tail).to_bytes(4, "little") + tail
 
-    def read(self) -> State | None:
-        """The newest whole state; None when there is none, or only one of another version."""
-        found: list[tuple[int, State]] = []
-        for slot in range(2):
-            at = PAGE + slot * STATE_BYTES
+    def read(self) -> bytes | None:
+        """The newest whole record; None when there is none."""
+        found: list[tuple[int, bytes]] = []
+        for place in self._places:
+            at = place.data_at
             check, size, count = _HEAD.unpack(self._buffer[at : at + _HEAD.size])
-            body = bytes(self._buffer[at + 4 : at + _HEAD.size + min(size, STATE_BYTES - _HEAD.size)])
-            if not size or zlib.crc32(body) != check:
-                continue
-            try:
-                state = _decode(State).decode(body[_HEAD.size - 4 :])
-            except msgspec.MsgspecError:
-                continue
-            if state.v == VERSION:
-                found.append((count, state))
+            tail = bytes(self._buffer[at + 4 : at + _HEAD.size + min(size, self.size)])
+            if size and zlib.crc32(tail) == check:
+                found.append((count, tail[_HEAD.size - 4 :]))
         if not found:
             return None
-        self._count, state = max(found, key=lambda pair: pair[0])
-        return state
+        self._count, body = max(found)
+        return body
+
+
+def pack_state(state: State, size: int) -> bytes:
+    """What would not fit into so many bytes is left out: the turns that were accepted last."""
+    body = _encode(state)
+    while len(body) > size:
+        state.open = state.open[: len(state.open) // 2]
+        body = _encode(state)
+    return body
+
+
+def unpack_state(body: bytes | None) -> State:
+    """Raises ValueError: there is none, or of another version."""
+    state = None if body is None else _decode(State).decode(body)
+    if state is None or state.v != VERSION:
+        raise ValueError("its state is not whole, or of another version")
+    return state
+
+
+def pack_lines(lines: list[tuple[str, str]], size: int) -> bytes:
+    """What would not fit into so many bytes is left out: the oldest lines."""
+    body = _encode(lines)
+    while len(body) > size:
+        lines = lines[1:]
+        body = _encode(lines)
+    return body
+
+
+def unpack_lines(body: bytes | None) -> list[tuple[str, str]]:
+    """Raises ``msgspec.MsgspecError``."""
+    return [] if body is None else _decode(list[tuple[str, str]]).decode(body)

@@ -274,3 +274,36 @@ def test_our_own_follower_notices_nothing_but_a_pause(own_daemon: Daemon, listen
     for number in ("n", "seq"):
         numbers = [m.header[number] for m in found if m.header.get(number) is not None]
         assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.parametrize("how", ["frozen", "deaf", "dead"])
+def test_a_daemon_that_stops_without_its_broker_ends_its_sessions(
+    start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger], how: str
+) -> None:
+    slow = ["supervisor.backoff_s=[3600]"] if how == "dead" else []  # dead, and not there again when it stops
+    fault = "broker:published@*:2:deaf" if how == "deaf" else ""
+    daemon = start_daemon(*OVERRIDES, *slow, "supervisor.stop_s=8", fault=fault)
+    client = connect(daemon)
+    session = client.session()
+    turn = session.say(TEXT)
+    session.wait_media(1, turn)
+    family = daemon.descendants()
+    if how != "deaf":
+        pid = broker(client)["pid"]
+        os.kill(pid, signal.SIGSTOP if how == "frozen" else signal.SIGKILL)
+        if how == "dead":
+            wait_for(lambda: bool(daemon.logged("child.exited")))
+    begun = time.monotonic()
+    assert daemon.stop() == 0, "another broker has ended the sessions in order"
+    assert time.monotonic() - begun < (8 + 3) * SLOWER
+    names = session.stream.names()
+    assert [name for name in names if name in TERMINAL] == ["turn.failed"]
+    assert session.events("session.ended")[0]["data"]["reason"] == "shutdown"
+    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + RECOVERY_S
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

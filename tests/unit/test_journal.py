@@ -20,7 +20,7 @@ from broker.journal.files import Files
 from broker.journal.journal import Journal, Store
 from broker.journal.layout import PAGE, SLOT, Layout
 from broker.journal.ring import Ring
-from broker.journal.state import Slots, State
+from broker.journal.state import Slots, State, pack_lines, pack_state, unpack_lines, unpack_state
 from configs.schema import Ring as RingConfig
 
 SMALL = RingConfig(bytes_per_session=1 << 20, events_per_session=16)
@@ -143,33 +143,32 @@ def test_messages_that_are_too_large_for_the_ring_are_the_only_one() -> None:
     assert (ring.oldest, ring.newest) == (2, 2)
 
 
-@given(st.integers(1, 12), st.integers(0, 4000))
-def test_one_whole_state_is_there_at_every_moment(count: int, cut: int) -> None:
+@given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=12), st.integers(0, 2500))
+def test_one_whole_record_is_there_at_every_moment(records: list[bytes], cut: int) -> None:
     layout = Layout.of(1, 1, 1, 1)
     data = bytearray(layout.total)
-    Slots(memoryview(data)).write(State(seq=0))
-    slots, torn = Slots(memoryview(data)), Tearing(data, cut)
-    assert slots.read() == State(seq=0)
-    slots.move(torn)
-    written = 0
+    assert Slots(memoryview(data), layout.state).read() is None
+    slots = Slots(Tearing(data, cut), layout.state)
+    written = -1
     try:
-        for written in range(1, count + 1):
-            slots.write(State(seq=written, open=tuple(range(written * 10)), degraded="skip"))
+        for written, record in enumerate(records):  # noqa: B007 - used below
+            slots.write(record)
         written += 1
     except KilledError:
         pass
-    state = Slots(memoryview(data)).read()
-    assert state is not None
-    assert state.seq in (written - 1, written)
-    assert len(state.open) == state.seq * 10
+    found = Slots(memoryview(data), layout.state).read()
+    before, now = records[written - 1] if written > 0 else None, records[min(written, len(records) - 1)]
+    assert found in (before, now)
 
 
-def test_a_state_of_very_many_turns_fits() -> None:
-    data = bytearray(Layout.of(1, 1, 1, 1).total)
-    Slots(memoryview(data)).write(State(open=tuple(range(100_000, 120_000))))
-    state = Slots(memoryview(data)).read()
-    assert state is not None
+def test_records_that_are_too_long_lose_what_matters_least() -> None:
+    state = unpack_state(pack_state(State(open=tuple(range(100_000, 120_000))), 2000))
     assert state.open[0] == 100_000
+    lines = [("user", "a" * 50), ("assistant", "b" * 50), ("user", "c")]
+    assert unpack_lines(pack_lines(lines, 80)) == lines[1:]
+    assert unpack_lines(None) == []
+    with pytest.raises(ValueError, match="version"):
+        unpack_state(pack_state(State(v=99), 2000))
 
 
 @pytest.mark.parametrize(
