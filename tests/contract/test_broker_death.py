@@ -302,6 +302,26 @@ def test_a_daemon_that_stops_without_its_broker_ends_its_sessions(
     assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
 
 
+def test_a_session_beyond_the_limit_is_served_and_said_to_be_lost(
+    start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger]
+) -> None:
+    daemon = start_daemon(*OVERRIDES, "journal.max_bytes=1")
+    client = connect(daemon)
+    session = client.session(mode="offline")
+    session.speak("One.")
+    status = client.control.ok("status")
+    assert status["journal"]["would_be_lost"] == [session.sid]
+    assert "journal.max_bytes" in status["journal"]["reason"]
+    assert [row["survives"] for row in status["sessions"]] == [False]
+    assert client.control.ok("health")["status"] == "ok"
+    check(session, 1)
+    os.kill(broker(client)["pid"], signal.SIGKILL)
+    wait_for(lambda: broker(client)["epoch"] == 2)
+    assert session.control.another().refused("say", session_id=session.sid, text="More.")["code"] == "NOT_FOUND"
+    another = client.session(mode="offline")
+    another.speak("Two.")
+
+
 def wait_for(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + RECOVERY_S
     while not happened():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import select
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,6 +14,9 @@ import pytest
 from broker.ipc.faults import Faults
 from stages import recorder
 from stages.outbox import Outbox
+from tests.support.limits import GONE_S
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def quiet() -> None:
@@ -78,7 +85,13 @@ def test_the_record_holds_what_is_in_progress_and_nothing_else(tmp_path: Path) -
     assert recorder.read(str(tmp_path / "nothing")) == []
 
 
-@pytest.mark.parametrize("text", ["tts", "tts:before_done", "tts:before_done:x", "tts:before_done:1:2", ":::"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tts", "tts:before_done", "tts:before_done:x", "tts:before_done:1:2", ":::", "tts:x:1:kill:exit",
+        "tts:x:1:*:kill",
+    ],
+)  # fmt: skip
 def test_a_malformed_fault_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="MUSECAST_FAULT"):
         Faults("tts", "tts.0", 1, {"MUSECAST_FAULT": text})
@@ -89,6 +102,46 @@ def test_faults_of_others_and_of_other_incarnations_are_not_armed() -> None:
     Faults("tts", "tts.0", 1, environ).passing("before_done", "s/1/tts/0")
     Faults("encode", "encode.0", 2, environ).passing("before_done", "s/1/tts/0")
     Faults("encode", "encode.0", 1, environ).passing("elsewhere", "s/1/tts/0")
+
+
+FAILING = """
+import os, signal, sys, threading
+from broker.ipc.faults import Faults
+faults = Faults("b", "b", int(sys.argv[2]), {"MUSECAST_FAULT": "b:p@s*:2:" + sys.argv[1]})
+faults.passing("p", "s1"); faults.passing("p", "other"); faults.passing("elsewhere", "s1")
+print("here", flush=True)
+threading.Timer(0.2, print, ["beat"], {"flush": True}).start()
+faults.passing("p", "s2")
+os.kill(os.getpid(), signal.SIGTERM)
+print("lives", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "epoch", "code", "said"),
+    [
+        ("kill", 1, -signal.SIGKILL, ["here"]),
+        ("exit", 1, 0, ["here"]),
+        ("abort", 1, -signal.SIGABRT, ["here"]),
+        ("deaf", 1, 0, ["here", "lives", "beat"]),
+        ("kill", 2, -signal.SIGTERM, ["here"]),
+        ("exit:*", 2, 0, ["here"]),
+    ],
+)
+def test_kinds_of_failure(kind: str, epoch: int, code: int, said: list[str]) -> None:
+    command = [sys.executable, "-c", FAILING, kind, str(epoch)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False, timeout=GONE_S)
+    assert (done.returncode, done.stdout.split()) == (code, said)
+
+
+def test_while_one_thread_spins_no_other_runs() -> None:
+    command = [sys.executable, "-c", FAILING, "spin", "1"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        assert select.select([process.stdout], [], [], 1.0)[0] == []
+        assert process.poll() is None
+        process.kill()
 
 
 def test_a_slow_stage_takes_longer_for_every_frame_and_lives(monkeypatch: pytest.MonkeyPatch) -> None:
