@@ -72,6 +72,10 @@ def status(*, common: Common) -> None:
         out.print(sessions(result["sessions"]))
     else:
         out.print("no sessions")
+    journal = result.get("journal", {})
+    if journal.get("would_be_lost"):
+        lost = f"[yellow]{len(journal['would_be_lost'])} sessions would be lost with the broker[/]"
+        out.print(f"{lost}: {escape(journal.get('reason', ''))}", soft_wrap=True)
 
 
 @app.command("stream")

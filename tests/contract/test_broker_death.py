@@ -18,7 +18,7 @@ import pytest
 from clients.cli.session import own_session
 from clients.client import Client, Published
 from tests.support.client import TERMINAL, Header, Session, Stranger
-from tests.support.daemon import Daemon, stage_row
+from tests.support.daemon import Daemon
 from tests.support.limits import RECOVERY_S, WORK_S
 from tests.support.segments import assert_seamless
 
@@ -52,14 +52,21 @@ def listener(own_daemon: Daemon, seed: int) -> Iterator[Stranger]:
     client.close()
 
 
+def table(client: Stranger) -> list[dict[str, Any]]:
+    """``stages`` of ``status``, once the broker has heard of the supervisor."""
+    deadline = time.monotonic() + RECOVERY_S
+    while not (found := client.another_control().ok("status", RECOVERY_S)["stages"]):
+        assert time.monotonic() < deadline, "a new broker has not heard of the supervisor"
+    return list(found)
+
+
 def rows(client: Stranger) -> dict[str, tuple[int, int]]:
     """Process and incarnation of every stage."""
-    status = client.another_control().ok("status", RECOVERY_S)
-    return {row["instance"]: (row["pid"], row["epoch"]) for row in status["stages"] if row["stage"] != "broker"}
+    return {row["instance"]: (row["pid"], row["epoch"]) for row in table(client) if row["stage"] != "broker"}
 
 
 def broker(client: Stranger) -> dict[str, Any]:
-    return stage_row(client.another_control().ok("status", RECOVERY_S), "broker")
+    return next(row for row in table(client) if row["stage"] == "broker")
 
 
 def again(session: Session, op: str = "segments", limit_s: float = RECOVERY_S, **arguments: Any) -> dict[str, Any]:
@@ -278,11 +285,14 @@ def test_our_own_follower_notices_nothing_but_a_pause(own_daemon: Daemon, listen
 
 @pytest.mark.parametrize("how", ["frozen", "deaf", "dead"])
 def test_a_daemon_that_stops_without_its_broker_ends_its_sessions(
-    start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger], how: str
+    start_daemon_for_module: Callable[..., Daemon],
+    connect: Callable[[Daemon], Stranger],
+    state_dir: Path,
+    how: str,
 ) -> None:
     slow = ["supervisor.backoff_s=[3600]"] if how == "dead" else []  # dead, and not there again when it stops
     fault = "broker:published@*:2:deaf" if how == "deaf" else ""
-    daemon = start_daemon(*OVERRIDES, *slow, "supervisor.stop_s=8", fault=fault)
+    daemon = start_daemon_for_module(state_dir, *OVERRIDES, *slow, "supervisor.stop_s=8", fault=fault)
     client = connect(daemon)
     session = client.session()
     turn = session.say(TEXT)
