@@ -350,8 +350,7 @@ class Supervisor:
         if self._stop_since is not None:
             child.enter(State.STOPPED)
             if child.spec.is_broker:
-                self._farewell.ended(child.exit_code)
-                self._take_leave()
+                self._take_leave(child.exit_code)
         elif child.commanded or child.resting:
             child.enter(State.STOPPED)
             if child.needed:
@@ -446,13 +445,16 @@ class Supervisor:
             if child.state in (State.BACKOFF, State.FENCING):
                 child.enter(State.STOPPED)
         self._end(self._broker)
-        self._take_leave()
+        if self._broker.state is State.STOPPED:
+            self._take_leave(None)
 
-    def _take_leave(self) -> None:
-        """Let another broker end the sessions that are left, where there is one that could not."""
-        if not self._killed_all and self._broker.state is State.STOPPED and self._farewell.another():
+    def _take_leave(self, code: int | None) -> None:
+        """The broker has ended with this code: let another one end the sessions that are left if it could not."""
+        self._farewell.ended(code)
+        if not self._killed_all and self._farewell.another():
             self._start(self._broker, LAST_WORDS)
             self._broker.commanded = True
+            self._end_stages()  # which it does not need, and which have to be gone in time, too
 
     def _stop_deadline(self) -> float:
         assert self._stop_since is not None
@@ -462,17 +464,26 @@ class Supervisor:
 
     def _stopping(self, now: float) -> None:
         """The broker drains first, then the stages end; each has its part of ``stop_s``."""
+        assert self._stop_since is not None
         late = now >= self._stop_deadline()
         if not self._stages_told and (late or not self._broker.running):
             if self._broker.process is not None:
                 self._log.error("broker.undrained", limit_s=policy.broker_stop_s(self._settings))
                 self._broker.process.kill_group()
-            self._stages_told = True
-            for child in self._children.values():
-                if not child.spec.is_broker:
-                    self._end(child)
+            self._end_stages()
         elif self._stages_told and late and not self._killed_all:
             self._kill_everything()
+        elif not self._stages_told and self._deaf(now, self._stop_since):
+            self._kill(self._broker, "goes on as if it had not been told to stop")
+
+    def _deaf(self, now: float, told: float) -> bool:
+        return policy.deaf(now, told, self._broker.vitals, self._settings.beat_s)
+
+    def _end_stages(self) -> None:
+        self._stages_told = True
+        for child in self._children.values():
+            if not child.spec.is_broker:
+                self._end(child)
 
     def _end(self, child: Child) -> None:
         """SIGTERM; a stage is also told that nobody waits for its results."""

@@ -26,13 +26,13 @@ class Farewell:
 
     def another(self) -> bool:
         """Whether one more broker is to be started for sessions that are left."""
-        if not self._attempts or not self._left():
+        if not self._attempts or not self.failed:
             return False
         self._attempts -= 1
         return True
 
     def ended(self, code: int | None) -> None:
-        """A broker has ended while the daemon stops."""
+        """A broker has ended while the daemon stops; None: there was none when it began to."""
         self.failed = code != 0 and self._left()
 
     def _left(self) -> bool:

@@ -11,6 +11,8 @@ from configs.schema import Supervisor
 
 PHASE_S = 60.0
 """A process that loads has to reach its next phase within this."""
+DEAF_BEATS = 3
+"""Whoever is told to stop says within so many beats that it does."""
 STAGES_STOP_S = 2.0
 """Of ``stop_s``, what is kept for the stages after the broker has drained its sessions; at most a quarter."""
 
@@ -154,6 +156,11 @@ def verdict(now: float, vitals: Vitals, limits: Limits) -> str | None:
     if vitals.busy_ms > limits.item_timeout_s * 1000:
         return f"no progress on {vitals.item} for {limits.item_timeout_s:g} s"
     return None
+
+
+def deaf(now: float, told: float, vitals: Vitals, beat_s: float) -> bool:
+    """Whether it says that it goes on, long after it was told to stop."""
+    return vitals.state in READY and vitals.beat > told and now - told > DEAF_BEATS * beat_s
 
 
 def next_look(vitals: Vitals, limits: Limits) -> float:

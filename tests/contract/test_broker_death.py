@@ -24,8 +24,8 @@ from tests.support.segments import assert_seamless
 
 SEED = random.randrange(1 << 30)
 OVERRIDES = (
-    "supervisor.beat_s=0.25",
-    "supervisor.beats_missed=4",
+    "supervisor.beat_s=0.5",
+    "supervisor.beats_missed=8",
     "supervisor.intensity=100",
     "supervisor.backoff_s=[0]",
 )
@@ -292,7 +292,7 @@ def test_a_daemon_that_stops_without_its_broker_ends_its_sessions(
 ) -> None:
     slow = ["supervisor.backoff_s=[3600]"] if how == "dead" else []  # dead, and not there again when it stops
     fault = "broker:published@*:2:deaf" if how == "deaf" else ""
-    daemon = start_daemon_for_module(state_dir, *OVERRIDES, *slow, "supervisor.stop_s=8", fault=fault)
+    daemon = start_daemon_for_module(state_dir, *OVERRIDES, *slow, "supervisor.stop_s=30", fault=fault)
     client = connect(daemon)
     session = client.session()
     turn = session.say(TEXT)
@@ -305,7 +305,7 @@ def test_a_daemon_that_stops_without_its_broker_ends_its_sessions(
             wait_for(lambda: bool(daemon.logged("child.exited")))
     begun = time.monotonic()
     assert daemon.stop() == 0, "another broker has ended the sessions in order"
-    assert time.monotonic() - begun < (8 + 3) * SLOWER
+    assert time.monotonic() - begun < 30 + 3
     names = session.stream.names()
     assert [name for name in names if name in TERMINAL] == ["turn.failed"]
     assert session.events("session.ended")[0]["data"]["reason"] == "shutdown"
