@@ -114,6 +114,8 @@ class Timeline(Section, frozen=True):
     lead_ms: Annotated[int, Range(40, 60_000, " ms")] = 1000
     idle_lead_ms: Annotated[int, Range(QUANTUM_MS, 60_000, " ms")] = 640
     max_segment_ms: Annotated[int, Range(QUANTUM_MS, MAX_SEGMENT_MS, " ms")] = 1280
+    mode: Annotated[str, Choice(("realtime", "offline"))] = "realtime"
+    """Of a session that is started without saying so."""
     skip_frames: Annotated[int, Range(1, 2)] = 1
     """2: live sessions have every other frame generated and the rest interpolated, where the engine can."""
 

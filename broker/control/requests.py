@@ -67,7 +67,8 @@ class StartSession(Arguments):
 
     template_id: Id = "default"
     session_id: Id | None = None
-    mode: Literal["realtime", "offline"] = "realtime"
+    mode: Literal["realtime", "offline"] | None = None
+    """None: what ``timeline.mode`` says, but "realtime" where idle motion is asked for, which needs a clock."""
     idle: Literal["none", "loop"] = "none"
     barge_in: bool = True
     voice: Name | None = None

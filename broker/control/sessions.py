@@ -51,6 +51,8 @@ class SessionHandlers:
 
     def start_session(self, request: Request, args: StartSession) -> None:
         """Begin a session as soon as its template and its init segment are there."""
+        if args.mode is None:
+            args.mode = "realtime" if args.idle == "loop" else self._context.config.timeline.mode
         _check(args)
         if args.greeting is not None:
             self._admission.text(args.greeting, "greeting")
@@ -94,7 +96,7 @@ class SessionHandlers:
             mime,
             SessionSettings(
                 template=found.ref,
-                mode=args.mode,
+                mode=args.mode or "realtime",
                 voice=_or(args.voice, config.tts.voice),
                 language=args.language or "",
                 quality=args.quality,

@@ -28,7 +28,7 @@ class StartSession(Arguments):
 
     template_id: Id = "default"
     session_id: Id | None = None
-    mode: Literal["realtime", "offline"] = "realtime"
+    mode: Literal["realtime", "offline"] | None = None
     idle: Literal["none", "loop"] = "none"
     barge_in: bool = True
     voice: Annotated[str, Field(max_length=128)] | None = None

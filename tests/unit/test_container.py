@@ -1,0 +1,57 @@
+"""The variables of a container, as settings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from configs.container import translated
+from configs.load import ConfigError, load
+
+
+@pytest.mark.parametrize(
+    ("given", "max_segment_ms"),
+    [("1.0", 960), ("0.32", 320), ("5.12", 5120), ("0.64", 640), ("2", 1920), ("", 1280)],
+)
+def test_a_segment_is_as_long_as_asked_rounded_down_to_whole_quanta(given: str, max_segment_ms: int) -> None:
+    assert load(None, environ=translated({"SEGMENT_DURATION": given})).timeline.max_segment_ms == max_segment_ms
+
+
+def test_frames_and_mode_become_settings() -> None:
+    timeline = load(None, environ=translated({"SKIP_FRAMES": "2", "STREAMING_MODE": "offline"})).timeline
+    assert (timeline.skip_frames, timeline.mode) == (2, "offline")
+    assert load(None, environ=translated({"STREAMING_MODE": "integrated"})).timeline.mode == "realtime"
+
+
+def test_musecasts_own_variables_win() -> None:
+    environ = {"SEGMENT_DURATION": "1", "MUSECAST_TIMELINE__MAX_SEGMENT_MS": "640"}
+    assert load(None, environ=translated(environ)).timeline.max_segment_ms == 640
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("SEGMENT_DURATION", value) for value in ("0.3", "5.2", "fast", "nan", "inf", "-1", "1e99")),
+        *(("SKIP_FRAMES", value) for value in ("0", "3", "two")),
+        ("STREAMING_MODE", "online"),
+    ],
+)
+def test_anything_else_is_refused_with_the_names(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}='{value}'") as refusal:
+        translated({name: value, "MUSECAST_TIMELINE__MODE": "offline", "MUSECAST_TIMELINE__MAX_SEGMENT_MS": "640"})
+    for other in ("SEGMENT_DURATION", "SKIP_FRAMES", "STREAMING_MODE", "CUDA_VISIBLE_DEVICES"):
+        assert other in str(refusal.value)
+
+
+def test_the_entry_point_becomes_the_command_or_ends_with_78() -> None:
+    command = [sys.executable, "-m", "configs.container", "env"]
+    environ = {"PATH": os.environ["PATH"], "SKIP_FRAMES": "2"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    assert "MUSECAST_TIMELINE__SKIP_FRAMES=2" in done.stdout.splitlines()
+    environ["SKIP_FRAMES"] = "4"
+    refused = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert (refused.returncode, refused.stdout) == (78, "")
+    assert refused.stderr.startswith("musecast: SKIP_FRAMES='4'")
