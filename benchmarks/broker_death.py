@@ -10,6 +10,7 @@ import os
 import signal
 import statistics
 import time
+from typing import Any
 
 import msgpack
 import zmq
@@ -43,7 +44,7 @@ def main() -> None:
     print(f"at most {max(away):.2f} s: {told}")
 
 
-def rows(client: Client) -> list[dict[str, object]]:
+def rows(client: Client) -> list[dict[str, Any]]:
     """``stages`` of ``status``, once the broker has heard of the supervisor."""
     while not (found := client.request("status")["stages"]):
         pass
@@ -52,7 +53,7 @@ def rows(client: Client) -> list[dict[str, object]]:
 
 def answered(control: str, sid: str, died: float) -> float:
     """Seconds until somebody answers for the session."""
-    context = zmq.Context.instance()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
     request = msgpack.packb({"v": 1, "id": 1, "op": "segments", "session_id": sid, "from_seq": 0})
     while time.monotonic() - died < LIMIT_S:
         with context.socket(zmq.DEALER) as dealer:
