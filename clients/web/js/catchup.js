@@ -3,12 +3,11 @@
 
 /** How far behind the session's clock the play head is meant to be. */
 export const OFFSET_US = 120_000;
-/** Speech is the content: no faster. */
+/** Speech is the content: no faster, and nothing of it is skipped. */
 const FASTER = 1.05;
 const SLOWER = 0.9;
 const LATE_US = 400_000;
-const SEEK_IDLE_US = 1_500_000;
-const SEEK_SPEECH_US = 5_000_000;
+const SEEK_US = 1_500_000;
 const EARLY_US = -20_000;
 const SEEK_PAUSE_US = 5_000_000;
 /** After a cut nobody is to hear a changed rate. */
@@ -77,7 +76,7 @@ export class CatchUp {
    * @returns {{rate: number, seek: boolean}} `seek`: to `OFFSET_US` behind the clock
    */
   next({ lag, idle, now }) {
-    if (lag > (idle ? SEEK_IDLE_US : SEEK_SPEECH_US) && now >= this.seekAgain) {
+    if (idle && lag > SEEK_US && now >= this.seekAgain) {
       this.seekAgain = now + SEEK_PAUSE_US;
       this.rate = 1;
       return { rate: 1, seek: true };
@@ -124,6 +123,7 @@ export class Stall {
   look({ position, ahead, running, now }) {
     if (position !== this.position || !running || ahead < STALL_AHEAD_US) {
       if (this.position >= 0 && position > this.position) this.moved = true;
+      if (ahead < STALL_AHEAD_US) this.moved = false; // it has run dry, and decoding begins anew
       if (running && position > this.position + 2 * NUDGE_US) this.nudges = 0;
       this.position = position;
       this.since = now;
