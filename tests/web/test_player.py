@@ -114,7 +114,10 @@ def test_a_cut_is_silent_at_once_and_begins_with_its_first_frame(
         # What is valid may still be shown up to the cut; behind it the new generation, from its first frame on.
         rest = [number for number in after if number >= first]
         assert after == sorted(after), (first, after)
-        assert rest[0] - first <= 1, (first, after)  # the very first may go by untold, see benchmarks/page.py
+        # The first one may go by untold, and as many more as a busy machine leaves out of the next ones; a cut
+        # that is done wrongly loses a whole segment.
+        untold = rest[5] - rest[0] - 5
+        assert rest[0] - first <= min(1 + untold, SEGMENT - 1), (first, after)
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
