@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping
 
 from broker.ipc.messages import Beat, ChainRow, StageRow
@@ -98,6 +99,17 @@ class Child:
         command = [*self.spec.command, "--epoch", str(self.epoch), "--parent", str(os.getpid()), *arguments]
         self.process = Process(command, self._environment(self.spec.instance, self.spec.env))
         self.group = self.process.pid
+
+    def end(self) -> None:
+        """SIGTERM; a stage is also told that nobody waits for its results."""
+        if self.process is None:
+            return
+        self.commanded = True
+        if self.state in LIVE:
+            self.enter(State.DRAINING)
+        self.process.signal(signal.SIGTERM)
+        if not self.spec.is_broker:
+            self.process.close_stdin()
 
     def hear(self, beat: Beat, now: float) -> bool:
         """Take a beat of the present incarnation; True when the state has changed."""

@@ -35,6 +35,7 @@ from supervision.policy import LIVE, State
 from supervision.process import become_reaper, describe, sweep
 from supervision.readiness import Readiness
 from supervision.reload import Reloader
+from supervision.shutdown import Shutdown
 from supervision.specs import Spec
 from supervision.wakeup import signal_pipe
 
@@ -91,17 +92,20 @@ class Supervisor:
         }
         self._broker = next(child for child in self._children.values() if child.spec.is_broker)
         self._line = Line(config.runtime_dir)
-        self._farewell = Farewell(config.runtime_dir)
         self._poller = zmq.Poller()
         self._by_fd: dict[int, Child] = {}
         self._begun = self._awake_at = time.monotonic()
         self._dirty = True
         self._reported = 0.0
         self._signals = self._hangups = 0
-        self._exit_code = 0
-        self._stop_since: float | None = None
-        self._stages_told = False
-        self._killed_all = False
+        self._shutdown = Shutdown(
+            self._children,
+            Farewell(config.runtime_dir),
+            notifier,
+            console,
+            start_last=lambda: self._start(self._broker, LAST_WORDS),
+            kill=self._kill,
+        )
 
     # --- the loop ---
 
@@ -116,16 +120,17 @@ class Supervisor:
                 for child in self._children.values():
                     if not child.spec.on_demand:
                         self._start(child)
-                while not self._over():
+                while not self._shutdown.over:
                     self._turn(pipe)
             finally:
-                self._kill_everything()
+                self._shutdown.kill_everything()
                 self._line.close()
-        if self._farewell.failed and self._exit_code == 0:
-            self._exit_code = EXIT_FATAL
+        code = self._shutdown.exit_code
+        if self._shutdown.unheard and code == 0:
+            code = EXIT_FATAL
             self.cause = "the broker was killed before it had ended its sessions; its last log lines say more"
-        self._log.info("daemon.stopped", code=self._exit_code, seconds=round(self._uptime(), 1))
-        return self._exit_code
+        self._log.info("daemon.stopped", code=code, seconds=round(self._uptime(), 1))
+        return code
 
     def _turn(self, pipe: socket.socket) -> None:
         due = self._next_deadline()
@@ -144,9 +149,9 @@ class Supervisor:
         if self._hangups and self._reloader is not None:
             self._reload(self._reloader)
         if self._signals:
-            self._stop(0)
-        if self._stop_since is not None:
-            self._stopping(now)
+            self._shutdown.begin(0, again=self._signals > 1)
+        if self._shutdown.begun:
+            self._shutdown.step(now, self._settings)
         self._report(now)
 
     def _next_deadline(self) -> float:
@@ -156,10 +161,10 @@ class Supervisor:
         for child in self._children.values():
             if child.deadline is not None:
                 due = min(due, child.deadline)
-            if child.state in LIVE and (self._stop_since is None or child.spec.is_broker):
+            if child.state in LIVE and (not self._shutdown.begun or child.spec.is_broker):
                 due = min(due, policy.next_look(child.vitals, child.spec.limits))
-        if self._stop_since is not None:
-            due = min(due, self._stop_deadline(), self._reported + 2 * CHANGE_S)
+        if self._shutdown.begun:
+            due = min(due, self._shutdown.deadline(self._settings), self._reported + 2 * CHANGE_S)
         return due
 
     def _forgive_stall(self, timeout: float) -> None:
@@ -207,9 +212,8 @@ class Supervisor:
             self._after_death(child)
             return
         assert child.process is not None
-        self._log.info(
-            "child.spawned", child=child.spec.instance, child_epoch=child.epoch, child_pid=child.process.pid
-        )
+        name, pid = child.spec.instance, child.process.pid
+        self._log.info("child.spawned", child=name, child_epoch=child.epoch, child_pid=pid)
         self._by_fd[child.process.pidfd] = child
         self._poller.register(child.process.pidfd, select.POLLIN)
         self._dirty = True
@@ -229,7 +233,7 @@ class Supervisor:
             self._demand(message.stage)
         elif isinstance(message, Rest | Resume):
             child = self._children.get(message.instance)
-            if child is not None and not child.spec.is_broker and self._stop_since is None:
+            if child is not None and not child.spec.is_broker and not self._shutdown.begun:
                 self._rest(child) if isinstance(message, Rest) else self._resume(child)
         else:
             self._log.warning("health.unknown", type=type(message).__name__)
@@ -238,7 +242,7 @@ class Supervisor:
         """The broker has work for a stage on demand."""
         now = time.monotonic()
         for child in self._children.values():
-            if child.spec.stage != stage or not child.spec.on_demand or self._stop_since is not None:
+            if child.spec.stage != stage or not child.spec.on_demand or self._shutdown.begun:
                 continue
             child.wanted = True
             if child.state is State.FATAL and now - child.vitals.state_since >= self._settings.window_s:
@@ -255,7 +259,7 @@ class Supervisor:
         self._log.info("child.resting", child=child.spec.instance)
         if child.state is State.BACKOFF:
             child.enter(State.STOPPED)
-        self._end(child)
+        child.end()
 
     def _resume(self, child: Child) -> None:
         """It is wanted again; what it has failed at before does not count."""
@@ -330,7 +334,7 @@ class Supervisor:
         )
         with contextlib.suppress(FileNotFoundError):
             os.unlink(notes)
-        if self._broker.running and self._tell_broker(down) and self._stop_since is None:
+        if self._broker.running and self._tell_broker(down) and not self._shutdown.begun:
             child.enter(State.FENCING, deadline=now + self._settings.fence_s)
         else:
             self._after_fence(child)
@@ -347,10 +351,10 @@ class Supervisor:
         """Nothing of the dead incarnation can be heard any more: what next?"""
         now = time.monotonic()
         self._dirty = True
-        if self._stop_since is not None:
+        if self._shutdown.begun:
             child.enter(State.STOPPED)
             if child.spec.is_broker:
-                self._take_leave(child.exit_code)
+                self._shutdown.broker_ended(child.exit_code)
         elif child.commanded or child.resting:
             child.enter(State.STOPPED)
             if child.needed:
@@ -361,11 +365,8 @@ class Supervisor:
             wait = child.policy.ended(now, now - child.vitals.spawned, ready=child.vitals.ready)
             if wait is None:
                 settings = self._settings
-                when = (
-                    "before it was ever ready"
-                    if child.policy.never_ready
-                    else f"within {settings.window_s:g} s"
-                )
+                never = child.policy.never_ready
+                when = "before it was ever ready" if never else f"within {settings.window_s:g} s"
                 self._give_up(
                     child, f"more than {settings.intensity} unexpected ends {when}, the last: {child.reason}"
                 )
@@ -384,13 +385,13 @@ class Supervisor:
             self.cause = f"{child.spec.instance} was given up: {reason}"
             if not child.error:
                 self.cause += f". The log's lines of {child.spec.instance} say more"
-            self._stop(EXIT_CONFIG if child.exit_code == EXIT_CONFIG else EXIT_FATAL)
+            self._shutdown.begin(EXIT_CONFIG if child.exit_code == EXIT_CONFIG else EXIT_FATAL)
 
     # --- deadlines and hangs ---
 
     def _look(self, child: Child, now: float) -> None:
         """Act on what time alone has changed."""
-        if child.state in LIVE and (self._stop_since is None or child.spec.is_broker):
+        if child.state in LIVE and (not self._shutdown.begun or child.spec.is_broker):
             why = policy.verdict(now, child.vitals, child.spec.limits)
             if why is not None:
                 self._kill(child, why)
@@ -426,90 +427,6 @@ class Supervisor:
             self._kill(self._broker, f"does not read: {type(message).__name__} could not be delivered")
         return told
 
-    # --- the end ---
-
-    def _stop(self, code: int) -> None:
-        """Begin to stop; a second request kills at once."""
-        if self._stop_since is not None:
-            if self._signals > 1 and not self._killed_all:
-                self._log.warning("daemon.killing", reason="second signal")
-                self._kill_everything()
-            return
-        self._stop_since = time.monotonic()
-        self._exit_code = code
-        self._log.info("daemon.stopping", code=code)
-        self._notifier.send("STOPPING=1", "STATUS=stopping")
-        if code == 0:
-            self._console.stopping()
-        for child in self._children.values():
-            if child.state in (State.BACKOFF, State.FENCING):
-                child.enter(State.STOPPED)
-        self._end(self._broker)
-        if self._broker.state is State.STOPPED:
-            self._take_leave(None)
-
-    def _take_leave(self, code: int | None) -> None:
-        """The broker has ended with this code: let another one end the sessions that are left if it could not."""
-        self._farewell.ended(code)
-        if not self._killed_all and self._farewell.another():
-            self._start(self._broker, LAST_WORDS)
-            self._broker.commanded = True
-            self._end_stages()  # which it does not need, and which have to be gone in time, too
-
-    def _stop_deadline(self) -> float:
-        assert self._stop_since is not None
-        if self._stages_told:
-            return self._stop_since + self._settings.stop_s
-        return self._stop_since + policy.broker_stop_s(self._settings)
-
-    def _stopping(self, now: float) -> None:
-        """The broker drains first, then the stages end; each has its part of ``stop_s``."""
-        assert self._stop_since is not None
-        late = now >= self._stop_deadline()
-        if not self._stages_told and (late or not self._broker.running):
-            if self._broker.process is not None:
-                self._log.error("broker.undrained", limit_s=policy.broker_stop_s(self._settings))
-                self._broker.process.kill_group()
-            self._end_stages()
-        elif self._stages_told and late and not self._killed_all:
-            self._kill_everything()
-        elif not self._stages_told and self._deaf(now, self._stop_since):
-            self._kill(self._broker, "goes on as if it had not been told to stop")
-
-    def _deaf(self, now: float, told: float) -> bool:
-        return policy.deaf(now, told, self._broker.vitals, self._settings.beat_s)
-
-    def _end_stages(self) -> None:
-        self._stages_told = True
-        for child in self._children.values():
-            if not child.spec.is_broker:
-                self._end(child)
-
-    def _end(self, child: Child) -> None:
-        """SIGTERM; a stage is also told that nobody waits for its results."""
-        if child.process is None:
-            return
-        child.commanded = True
-        if child.state in LIVE:
-            child.enter(State.DRAINING)
-        child.process.signal(signal.SIGTERM)
-        if not child.spec.is_broker:
-            child.process.close_stdin()
-
-    def _kill_everything(self) -> None:
-        self._killed_all = True
-        for child in self._children.values():
-            if child.process is not None:
-                if self._stop_since is not None:
-                    self._log.warning("child.killed", child=child.spec.instance, state=child.state.value)
-                child.commanded = True
-                child.process.kill_group()
-
-    def _over(self) -> bool:
-        if self._stop_since is None:
-            return False
-        return not any(c.running or c.state is State.REAPING for c in self._children.values())
-
     # --- telling others ---
 
     def _report(self, now: float) -> None:
@@ -522,7 +439,7 @@ class Supervisor:
         self._line.tell(Report(supervisor_pid=os.getpid(), rows=rows, warnings=self._warnings))
         if self._notifier.watchdog_s:
             self._notifier.send("WATCHDOG=1")
-        if self._stop_since is None:
+        if not self._shutdown.begun:
             self._readiness.tell(self._children.values(), self._uptime())
 
     def _report_every(self) -> float:
