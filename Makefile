@@ -41,7 +41,7 @@ endef
 # Processes that tests start share what one of them has compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo check test lint bench test-gpu clean
+.PHONY: help install demo check test lint bench test-gpu test-service clean
 .DELETE_ON_ERROR:
 
 help:
@@ -51,6 +51,7 @@ help:
 	@echo "make test      ruff, mypy and every test (installs torch: 1 GB, more where pip finds a CUDA build)"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make bench     the numbers that the README quotes, on this machine"
+	@echo "make test-service  the service under a real systemd, in a container (root on Debian; its packages are fetched once)"
 	@echo "make test-gpu  the tests that need a CUDA device"
 	@echo "make clean     remove .venv/, out/ and caches"
 
@@ -88,6 +89,9 @@ test-gpu: $(TEST_STAMP) $(FACES)
 	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or \
 		sys.exit("PyTorch " + torch.__version__ + " sees no GPU: see nvidia-smi, or install a CUDA build of torch")'
 	@$(BIN)/pytest -m gpu tests/gpu
+
+test-service: $(STAMP) $(FACES)
+	@$(BIN)/pytest -n 0 -m service tests/service --durations=5
 
 clean:
 	@rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache

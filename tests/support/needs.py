@@ -22,13 +22,14 @@ BY_PLACE = {
     "processes": ("process",),
     "web": ("process",),
     "gpu": ("torch",),
+    "service": ("process", "service"),
     "engines/musetalk": ("torch",),
     "engines": ("slow",),  # whole engines; taken together they are
 }
 """Folder -> what its tests may do beside computing."""
 STARTERS = frozenset(("daemon", "gateway", "own_daemon", "start_daemon", "start_daemon_for_module", "launch"))
 """Fixtures that start processes."""
-LEFT_OUT = ("process", "torch", "slow", "gpu", "full")
+LEFT_OUT = ("process", "torch", "slow", "gpu", "full", "service")
 """Markers of what ``--quick`` leaves out."""
 SLOW_S = 6.0
 """Of this process's CPU, which a busy machine lengthens little; what takes a third of it deserves the marker."""

@@ -37,6 +37,10 @@ def service() -> configparser.SectionProxy:
     return unit["Service"]
 
 
+def test_the_template_of_further_instances_is_the_same_text() -> None:
+    assert UNIT.with_name("musecast@.service").read_bytes() == UNIT.read_bytes()
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
 def test_systemd_takes_every_line_of_the_unit(tmp_path: Path) -> None:
     here = tmp_path / UNIT.name

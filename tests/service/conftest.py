@@ -1,0 +1,26 @@
+"""One box for all tests of this folder; where none can be booted they are left out, and say why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.service.box import Box
+from tests.service.image import UnavailableError, prepare
+
+
+@pytest.fixture(scope="session")
+def machine() -> Iterator[Box]:
+    """Booted, with nothing of musecast but what is in /opt/musecast."""
+    try:
+        box = Box(prepare())
+    except UnavailableError as error:
+        pytest.skip(f"no systemd can be booted here: {error}")
+    try:
+        box.boot()
+        yield box
+    except UnavailableError as error:
+        pytest.skip(f"no systemd can be booted here: {error}")
+    finally:
+        box.close()

@@ -1,0 +1,89 @@
+"""A minimal Debian with a real systemd to boot, and what makes and boots it; kept below the environment."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+CACHE = Path(sys.prefix, "service")
+TOOLS = CACHE / "tools"
+PACKAGES = ("mmdebstrap", "systemd-container", "libsystemd-shared")
+"""Unpacked beside the tests where the machine has not installed them: nothing about it is changed."""
+INCLUDE = ("systemd", "systemd-sysv", "dbus", "python3", "make")
+LIMIT_S = 300.0
+"""For fetching and unpacking some 60 MB of packages."""
+NOT_IN_IT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
+
+
+class UnavailableError(Exception):
+    """This machine cannot boot a system beside its own; says why."""
+
+
+def environment() -> dict[str, str]:
+    """With the unpacked tools in reach, and the libraries that belong to them."""
+    libraries = [str(path.parent) for path in TOOLS.glob("usr/lib/*/systemd/libsystemd-shared-*.so")]
+    path = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/sbin", str(TOOLS / "usr/bin")))
+    return {**os.environ, "PATH": path, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
+
+
+def prepare() -> Path:
+    """The folder of a Debian of this machine's own release, made when there is none yet; not to be written to.
+
+    Raises:
+        UnavailableError: with the reason.
+    """
+    release = platform.freedesktop_os_release()
+    if os.geteuid() != 0:
+        raise UnavailableError("only root can boot a container with a systemd of its own")
+    if release.get("ID") != "debian" or "VERSION_CODENAME" not in release:
+        raise UnavailableError(f"its Debian is made by Debian's own tools; this is {release.get('PRETTY_NAME')}")
+    _get_tools()
+    root = CACHE / f"root-{release['VERSION_CODENAME']}-{'-'.join(INCLUDE)}"
+    if not root.is_dir():
+        print("making a Debian to boot (once; a minute or two)", flush=True)
+        new = root.with_name("new")
+        shutil.rmtree(new, ignore_errors=True)
+        excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in NOT_IN_IT]
+        make = ["mmdebstrap", "--mode=root", "--variant=minbase", "--skip=output/dev", *excluded]
+        _run([*make, f"--include={','.join(INCLUDE)}", release["VERSION_CODENAME"], str(new)])
+        new.rename(root)
+    return root
+
+
+def _get_tools() -> None:
+    if all(shutil.which(name, path=environment()["PATH"]) for name in ("mmdebstrap", "systemd-nspawn")):
+        return
+    shutil.rmtree(TOOLS, ignore_errors=True)
+    packages = CACHE / "packages"
+    packages.mkdir(parents=True, exist_ok=True)
+    try:
+        _run(["apt-get", "download", "-qq", *PACKAGES], packages)
+    except UnavailableError:  # the lists of a fresh image are empty or old
+        _run(["apt-get", "update", "-qq"])
+        _run(["apt-get", "download", "-qq", *PACKAGES], packages)
+    for package in packages.glob("*.deb"):
+        _run(["dpkg-deb", "-x", str(package), str(TOOLS)])
+    shutil.rmtree(packages)
+
+
+def _run(command: list[str], folder: Path | None = None) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UnavailableError(str(error)) from None
+    if done.returncode:
+        said = done.stdout.decode(errors="replace").strip().splitlines() or ["nothing"]
+        raise UnavailableError(f"{command[0]} ended with {done.returncode}: {said[-1]}")
