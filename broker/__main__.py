@@ -38,7 +38,7 @@ def main() -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
-    logs.setup(config.log, stage="broker", epoch=options.epoch, pid=os.getpid())
+    logs.setup(config.log, boot=options.boot, stage="broker", epoch=options.epoch, pid=os.getpid())
     if logs.is_json(config.log):
         guards.stacks_into(guards.stacks_path(config.runtime_dir, "broker", options.epoch))
     try:

@@ -27,7 +27,7 @@ from broker.control.templates import TemplateHandlers
 from broker.control.turns import TurnHandlers
 from broker.errors import ErrorCode, contained
 from broker.ipc.faults import Faults
-from broker.ipc.messages import Beat, Message
+from broker.ipc.messages import Beat, Message, histogram_rows
 from broker.ipc.sockets import Endpoints, SocketFactory, receive_now, send_now
 from broker.ipc.wire import pack
 from broker.journal.journal import FOLDER, Journal
@@ -79,8 +79,8 @@ class Broker:
         self.epoch = epoch
         self._dirty: dict[str, Session] = {}
         self.timers = Timers()
-        self._meter = Meter()
-        self.ledger = Ledger(self._meter)
+        self.meter = Meter()
+        self.ledger = Ledger(self.meter)
         self.paces = {"lipsync": Throughput(), "fallback": Throughput(), "encode": Throughput()}
         self._workers = WorkerStatus(config)
         self._open_sockets(boot)
@@ -97,7 +97,7 @@ class Broker:
             config, self.timers, self.now, self._workers, self._catalog, self._preparations, self._sessions
         )
         admission = Admission(config, self._lifecycle, self._sessions)
-        self._control = Control(self._router, self._operations(boot, admission), admission.request, self._meter)
+        self._control = Control(self._router, self._operations(boot, admission), admission.request, self.meter)
 
     def _open_sockets(self, boot: str) -> None:
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -115,7 +115,7 @@ class Broker:
         folder = Path(self.config.runtime_dir) / FOLDER
         self._journal = Journal(folder, boot, self.config.ring, self.config.journal.max_bytes)
         faults = Faults("broker", "broker", self.epoch)
-        self.publisher = Publisher(self._xpub, boot, self._joiners, self._journal, faults)
+        self.publisher = Publisher(self._xpub, boot, self._joiners, self._journal, faults, self.meter)
         for sock in (self._pull, self._members, self._router, self._xpub, self._joiners.monitor):
             self._poller.register(sock, zmq.POLLIN)
         self._wake, wake_up = socket.socketpair()
@@ -139,7 +139,7 @@ class Broker:
             self.touch,
             self._links.epoch,
             self.now,
-            self._meter,
+            self.meter,
         )
         self._drains = Drains(
             self.ledger,
@@ -338,7 +338,8 @@ class Broker:
 
     def _beat(self) -> None:
         beat = Beat(src="broker", ep=self.epoch, broker=self.epoch, stage="broker", pid=os.getpid(), state="")
-        beat.state, beat.metrics = self._lifecycle.beat_state, self._meter.figures()
+        beat.state, beat.metrics = self._lifecycle.beat_state, self.meter.figures()
+        beat.histograms = histogram_rows(self.meter.histograms())
         beat.note = self._lifecycle.obstacle
         self._tell(beat)
 

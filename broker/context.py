@@ -10,6 +10,7 @@ from broker.stream.publisher import Publisher
 from broker.timers import Timers
 from broker.workers.ledger import Ledger
 from configs.schema import Config
+from models.meter import Meter
 
 
 class Context(Protocol):
@@ -22,6 +23,8 @@ class Context(Protocol):
     """How fast the stages work whose frames a viewer waits for: lipsync, fallback, encode."""
     timers: Timers
     publisher: Publisher
+    meter: Meter
+    """Counts and times what happens in the broker."""
 
     @property
     def lipsync_skips(self) -> bool:

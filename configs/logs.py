@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, TextIO, cast
 
@@ -21,6 +21,7 @@ import structlog
 
 from configs.plain import plain
 from configs.schema import Log
+from configs.trace import traces_of
 
 _LIBRARIES_AT_WARNING = ("faster_whisper", "httpx", "httpcore", "urllib3", "asyncio", "PIL")
 """Libraries that tell their life at info level."""
@@ -40,6 +41,9 @@ class _Stderr(io.TextIOBase):
 
 
 _stderr = cast(TextIO, _Stderr())
+_ITEMS = ("in_hand", "requeued", "poisoned", "held")
+"""Fields that list ids of items."""
+_in_hand: Callable[[], Iterable[str]] = tuple
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
 """syslog's numbers, as systemd's journal takes them at the beginning of a line (sd-daemon(3))."""
 
@@ -58,11 +62,12 @@ def is_json(log: Log) -> bool:
     return log.format == "json" or (log.format == "auto" and to_journal())
 
 
-def setup(log: Log, **bound: Any) -> None:
+def setup(log: Log, *, boot: str = "", **bound: Any) -> None:
     """Configure this process's logging once.
 
     Args:
         log: level and format from the configuration.
+        boot: id of the supervisor's run, which traces are made of.
         bound: fields that every line of this process carries (stage, instance, epoch, pid).
     """
     level = getattr(logging, log.level.upper())
@@ -70,6 +75,7 @@ def setup(log: Log, **bound: Any) -> None:
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         _binder(bound),
+        _tracer(boot),
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
     ]
@@ -111,6 +117,12 @@ def get(**fields: Any) -> structlog.typing.FilteringBoundLogger:
     """A logger with these fields on every line."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(**fields)
     return logger
+
+
+def trace_work(in_hand: Callable[[], Iterable[str]]) -> None:
+    """Lines that name no item are about those that ``in_hand`` returns, asked in the thread that logs."""
+    global _in_hand
+    _in_hand = in_hand
 
 
 class Cooldown:
@@ -168,6 +180,22 @@ def _uncaught(
 def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_type is not SystemExit:
         _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _tracer(boot: str) -> Callable[[Any, str, dict[str, Any]], dict[str, Any]]:
+    """``trace``: the turn that a line is about; ``traces`` where it is about several."""
+
+    def trace(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        named = [event.get("item"), *(one for name in _ITEMS for one in event.get(name) or ())]
+        items = [one for one in named if isinstance(one, str) and one] or _in_hand()
+        traces = traces_of(boot, items)
+        if len(traces) == 1:
+            event.setdefault("trace", traces[0])
+        elif traces:
+            event.setdefault("traces", traces)
+        return event
+
+    return trace
 
 
 def _binder(bound: dict[str, Any]) -> Callable[[Any, str, dict[str, Any]], dict[str, Any]]:

@@ -46,7 +46,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
     identity = Identity(options.instance, options.epoch, options.boot, options.parent)
-    logs.setup(config.log, stage=options.name, instance=identity.instance, epoch=identity.epoch, pid=os.getpid())
+    who = {"stage": options.name, "instance": identity.instance, "epoch": identity.epoch, "pid": os.getpid()}
+    logs.setup(config.log, boot=identity.boot, **who)
     if logs.is_json(config.log):
         guards.stacks_into(guards.stacks_path(config.runtime_dir, identity.instance, identity.epoch))
     try:

@@ -30,7 +30,8 @@ class HeldWork:
     """One item in this process; see ``stages.stage.Work``."""
 
     __slots__ = (
-        "_closed", "_feed", "_index", "answered", "begun", "buffers", "cancel", "flag", "item", "moved", "void",
+        "_closed", "_feed", "_index", "answered", "begun", "buffers", "cancel", "flag", "item", "moved", "thread",
+        "void",
     )  # fmt: skip
 
     def __init__(self, feed: WorkFeed, item: Item, buffers: list[memoryview]) -> None:
@@ -46,6 +47,8 @@ class HeldWork:
         """The latest answer; an item asks for one thing at a time."""
         self.void = False
         """The broker that sent it is gone: nothing about it is sent any more."""
+        self.thread = 0
+        """Which has taken it up."""
         self._feed = feed
         self._index = 0
         self._closed = False
@@ -55,6 +58,7 @@ class HeldWork:
         if self.begun is not None:
             return
         self.begun = self.moved = time.monotonic()
+        self.thread = threading.get_ident()
         self._feed.recorder.begin(self.item.id)
         self._say(Started(src="", ep=0, id=self.item.id, attempt=self.item.attempt))
 
@@ -368,6 +372,15 @@ class WorkFeed:
             for work in self._held:
                 work.flag.set()
             self._has_answer.notify_all()
+
+    def in_hand(self) -> list[str]:
+        """Ids of the items that this thread has taken up and not finished; where it has none, of all threads.
+
+        Takes no lock, for it is asked by whoever writes a line of the log.
+        """
+        begun = [work for work in (*self._held,) if work.begun is not None]
+        mine = [work for work in begun if work.thread == threading.get_ident()]
+        return [work.item.id for work in mine or begun]
 
     @property
     def waiting(self) -> int:

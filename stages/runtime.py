@@ -34,6 +34,7 @@ from broker.ipc.messages import (
     Message,
     Ready,
     TensorAnswer,
+    histogram_rows,
 )
 from broker.ipc.sockets import Endpoints, SocketFactory
 from configs import logs
@@ -95,6 +96,7 @@ class Runtime:
             self._wake,
             stage.meter,
         )
+        logs.trace_work(self._feed.in_hand)
         self._gauge: Gauge | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
@@ -424,6 +426,7 @@ class Runtime:
             gpu_mem_mb=gpu.memory_mb,
             gpu_util=gpu.utilisation,
             metrics=self._stage.figures | _of_device(gpu),
+            histograms=histogram_rows(self._stage.histograms),
             chain=[ChainRow(engine=one.engine, state=one.state) for one in (chain.standings if chain else ())],
             error=self._error,
         )

@@ -16,7 +16,7 @@ from configs.schema import Config
 from configs.schema import Stage as StageConfig
 from models.api import Cancel, Progress
 from models.chain.chain import Chain
-from models.meter import GpuUse, Meter
+from models.meter import GpuUse, Histogram, Meter
 
 Result = tuple[Output, Sequence[Any]]
 """An output and its buffers; the runtime fills in src, ep, id, attempt and index."""
@@ -137,6 +137,11 @@ class Stage(ABC):
     def figures(self) -> dict[str, float]:
         """For ``status``: what the stage has counted and timed. Asked by the I/O thread at each beat."""
         return self.meter.figures()
+
+    @property
+    def histograms(self) -> dict[str, Histogram]:
+        """For ``status``: how long things took."""
+        return self.meter.histograms()
 
     @property
     def engine_chain(self) -> Chain[Any] | None:

@@ -82,7 +82,8 @@ def _refuse(cause: str, exit_code: int, log: Log | None = None) -> int:
 def _start(plan: Plan, specs: SpecMaker, look: Look, reloader: Reloader) -> int:
     """Everything from the lock of ``runtime_dir`` on."""
     config, console = for_terminal(plan.config)
-    logs.setup(config.log, stage="supervisor", pid=os.getpid())
+    boot = secrets.token_hex(8)
+    logs.setup(config.log, boot=boot, stage="supervisor", pid=os.getpid())
     warnings = []
     for obstacle in look(plan):
         if obstacle.exit_code:
@@ -91,7 +92,6 @@ def _start(plan: Plan, specs: SpecMaker, look: Look, reloader: Reloader) -> int:
     if any(obstacle.key == preflight.GATEWAY_KEY for obstacle in warnings):
         config = preflight.without_gateway(config)
     preflight.lift_file_limit(config)
-    boot = secrets.token_hex(8)
     try:
         state = StateDir(config.state_dir)
         config_path = write_resolved(config)

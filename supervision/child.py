@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 
-from broker.ipc.messages import Beat, ChainRow, StageRow
+from broker.ipc.messages import Beat, ChainRow, HistogramRow, StageRow
 from configs import logs
 from configs.schema import Supervisor
 from supervision.policy import LIVE, PUBLIC, READY, TRANSITIONS, RestartPolicy, State, Vitals
@@ -53,6 +53,7 @@ class Child:
         """Of the present state, where it has one."""
         self.gpu: tuple[float | None, float | None] = (None, None)
         self.metrics: dict[str, float] = {}
+        self.histograms: dict[str, HistogramRow] = {}
         self.chain: list[ChainRow] = []
         """What the present incarnation says of its work."""
         self.note = ""
@@ -81,7 +82,8 @@ class Child:
             self.reason = ""
         quiet = (state in EVERYDAY and old in EVERYDAY) or state in (State.REAPING, State.FENCING)
         tell = self._log.debug if quiet else self._log.info
-        tell("child.state", now=state.value, was=old.value, child_epoch=self.epoch, reason=self.reason or None)
+        tell("child.state", now=state.value, was=old.value, child_epoch=self.epoch, reason=self.reason or None,
+             item=self.vitals.item or None)
         return True
 
     def spawn(self, *arguments: str) -> None:
@@ -94,6 +96,7 @@ class Child:
         self.vitals = Vitals(spawned=now, beat=now, phase_since=now)
         self.exit_code, self.error, self.commanded, self.wanted = None, "", False, False
         self.gpu, self.metrics, self.chain, self.address = (None, None), {}, [], None
+        self.histograms = {}
         self.note = ""
         self.enter(State.STARTING)
         command = [*self.spec.command, "--epoch", str(self.epoch), "--parent", str(os.getpid()), *arguments]
@@ -118,6 +121,7 @@ class Child:
         vitals.item, vitals.busy_ms = beat.item, beat.busy_ms
         self.engine, self.device = beat.engine or self.engine, beat.device or self.device
         self.gpu, self.metrics = (beat.gpu_mem_mb, beat.gpu_util), beat.metrics
+        self.histograms = beat.histograms
         self.chain = beat.chain
         self.address = beat.address or self.address
         self.error = beat.error or self.error
@@ -173,6 +177,7 @@ class Child:
             reason=self.reason or None,
             required=not self.spec.on_demand and not self.spec.optional,
             metrics=self.metrics if self.running else {},
+            histograms=self.histograms if self.running else {},
             chain=self.chain if self.running else [],
             address=self.address if self.running else None,
         )

@@ -18,6 +18,7 @@ from broker.sessions.session import Session
 from broker.workers.drains import Drains
 from broker.workers.ledger import Ledger
 from broker.workers.status import WorkerStatus
+from models.meter import BUCKETS_S
 
 WARM_RETRY_MS = 1000
 
@@ -98,6 +99,7 @@ class DaemonHandlers:
             journal=self._journal.report(),
             limits=self._admission.public_limits(),
             versions=self._versions,
+            buckets_s=BUCKETS_S,
         )
 
     def initialize(self, request: Request, args: Nothing) -> None:

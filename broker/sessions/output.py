@@ -14,6 +14,7 @@ from broker.stream.publisher import Channel, Publisher
 from broker.templates.idle_cache import IdleSegment
 from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES, QUANTUM_US, SAMPLE_BYTES, SAMPLE_RATE
 from models.media.stamp import stamp
+from models.meter import Meter
 
 RECENT_SAMPLES = 4 * SAMPLE_RATE
 """Published audio that is kept for the run-in of the next encoder; more than any lead."""
@@ -28,6 +29,7 @@ class Output:
         lead_us: how far ahead of the clock a segment may be published.
         cut_margin_us: how far ahead of the clock a cut lies at least.
         state: where another broker has left it.
+        meter: counts segments of turns, late ones, and ms that something stood in for lip-sync.
     """
 
     def __init__(
@@ -39,9 +41,11 @@ class Output:
         lead_us: int,
         cut_margin_us: int,
         state: State | None = None,
+        meter: Meter | None = None,
     ) -> None:
         state = state or State()
         self._publisher = publisher
+        self._meter = meter or Meter()
         self._channel = channel
         place = (state.seq, state.gen, state.end, state.late, state.anchor)
         self._timeline = Timeline(*place, paced=paced, lead_us=lead_us, cut_margin_us=cut_margin_us)
@@ -86,6 +90,11 @@ class Output:
         self._tell_degraded(turn, segment)
         place = self._timeline.publish(segment.dur, now, first=segment.index == 0)
         self._count(segment.frames, segment.dur, segment.degraded)
+        self._meter.count("segments")
+        if place.late:
+            self._meter.count("segments.late")
+        if segment.degraded:
+            self._meter.count(f"degraded_ms.{segment.degraded}", segment.dur // 1000)
         self._publisher.media(
             self._channel,
             place.seq,

@@ -85,6 +85,7 @@ class Session:
             lead_us=lead_ms * 1000,
             cut_margin_us=settings.cut_margin_ms * 1000,
             state=state,
+            meter=context.meter,
         )
         self.history = History(context.config.limits.history_messages, self._keep_lines)
         self.skip = SkipPolicy()

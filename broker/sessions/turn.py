@@ -10,6 +10,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
+import structlog
 from msgspec import UNSET, UnsetType
 
 from broker.context import Context
@@ -32,6 +33,8 @@ from broker.sessions.spoken_text import SpokenText
 from broker.sessions.task import Task
 from broker.stream.events import Event, TurnEnded, TurnFailed, TurnInterrupted, TurnStarted
 from configs.grid import PASSAGE_US, QUANTUM_SAMPLES, SAMPLE_RATE
+
+log = structlog.get_logger()
 
 SPEECH_AHEAD_US = 10_000_000
 """How far beyond the clock a turn is spoken."""
@@ -110,6 +113,7 @@ class Turn:
         self.interruptible = interruptible
         self.number = identity.number
         self.source = identity.source
+        self._name = identity.name
         self.failure: ControlError | None = None
         """Why the turn failed, if it did."""
         self._state = TurnState.LISTENING if self.source == "audio" else TurnState.WAITING
@@ -191,7 +195,7 @@ class Turn:
     def begin(self) -> None:
         """The turn is the current one from now on."""
         self._enter(TurnState.RUNNING)
-        self._output.event(TurnStarted(self.source), self.number)
+        self._output.event(TurnStarted(self.source, self._context.publisher.trace(self._name)), self.number)
         if self.text is not None:
             self.text.begin()
         elif self.source == "say":
@@ -271,10 +275,23 @@ class Turn:
         if began and heard.strip():
             self._history.add("assistant", heard)
         self._output.event(event, self.number)
+        self._tell_operator(state)
         self._tell_published()
         self._on_over(self)
         # The turn, its speech and its jobs hold each other until the garbage collector comes by: seldom.
         self._track.release()
+
+    def _tell_operator(self, state: TurnState) -> None:
+        """A line in the log, and the figures."""
+        timings = self._marks.timings()
+        first_ms = timings["first_segment"]
+        self._context.meter.count(f"turns.{state.value}")
+        if first_ms is not None:
+            self._context.meter.observe(f"first_segment.{self.source}", first_ms / 1000)
+        code = None if self.failure is None else self.failure.code
+        log.info(
+            f"turn.{state.value}", item=self._name, source=self.source, code=code, first_segment_ms=first_ms
+        )
 
     # --- a client's own audio ---
 

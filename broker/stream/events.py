@@ -71,6 +71,8 @@ class TurnStarted(Event, frozen=True):
     name = "turn.started"
     source: str
     """ "say", "chat", "audio" or "segment"."""
+    trace: str = ""
+    """Carried by every line of the log that is about the turn."""
 
 
 class ReplyDelta(Event, frozen=True):

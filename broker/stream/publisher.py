@@ -24,6 +24,8 @@ from broker.journal.ring import Ring
 from broker.journal.state import State
 from broker.stream.events import Beacon, Event, TemplateProgress
 from broker.stream.joiners import Joiners
+from configs.trace import trace_of
+from models.meter import Meter
 
 PUBLIC_VERSION = 1
 INIT_PERIOD_S = 1.0
@@ -64,6 +66,7 @@ class Publisher:
 
     Args:
         faults: points for the tests.
+        meter: times ``journal``, one message's writes.
     """
 
     def __init__(
@@ -73,12 +76,14 @@ class Publisher:
         joiners: Joiners,
         journal: Journal,
         faults: Faults | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._socket = socket
         self._joiners = joiners
         self._boot = boot
         self._journal = journal
         self._passing = (faults or Faults("", "", 0, {})).passing
+        self._meter = meter or Meter()
         self._channels: dict[str, Channel] = {}
 
     def open(self, sid: str, init: bytes, mime: str, settings: bytes = b"") -> Channel:
@@ -107,6 +112,10 @@ class Publisher:
         """The output of a session that lives or has ended a short while ago."""
         return self._channels.get(sid)
 
+    def trace(self, turn: str) -> str:
+        """The trace id of a turn, by its name: the one that log lines about it carry."""
+        return trace_of(self._boot, turn) or ""
+
     # --- media ---
 
     def _media_header(self, channel: Channel, kind: str, payload: bytes, **fields: Any) -> bytes:
@@ -132,8 +141,9 @@ class Publisher:
         if channel.init_owed:
             self._send_init(channel)
         header = self._media_header(channel, "media", payload, seq=seq, **fields)
-        channel.store.keep(channel.store.media, seq, header, payload)
-        channel.store.save(state)
+        with self._meter.timed("journal"):
+            channel.store.keep(channel.store.media, seq, header, payload)
+            channel.store.save(state)
         self._passing(JOURNALED, channel.sid)
         send_now(self._socket, [f"seg.{channel.sid}.".encode(), header, payload], copy=False)
         self._passing(PUBLISHED, channel.sid)
@@ -154,8 +164,9 @@ class Publisher:
             header["pts"] = pts
         header["data"] = event
         packed = _encode(header)
-        channel.store.keep(channel.store.events, n, packed, b"")
-        channel.store.save(state)
+        with self._meter.timed("journal"):
+            channel.store.keep(channel.store.events, n, packed, b"")
+            channel.store.save(state)
         self._passing(JOURNALED, channel.sid)
         send_now(self._socket, [f"evt.{channel.sid}.".encode(), packed, b""])
         self._passing(PUBLISHED, channel.sid)

@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from clients.cli import conf, demo, doctor, instance, probe, render, talk, template, up, voices, weights
+from clients.cli import (
+    bench,
+    conf,
+    demo,
+    doctor,
+    instance,
+    probe,
+    render,
+    talk,
+    template,
+    top,
+    up,
+    voices,
+    weights,
+)
 from clients.cli.exits import EXIT_INTERRUPTED
 from clients.cli.failures import report
 from clients.cli.terminal import err, out, tolerate_any_text
@@ -32,6 +46,8 @@ app.command("listen")(talk.listen)
 app.command("interrupt")(talk.interrupt)
 app.command("drain")(instance.drain)
 app.command("resume")(instance.resume)
+app.command("top")(top.top)
+probe.app.command("bench")(bench.bench)
 app.add_typer(probe.app, name="probe")
 app.add_typer(conf.app, name="config")
 app.add_typer(weights.app, name="weights")

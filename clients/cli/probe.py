@@ -22,7 +22,9 @@ from clients.client import Client, DaemonGoneError
 if TYPE_CHECKING:
     from clients.recorder import Recorder
 
-app = typer.Typer(help="Look at a running daemon: health, status, stream, record, turn.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at a running daemon: health, status, stream, record, turn, bench.", no_args_is_help=True
+)
 
 HEALTH_TIMEOUT_S = 2.0
 TURN_TIMEOUT_S = 120.0

@@ -32,7 +32,8 @@ def main() -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
-    logs.setup(config.log, stage=GATEWAY, instance=GATEWAY, epoch=options.epoch, pid=os.getpid())
+    who = {"stage": GATEWAY, "instance": GATEWAY, "epoch": options.epoch, "pid": os.getpid()}
+    logs.setup(config.log, boot=options.boot, **who)
     if logs.is_json(config.log):
         line.stacks_into(line.stacks_path(config.runtime_dir, GATEWAY, options.epoch))
     health = line.Line(config.runtime_dir, options.epoch, config.supervisor.beat_s)

@@ -10,7 +10,7 @@ import time
 import zmq
 
 from broker.ipc import guards, wire
-from broker.ipc.messages import Beat
+from broker.ipc.messages import Beat, histogram_rows
 from broker.ipc.sockets import Endpoints, SocketFactory
 from configs.stages import GATEWAY
 from models.meter import Meter
@@ -36,7 +36,7 @@ class Line:
         self._socket = SocketFactory(self._context).push_connect(Endpoints(runtime_dir).health, hwm=4, linger=200)
 
     def tell(
-        self, state: str, *, address: str = "", metrics: dict[str, float] | None = None, error: str = ""
+        self, state: str, *, address: str = "", meter: Meter | None = None, error: str = ""
     ) -> None:
         """One beat. Dropped when nobody reads."""
         beat = Beat(
@@ -46,7 +46,8 @@ class Line:
             pid=os.getpid(),
             state=state,
             address=address,
-            metrics=metrics or {},
+            metrics={} if meter is None else meter.figures(),
+            histograms={} if meter is None else histogram_rows(meter.histograms()),
             error=error,
         )
         with contextlib.suppress(zmq.Again):
@@ -55,7 +56,7 @@ class Line:
     async def beat(self, address: str, meter: Meter) -> None:
         """Until cancelled: what stops it is a loop that hangs, and the supervisor notices."""
         while True:
-            self.tell("idle", address=address, metrics=meter.figures())
+            self.tell("idle", address=address, meter=meter)
             due = time.monotonic() + self._beat_s
             await asyncio.sleep(self._beat_s)
             meter.took("loop_lag", time.monotonic() - due)

@@ -72,6 +72,26 @@ def test_probes(daemon: Daemon, stranger: Stranger) -> None:
     assert "first segment published" in _run(daemon, "probe", "turn", "--op", "chat", "Hello")
 
 
+def test_top_shows_what_there_is_look_by_look(daemon: Daemon, stranger: Stranger) -> None:
+    session = stranger.session()
+    looks = [json.loads(line) for line in _run(daemon, "top", "--count", "2", "--json").splitlines()]
+    assert len(looks) == 2
+    assert all(session.sid in {row["session_id"] for row in look["sessions"]} for look in looks)
+    shown = _run(daemon, "top", "--count", "1")
+    assert "processes ready" in shown
+    assert "encode.1" in shown
+    assert session.sid in shown
+
+
+def test_bench_measures_a_daemon_that_runs(daemon: Daemon) -> None:
+    options = ("--sessions", "2", "--turns", "1", "--text", "Hi.", "--json")
+    found = json.loads(_run(daemon, "probe", "bench", *options))
+    assert (found["sessions"], found["turns"]) == (2, 2)
+    assert 0 < found["first_segment_ms"]["p50"] <= found["first_segment_ms"]["max"]
+    assert found["segments"] >= 2
+    assert found["media_s"] > 0
+
+
 def test_templates(daemon: Daemon) -> None:
     assert "default-portrait" in _run(daemon, "template", "list")
     assert json.loads(_run(daemon, "template", "show", "default", "--json"))["width"] == 512

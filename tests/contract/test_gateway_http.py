@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import shutil
 import subprocess
+import time
 import wave
 from collections.abc import Iterator
 from typing import Any
@@ -170,7 +172,32 @@ def test_figures_for_prometheus(http: httpx.Client) -> None:
     assert {("broker", "requests"), ("gateway", "requests")} <= {
         (one.labels["stage"], one.labels["name"]) for one in figures
     }
-    assert "session" not in told.text.replace("musecast_sessions", "").replace("Sessions", "")
+    assert not re.search("session", re.sub(r"musecast_(journal_unprotected_)?sessions|Sessions", "", told.text))
+
+
+def test_a_turn_is_seen_in_the_metrics(http: httpx.Client, sid: str) -> None:
+    def total(name: str, **labels: str) -> float:
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(http.get("/metrics").text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    wanted = {
+        "musecast_turn_first_segment_seconds_count": {"source": "say"},
+        "musecast_turns_total": {"outcome": "ended"},
+        "musecast_journal_write_seconds_count": {"stage": "broker"},
+        "musecast_item_seconds_count": {"stage": "tts"},
+        "musecast_phase_seconds_count": {"phase": "x264"},
+        "musecast_first_output_seconds_count": {"stage": "tts"},
+    }
+    before = {name: total(name, **labels) for name, labels in wanted.items()}
+    ok(http.post("/api/say", json={"session_id": sid, "text": "Count me."}))
+    deadline = time.monotonic() + WORK_S
+    while missing := [name for name, labels in wanted.items() if total(name, **labels) <= before[name]]:
+        assert time.monotonic() < deadline, missing
+        time.sleep(0.2)
 
 
 def test_the_page_and_the_documents(gateway: GatewayProcess, http: httpx.Client) -> None:

@@ -39,6 +39,7 @@ from broker.timers import Timers
 from broker.workers.asr_streams import AsrStreams
 from broker.workers.ledger import Entry, Ledger
 from configs.schema import Config
+from models.meter import Meter
 
 QUANTUM = 320_000
 PAYLOAD = bytes(256)
@@ -75,6 +76,7 @@ class Floor:
         self.config = Config()
         self.epoch = 1
         self.ledger = Ledger()
+        self.meter = Meter()
         self.paces = {"lipsync": Throughput(), "fallback": Throughput(), "encode": Throughput()}
         self.timers = Timers()
         self.wire = Wire(self)

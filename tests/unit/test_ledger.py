@@ -122,7 +122,7 @@ def test_outputs_of_an_older_epoch_attempt_or_order_are_refused_and_counted() ->
     assert ledger.output(delta(old, entry, 1)) is None
     assert ledger.output(delta(new, entry, 0, attempt=0)) is None
     assert ledger.output(delta(new, entry, 0)) is entry
-    assert meter.figures() == {"messages.refused": 4}
+    assert meter.figures() == {"messages.refused": 4, "replays.llm": 1}
 
 
 def test_an_item_that_kills_its_worker_twice_while_alone_is_set_aside() -> None:

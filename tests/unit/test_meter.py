@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from models.meter import RECENT, GpuUse, Meter
+from models.meter import BUCKETS_S, RECENT, GpuUse, Meter
 from stages.gauge import STALE_S, Gauge
 from tests.support.processes import wait_until
 
@@ -81,3 +81,15 @@ def test_a_reading_that_fails_is_no_reading_and_the_next_one_counts() -> None:
     wait_until(lambda: gauge.latest.memory_mb == 1.0)
     gauge.stop()
     assert len(attempts) >= 3
+
+
+def test_durations_fall_into_buckets_whose_bounds_belong_to_them() -> None:
+    meter = Meter()
+    for seconds in (0.0, BUCKETS_S[0], 0.3, BUCKETS_S[-1] + 1):
+        meter.observe("x", seconds)
+    found = meter.histograms()["x"]
+    assert found.counts[0] == 2
+    assert found.counts[BUCKETS_S.index(0.5)] == 1
+    assert found.counts[-1] == 1
+    assert len(found.counts) == len(BUCKETS_S) + 1
+    assert found.sum_s == pytest.approx(0.3 + 10 + 1 + BUCKETS_S[0])

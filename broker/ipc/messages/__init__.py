@@ -42,11 +42,13 @@ from broker.ipc.messages.membership import (
     Demand,
     Down,
     Fenced,
+    HistogramRow,
     Report,
     Rest,
     Resume,
     StageRow,
     Up,
+    histogram_rows,
 )
 from broker.ipc.messages.orders import (
     Cancel,
@@ -101,6 +103,7 @@ __all__ = [
     "FromStage",
     "Greeting",
     "Hello",
+    "HistogramRow",
     "InitItem",
     "InitSegment",
     "Item",
@@ -132,4 +135,5 @@ __all__ = [
     "Up",
     "Word",
     "concrete_types",
+    "histogram_rows",
 ]

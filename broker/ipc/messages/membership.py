@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from broker.ipc.messages.base import FromStage, Message
@@ -51,6 +53,13 @@ class Demand(Message, kw_only=True, tag="demand"):
     stage: str
 
 
+class HistogramRow(msgspec.Struct, kw_only=True):
+    """Durations since the process started, by the buckets of ``models.meter.BUCKETS_S``."""
+
+    sum_s: float
+    counts: list[int]
+
+
 class ChainRow(msgspec.Struct, kw_only=True):
     """One engine of a stage's chain; ``state`` is serving, standby, broken or unavailable."""
 
@@ -77,6 +86,7 @@ class StageRow(msgspec.Struct, kw_only=True, omit_defaults=False):
     required: bool = True
     metrics: dict[str, float] = msgspec.field(default_factory=dict)
     """Totals since the process started and averages over the recent past, by name (docs/protocol.md)."""
+    histograms: dict[str, HistogramRow] = msgspec.field(default_factory=dict)
     chain: list[ChainRow] = msgspec.field(default_factory=list)
     """Of asr, llm and tts."""
     address: str | None = None
@@ -90,6 +100,11 @@ class Report(Message, kw_only=True, tag="report"):
     rows: list[StageRow]
     warnings: list[str] = msgspec.field(default_factory=list)
     """What the daemon was started without, and the next step."""
+
+
+def histogram_rows(found: Mapping[str, tuple[float, list[int]]]) -> dict[str, HistogramRow]:
+    """A meter's histograms as they travel."""
+    return {name: HistogramRow(sum_s=sum_s, counts=counts) for name, (sum_s, counts) in found.items()}
 
 
 class Beat(FromStage, kw_only=True, tag="beat"):
@@ -110,6 +125,7 @@ class Beat(FromStage, kw_only=True, tag="beat"):
     gpu_mem_mb: float | None = None
     gpu_util: float | None = None
     metrics: dict[str, float] = msgspec.field(default_factory=dict)
+    histograms: dict[str, HistogramRow] = msgspec.field(default_factory=dict)
     chain: list[ChainRow] = msgspec.field(default_factory=list)
     address: str = ""
     """Of the gateway: where it listens."""

@@ -122,7 +122,8 @@ class Ledger:
     """All stages' queues and leases.
 
     Args:
-        meter: counts ``messages.refused``: those of an older incarnation, attempt or order.
+        meter: counts ``messages.refused``: those of an older incarnation, attempt or order; and
+            ``replays.<stage>``: items that are tried again.
     """
 
     def __init__(self, meter: Meter | None = None) -> None:
@@ -147,6 +148,11 @@ class Ledger:
         self._entries[item_id] = entry
         self._push(entry, front=False)
         return entry
+
+    def _again(self, entry: Entry) -> None:
+        """What was sent of the attempt so far counts no more."""
+        entry.attempt += 1
+        self._meter.count(f"replays.{entry.stage}")
 
     def _push(self, entry: Entry, *, front: bool) -> None:
         queue = self._queues.setdefault(entry.stage, [])
@@ -259,7 +265,7 @@ class Ledger:
             return None
         entry.failures += 1
         if retryable and entry.failures < MAX_FAILURES:
-            entry.attempt += 1
+            self._again(entry)
             self._push(entry, front=True)
             return None
         self._entries.pop(entry.id, None)
@@ -272,7 +278,7 @@ class Ledger:
             return
         self._release(entry)
         if not entry.void:
-            entry.attempt += 1
+            self._again(entry)
             self._push(entry, front=True)
 
     def overdue(self, limits: dict[str, int], now: int) -> list[Entry]:
@@ -294,7 +300,7 @@ class Ledger:
         self._release(entry)
         entry.failures += 1
         if entry.failures < MAX_FAILURES:
-            entry.attempt += 1
+            self._again(entry)
             self._push(entry, front=True)
             return False
         self._entries.pop(entry.id, None)
@@ -399,7 +405,7 @@ class Ledger:
                 self._entries.pop(entry.id, None)
                 fallout.poisoned.append(entry)
             else:
-                entry.attempt += 1
+                self._again(entry)
                 self._push(entry, front=True)
                 fallout.requeued.append(entry)
         return fallout
