@@ -52,7 +52,8 @@ class SessionHandlers:
     def start_session(self, request: Request, args: StartSession) -> None:
         """Begin a session as soon as its template and its init segment are there."""
         if args.mode is None:
-            args.mode = "realtime" if args.idle == "loop" else self._context.config.timeline.mode
+            offline = self._context.config.timeline.mode == "offline" and args.idle == "none"
+            args.mode = "offline" if offline else "realtime"
         _check(args)
         if args.greeting is not None:
             self._admission.text(args.greeting, "greeting")
