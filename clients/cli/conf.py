@@ -20,6 +20,9 @@ from configs.schema import Config
 if TYPE_CHECKING:
     from supervision.preflight import Obstacle, Plan
 
+HIDDEN = "***"
+"""Stands for a secret: what is printed is kept by terminals and bug reports."""
+
 app = typer.Typer(help="Check or show the configuration.", no_args_is_help=True)
 
 
@@ -49,8 +52,10 @@ def check(*, common: Common) -> None:
 @app.command("show")
 @command
 def show(*, common: Common) -> None:
-    """The configuration in force: file, environment and --set together."""
+    """The configuration in force: file, environment and --set together. The token itself is not shown."""
     values = msgspec.to_builtins(common.settings())
+    if values["gateway"]["token"]:
+        values["gateway"]["token"] = HIDDEN
     if common.json:
         print_json(values)
     else:

@@ -15,10 +15,12 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from clients.cli.common import Common, command
+from clients.cli.common import ANSWER_S, Common, command
 from clients.cli.conf import running_daemon, start_obstacles
 from clients.cli.exits import EXIT_FAILED
 from clients.cli.terminal import MB, out, print_json
+from clients.client import Client, NoDaemonError, RequestError
+from configs.gateway import address
 from configs.schema import Config
 
 if TYPE_CHECKING:
@@ -104,10 +106,25 @@ def _start(config: Config, blamed: set[str], running: dict[str, Any] | None) -> 
             yield Finding("ok", f"engines.{kind}", ", ".join(chain))
     if running is not None:
         yield Finding("ok", "daemon", f"running, {running['status']}, at {config.endpoints.control}")
+        yield Finding("ok", "endpoints.gateway", _gateway_of(config))
         return
+    if "endpoints.gateway" not in blamed:
+        where = address(config.endpoints.gateway)
+        fact = "off" if where is None else f"{where.url} is free" if where.port else f"any port of {where.host}"
+        yield Finding("ok", "endpoints.gateway", fact)
     for name in ("control", "stream"):
         if f"endpoints.{name}" not in blamed:
             yield Finding("ok", f"endpoints.{name}", f"{getattr(config.endpoints, name)} is free")
+
+
+def _gateway_of(config: Config) -> str:
+    """Where the daemon that runs says that its gateway is."""
+    with Client(config.endpoints.control, config.endpoints.stream) as client:
+        try:
+            found = client.request("status", timeout_s=ANSWER_S)["endpoints"]["gateway"]
+        except (NoDaemonError, RequestError) as error:
+            return f"not told: {error}"
+    return f"the page is at {found}" if found else "none: see `musecast status`"
 
 
 def _engines(config: Config, blamed: set[str]) -> Iterator[Finding]:

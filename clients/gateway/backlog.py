@@ -34,6 +34,7 @@ class Backlog:
         self.bytes = 0
         self.skipped = 0
         """Segments that were left out."""
+        self._held = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -43,8 +44,19 @@ class Backlog:
         """Even without media there is too much: such a viewer cannot be served."""
         return self.bytes > 2 * self._max_bytes
 
+    def hold(self) -> None:
+        """What is older is still on its way to the viewer: what waits behind it does not age, its bytes count."""
+        self._held = True
+
+    def release(self, now: float) -> None:
+        """The viewer takes what waits from now on."""
+        self._held = False
+        self._waiting = deque(_Waiting(message, now) for message, _ in self._waiting)
+
     def age(self, now: float) -> float:
-        """How long the oldest media waits, in seconds; 0 without any."""
+        """How long the oldest media waits, in seconds; 0 without any, and while it is held."""
+        if self._held:
+            return 0.0
         return next((now - one.since for one in self._waiting if one.message.media), 0.0)
 
     def put(self, message: Message, now: float) -> None:

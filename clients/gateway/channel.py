@@ -57,6 +57,10 @@ class Channel:
         self._control = control
         self._repair: asyncio.Task[None] | None = None
         self._missed = False
+        self._over = False
+        """The daemon has said that its last segment is published."""
+        self._last: Message | None = None
+        """The ``session.ended`` that has come, while it is asked whether media before it was lost."""
         self._heard_at = self._kept_at = time.monotonic()
         self._quiet_s = QUIET_S
 
@@ -72,7 +76,12 @@ class Channel:
 
     def event(self, message: Message) -> None:
         """An event has come."""
-        if self._takes(message.header["n"], self.next_n):
+        if not self._takes(message.header["n"], self.next_n):
+            return
+        if message.event == "session.ended":  # no later segment will show that the one before it was lost
+            self._last = message
+            self.repair()
+        else:
             self._deliver(message)
 
     def _takes(self, number: int, expected: int) -> bool:
@@ -141,17 +150,27 @@ class Channel:
     async def _read_back(self) -> None:
         while True:
             self._missed = False
+            over = self._over  # then the events that are asked for now have the last one among them
             try:
                 async for message in self.read(self.next_seq, self.next_n):
                     self._deliver(message)
             except ApiError as error:
+                if self._last is not None:
+                    self._deliver(self._last)
+                    return
                 if error.code in LATER:
                     await asyncio.sleep(RETRY_S)
                     continue
                 structlog.get_logger().info("session_lost", sid=self.sid, code=error.code)
                 self.finish(GONE)
                 return
-            if not self._missed:
+            if self.ended:
+                return
+            if over:
+                self.finish(ENDED)
+            elif not self._missed and not self._over:
+                if self._last is not None:
+                    self._deliver(self._last)
                 return
 
     async def read(
@@ -172,6 +191,7 @@ class Channel:
             reply = await self._control.request(
                 "segments", {"session_id": self.sid, "from_seq": first, "max": READ_SEGMENTS}
             )
+            self._over = self._over or reply["end"]
             oldest = reply["oldest_seq"]
             if oldest is not None and oldest > seq:
                 yield skipped(self.sid, seq, oldest - 1 if end_seq is None else min(oldest, end_seq) - 1)

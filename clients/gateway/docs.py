@@ -9,16 +9,57 @@ from pathlib import Path
 from typing import Any
 
 import fastapi_offline
-from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import HTMLResponse
 
 from clients.gateway import examples
-from clients.gateway.errors import STATUS
+from clients.gateway.errors import STATUS, ApiError
+from clients.gateway.gateway import Here
 
 STATIC = "/docs/static"
+PAGE = f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1.0">
+<link rel="stylesheet" href="{STATIC}/swagger-ui.css">
+<link rel="icon" href="{STATIC}/favicon.png">
+<title>musecast</title>
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="{STATIC}/swagger-ui-bundle.js"></script>
+<script>
+const NAME = "musecast.key", SCHEMA = "/openapi.json";  // as the page at / keeps it: for this tab
+const given = new URLSearchParams(location.hash.slice(1)).get("key");
+if (given) {{
+  sessionStorage.setItem(NAME, given);
+  history.replaceState(null, "", location.pathname);
+}}
+const signed = (request) => {{
+  const key = sessionStorage.getItem(NAME), headers = request.headers ??= {{}};
+  const ours = new URL(request.url, location.href).origin === location.origin;
+  if (key && ours && !headers.Authorization) headers.Authorization = `Bearer ${{key}}`;
+  return request;
+}};
+(async () => {{
+  while ((await fetch(SCHEMA, signed({{ url: SCHEMA }}))).status === 401) {{
+    const typed = prompt("This address asks for a key.");
+    if (!typed) break;
+    sessionStorage.setItem(NAME, typed);
+  }}
+  SwaggerUIBundle({{
+    url: SCHEMA, dom_id: "#swagger-ui", deepLinking: true, requestInterceptor: signed,
+    presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
+  }});
+}})();
+</script>
+</body>
+</html>
+"""
+"""Swagger UI, with the key of an installation that asks for one: from ``#key=``, this tab, or typed."""
 ERROR = {
     "type": "object",
     "required": ["error"],
@@ -59,24 +100,26 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
     files = Path(fastapi_offline.__file__).parent / "static"
     app.mount(STATIC, StaticFiles(directory=files), name="docs-static")
-    page = get_swagger_ui_html(
-        openapi_url="/openapi.json",
-        title="musecast",
-        swagger_js_url=f"{STATIC}/swagger-ui-bundle.js",
-        swagger_css_url=f"{STATIC}/swagger-ui.css",
-        swagger_favicon_url=f"{STATIC}/favicon.png",
-    )
-    html = bytes(page.body).decode()
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'"
-        for one in re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+        for one in re.findall(r"<script>(.*?)</script>", PAGE, re.DOTALL)
     )
     styles = "style-src 'self' 'unsafe-inline'"  # Swagger UI sets some at run time
     policy = f"default-src 'self'; script-src 'self' {hashes}; {styles}; img-src 'self' data:"
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(html, headers={"Content-Security-Policy": policy})
+    async def docs(request: Request, here: Here) -> HTMLResponse:
+        status = 200
+        headers = {"Content-Security-Policy": policy}
+        try:
+            here.tokens.of(request)
+        except ApiError as error:
+            # An address that is typed brings no token: the page, which holds nothing of this daemon, asks for it.
+            if "text/html" not in request.headers.get("accept", ""):
+                raise
+            status = error.status_code
+            headers |= error.headers or {}
+        return HTMLResponse(PAGE, status, headers)
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

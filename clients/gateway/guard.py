@@ -47,8 +47,8 @@ HEADERS = {
 }
 SHARED = "/js/"
 """The page's modules: any page may load them, for `<musecast-player>`. What they open is asked for its origin."""
-PRIVATE = ("/api/", "/metrics", "/docs", "/openapi.json")
-"""What is not answered without a token, where tokens are on. A WebSocket is asked by its route."""
+PRIVATE = ("/api/", "/metrics", "/openapi.json")
+"""What is not answered without a token, where tokens are on. A WebSocket and /docs are asked by their routes."""
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 

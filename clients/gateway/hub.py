@@ -146,6 +146,8 @@ class Hub:
             await asyncio.shield(channel.ready)
             # In one step with the joining: what the hub gives from here on begins with these two.
             seq, n = channel.next_seq, channel.next_n
+            if from_seq is not None or from_n is not None:
+                viewer.hold()
             channel.viewers.add(viewer)
             self._meter.count("viewers")
             if channel.ended:
@@ -171,6 +173,7 @@ class Hub:
             first_n = n if from_n is None else min(from_n, n)
             async for message in channel.read(first_seq, first_n, seq, n):
                 yield message
+            viewer.release()
         while (live := await viewer.take()) is not None:
             yield live
 

@@ -53,6 +53,14 @@ class Viewer:
             self.close(TOO_SLOW)
         self._come.set()
 
+    def hold(self) -> None:
+        """What it missed is being read back: until ``release``, what comes does not grow old for that."""
+        self.backlog.hold()
+
+    def release(self) -> None:
+        """It has what it missed."""
+        self.backlog.release(time.monotonic())
+
     def close(self, code: int) -> None:
         """Nothing more will come."""
         if self.closing is None:

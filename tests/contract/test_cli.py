@@ -367,6 +367,9 @@ def test_failures_are_one_line_or_json(daemon: Daemon, arguments: tuple[str, ...
 
 def test_configuration_commands(daemon: Daemon, tmp_path: Path) -> None:
     assert json.loads(_run(daemon, "config", "show", "--json"))["endpoints"]["control"] == daemon.control
+    hidden = _run(daemon, "config", "show", "--set", "gateway.token=0123456789-secret")
+    assert "token:" in hidden
+    assert "secret" not in hidden
     assert "valid" in _run(daemon, "config", "check")
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("timeline:\n  lead: 5\n")
@@ -396,6 +399,7 @@ def test_doctor_finds_this_machine_fit(daemon: Daemon) -> None:
     subjects = [one["subject"] for one in findings]
     for subject in ("python", "pyzmq", "engines.tts", "runtime_dir", "state_dir", "daemon", "gpu"):
         assert subject in subjects
+    assert "endpoints.gateway" in subjects
 
 
 def test_standard_input_is_said_while_it_comes(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.client import Stranger
 from tests.support.daemon import Daemon
+from tests.support.gateway import WebSocket
 from tests.support.gateway_process import GatewayProcess, error_of
 from tests.support.limits import REPLY_S, WORK_S
 
@@ -24,9 +27,7 @@ MUTATIONS = 2000
 @pytest.fixture(scope="module")
 def guarded(daemon: Daemon) -> Iterator[GatewayProcess]:
     """A gateway with a token."""
-    process = GatewayProcess(
-        daemon, f"gateway.token={MAIN}", "gateway.allowed_origins=[https://www.example.org]"
-    )
+    process = GatewayProcess(daemon, f"gateway.token={MAIN}", "gateway.allowed_origins=[https://www.example.org]")
     yield process
     assert process.stop() == 0
 
@@ -108,6 +109,11 @@ def test_without_a_token_only_what_is_open(guarded: GatewayProcess) -> None:
         assert status_and_code(http.post("/api/start_session", json={})) == (401, "UNAUTHENTICATED")
         assert http.get("/health").status_code == 200
         assert http.get("/").status_code == 200
+        # A browser that was given the address gets a page that asks for the key.
+        shell = http.get("/docs", headers={"accept": "text/html,*/*;q=0.8"})
+        assert (shell.status_code, shell.headers["www-authenticate"]) == (401, "Bearer")
+        assert "sha256-" in shell.headers["content-security-policy"]
+        assert http.get("/docs/static/swagger-ui.css").status_code == 200
         # The main token is none for an address, which histories and logs keep.
         assert http.get("/api/status", params={"token": MAIN}).status_code == 401
     for wrong in (MAIN + "x", MAIN[:-1], "a.b", ".", "\xe9", "eyJ9.x"):
@@ -149,6 +155,89 @@ def test_the_token_of_a_session_is_for_that_session_and_its_scope(guarded: Gatew
         http.post("/api/end_session", json={"session_id": other})
 
 
+@contextlib.contextmanager
+def viewer(gateway: GatewayProcess, sid: str, token: str = "", query: str = "") -> Iterator[WebSocket]:
+    """A WebSocket with the token in the subprotocol, as a page sends it."""
+    offered = ["musecast", f"bearer.{token}"] if token else ["musecast"]
+    one = WebSocket(gateway.url, sid, query, subprotocols=offered)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def first_of(one: WebSocket) -> str:
+    one.until(lambda: one.messages, "init")
+    return str(one.messages[0].header["kind"])
+
+
+def test_a_websocket_and_media_ask_for_a_token_of_their_session(guarded: GatewayProcess) -> None:
+    with client(guarded, MAIN) as http:
+        sid, other = (http.post("/api/start_session", json={}).json()["session_id"] for _ in range(2))
+
+        def made(session: str, **how: object) -> str:
+            return str(http.post(f"/api/sessions/{session}/token", json=how).json()["token"])
+
+        short = made(sid, ttl_s=1, scope=["control"])
+        until = time.time() + 1
+        watch, talk, control = (made(sid, scope=[scope]) for scope in ("watch", "talk", "control"))
+        foreign = made(other, scope=["control"])
+    with viewer(guarded, sid, watch) as one:
+        assert first_of(one) == "init"
+        assert one.connection.subprotocol == "musecast"
+        for refused in (
+            {"op": "say", "text": "Hi."},
+            {"op": "interrupt"},
+            {"op": "microphone", "sample_rate": 8000},
+        ):
+            assert error_of_reply(one.ask(**refused)) == "UNAUTHENTICATED"
+        one.connection.send(bytes(640))  # nor by the microphone itself
+        assert error_of_reply(one.until(lambda: [r for r in one.replies if r["id"] is None], "refusal")[0])
+        with viewer(guarded, sid, query=f"?token={talk}") as two:
+            assert first_of(two) == "init"
+            assert two.ask("say", text="Hello.")["ok"]
+            assert error_of_reply(two.ask("update_session", barge_in=False)) == "UNAUTHENTICATED"
+            assert error_of_reply(two.ask("say", text="Hi.", session_id=other)) == "UNAUTHENTICATED"
+        with viewer(guarded, sid, control) as three:
+            assert three.ask("update_session", barge_in=False)["ok"]
+            assert error_of_reply(three.ask("status")) == "UNAUTHENTICATED"
+        with viewer(guarded, sid, MAIN) as four:
+            assert four.ask("status")["ok"]
+        one.wait_event("turn.ended")
+        assert one.ask("segments", from_seq=0)["segments"]
+    time.sleep(max(0.0, until - time.time()))  # the clock itself is the event
+    for token, query in (("", ""), ("", f"?token={MAIN}"), ("wrong", ""), (short, ""), (foreign, "")):
+        with viewer(guarded, sid, token, query) as one:
+            assert one.wait_closed() == 1008
+            assert not one.messages
+    media = ("segments/0-0.mp4", "recording.mp4", "transcript.json", "transcript.vtt", "transcript.srt")
+    with client(guarded) as http:
+        for path in (f"/api/sessions/{sid}/{name}" for name in media):
+            assert http.get(path, params={"token": watch}).status_code == 200
+            assert status_and_code(http.get(path)) == (401, "UNAUTHENTICATED")
+            assert status_and_code(http.get(path, params={"token": short})) == (401, "UNAUTHENTICATED")
+            assert status_and_code(http.get(path, params={"token": foreign})) == (403, "UNAUTHENTICATED")
+        film = f"/api/sessions/{sid}/stream.mp4"
+        assert status_and_code(http.get(film)) == (401, "UNAUTHENTICATED")
+        assert status_and_code(http.get(film, params={"token": foreign})) == (403, "UNAUTHENTICATED")
+        with http.stream("GET", film, params={"token": watch}) as endless:  # as a `<video>` asks
+            assert endless.status_code == 200
+            assert next(endless.iter_raw())
+        recording = f"/api/sessions/{sid}/recording.mp4"
+        assert status_and_code(http.delete(recording, params={"token": talk})) == (403, "UNAUTHENTICATED")
+        for path in (f"/api/render/{'0' * 32}", f"/api/render/{'0' * 32}.mp4"):
+            assert status_and_code(http.get(path, params={"token": control})) == (403, "UNAUTHENTICATED")
+    with client(guarded, MAIN) as http:
+        for session in (sid, other):
+            http.post("/api/end_session", json={"session_id": session})
+
+
+def error_of_reply(reply: dict[str, Any]) -> str:
+    """Over a WebSocket an error has the same shape, beside the envelope."""
+    assert reply["ok"] is False
+    return error_of(reply)
+
+
 def test_tokens_expire_and_may_be_for_certain_pages(guarded: GatewayProcess) -> None:
     with client(guarded, MAIN) as http:
         sid = http.post("/api/start_session", json={}).json()["session_id"]
@@ -172,19 +261,24 @@ def test_tokens_expire_and_may_be_for_certain_pages(guarded: GatewayProcess) -> 
         http.post("/api/end_session", json=body)
 
 
-def test_a_token_outlives_the_gateway_that_made_it(guarded: GatewayProcess) -> None:
+def test_a_gateway_that_ends_says_come_back_and_its_tokens_outlive_it(guarded: GatewayProcess) -> None:
     with client(guarded, MAIN) as http:
         started = http.post("/api/start_session", json={}).json()
-    body, before = {"session_id": started["session_id"]}, guarded.url
-    guarded.process.kill()
-    guarded.process.wait(REPLY_S)
+    sid, token, before = started["session_id"], started["token"], guarded.url
+    with viewer(guarded, sid, token) as one:
+        assert first_of(one) == "init"
+        guarded.process.terminate()
+        assert one.wait_closed() == 1012
+    assert guarded.process.wait(REPLY_S) == 0
     guarded.start()
     assert guarded.url == before
     assert (guarded.directory / "gateway.key").stat().st_mode & 0o777 == 0o600
-    with client(guarded, started["token"]) as http:
-        assert _eventually(http, "/api/interrupt", body) == 200
-    with client(guarded, MAIN) as http:
-        http.post("/api/end_session", json=body)
+    with client(guarded, token) as http:
+        assert _eventually(http, "/api/interrupt", {"session_id": sid}) == 200
+    with viewer(guarded, sid, token) as one, client(guarded, MAIN) as http:
+        assert first_of(one) == "init"
+        http.post("/api/end_session", json={"session_id": sid})
+        assert one.wait_closed() == 1000
 
 
 def _eventually(http: httpx.Client, path: str, body: dict[str, str]) -> int:

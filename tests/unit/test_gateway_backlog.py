@@ -83,6 +83,27 @@ def test_too_many_bytes_count_like_too_old() -> None:
     assert drained(backlog) == [(0, 1), 2, 3]
 
 
+def test_what_waits_while_older_media_is_read_back_does_not_grow_old() -> None:
+    backlog = Backlog(SID, max_bytes=1000)
+    backlog.hold()
+    for seq in range(3):
+        backlog.put(media(seq), float(seq))
+    assert backlog.age(9.0) == 0.0
+    backlog.release(10.0)
+    backlog.put(media(3), 11.0)
+    assert backlog.age(11.0) == 1.0
+    assert drained(backlog) == [0, 1, 2, 3]
+
+
+def test_what_waits_meanwhile_is_bounded_by_its_bytes() -> None:
+    backlog = Backlog(SID, max_bytes=1000)
+    backlog.hold()
+    for seq in range(100):
+        backlog.put(media(seq, size=300), 0.0)
+        assert backlog.bytes <= 1000
+    assert drained(backlog) == [(0, 97), 98, 99]
+
+
 def test_holes_that_were_not_told_yet_are_told_as_one() -> None:
     backlog = Backlog(SID)
     for seq in range(20):
