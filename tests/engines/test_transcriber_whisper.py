@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from opencc import OpenCC
 
 from configs.schema import Config, FasterWhisper
 from models.api import EngineError
@@ -16,7 +17,7 @@ from models.asr.faster_whisper import FasterWhisperTranscriber, quietest
 from tests.support import whisper
 from tests.support.doubles import quiet
 from tests.support.hearing import RATE, Pcm, index, names, recording, room
-from tests.support.word_error import errors, words
+from tests.support.word_error import characters, errors, words
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,22 @@ def score(engine: FasterWhisperTranscriber, recordings: Sequence[str]) -> Score:
         found[name] = _errors[key]
     said = sum(len(words(index()[name])) for name in recordings)
     return Score(sum(n for n, _ in found.values()), said, {name: text for name, (n, text) in found.items() if n})
+
+
+@pytest.mark.timeout(900)
+def test_the_error_rate_of_chinese_in_simplified_characters_with_punctuation(
+    plain: FasterWhisperTranscriber,
+) -> None:
+    simplified = OpenCC("t2s")
+    wrong, said, texts = 0, 0, {}
+    for name in names("chinese"):
+        text = texts[name] = hear(plain, room(0.24, recording(name), 0.5), "zh")
+        wrong += errors(characters(index()[name]), characters(text))
+        said += len(characters(index()[name]))
+        assert simplified.convert(text) == text
+        assert text[-1] in "。？！", text
+    assert len(texts) == 20
+    assert wrong <= 0.05 * said, texts
 
 
 EVERY = pytest.param(1, marks=[pytest.mark.full, pytest.mark.timeout(1800)], id="all")

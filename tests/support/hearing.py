@@ -23,7 +23,7 @@ def index() -> dict[str, str]:
 
 
 def names(kind: str) -> list[str]:
-    """All recordings of "question" or "other"."""
+    """All recordings of "question", "other" or "chinese"."""
     return [name for name in index() if name.startswith(kind)]
 
 
