@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -49,11 +50,19 @@ def parsed(frame: bytes) -> Received:
 class WebSocket:
     """A viewer of a session: its thread keeps what arrives until the server closes.
 
+    Args:
+        bytes_per_s: takes messages no faster than that, until ``hurry`` is set.
+        options: of ``websockets.sync.client.connect``.
+
     Attributes:
         code: how it was closed; None while it is open.
     """
 
-    def __init__(self, base: str, sid: str, query: str = "", **options: Any) -> None:
+    def __init__(
+        self, base: str, sid: str, query: str = "", *, bytes_per_s: float = math.inf, **options: Any
+    ) -> None:
+        self._bytes_per_s = bytes_per_s
+        self.hurry = threading.Event()
         options = {"subprotocols": ["musecast"], "max_size": None, "compression": None, **options}
         self._open = contextlib.ExitStack()
         url = f"ws{base.removeprefix('http')}/ws/{sid}{query}"
@@ -75,6 +84,7 @@ class WebSocket:
                     else:
                         self.messages.append(parsed(data))
                     self._arrived.notify_all()
+                self.hurry.wait(len(data) / self._bytes_per_s)
         except ConnectionClosed as closed:
             with self._arrived:
                 self.code = closed.rcvd.code if closed.rcvd else 1006
@@ -122,6 +132,7 @@ class WebSocket:
         return [m.header["seq"] for m in self.media]
 
     def close(self) -> None:
+        self.hurry.set()
         self._open.close()
         self._thread.join(GONE_S)
         assert not self._thread.is_alive(), "the thread of a WebSocket does not end"
