@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.service.image import UnavailableError, environment
+from tests.service.image import UnavailableError, environment, prepare, release
 from tests.support.processes import descendants, wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -30,13 +30,13 @@ SETTLED = ("running", "degraded")
 
 
 class Box:
-    """Boots ``root`` with a writable layer over it that is forgotten; ``boot`` and ``off`` may alternate."""
+    """What is written in it is forgotten when it is closed; ``boot`` and ``off`` may alternate."""
 
-    def __init__(self, root: Path) -> None:
-        """Mount the layer.
+    def __init__(self) -> None:
+        """Make everything that a boot needs, and the Debian itself when there is none yet.
 
         Raises:
-            UnavailableError: this process may not mount.
+            UnavailableError: with the reason. What cannot be had at all is found before anything is fetched.
         """
         self._folder = Path(tempfile.mkdtemp(prefix="mc-box-", dir="/tmp"))
         self.root = self._folder / "root"
@@ -47,12 +47,14 @@ class Box:
         for folder in (self.root, layer):
             folder.mkdir()
         try:
+            codename = release()
             self._mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", str(layer))
+            self._groups = _make_groups()
+            debian = prepare(codename)
             for folder in (layer / "upper", layer / "work"):
                 folder.mkdir()
-            options = f"lowerdir={root},upperdir={layer / 'upper'},workdir={layer / 'work'}"
+            options = f"lowerdir={debian},upperdir={layer / 'upper'},workdir={layer / 'work'}"
             self._mount("-t", "overlay", "-o", options, "overlay", str(self.root))
-            self._groups = _make_groups()
         except UnavailableError:
             self.close()
             raise
@@ -61,7 +63,7 @@ class Box:
     def _mount(self, *arguments: str) -> None:
         done = subprocess.run(["mount", *arguments], check=False, capture_output=True, text=True)
         if done.returncode:
-            raise UnavailableError(done.stderr.strip())
+            raise UnavailableError(done.stderr.strip().partition("\n")[0])
 
     def _install(self) -> Iterator[str]:
         """What `git clone` and `make install` leave, made of this checkout and environment; the binds for it."""
@@ -182,8 +184,9 @@ def _make_groups() -> list[Path]:
     if not homes:
         raise UnavailableError("no control groups are mounted that a systemd could use")
     groups = []
+    name = f"musecast-{secrets.token_hex(4)}"  # one in all: nspawn makes it where it is missing
     for home in homes:
-        group = Path(home, f"musecast-{secrets.token_hex(4)}")
+        group = Path(home, name)
         try:
             group.mkdir()
         except OSError as error:

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.service.box import Box
-from tests.service.image import UnavailableError, prepare
+from tests.service.image import UnavailableError
 
 
 @pytest.fixture(scope="session")
 def machine() -> Iterator[Box]:
     """Booted, with nothing of musecast but what is in /opt/musecast."""
     try:
-        box = Box(prepare())
+        box = Box()
     except UnavailableError as error:
         pytest.skip(f"no systemd can be booted here: {error}")
     try:

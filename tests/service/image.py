@@ -30,26 +30,35 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
 
 
-def prepare() -> Path:
-    """The folder of a Debian of this machine's own release, made when there is none yet; not to be written to.
+def release() -> str:
+    """Which Debian this machine is: the box is one of the same, because it runs the same libraries.
+
+    Raises:
+        UnavailableError: it is none, or we are not root.
+    """
+    found = platform.freedesktop_os_release()
+    if os.geteuid() != 0:
+        raise UnavailableError("only root can boot a container with a systemd of its own")
+    if found.get("ID") != "debian" or "VERSION_CODENAME" not in found:
+        raise UnavailableError(f"its Debian is made by Debian's own tools; this is {found.get('PRETTY_NAME')}")
+    return found["VERSION_CODENAME"]
+
+
+def prepare(codename: str) -> Path:
+    """The folder of such a Debian, made when there is none yet; not to be written to.
 
     Raises:
         UnavailableError: with the reason.
     """
-    release = platform.freedesktop_os_release()
-    if os.geteuid() != 0:
-        raise UnavailableError("only root can boot a container with a systemd of its own")
-    if release.get("ID") != "debian" or "VERSION_CODENAME" not in release:
-        raise UnavailableError(f"its Debian is made by Debian's own tools; this is {release.get('PRETTY_NAME')}")
     _get_tools()
-    root = CACHE / f"root-{release['VERSION_CODENAME']}-{'-'.join(INCLUDE)}"
+    root = CACHE / f"root-{codename}-{'-'.join(INCLUDE)}"
     if not root.is_dir():
         print("making a Debian to boot (once; a minute or two)", flush=True)
         new = root.with_name("new")
         shutil.rmtree(new, ignore_errors=True)
         excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in NOT_IN_IT]
         make = ["mmdebstrap", "--mode=root", "--variant=minbase", "--skip=output/dev", *excluded]
-        _run([*make, f"--include={','.join(INCLUDE)}", release["VERSION_CODENAME"], str(new)])
+        _run([*make, f"--include={','.join(INCLUDE)}", codename, str(new)])
         new.rename(root)
     return root
 

@@ -84,10 +84,10 @@ class Service:
     def config(self) -> str:
         return f"/etc/musecast/{self.unit}.yaml"
 
-    def say(self, text: str, user: str = "root") -> dict[str, Any]:
-        """Have it spoken to the end."""
-        told: dict[str, Any] = json.loads(self.musecast(f"say '{text}' --json", user).stdout.splitlines()[-1])
-        return told
+    def say(self, text: str, user: str = "root") -> str:
+        """Have it spoken; the event with which the turn ended."""
+        last = json.loads(self.musecast(f"say '{text}' --json", user).stdout.splitlines()[-1])
+        return str(last["event"])
 
     def override(self, *lines: str) -> None:
         """Lines of [Service] that an operator adds; none: as it is shipped."""

@@ -16,6 +16,7 @@ SHIPPED, HARDENED = 3.3, 2.0
 """Most exposure by `systemd-analyze security`, as it is and with the drop-in."""
 LONG = "One two three four five six seven eight nine ten. " * 3
 START_LIMIT = "10"
+ENDED = "turn.ended"
 HOLD = "import socket; s = socket.create_server(('127.0.0.1', 28880)); print('bound', flush=True); input()"
 
 
@@ -67,7 +68,7 @@ def test_it_is_active_and_says_what_is_ready(service: Service) -> None:
 
 def test_root_and_nobody_have_it_speak(service: Service) -> None:
     for user in ("root", "nobody"):
-        assert service.say("Hello from a service.", user)
+        assert service.say("Hello from a service.", user) == ENDED
     assert service.box.run("stat -L -c %a /run/musecast /var/lib/musecast").stdout.split() == ["700", "700"]
     open_to_others = "find /run/musecast/ /var/lib/musecast/ -perm /077 ! -type l"
     assert service.box.run(open_to_others).stdout == ""
@@ -123,7 +124,7 @@ def test_a_killed_supervisor_leaves_nothing_and_comes_back(service: Service) -> 
     service.wait_serving(main)
     assert not before & set(service.box.run(f"cat /sys/fs/cgroup{group}/cgroup.procs").stdout.split())
     assert int(service.show("NRestarts")) == restarts + 1
-    assert service.say("Back again.")
+    assert service.say("Back again.") == ENDED
 
 
 def test_a_supervisor_that_stands_still_is_found_by_the_watchdog(service: Service) -> None:
@@ -206,7 +207,7 @@ def test_the_hardened_service_speaks(stopped: Service) -> None:
     stopped.box.run(f"install -D -m 644 systemd/hardening.conf {folder}/hardening.conf && systemctl daemon-reload")
     try:
         stopped.systemctl("start")
-        assert stopped.say("Under a filter of system calls.")
+        assert stopped.say("Under a filter of system calls.") == ENDED
         assert exposure(stopped) <= HARDENED
     finally:
         stopped.box.run(f"rm {folder}/hardening.conf && systemctl daemon-reload")
@@ -221,7 +222,7 @@ def test_a_second_instance_speaks_beside_the_first_and_not_in_its_folder(service
     )
     try:
         two.systemctl("start")
-        assert two.say("The second one.")
+        assert two.say("The second one.") == ENDED
         assert service.show("ActiveState") == "active"
         two.systemctl("stop")
         # the same user, in the folder of the first
@@ -229,7 +230,7 @@ def test_a_second_instance_speaks_beside_the_first_and_not_in_its_folder(service
         two.override("User=musecast", "ReadWritePaths=/run/musecast")
         assert two.systemctl("start", check=False).returncode != 0
         assert (two.show("ExecMainStatus"), two.show("NRestarts")) == ("75", "0")
-        assert service.say("The first one is undisturbed.")
+        assert service.say("The first one is undisturbed.") == ENDED
     finally:
         two.systemctl("stop", check=False)
 
@@ -238,4 +239,4 @@ def test_it_is_there_after_a_boot(service: Service) -> None:
     service.box.off()
     service.box.boot()
     assert service.show("ActiveState") == "active", "multi-user.target waits for it"
-    assert service.say("Good morning.")
+    assert service.say("Good morning.") == ENDED
