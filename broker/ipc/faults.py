@@ -7,7 +7,8 @@ in its first incarnation, or with ``:*`` in every one. Several are separated by 
 Points of stages: ``progress`` (an item moves; all of a lip-sync batch do before one of them has an output),
 ``before_output`` (an output is made and not sent), ``before_done`` (between an item's last output and its DONE).
 Of the broker, whose items are sessions: ``journaled`` (a segment or an event is written and not sent),
-``published`` (sent). Kinds: ``kill`` (SIGKILL, where none is named), ``exit`` (with code 0), ``abort``, ``spin``
+``published`` (sent). The name of a signal, such as ``SIGUSR2``, is a point, too: it arrives. So a test chooses the
+moment itself. Kinds: ``kill`` (SIGKILL, where none is named), ``exit`` (with code 0), ``abort``, ``spin``
 (no other thread runs any more), ``deaf`` (goes on, and SIGTERM means nothing to it). With the point ``slow``
 nothing fails: each output comes ``n`` milliseconds later for every frame in it. Unset, a point costs next to
 nothing.
@@ -61,13 +62,15 @@ class Faults:
     """The armed points of one process."""
 
     def __init__(self, stage: str, instance: str, epoch: int, environ: Mapping[str, str] | None = None) -> None:
-        """Raises ValueError when the variable does not have the form above."""
+        """Raises ValueError when the variable does not have the form above. A signal needs the main thread."""
         self._armed: list[_Armed] = []
         for text in filter(None, (os.environ if environ is None else environ).get(VARIABLE, "").split(",")):
             name, point, count, kind, always = _parts(text)
             if name in (stage, instance) and (epoch == 1 or always):
                 point, _, items = point.partition("@")
                 self._armed.append(_Armed(point, items or "*", count, KINDS[kind]))
+        for point in {armed.point for armed in self._armed} & signal.Signals.__members__.keys():
+            signal.signal(signal.Signals[point], lambda *_, point=point: self.passing(point, ""))
 
     def delay(self, item: str, frames: int) -> None:
         """An output with so many frames is made: wait as a slower machine would have taken."""

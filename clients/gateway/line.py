@@ -10,6 +10,7 @@ import time
 import zmq
 
 from broker.ipc import guards, wire
+from broker.ipc.faults import Faults
 from broker.ipc.messages import Beat, histogram_rows
 from broker.ipc.sockets import Endpoints, SocketFactory
 from configs.stages import GATEWAY
@@ -30,6 +31,7 @@ class Line:
     """
 
     def __init__(self, runtime_dir: str, epoch: int, beat_s: float) -> None:
+        self._faults = Faults(GATEWAY, GATEWAY, epoch)  # for tests that choose the moment by a signal
         self._epoch = epoch
         self._beat_s = beat_s
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -104,6 +104,24 @@ def test_faults_of_others_and_of_other_incarnations_are_not_armed() -> None:
     Faults("encode", "encode.0", 1, environ).passing("elsewhere", "s/1/tts/0")
 
 
+ARMED_BY_SIGNAL = """
+import os, signal
+from broker.ipc.faults import Faults
+Faults("b", "b", 3, {"MUSECAST_FAULT": "b:SIGUSR2:2:exit:*,a:SIGHUP:1:exit:*"})
+os.kill(os.getpid(), signal.SIGUSR2)
+print("once", flush=True)
+os.kill(os.getpid(), signal.SIGUSR2)
+print("twice", flush=True)
+"""
+
+
+def test_a_signal_is_a_point() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ARMED_BY_SIGNAL], stdout=subprocess.PIPE, text=True, timeout=GONE_S, check=True
+    )
+    assert done.stdout.split() == ["once"]
+
+
 FAILING = """
 import os, signal, sys, threading
 from broker.ipc.faults import Faults

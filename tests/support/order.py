@@ -14,6 +14,7 @@ LONGEST = (
     "web/test_player.py",
     "contract/test_broker_death.py",
     "contract/test_failures.py",
+    "contract/test_fault_matrix.py",
     "contract/test_lifecycle.py",
     "engines/test_face_on_mp4.py",
     "processes/test_template_cache.py",
