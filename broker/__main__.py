@@ -13,7 +13,7 @@ import os
 import zmq
 
 from broker.app import Broker
-from broker.ipc import wire
+from broker.ipc import heap, wire
 from broker.ipc.messages import Beat
 from broker.ipc.sockets import BindError, Endpoints, SocketFactory
 from configs import logs
@@ -41,6 +41,7 @@ def main() -> int:
     logs.setup(config.log, boot=options.boot, stage="broker", epoch=options.epoch, pid=os.getpid())
     if logs.is_json(config.log):
         guards.stacks_into(guards.stacks_path(config.runtime_dir, "broker", options.epoch))
+    heap.give_back()
     try:
         broker = Broker(config, options.boot, options.epoch)
     except zmq.ZMQError as error:

@@ -26,6 +26,7 @@ from broker.control.sessions import SessionHandlers
 from broker.control.templates import TemplateHandlers
 from broker.control.turns import TurnHandlers
 from broker.errors import ErrorCode, contained
+from broker.ipc.connections import Connections
 from broker.ipc.faults import Faults
 from broker.ipc.messages import Beat, Message, histogram_rows
 from broker.ipc.sockets import Endpoints, SocketFactory, receive_now, send_now
@@ -58,9 +59,11 @@ log = structlog.get_logger()
 BATCH = 16
 """Messages taken from one socket before the others get their turn."""
 SLICE_US = 1_000
-"""The same for sockets whose messages may be large."""
+"""The same for the sockets of clients and of the supervisor, whose messages may be large."""
 GC_THRESHOLDS = (20_000, 20, 50)
 """Collections are rare and look only at what came after the start: a full one shows in the tail of the relay."""
+LOOK_S = 0.025
+"""How often it is looked what clients make the broker hold."""
 CLOSE_S = 1.0
 """For the last replies and events to leave at exit."""
 
@@ -97,7 +100,8 @@ class Broker:
             config, self.timers, self.now, self._workers, self._catalog, self._preparations, self._sessions
         )
         admission = Admission(config, self._lifecycle, self._sessions)
-        self._control = Control(self._router, self._operations(boot, admission), admission.request, self.meter)
+        operations = self._operations(boot, admission)
+        self._control = Control(self._router, operations, admission, self.meter, self._clients)
 
     def _open_sockets(self, boot: str) -> None:
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -110,13 +114,15 @@ class Broker:
         self._health = factory.push_connect(ends.health, hwm=1000)
         self._router = factory.router_bind(self.config.endpoints.control)
         self._xpub = factory.xpub_bind(self.config.endpoints.stream, sessions=self.config.limits.sessions)
-        self._joiners = Joiners(self._xpub)
+        self._clients = Connections(self._router)
+        self._joiners = Joiners(self._xpub, self.config.limits.subscribers)
         self._links = Links(factory, ends, self._poller, self.epoch)
         folder = Path(self.config.runtime_dir) / FOLDER
         self._journal = Journal(folder, boot, self.config.ring, self.config.journal.max_bytes)
         faults = Faults("broker", "broker", self.epoch)
         self.publisher = Publisher(self._xpub, boot, self._joiners, self._journal, faults, self.meter)
-        for sock in (self._pull, self._members, self._router, self._xpub, self._joiners.monitor):
+        monitors = self._clients.monitor, self._joiners.monitor
+        for sock in (self._pull, self._members, self._router, self._xpub, *monitors):
             self._poller.register(sock, zmq.POLLIN)
         self._wake, wake_up = socket.socketpair()
         self._wake.setblocking(False)
@@ -225,6 +231,7 @@ class Broker:
         log.info("broker.started", control=self.config.endpoints.control, stream=self.config.endpoints.stream)
         self._every(self.config.supervisor.beat_s, self._beat)
         self._every(1.0, self._second)
+        self._every(LOOK_S, self._control.look)
         self._beat()
         if last_words:
             self.timers.at(self.now() + int(REJOIN_S * 1_000_000), self._lifecycle.stop)
@@ -234,9 +241,10 @@ class Broker:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         readers: dict[Any, Callable[[], None]] = {
-            self._router: lambda: self._drain_socket(self._router, self._control.receive),
+            self._router: lambda: self._control.read(SLICE_US),
+            self._clients.monitor: self._control.changed,
             self._pull: self._read_ingress,
-            self._members: lambda: self._drain_socket(self._members, self._membership.receive),
+            self._members: self._read_members,
             self._xpub: self._read_subscriptions,
             self._joiners.monitor: self._joiners.accepted,
             self._wake.fileno(): self._signalled,
@@ -284,16 +292,14 @@ class Broker:
 
     # --- sockets ---
 
-    def _drain_socket(
-        self, sock: zmq.Socket[bytes], handle: Callable[[list[bytes]], None], slice_us: int = SLICE_US
-    ) -> None:
-        until = self.now() + slice_us
+    def _read_members(self) -> None:
+        until = self.now() + SLICE_US
         while self.now() < until:
-            found = receive_now(sock)
+            found = receive_now(self._members)
             if found is None:
                 return
             frames = [frame.bytes for frame in found]
-            contained("message", lambda: handle(frames))  # noqa: B023 - called at once
+            contained("message", lambda: self._membership.receive(frames))  # noqa: B023 - called at once
 
     def _read_ingress(self, most: int = BATCH) -> None:
         for _ in range(most):
@@ -357,7 +363,8 @@ class Broker:
 
     def _close(self) -> None:
         self._control.stop()
-        self._drain_socket(self._router, self._control.receive, int(CLOSE_S * 1_000_000))
+        self._control.read(int(CLOSE_S * 1_000_000))
+        self._control.close()
         self._links.close()
         self._joiners.close()
         for sock in (self._pull, self._members):

@@ -127,6 +127,7 @@ class Limits(Section, frozen=True):
     turns_waiting: Annotated[int, Range(0, 1000)] = 8
     text_chars: Annotated[int, Range(1, 1_000_000)] = 20_000
     control_bytes: Annotated[int, Range(65_536, 67_108_864, " bytes")] = 33_554_432
+    requests_per_s: Annotated[int, Range(10, 100_000)] = 2000
     subscribers: Annotated[int, Range(1, 100_000)] = 256
     session_idle_s: Annotated[float, Range(1, 86_400, " s")] = 600.0
     audio_bytes_waiting: Annotated[int, Range(65_536, 1 << 40, " bytes")] = 67_108_864

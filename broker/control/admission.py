@@ -10,6 +10,7 @@ already (``templates.preparation``).
 
 from __future__ import annotations
 
+from broker.control.accounts import Account
 from broker.errors import ControlError, ErrorCode
 from broker.lifecycle import Lifecycle
 from broker.sessions.registry import Sessions
@@ -21,6 +22,10 @@ BUSY_RETRY_MS = 500
 SESSION_RETRY_MS = 1000
 OLD_RATES = 4
 """Sample rates that one session has left and that may still be being heard."""
+REQUESTS_WAITING = 256
+"""Requests of one client that have no reply yet."""
+UNREAD_BYTES = 48 << 20
+"""Of replies that one client has not taken: six pages of ``segments``."""
 READ_BACK_BYTES = 8 << 20
 """Of one reply of ``segments`` or ``events``; one message is always given."""
 
@@ -55,6 +60,32 @@ class Admission:
             raise ControlError(
                 ErrorCode.TOO_LARGE,
                 f"a request of {nbytes} bytes; the limit is {limit}: give large sources by path",
+            )
+
+    def client(self, account: Account, now: int) -> None:
+        """One more request of this client; ``now``: monotonic microseconds."""
+        if account.fd is None:
+            return
+        per_s = self._limits.requests_per_s
+        wait_ms = account.bucket.take(per_s, now)
+        if wait_ms:
+            raise ControlError(
+                ErrorCode.BUSY,
+                f"more than {per_s} requests a second, the limit of one client: ask less often",
+                wait_ms,
+            )
+        if account.waiting > REQUESTS_WAITING:
+            raise ControlError(
+                ErrorCode.BUSY,
+                f"{REQUESTS_WAITING} requests of this client have no answer yet, the limit: wait for one",
+                BUSY_RETRY_MS,
+            )
+        if account.unread > UNREAD_BYTES:
+            raise ControlError(
+                ErrorCode.BUSY,
+                f"{account.unread} bytes of replies to this client are not read; the limit is {UNREAD_BYTES}: "
+                "read them, then ask for more",
+                BUSY_RETRY_MS,
             )
 
     # --- sessions ---

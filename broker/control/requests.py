@@ -199,7 +199,7 @@ class Envelope(msgspec.Struct):
     op: msgspec.Raw = msgspec.Raw()
 
 
-def read_envelope(body: bytes) -> Envelope:
+def read_envelope(body: bytes | memoryview) -> Envelope:
     """The request's outer map; its other values are skipped, however large they are.
 
     Raises:
@@ -270,7 +270,7 @@ def _choices(kind: type[Arguments], error: str) -> str:
     return ": use " + " or ".join(repr(value) for value in values)
 
 
-def arguments(body: bytes, kind: type[T]) -> T:
+def arguments(body: bytes | memoryview, kind: type[T]) -> T:
     """The operation's arguments, checked; unknown keys are skipped.
 
     Raises:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 import structlog
 import zmq
 
+from broker.control.accounts import Account, Accounts
 from broker.control.requests import (
     PROTOCOL,
     Arguments,
@@ -17,12 +19,24 @@ from broker.control.requests import (
     read_envelope,
     request_id,
 )
-from broker.errors import ControlError, ErrorCode
-from broker.ipc.sockets import send_now
+from broker.errors import ControlError, ErrorCode, contained
+from broker.ipc.connections import Connections, descriptor
+from broker.ipc.heap import Growth
+from broker.ipc.sockets import receive_now, send_now
 from models.meter import Meter
 
 log = structlog.get_logger()
 _encode = msgspec.msgpack.Encoder().encode
+FRAMES_BEFORE = 16
+"""Frames before a request that come back with its reply."""
+LARGE_BYTES = 1 << 20
+"""With replies of more than this unread, it is asked before the next one what the client has taken by now."""
+LOOK_S = 1.0
+"""It is looked so often what connections hold,"""
+GROWTH_BYTES = 8 << 20
+"""and whenever the process has grown by this: on the loopback a message grows by 1 GB in a second."""
+LOOK_US = 20_000
+"""For reading what has come, before it is judged what has begun to come."""
 
 
 class Request:
@@ -34,12 +48,17 @@ class Request:
         route: list[bytes],
         waiting: set[Request],
         meter: Meter,
+        account: Account,
     ) -> None:
         self._socket = socket
         self._route = route
         self._waiting = waiting
         waiting.add(self)
         self._meter = meter
+        self._account = account
+        account.waiting += 1
+        account.parked += (size := sum(len(frame) for frame in route))
+        self._route_bytes = size
         self.id: int | str | None = None
         self.op = "?"
         self.answered = False
@@ -59,16 +78,30 @@ class Request:
             self._meter.count("requests.refused")
         self._send({"ok": False, "error": error.body()})
 
+    def gone(self, account: Account) -> None:
+        """Nobody waits any more, if this was asked on that connection."""
+        if account is self._account and not self.answered:
+            self._over()
+            self._route = []
+
+    def _over(self) -> None:
+        self.answered = True
+        self._waiting.discard(self)
+        self._account.waiting -= 1
+        self._account.parked -= self._route_bytes
+
     def _send(self, body: dict[str, Any]) -> None:
         if self.answered:
             return
-        self.answered = True
-        self._waiting.discard(self)
+        self._over()
         packed = _encode({"v": PROTOCOL, "id": self.id, **body})
         try:
             send_now(self._socket, [*self._route, packed], copy=False)
-        except zmq.Again:
-            log.warning("reply.dropped", op=self.op, reason="the client does not read its replies")
+        except zmq.ZMQError as error:  # a full pipe, or nobody at its end
+            self._meter.count("replies.dropped")
+            log.debug("reply.dropped", op=self.op, reason=str(error))
+            return
+        self._account.told += self._route_bytes + len(packed)
 
 
 Handler = Callable[[Request, Any], None]
@@ -77,21 +110,42 @@ Operations = dict[str, tuple[type[Arguments], Handler]]
 """Name to arguments and handler."""
 
 
+class Gate(Protocol):
+    """What is asked before a request is carried out; raises ControlError."""
+
+    def request(self, nbytes: int) -> None:
+        """A whole request."""
+
+    def client(self, account: Account, now: int) -> None:
+        """One more request of this client; ``now``: monotonic microseconds."""
+
+
 class Control:
     """Reads requests and calls the operation's handler.
 
     Args:
-        check_size: raises ControlError for a request of too many bytes.
-        meter: counts ``requests``, and ``requests.refused``: those whose answer is not ok.
+        gate: refuses what is too large or too much.
+        meter: counts ``requests``, and ``requests.refused``: those whose answer is not ok; ``replies.dropped``:
+            those that a client does not take; ``clients.ended``: connections that held too much.
+        connections: of the socket; without them nothing of a single connection is counted.
     """
 
     def __init__(
-        self, socket: zmq.Socket[bytes], operations: Operations, check_size: Callable[[int], None], meter: Meter
+        self,
+        socket: zmq.Socket[bytes],
+        operations: Operations,
+        gate: Gate,
+        meter: Meter,
+        connections: Connections | None = None,
     ) -> None:
         self._socket = socket
         self._operations = operations
-        self._check_size = check_size
+        self._gate = gate
         self._meter = meter
+        self._connections = connections
+        self._accounts = Accounts()
+        self._growth = Growth(GROWTH_BYTES)
+        self._look_at = 0.0
         self._waiting: set[Request] = set()
         """Requests that have no answer yet."""
         self._stopped = False
@@ -106,27 +160,74 @@ class Control:
                 )
             )
 
-    def receive(self, frames: list[bytes]) -> None:
+    def close(self) -> None:
+        """Before the socket is closed."""
+        self._growth.close()
+        if self._connections is not None:
+            self._connections.close()
+
+    # --- connections ---
+
+    def changed(self) -> None:
+        """Somebody came or went."""
+        for fd, came in () if self._connections is None else self._connections.changes():
+            if came:
+                self._accounts.came(fd)
+            elif (account := self._accounts.went(fd)) is not None and account.waiting:
+                for request in [*self._waiting]:
+                    request.gone(account)
+
+    def look(self) -> None:
+        """End the connections that hold too much, in ways that libzmq does not tell; every 25 ms is right."""
+        now = time.monotonic()
+        if self._connections is None or not (self._growth.noticed() or now >= self._look_at):
+            return
+        self._look_at = now + LOOK_S
+        self.read(LOOK_US)
+        self.changed()
+        for account in self._accounts:
+            self._count(account)
+        for account in self._accounts.too_much():
+            if account.fd is not None and self._connections.end(account.fd):
+                self._meter.count("clients.ended")
+                log.warning(
+                    "client.ended",
+                    unfinished=account.unfinished,
+                    unread=account.unread,
+                    waiting=account.parked,
+                    reason="it makes the broker hold too much: unfinished messages, or replies that nobody reads",
+                )
+
+    def _count(self, account: Account) -> None:
+        if self._connections is not None and account.fd is not None:
+            counts = self._connections.counts(account.fd)
+            if counts is not None:
+                account.counted(counts.received, counts.acknowledged, idle=counts.idle)
+
+    # --- requests ---
+
+    def read(self, slice_us: int) -> None:
+        """Handle what has come, for so long."""
+        until = time.monotonic_ns() + slice_us * 1000
+        while time.monotonic_ns() < until:
+            found = receive_now(self._socket)
+            if found is None:
+                return
+            contained("message", lambda: self.receive(found))  # noqa: B023 - called at once
+
+    def receive(self, frames: Sequence[zmq.Frame]) -> None:
         """Handle one message of the ROUTER: identity, whatever the client put before, the request."""
-        route, body = frames[:-1], frames[-1]
         if len(frames) < 2:
             return
         self._meter.count("requests")
-        request = Request(self._socket, route, self._waiting, self._meter)
+        account = self._account(descriptor(frames[-1]))
+        sizes = [len(frame) for frame in frames[1:]]
+        account.asked(sum(sizes))
+        refused = self._refused_frames(sizes[:-1])
+        route = [frame.bytes for frame in (frames[:1] if refused else frames[:-1])]
+        request = Request(self._socket, route, self._waiting, self._meter, account)
         try:
-            envelope = read_envelope(body)
-            request.id = request_id(envelope)
-            if self._stopped:
-                raise ControlError(ErrorCode.NOT_READY, "the daemon is stopping: ask again after its restart")
-            self._check_size(len(body))
-            request.op = operation(envelope)
-            known = self._operations.get(request.op)
-            if known is None:
-                raise ControlError(
-                    ErrorCode.UNSUPPORTED, f"no operation {request.op!r}; there are {', '.join(self._operations)}"
-                )
-            kind, handler = known
-            handler(request, arguments(body, kind))
+            self._carry_out(request, frames[-1], sum(sizes), account, refused)
         except ControlError as error:
             request.refuse(error)
         except Exception as error:  # a defect of ours must not cost the client its answer, nor us the daemon
@@ -136,3 +237,44 @@ class Control:
                     ErrorCode.INTERNAL, f"{type(error).__name__}: {error}; the broker's log has the trace"
                 )
             )
+
+    def _account(self, fd: int | None) -> Account:
+        account = self._accounts.of(fd)
+        if account.fd != fd:  # its accept has been told, and not read yet
+            self.changed()
+            account = self._accounts.of(fd)
+        return account
+
+    def _refused_frames(self, sizes: list[int]) -> ControlError | None:
+        """What is wrong with the frames before a request: they do not come back then."""
+        if len(sizes) > FRAMES_BEFORE:
+            return ControlError(
+                ErrorCode.TOO_LARGE, f"{len(sizes)} frames before the request; the limit is {FRAMES_BEFORE}"
+            )
+        try:
+            self._gate.request(sum(sizes))
+        except ControlError as error:
+            return error
+        return None
+
+    def _carry_out(
+        self, request: Request, frame: zmq.Frame, nbytes: int, account: Account, refused: ControlError | None
+    ) -> None:
+        envelope = read_envelope(frame.buffer)
+        request.id = request_id(envelope)
+        if refused is not None:
+            raise refused
+        if self._stopped:
+            raise ControlError(ErrorCode.NOT_READY, "the daemon is stopping: ask again after its restart")
+        self._gate.request(nbytes)
+        if account.unread > LARGE_BYTES:
+            self._count(account)
+        self._gate.client(account, time.monotonic_ns() // 1000)
+        request.op = operation(envelope)
+        known = self._operations.get(request.op)
+        if known is None:
+            raise ControlError(
+                ErrorCode.UNSUPPORTED, f"no operation {request.op!r}; there are {', '.join(self._operations)}"
+            )
+        kind, handler = known
+        handler(request, arguments(frame.buffer, kind))

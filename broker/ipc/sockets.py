@@ -6,7 +6,7 @@
 | results  | PUSH    | stage    | snd 8      | 1000 ms |
 | work out | PUSH    | broker   | snd 64     | 0       |
 | work in  | PULL    | stage    | rcv 64     | 0       |
-| control  | ROUTER  | broker   | 1000       | 1000 ms |
+| control  | ROUTER  | broker   | snd 256    | 1000 ms |
 | stream   | XPUB    | broker   | snd 32+2n  | 1000 ms |
 
 Credit, not the high-water mark, bounds what is outstanding; the marks are a memory backstop.
@@ -28,6 +28,8 @@ CONTROL_MAX_BYTES = 64 << 20
 """Beyond this libzmq drops the connection."""
 CONTROL_WAITING = 16
 """Requests of one client that wait unread; they may be large."""
+REPLIES_WAITING = 256
+"""Replies that one client has not taken; of large ones the bytes are counted besides (``control.accounts``)."""
 COPY_BYTES = 512 << 10
 """Frames below this are copied even when sent without: handing a buffer over costs a second thread's attention,
 which is more than copying 200 kB (measured in the broker at 2,000 items/s).
@@ -176,10 +178,11 @@ class SocketFactory:
         return self._bind_public(
             zmq.ROUTER,
             endpoint,
-            hwm=1000,
+            hwm=REPLIES_WAITING,
             options={
                 zmq.MAXMSGSIZE: CONTROL_MAX_BYTES,
                 zmq.RCVHWM: CONTROL_WAITING,
+                zmq.ROUTER_MANDATORY: 1,
                 zmq.HEARTBEAT_IVL: HEARTBEAT_MS,
                 zmq.HEARTBEAT_TIMEOUT: 2 * HEARTBEAT_MS,
             },

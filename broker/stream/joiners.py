@@ -10,9 +10,12 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterator
 
+import structlog
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
+from broker.ipc.connections import Connections, descriptor
+
+log = structlog.get_logger()
 XPUB_MANUAL_LAST_VALUE = 98
 """libzmq 4.3: the next message goes to the peer whose subscription was read last. pyzmq has no name for it."""
 TOPICS_KEPT = 4096
@@ -48,13 +51,17 @@ class Joiners:
 
     Args:
         socket: XPUB with ``XPUB_MANUAL``.
+        limit: so many connections; further ones are ended as they come.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], limit: int = 1 << 30) -> None:
         self._socket = socket
+        self._limit = limit
+        self._full = False
         self._held = Held()
-        self.monitor = socket.get_monitor_socket(zmq.EVENT_ACCEPTED)
-        """Readable when a connection was accepted; read it with ``accepted`` or it fills up."""
+        self._connections = Connections(socket)
+        self.monitor = self._connections.monitor
+        """Readable when a connection came or went; read it with ``accepted`` or it fills up."""
         try:
             socket.setsockopt(XPUB_MANUAL_LAST_VALUE, 1)
             self.can_single_out = True
@@ -68,9 +75,13 @@ class Joiners:
         self._socket.setsockopt(zmq.XPUB_MANUAL, 1)
 
     def accepted(self) -> None:
-        """Take note of new connections."""
-        while self.monitor.poll(0):
-            self._held.connected(int(recv_monitor_message(self.monitor)["value"]))
+        """Take note of new connections, and end those beyond the limit."""
+        for fd, came in self._connections.changes():
+            self._held.connected(fd)
+            full = len(self._connections) > self._limit
+            if came and full and self._connections.end(fd) and not self._full:
+                log.warning("subscribers.full", limit=self._limit, step="raise limits.subscribers, or end some")
+            self._full = full
 
     def read(self) -> bytes | None:
         """Apply the next message of a subscriber; the topic that it joined, None if it joined nothing new.
@@ -82,7 +93,7 @@ class Joiners:
         kind, topic = frame.bytes[:1], frame.bytes[1:]
         # The accept was told before the subscription was, so a number used again is known as new here.
         self.accepted()
-        fd = _fd(frame)
+        fd = descriptor(frame)
         if kind == b"\x00":
             self._socket.setsockopt(zmq.UNSUBSCRIBE, topic)
             if fd is not None:
@@ -107,13 +118,4 @@ class Joiners:
 
     def close(self) -> None:
         """Before the stream socket is closed."""
-        self._socket.disable_monitor()
-        self.monitor.close(0)
-
-
-def _fd(frame: zmq.Frame) -> int | None:
-    """Number of the connection that a message came from; None for what libzmq itself says of one that is gone."""
-    try:
-        return int(frame.get("__fd"))
-    except (zmq.ZMQError, ValueError, TypeError):
-        return None
+        self._connections.close()

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from tests.support.client import Stranger
+from tests.support.daemon import Daemon
+from tests.support.processes import peak_bytes
+from tests.support.zmtp import RawPeer
 
 FEED_RATE = 16_000
 FEED_CHUNK_S = 0.25
@@ -46,6 +49,25 @@ def test_the_microphone_may_change_its_rate_between_utterances(stranger: Strange
     session = stranger.session()
     for rate in (16_000, 48_000, 8_000):
         session.ok("audio", pcm=bytes(rate // 5), sample_rate=rate, end=True)
+
+
+def test_a_message_without_end_costs_no_session_anything(daemon: Daemon, stranger: Stranger) -> None:
+    """200 frames of 30 MiB, and no last one: whoever sends them loses the connection, while others speak on."""
+    session = stranger.session()
+    status = stranger.control.ok("status")
+    broker = next(row["pid"] for row in status["stages"] if row["stage"] == "broker")
+    before = peak_bytes(broker, reset=True)
+    turn = session.say("Whoever sends too much is not heard, and whoever speaks goes on to the end. " * 2)
+    session.wait_media(1, turn)
+    for _ in range(2):
+        with RawPeer(daemon.control) as attacker:
+            assert attacker.flood(200, 30 << 20) < 20
+    session.wait_ended(turn)
+    assert peak_bytes(broker) - before < 200_000_000
+    assert session.events("turn.ended", turn)
+    assert [m.header["seq"] for m in session.media] == list(range(len(session.media)))
+    after = stranger.control.ok("status")
+    assert next(row["pid"] for row in after["stages"] if row["stage"] == "broker") == broker
 
 
 def test_audio_fed_at_its_own_speed_moves_the_lips(stranger: Stranger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from clients.cli.private import free_ports
 
-__all__ = ["LIMIT_S", "MUSECAST", "alive", "descendants", "free_ports", "wait_until"]
+__all__ = ["LIMIT_S", "MUSECAST", "alive", "descendants", "free_ports", "peak_bytes", "wait_until"]
 
 MUSECAST = str(Path(sys.executable).with_name("musecast"))
 """The command line as it is installed."""
@@ -33,6 +34,16 @@ def descendants(root: int) -> set[int]:
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
     return found - {root}
+
+
+def peak_bytes(pid: int, *, reset: bool = False) -> int:
+    """The most memory (RSS) that a process has had since the last reset, with ``reset`` what it has now."""
+    folder = Path("/proc", str(pid))
+    if reset:
+        (folder / "clear_refs").write_text("5")
+    found = re.search(r"VmHWM:\s+(\d+) kB", (folder / "status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S, what: str = "") -> None:

@@ -9,6 +9,7 @@ import msgpack
 import pytest
 import zmq
 
+from broker.control.accounts import Account
 from broker.control.requests import Nothing
 from broker.control.server import Control
 from broker.errors import ControlError, ErrorCode
@@ -99,21 +100,25 @@ class Router:
 def test_requests_are_counted_and_those_that_are_refused(meter: Meter) -> None:
     router = Router()
 
-    def too_large(nbytes: int) -> None:
-        if nbytes > 100:
-            raise ControlError(ErrorCode.TOO_LARGE, "too large")
+    class Gate:
+        def request(self, nbytes: int) -> None:
+            if nbytes > 100:
+                raise ControlError(ErrorCode.TOO_LARGE, "too large")
+
+        def client(self, account: Account, now: int) -> None:
+            assert account.fd is None
 
     def health(request: Any, args: Nothing) -> None:
         request.reply(status="ok")
         request.refuse(ControlError(ErrorCode.INTERNAL, "an answer that comes too late"))
 
-    control = Control(cast(Any, router), {"health": (Nothing, health)}, too_large, meter)
+    control = Control(cast(Any, router), {"health": (Nothing, health)}, Gate(), meter)
     for body in (
         {"v": 1, "id": 1, "op": "health"},
         {"v": 1, "id": 2, "op": "dance"},
         {"v": 1, "id": 3, "op": "health", "more": "x" * 100},
     ):
-        control.receive([b"client", msgpack.packb(body)])
-    control.receive([b"client", b"\xc1"])
+        control.receive([zmq.Frame(b"client"), zmq.Frame(msgpack.packb(body))])
+    control.receive([zmq.Frame(b"client"), zmq.Frame(b"\xc1")])
     assert [reply["ok"] for reply in router.replies] == [True, False, False, False]
     assert meter.figures() == {"requests": 4, "requests.refused": 3}

@@ -17,6 +17,7 @@ from broker.journal.state import State
 from broker.stream.joiners import Held, Joiners
 from broker.stream.publisher import Channel, Publisher
 from configs.schema import Ring
+from tests.support.zmtp import RawPeer
 
 LIMIT_S = 20.0
 """For a message on the loopback, on the busiest machine."""
@@ -25,12 +26,12 @@ LIMIT_S = 20.0
 class Stream:
     """The broker's stream socket with its reader, turned by hand."""
 
-    def __init__(self, sessions: int) -> None:
+    def __init__(self, sessions: int, limit: int = 1000) -> None:
         self.context: zmq.Context[Any] = zmq.Context()
         self.context.max_sockets = 200
         self.socket = SocketFactory(self.context).xpub_bind("tcp://127.0.0.1:0", sessions=sessions)
         self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        self.joiners = Joiners(self.socket)
+        self.joiners = Joiners(self.socket, limit)
         self.publisher = Publisher(self.socket, "boot", self.joiners, Journal(None, "boot", Ring()))
         self.channels = [self.publisher.open(f"s{n}", b"init", "video/mp4") for n in range(sessions)]
         self.joined = 0
@@ -45,12 +46,17 @@ class Stream:
                 self.joined += 1
                 self.publisher.joined(topic)
 
+    def accept(self) -> None:
+        """Take note of new connections, as the broker's loop does."""
+        self.joiners.accepted()
+
     def until(self, done: Callable[[], bool]) -> None:
         """Read what subscribers send until it is enough."""
         deadline = time.monotonic() + LIMIT_S
         while not done():
             assert time.monotonic() < deadline
             self.socket.poll(100)
+            self.accept()
             self.turn()
 
     def media(self, channel: Channel, seq: int) -> None:
@@ -70,7 +76,7 @@ class Stream:
 
 @pytest.fixture
 def stream(request: pytest.FixtureRequest) -> Iterator[Stream]:
-    made = Stream(getattr(request, "param", 3))
+    made = Stream(*getattr(request, "param", (3,)))
     yield made
     made.joiners.close()
     made.context.destroy(linger=0)
@@ -89,7 +95,7 @@ def kinds(socket: zmq.Socket[bytes], until: int) -> Counter[tuple[str, str]]:
     raise AssertionError(f"no segment {until} came, but {found}")
 
 
-@pytest.mark.parametrize("stream", [64, 1000], indirect=True)
+@pytest.mark.parametrize("stream", [(64,), (1000,)], indirect=True)
 def test_who_joins_all_sessions_gets_the_init_of_each(stream: Stream) -> None:
     joiner = stream.subscriber("seg.")
     for number, channel in enumerate(stream.channels):
@@ -172,3 +178,35 @@ def test_what_one_connection_is_remembered_to_hold_is_bounded() -> None:
     assert held.subscribed(7, b"t4999"), "beyond the limit each is taken for new"
     held.connected(7)
     assert held.subscribed(7, b"t0")
+
+
+@pytest.mark.parametrize("stream", [(1, 3)], indirect=True)
+def test_subscribers_beyond_the_limit_are_ended_and_come_in_when_another_leaves(stream: Stream) -> None:
+    subscribers = [stream.subscriber("seg.s0.") for _ in range(3)]
+    late = stream.context.socket(zmq.SUB)
+    monitor = late.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+    late.setsockopt(zmq.RECONNECT_IVL, 50)
+    late.setsockopt_string(zmq.SUBSCRIBE, "seg.s0.")
+    late.connect(stream.endpoint)
+    stream.until(lambda: bool(monitor.poll(0)))
+    assert not late.poll(0)
+    subscribers.pop().close(0)
+    stream.until(lambda: bool(late.poll(0)))  # its init
+    late.disable_monitor()
+
+
+def test_a_subscriber_that_never_reads_costs_another_nothing(stream: Stream) -> None:
+    stuck = RawPeer(stream.endpoint, "SUB", receive_buffer=4096)
+    stuck.frame(b"\x01seg.", more=False)
+    stream.until(lambda: stream.joined == 1)
+    good = stream.subscriber("seg.s0.")
+    payload = bytes(100_000)
+    for seq in range(500):  # 50 MB, far more than the high-water mark lets wait for one
+        stream.publisher.media(stream.channels[0], seq, payload, State(), pts=0, dur=320_000, frames=8, last=False)
+        assert good.poll(int(LIMIT_S * 1000))
+        while good.poll(0):
+            last = msgpack.unpackb(good.recv_multipart()[1])
+    while last["seq"] != 499:
+        assert good.poll(int(LIMIT_S * 1000)), "nothing was lost"
+        last = msgpack.unpackb(good.recv_multipart()[1])
+    stuck.close()
