@@ -41,7 +41,7 @@ endef
 # Processes that tests start share what one of them has compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo check test lint bench test-gpu test-service clean
+.PHONY: help install demo check test lint bench test-gpu test-service test-csharp clean
 .DELETE_ON_ERROR:
 
 help:
@@ -53,6 +53,7 @@ help:
 	@echo "make bench     the numbers that the README quotes, on this machine"
 	@echo "make test-service  the service under a real systemd, in a container (root on Debian; its packages are fetched once)"
 	@echo "make test-gpu  the tests that need a CUDA device"
+	@echo "make test-csharp  the C# client: dotnet test, or without a .NET SDK what needs no package"
 	@echo "make clean     remove .venv/, out/ and caches"
 
 install: $(STAMP) $(FACES)
@@ -93,8 +94,12 @@ test-gpu: $(TEST_STAMP) $(FACES)
 test-service: $(STAMP) $(FACES)
 	@$(BIN)/pytest -n 0 -m service tests/service --durations=5
 
+# NETMQ names a folder with NetMQ.dll and what it needs, where there is no SDK to fetch them.
+test-csharp: $(TEST_STAMP)
+	@$(BIN)/python -m tests.csharp.run $(if $(NETMQ),--netmq $(NETMQ))
+
 clean:
-	@rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .venv-csharp $(VENV) out .mypy_cache .ruff_cache .pytest_cache
 
 $(STAMP): pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then \

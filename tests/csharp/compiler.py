@@ -4,7 +4,7 @@ Run by the Python of the environment of ``requirements.txt``::
 
     python tests/csharp/compiler.py --roslyn DIR --out x.dll --kind library|console [--reference a.dll] FILE...
 
-Every warning is an error, as in the project files. Exit code 1, with the compiler's words, when it does not compile.
+Every warning is an error, as in the project files. Exit code 1, with the compiler's words, when there is one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ from typing import Any
 LANGUAGE = "CSharp10"
 """The highest that the client may use."""
 FRAMEWORK = "3.1.0"
+MANAGED = ("System.", "Microsoft.", "netstandard", "mscorlib")
+"""How the names of the framework's libraries begin; what is beside them is machine code."""
+BINDING = ("CS1701", "CS1702")
+"""The runtime's own libraries name older versions of each other."""
 
 
 def runtime() -> Path:
     """The folder of the .NET runtime that the package carries."""
-    import dotnetcore2  # type: ignore[import-not-found, unused-ignore]
+    import dotnetcore2
 
     return Path(dotnetcore2.__file__).parent / "bin"
 
@@ -38,14 +42,14 @@ def configuration() -> dict[str, Any]:
 def start(roslyn: Path, scratch: Path) -> None:
     """Begin the runtime in this process, with Roslyn in it."""
     os.environ["DOTNET_SYSTEM_GLOBALIZATION_INVARIANT"] = "1"
-    import clr_loader  # type: ignore[import-not-found, unused-ignore]
-    import pythonnet  # type: ignore[import-not-found, unused-ignore]
+    import clr_loader
+    import pythonnet
 
     (runtime() / "dotnet").chmod(0o755)  # a wheel's file that pip does not always leave executable
     settings = scratch / "compiler.runtimeconfig.json"
     settings.write_text(json.dumps(configuration()))
     pythonnet.set_runtime(clr_loader.get_coreclr(runtime_config=str(settings), dotnet_root=str(runtime())))
-    import clr  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    import clr
 
     sys.path.insert(0, str(roslyn))
     clr.AddReference("Microsoft.CodeAnalysis")
@@ -53,29 +57,43 @@ def start(roslyn: Path, scratch: Path) -> None:
 
 
 def compile_to(
-    out: Path, files: list[Path], references: list[Path], *, console: bool, strict: bool = True, unsafe: bool = False,
+    out: Path,
+    files: list[Path],
+    references: list[Path],
+    *,
+    console: bool,
+    strict: bool = True,
+    unsafe: bool = False,
     symbols: tuple[str, ...] = (),
 ) -> list[str]:
     """Compile; what was wrong, empty when ``out`` is there."""
-    from Microsoft.CodeAnalysis import (  # type: ignore[import-not-found, unused-ignore]
-        DiagnosticSeverity, FileSystemExtensions, MetadataReference, NullableContextOptions, OutputKind, SyntaxTree,
+    from Microsoft.CodeAnalysis import (
+        DiagnosticSeverity,
+        FileSystemExtensions,
+        MetadataReference,
+        NullableContextOptions,
+        OutputKind,
+        SyntaxTree,
     )
-    from Microsoft.CodeAnalysis.CSharp import (  # type: ignore[import-not-found, unused-ignore]
-        CSharpCompilation, CSharpCompilationOptions, CSharpParseOptions, CSharpSyntaxTree, LanguageVersion,
+    from Microsoft.CodeAnalysis.CSharp import (
+        CSharpCompilation,
+        CSharpCompilationOptions,
+        CSharpParseOptions,
+        CSharpSyntaxTree,
+        LanguageVersion,
     )
-    from Microsoft.CodeAnalysis.Text import SourceText  # type: ignore[import-not-found, unused-ignore]
-    from System import Array, String  # type: ignore[import-not-found, unused-ignore]
-    from System.Text import Encoding  # type: ignore[import-not-found, unused-ignore]
+    from Microsoft.CodeAnalysis.Text import SourceText
+    from System import Array, String
+    from System.Text import Encoding
 
-    parse = CSharpParseOptions(getattr(LanguageVersion, LANGUAGE)).WithPreprocessorSymbols(Array[String](list(symbols)))
+    parse = CSharpParseOptions(getattr(LanguageVersion, LANGUAGE))
+    parse = parse.WithPreprocessorSymbols(Array[String](list(symbols)))
     trees = [
         CSharpSyntaxTree.ParseText(SourceText.From(one.read_text("utf-8-sig"), Encoding.UTF8), parse, str(one))
         for one in files
     ]
-    folder = runtime() / "shared" / "Microsoft.NETCore.App"
-    framework = [
-        one for one in next(folder.iterdir()).glob("*.dll") if one.name.startswith(("System.", "Microsoft.", "netstandard", "mscorlib"))
-    ]
+    folder = next((runtime() / "shared" / "Microsoft.NETCore.App").iterdir())
+    framework = [one for one in folder.glob("*.dll") if one.name.startswith(MANAGED)]
     metadata = [MetadataReference.CreateFromFile(str(one)) for one in (*framework, *references)]
     kind = OutputKind.ConsoleApplication if console else OutputKind.DynamicallyLinkedLibrary
     options = CSharpCompilationOptions(kind).WithAllowUnsafe(unsafe)
@@ -86,8 +104,7 @@ def compile_to(
     )
     emitted = FileSystemExtensions.Emit(compilation, str(out))
     least = DiagnosticSeverity.Warning if strict else DiagnosticSeverity.Error
-    # CS1701: the runtime's own libraries name older versions of each other.
-    wrong = [str(one) for one in emitted.Diagnostics if one.Severity >= least and one.Id not in ("CS1701", "CS1702")]
+    wrong = [str(one) for one in emitted.Diagnostics if one.Severity >= least and one.Id not in BINDING]
     if wrong:
         out.unlink(missing_ok=True)
     elif console:
@@ -103,14 +120,19 @@ def main() -> int:
     parser.add_argument("--kind", choices=("library", "console"), required=True)
     parser.add_argument("--reference", type=Path, action="append", default=[])
     parser.add_argument("--define", action="append", default=[])
-    parser.add_argument("--foreign", action="store_true", help="another project's source: its warnings are its own")
+    parser.add_argument("--foreign", action="store_true", help="another project's source")
     parser.add_argument("files", type=Path, nargs="+")
     asked = parser.parse_args()
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     start(asked.roslyn, asked.out.parent)
     wrong = compile_to(
-        asked.out, asked.files, asked.reference, console=asked.kind == "console", strict=not asked.foreign,
-        unsafe=asked.foreign, symbols=tuple(asked.define),
+        asked.out,
+        asked.files,
+        asked.reference,
+        console=asked.kind == "console",
+        strict=not asked.foreign,
+        unsafe=asked.foreign,
+        symbols=tuple(asked.define),
     )
     for line in wrong:
         print(line, file=sys.stderr)

@@ -83,9 +83,9 @@ namespace Musecast.Messages
     /// <summary>What the daemon has no more and could not be delivered.</summary>
     /// <param name="Header">Names the session.</param>
     /// <param name="Events">Whether these are events, else segments.</param>
-    /// <param name="From">The first number that is missing.</param>
-    /// <param name="To">The last number that is missing.</param>
-    public sealed record Skipped(Map Header, bool Events, long From, long To) : Published(Header);
+    /// <param name="First">The first number that is missing.</param>
+    /// <param name="Last">The last number that is missing.</param>
+    public sealed record Skipped(Map Header, bool Events, long First, long Last) : Published(Header);
 
     internal static class Crc32
     {
