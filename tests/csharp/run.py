@@ -122,6 +122,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="builds the C# client and runs its tests")
     parser.add_argument("--netmq", type=Path, help="a folder with " + ", ".join(NETMQ))
+    parser.add_argument("--leave-out", action="store_true", help="0 where what builds it cannot be fetched")
     parser.add_argument("--only", default="", help="cases with this in their names")
     parser.add_argument("--no-daemon", action="store_true", help="only what needs no daemon")
     asked = parser.parse_args()
@@ -129,7 +130,11 @@ def main() -> int:
         with daemon() as env:
             command = ["dotnet", "test", str(CLIENT / "tests/XUnit")]
             return subprocess.run(command, check=False, env={**os.environ, **env}, timeout=LIMIT_S).returncode
-    env = prepare()
+    try:
+        env = prepare()
+    except (subprocess.CalledProcessError, FileNotFoundError) as error:
+        print(f"the C# client is not tested: what builds it cannot be fetched ({error})", file=sys.stderr)
+        return 0 if asked.leave_out else 1
     runner = build(env, asked.netmq)
     command = [str(_packages() / "dotnetcore2/bin/dotnet"), str(runner), *([asked.only] if asked.only else [])]
     if asked.no_daemon:
