@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support.gateway_process import GatewayProcess
 from tests.support.pictures import astronaut_file
 from tests.web.browsing import Web
 
@@ -81,3 +82,16 @@ def test_a_visitor_makes_a_face_and_goes_on_when_the_session_ended(seen: dict[st
     assert "eileen-collins" in visit["templates"]
     assert visit["offered"] == "Start a new one"
     assert [error for error in visit["errors"] if "preprocess_template" not in error] == []
+
+
+def test_where_a_key_is_needed_the_page_and_its_documents_ask_for_it(web: Web) -> None:
+    key = "0123456789abcdef-main"
+    guarded = GatewayProcess(web.daemon, f"gateway.token={key}")
+    try:
+        visit = _of(web.browse("chromium", {"name": "with_a_key", "base": guarded.url, "key": key}), "with_a_key")
+    finally:
+        guarded.stop()
+    assert visit["errors"] == []
+    assert "Who are you?" in visit["log"]
+    assert visit["typed"] > 20
+    assert key not in visit["address"]

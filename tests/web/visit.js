@@ -18,6 +18,7 @@ async function visit({ browser, base }, { locale = "en", query = "" } = {}) {
   // Some states last for a few frames: what came is kept, not waited for.
   await page.addInitScript(() => addEventListener("DOMContentLoaded", () => {
     const stage = document.getElementById("stage");
+    if (!stage) return;  // /docs
     window.states = [stage.dataset.state];
     new MutationObserver(() => window.states.push(stage.dataset.state)).observe(stage, { attributeFilter: ["data-state"] });
     const level = document.getElementById("level");
@@ -130,4 +131,38 @@ export async function own_face(host) {
   await moves(page);
   await close();
   return { refusal, templates, offered, errors };
+}
+
+/** An installation that asks for a key: typed on the page, then known to /docs; given by the address to both. */
+export async function with_a_key(host) {
+  const { page, errors, close } = await visit(host);
+  await page.waitForSelector("#key[open]");
+  await page.fill("#key-value", "a wrong one");
+  const again = page.waitForResponse((one) => one.url().endsWith("start_session") && one.status() === 401);
+  await page.press("#key-value", "Enter");
+  await again;
+  await page.waitForSelector("#key[open]");
+  await page.fill("#key-value", host.key);
+  await page.press("#key-value", "Enter");
+  await moves(page);
+  await page.locator("#asks button").first().click();
+  await page.waitForFunction(() => document.querySelector("#log .avatar"));
+  await page.click("#open-faces");
+  await page.waitForFunction(() => [...document.querySelectorAll("#faces-list canvas")].some((one) => one.getContext("2d").getImageData(160, 160, 1, 1).data[3]));
+  const refused = errors.filter((one) => !one.includes("401"));
+  const log = await text(page, "log");
+  const documented = async () => {
+    await page.waitForSelector(".opblock");
+    return page.locator(".opblock").count();
+  };
+  await page.goto(`${host.base}/docs`);
+  const typed = await documented();
+  await close();
+  const other = await visit(host, { query: `docs#key=${host.key}` });
+  await other.page.waitForSelector(".opblock");
+  await other.page.goto(`${host.base}/#key=${host.key}`);
+  await moves(other.page);
+  const address = other.page.url();
+  await other.close();
+  return { log, typed, address, errors: refused };
 }

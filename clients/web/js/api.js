@@ -3,10 +3,11 @@
 
 /** A refusal in the gateway's words. */
 export class Refused extends Error {
-  /** @param {string} code @param {string} message @param {number} [retryAfterMs] */
-  constructor(code, message, retryAfterMs) {
+  /** @param {string} code @param {string} message @param {number} [retryAfterMs] @param {number} [status]  of HTTP */
+  constructor(code, message, retryAfterMs, status) {
     super(message);
     this.code = code;
+    this.status = status;
     this.retryAfterMs = retryAfterMs;
   }
 }
@@ -33,9 +34,9 @@ const credentials = () => (key.get() ? { Authorization: `Bearer ${key.get()}` } 
 export function refusal(status, body) {
   try {
     const { code, message, retry_after_ms: retry } = JSON.parse(body).error;
-    return new Refused(code, message, retry);
+    return new Refused(code, message, retry, status);
   } catch {
-    return new Refused("INTERNAL", `HTTP ${status}`);
+    return new Refused("INTERNAL", `HTTP ${status}`, undefined, status);
   }
 }
 

@@ -48,9 +48,9 @@ export class Sessions {
         this.player.connect({ url: `ws/${this.id}`, token: () => this.token(), fromSeq: 0, fromN: 0 });
         return;
       } catch (error) {
-        const { code, message, retryAfterMs } = /** @type {import("./api.js").Refused} */ (error);
+        const { code, message, retryAfterMs, status } = /** @type {import("./api.js").Refused} */ (error);
         if (round !== this.round) return;
-        if (code === "UNAUTHENTICATED") await askForKey();
+        if (status === 401) await askForKey();  // 403: no key would help
         else if (code === "NOT_FOUND" && wishes.template !== "default") wishes.template = "default";
         else if (code === "NOT_READY") {
           this.tell.onAway(attempt);
@@ -91,9 +91,7 @@ function request({ template, voice, language }) {
 function askForKey() {
   $("key").showModal();
   return new Promise((resolve) => {
-    $("key-form").onsubmit = () => {
-      key.set($("key-value").value);
-      resolve();
-    };
+    $("key-form").onsubmit = () => key.set($("key-value").value);
+    $("key").onclose = () => resolve();  // also by Esc: it is tried again, and asked again
   });
 }
