@@ -17,6 +17,7 @@ from broker.ipc.messages import (
     AsrFinal,
     AsrMark,
     AsrPartial,
+    AsrSound,
     AsrSpeechConfirmed,
     AsrSpeechEnded,
     AsrSpeechStarted,
@@ -25,6 +26,7 @@ from broker.ipc.messages import (
 from configs import logs
 from configs.grid import ASR_RATE
 from models.api import Progress, Transcriber, Transcript
+from models.asr.echo import Published
 from models.asr.finished import backchannel
 from models.asr.vad import VoiceDetector
 from models.chain.build import transcribers
@@ -62,7 +64,7 @@ class _Listener:
 
 
 class AsrStage(Stage):
-    """Takes ``AsrAudio`` and ``AsrClose``; tells ``AsrMark``, ``AsrSpeech*``, ``AsrPartial``, ``AsrFinal``."""
+    """Takes ``AsrAudio``, ``AsrSound``, ``AsrClose``; tells ``AsrMark``, ``AsrSpeech*`` and words."""
 
     name = "asr"
 
@@ -101,6 +103,8 @@ class _Hearing:
         self._meter = stage.meter
         self._chain = engine.chain
         self._listeners: OrderedDict[str, _Listener] = OrderedDict()
+        self._published: OrderedDict[str, Published] = OrderedDict()
+        """By stream, the one used last at the end."""
         self._broker = 0
         self._lock = threading.Lock()
         """Guards each listener's jobs and marks, which both threads use."""
@@ -117,8 +121,11 @@ class _Hearing:
                 message, buffers = received if isinstance(received, tuple) else (received, [])
                 if isinstance(message, AsrAudio):
                     self._audio(message, buffers)
+                elif isinstance(message, AsrSound):
+                    self._sound(message, buffers)
                 elif isinstance(message, AsrClose):
                     self._forget(message.sid)
+                    self._published.pop(message.sid, None)
         finally:
             self._words.stop()
 
@@ -132,12 +139,25 @@ class _Hearing:
             return
         self._conclude(listener)
         repeated = listener.ear.heard - message.at
-        for step in listener.ear.hear(pcm[max(0, repeated) :], end=message.end):
+        for step in listener.ear.hear(pcm[max(0, repeated) :], end=message.end, time=message.time):
             self._take(listener, step)
         with self._lock:
             ear = listener.ear
             listener.heard, listener.keep, listener.speaking = ear.heard, ear.keep, ear.speaking
         self._mark(listener)
+
+    def _sound(self, message: AsrSound, buffers: list[memoryview]) -> None:
+        """What viewers will hear; it comes before a new stream's first audio, too."""
+        data = buffers[0] if buffers else memoryview(b"")
+        pcm = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.int16)
+        self._heard_by(message.sid).add(message.at, pcm)
+
+    def _heard_by(self, sid: str) -> Published:
+        found = self._published.setdefault(sid, Published())
+        self._published.move_to_end(sid)
+        if len(self._published) > 2 * self._most:
+            self._published.popitem(last=False)
+        return found
 
     def _listener(self, message: AsrAudio) -> _Listener | None:
         """The stream of this session, begun anew where the message does not go on from it."""
@@ -161,6 +181,7 @@ class _Hearing:
                 message.at,
                 message.utterance,
                 speaking=message.reset and message.speaking,
+                published=self._heard_by(sid),
             )
         except ValueError as error:
             if _cooldown.ready("asr.refused") is not None:

@@ -6,6 +6,7 @@ samples since ``base``, where this process began to hear it).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +14,15 @@ import numpy as np
 from configs.grid import ASR_RATE as RATE
 from configs.schema import Config
 from models.api import Pcm
+from models.asr.echo import WINDOW, EchoFilter, Published
 from models.asr.endpointing import Confirmed, Endpointer, Event, Paused, Resumed, Started
 from models.asr.vad import VoiceStream
 from models.media.resample import Resampler
+
+LATE = RATE // 4
+"""Audio that comes so much later than expected was recorded later: the microphone was off."""
+CREEP = RATE // 1000
+"""A smaller delay is believed so much with each message."""
 
 
 class Began(NamedTuple):
@@ -78,13 +85,22 @@ class EarStream:
         base: client's position of the first sample.
         utterance: number of the next utterance, or of the open one.
         speaking: an utterance that begins at ``base`` is already open.
+        published: what viewers of the session hear.
 
     Raises:
         ValueError: a sample rate outside the limits.
     """
 
     def __init__(
-        self, config: Config, voice: VoiceStream, rate: int, base: int, utterance: int, *, speaking: bool
+        self,
+        config: Config,
+        voice: VoiceStream,
+        rate: int,
+        base: int,
+        utterance: int,
+        *,
+        speaking: bool,
+        published: Published | None = None,
     ) -> None:
         self.rate = rate
         self.heard = base
@@ -93,6 +109,13 @@ class EarStream:
         self._base = base
         self._resampler = Resampler(rate, RATE)
         self._voice = voice
+        self._published = published or Published()
+        self._echo: EchoFilter | None = None
+        """From the first published sound on."""
+        self._looked = 0
+        """Position of the next window."""
+        self._lead: int | None = None
+        """Samples by which the clock is ahead of positions; None: not known."""
         self._ends = Endpointer(config.asr, config.limits.utterance_s, speaking=speaking)
         self._begun = 0
         self._given = 0
@@ -109,18 +132,26 @@ class EarStream:
         """Client's position before which no audio is needed for an utterance that is open or yet to come."""
         return min(self.heard, self._client(self._ends.needed_from))
 
-    def hear(self, pcm: Pcm, *, end: bool) -> list[Step]:
-        """Take the next samples; ``end`` when the client says that its utterance ends after them."""
+    def hear(self, pcm: Pcm, *, end: bool, time: int = 0) -> list[Step]:
+        """Take the next samples.
+
+        Args:
+            end: the client says that its utterance ends after them.
+            time: when the last of them was recorded, microseconds; 0: not known, an echo is not looked for.
+        """
         self.heard += len(pcm)
+        self._place(time)
         fresh = self._resampler.feed(pcm)
         if end:
             fresh = np.concatenate([fresh, self._resampler.flush(self.heard - self._base)])
         self._kept = np.concatenate([self._kept, fresh])
         steps: list[Step] = []
         for probability in self._voice.feed(fresh):
-            for event in self._ends.window(float(probability)):
-                steps += self._steps(event, self._ends.position)
+            for certain in self._certain(float(probability)):
+                steps += self._window(certain)
         if end:
+            for certain in self._echo.flush() if self._echo is not None else ():
+                steps += self._window(certain)
             for event in self._ends.end():
                 steps += self._steps(event, self._kept_from + len(self._kept))
         if self.speaking:
@@ -134,6 +165,29 @@ class EarStream:
         for event in self._ends.conclude():
             steps += self._steps(event, self._ends.position)
         self._forget()
+        return steps
+
+    def _place(self, time: int) -> None:
+        """Where the clock is: audio is never early, so what comes late on its way does not move it at once."""
+        if time:
+            lead = time * RATE // 1_000_000 - (self.heard - self._base) * RATE // self.rate
+            late = lead - self._lead if self._lead is not None else LATE
+            self._lead = lead if self._lead is None or not 0 < late < LATE else self._lead + min(late, CREEP)
+
+    def _certain(self, probability: float) -> Iterable[float]:
+        """The voices that are certainly not the avatar's, of this window and of those that have waited."""
+        at, self._looked = self._looked, self._looked + WINDOW
+        if self._echo is None and (self._lead is None or not self._published):
+            return (probability,)
+        self._echo = self._echo or EchoFilter()
+        heard = self._kept[at - self._kept_from : at - self._kept_from + WINDOW]
+        published = self._published.read(at + (self._lead or 0), WINDOW)
+        return self._echo.window(probability, heard, published, speaking=self.speaking)
+
+    def _window(self, probability: float) -> list[Step]:
+        steps: list[Step] = []
+        for event in self._ends.window(probability):
+            steps += self._steps(event, self._ends.position)
         return steps
 
     def _steps(self, event: Event, until: int) -> list[Step]:

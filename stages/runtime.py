@@ -25,6 +25,7 @@ from broker.ipc.guards import PARENT_GONE
 from broker.ipc.messages import (
     AsrAudio,
     AsrClose,
+    AsrSound,
     Beat,
     Cancel,
     ChainRow,
@@ -375,12 +376,12 @@ class Runtime:
             if received is None:
                 return
             message, buffers = received
-            if isinstance(message, Item | AsrAudio | AsrClose):
+            if isinstance(message, Item | AsrAudio | AsrSound | AsrClose):
                 self._accept(message, buffers)
             else:
                 self._complain("work.unknown", type=type(message).__name__)
 
-    def _accept(self, message: Item | AsrAudio | AsrClose, buffers: list[memoryview]) -> None:
+    def _accept(self, message: Item | AsrAudio | AsrSound | AsrClose, buffers: list[memoryview]) -> None:
         """A broker gives work only after the Ready that answers its Greeting, so any other's is a leftover."""
         if message.broker == self._broker:
             self._feed.offer(message, buffers)

@@ -12,6 +12,7 @@ from broker.sessions.stand_ins import StandIns
 from broker.stream.events import Degraded, Event, Recovered, SessionEnded
 from broker.stream.publisher import Channel, Publisher
 from broker.templates.idle_cache import IdleSegment
+from broker.workers.sounds import Sounds
 from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES, QUANTUM_US, SAMPLE_BYTES, SAMPLE_RATE
 from models.media.stamp import stamp
 from models.meter import Meter
@@ -60,6 +61,8 @@ class Output:
         self._closing = state.closing
         self._ended_at = state.ended_at
         self._stand_ins = StandIns()
+        self.sounds = Sounds()
+        """What is heard of it, and when; nothing of an offline session, which has no clock."""
         self._recent: deque[bytes] = deque()
         """Published audio of the last ``RECENT_SAMPLES`` and more, piece by piece."""
         self._recent_bytes = 0
@@ -108,6 +111,8 @@ class Output:
             degraded=segment.degraded,
         )
         self._keep(pcm)
+        if self._timeline.paced:
+            self.sounds.add(now + place.pts - self._timeline.clock(now), pcm)
         return place.seq
 
     def _count(self, frames: int, dur: int, degraded: str | None) -> None:
@@ -130,6 +135,7 @@ class Output:
         before = self._timeline.end
         flush_from = self._timeline.cut(now)
         self._channel.gen = self._timeline.gen
+        self.sounds.cut(now + flush_from - self._timeline.clock(now))
         self._save()
         dropped = (before - flush_from) * 48 // 1000
         kept = b"".join(self._recent)

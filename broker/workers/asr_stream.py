@@ -17,12 +17,14 @@ from broker.ipc.messages import (
     AsrFinal,
     AsrMark,
     AsrPartial,
+    AsrSound,
     AsrSpeechConfirmed,
     AsrSpeechEnded,
     AsrSpeechStarted,
     FromStage,
     Message,
 )
+from broker.workers.sounds import Sounds
 
 SAMPLE_BYTES = 2
 PIECE_S = 0.5
@@ -68,6 +70,7 @@ class AsrStream:
         broker: epoch of this broker.
         utterance_s: the longest utterance.
         now: tells monotonic microseconds.
+        sounds: what viewers hear, which the microphone may hear as well.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class AsrStream:
         broker: int,
         utterance_s: float,
         now: Callable[[], int],
+        sounds: Sounds | None = None,
     ) -> None:
         self.name = name
         self.sample_rate = sample_rate
@@ -92,6 +96,9 @@ class AsrStream:
         self._listener = listener
         self._broker = broker
         self._now = now
+        self._sounds = sounds or Sounds()
+        self._sounds_sent = 0
+        """Number of the first sound that the present asr process has not been told."""
         self._send: Send | None = None
         self._pcm = bytearray()
         self._base = 0
@@ -156,7 +163,7 @@ class AsrStream:
         """An asr process takes this stream, from the oldest sample that is still needed."""
         self.instance, self._send = instance, send
         self._sent = self._heard = self._base
-        self._ends_sent = 0
+        self._ends_sent = self._sounds_sent = 0
         self._reset = True
         self.pump()
 
@@ -179,6 +186,8 @@ class AsrStream:
             end = following == stop
             if stop == self._sent and not end:
                 return
+            if not self._tell_sounds(self._send):
+                return
             message = AsrAudio(
                 broker=self._broker,
                 sid=self.name,
@@ -189,6 +198,7 @@ class AsrStream:
                 speaking=self._reset and bool(self._open),
                 end=end,
                 language=self.language,
+                time=self._recorded_at(stop),
             )
             piece = bytes(self._pcm[(self._sent - self._base) * SAMPLE_BYTES : (stop - self._base) * SAMPLE_BYTES])
             if not self._send(message, [piece]):
@@ -196,6 +206,14 @@ class AsrStream:
             self._ends_sent += end
             self._reset = False
             self._sent = stop
+
+    def _tell_sounds(self, send: Send) -> bool:
+        """Before the audio in which they may be heard; returns whether all are told."""
+        for sound in self._sounds.since(self._sounds_sent):
+            if not send(AsrSound(broker=self._broker, sid=self.name, at=sound.at), [sound.pcm]):
+                return False
+            self._sounds_sent = sound.number + 1
+        return True
 
     # --- from the stage ---
 
@@ -239,6 +257,13 @@ class AsrStream:
         for end, at in self._times:
             if sample <= end:
                 return at
+        return self._now()
+
+    def _recorded_at(self, sample: int) -> int:
+        """When the client had it, if it sent at once what it recorded."""
+        for end, at in self._times:
+            if sample <= end:
+                return at - (end - sample) * 1_000_000 // self.sample_rate
         return self._now()
 
     def _started(self, message: AsrSpeechStarted) -> None:

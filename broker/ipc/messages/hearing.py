@@ -24,6 +24,20 @@ class AsrAudio(Message, kw_only=True, tag="asr.audio"):
     end: bool = False
     """The client says the utterance ends here."""
     language: str = ""
+    time: int = 0
+    """When the client sent the buffer's last sample, monotonic microseconds; 0: nobody knows."""
+
+
+class AsrSound(Message, kw_only=True, tag="asr.sound"):
+    """What viewers of the session hear. Buffer 0: s16 mono 48 kHz; empty: what was told after ``at`` is void.
+
+    Comes before the audio in which a microphone may hear it.
+    """
+
+    broker: int
+    sid: str
+    at: int
+    """When a viewer without any delay hears its first sample: monotonic microseconds."""
 
 
 class AsrClose(Message, kw_only=True, tag="asr.close"):
