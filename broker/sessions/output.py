@@ -235,6 +235,7 @@ class Output:
         self.event(SessionEnded(reason))
         self._channel.ended = True
         self._recent.clear()
+        self.sounds.clear()
 
     def totals(self) -> dict[str, int]:
         """What was published, as ``end_session`` says it."""

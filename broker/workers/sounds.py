@@ -46,3 +46,8 @@ class Sounds:
     def since(self, number: int) -> list[Sound]:
         """Those that are kept, from this number on."""
         return [sound for sound in self._kept if sound.number >= number]
+
+    def clear(self) -> None:
+        """Nobody listens any more."""
+        self._kept.clear()
+        self._bytes = 0
