@@ -63,6 +63,8 @@ FIRST_DB = 3.0
 """with so much added, because what is seen in them is a mean;"""
 RISE_DB, FALL_DB = 0.3, 0.05
 """then they follow what is loudest, in steps."""
+HEARD_DB = 10.0
+"""Above the noise, in several bands: something is heard."""
 FLOOR_DB = 4.0
 """What is no louder than this above the noise is noise."""
 SAME, SAME_AT_FIRST = 0.9, 0.65
@@ -199,7 +201,7 @@ class EchoGate:
                 self._slow, self._quick = _Correlation(MEMORY), _Correlation(SHORT)
                 self._since, self._unsure = 0, False
             return False
-        if np.count_nonzero(near > floor + OVER_DB) >= SOME:
+        if np.count_nonzero(near > floor + HEARD_DB) >= SOME:
             self._since += 1
             self._correlate(swing)
         self._unsure = self._since < (UNSURE if self.present is None else AGAIN if self.present else 0)
