@@ -150,8 +150,9 @@ class EarStream:
             for certain in self._certain(float(probability)):
                 steps += self._window(certain)
         if end:
-            for certain in self._echo.flush() if self._echo is not None else ():
-                steps += self._window(certain)
+            if self._echo is not None:
+                for certain in self._echo.flush():
+                    steps += self._window(certain)
             for event in self._ends.end():
                 steps += self._steps(event, self._kept_from + len(self._kept))
         if self.speaking:

@@ -256,10 +256,12 @@ class EchoGate:
         for age, near in enumerate(self._heard):
             loudest = self._loudest(self._lag, age)
             found.append(np.where((loudest > FAINT_DB) & (near > floor + FLOOR_DB), near - loudest, np.nan))
-        table = np.ma.masked_invalid(np.array(found))
-        middle = np.ma.median(table)
-        each = np.ma.median(table, axis=0).filled(0.0 if np.ma.is_masked(middle) else float(middle))
-        return np.asarray(each) + FIRST_DB
+        table = np.array(found)
+        known = ~np.isnan(table)
+        middle = float(np.median(table[known])) if known.any() else 0.0
+        columns = zip(table.T, known.T, strict=True)
+        each = [float(np.median(band[seen])) if seen.any() else middle for band, seen in columns]
+        return np.array(each) + FIRST_DB
 
     def _loudest(self, lag: int, age: int = 0) -> Bands:
         """The published sound that is heard now (``age`` frames ago), if it is so late, with a room's decay."""
