@@ -8,6 +8,7 @@ from broker.ipc.messages import (
     AsrFinal,
     AsrMark,
     AsrPartial,
+    AsrSound,
     AsrSpeechEnded,
     AsrSpeechStarted,
     FromStage,
@@ -15,6 +16,7 @@ from broker.ipc.messages import (
 )
 from broker.workers.asr_stream import AsrStream
 from broker.workers.asr_streams import AsrStreams
+from broker.workers.sounds import Sounds
 
 RATE = 16_000
 
@@ -157,3 +159,21 @@ def test_an_utterance_that_nobody_waits_for_any_more_is_not_heard_again_either()
     processes.streams.down("asr.0")
     processes.streams.up("asr.1", 8)
     assert (processes.audio("asr.1")[0].at, processes.audio("asr.1")[0].utterance) == (11_000, 2)
+
+
+def test_what_viewers_hear_is_told_before_the_audio_and_again_to_a_successor() -> None:
+    processes, sounds = Processes(), Sounds()
+    stream = AsrStream("s/1.1", RATE, "", Heard(), broker=1, utterance_s=60, now=lambda: 9_000, sounds=sounds)
+    processes.streams.up("asr.0", 1)
+    processes.streams.assign(stream)
+    sounds.add(5_000, b"\x01\x00" * 480)
+    stream.push(bytes(2 * 1600), end=False, now=200_000)
+    stream.push(bytes(2 * 1600), end=False, now=300_000)
+    sounds.cut(9_000)
+    stream.push(bytes(2 * 1600), end=False, now=400_000)
+    told = [(m.at, len(pcm)) if isinstance(m, AsrSound) else m.time for _, m, pcm in processes.got]
+    assert told == [(5_000, 960), 200_000, 300_000, (9_000, 0), 400_000]
+    processes.got.clear()
+    processes.streams.down("asr.0")
+    processes.streams.up("asr.1", 1)
+    assert [type(m) for _, m, _ in processes.got][:3] == [AsrSound, AsrSound, AsrAudio]
