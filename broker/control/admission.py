@@ -22,8 +22,8 @@ BUSY_RETRY_MS = 500
 SESSION_RETRY_MS = 1000
 OLD_RATES = 4
 """Sample rates that one session has left and that may still be being heard."""
-REQUESTS_WAITING = 256
-"""Requests of one client that have no reply yet."""
+REQUESTS_WAITING = 1024
+"""Requests of one client that have no reply yet; the gateway is one, with all its viewers."""
 UNREAD_BYTES = 48 << 20
 """Of replies that one client has not taken: six pages of ``segments``."""
 READ_BACK_BYTES = 8 << 20

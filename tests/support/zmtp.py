@@ -58,6 +58,10 @@ class RawPeer:
         self._socket.sendall(struct.pack(">BQ", LARGE | (MORE if more else 0), len(data)))
         self._socket.sendall(data)
 
+    def half(self, nbytes: int) -> None:
+        """Send the beginning of a frame of so many bytes."""
+        self._socket.sendall(struct.pack(">BQ", LARGE, nbytes) + bytes(nbytes // 2))
+
     def ask(self, number: int, op: str, **arguments: object) -> None:
         """Send a request, without reading."""
         self.frame(msgpack.packb({"v": 1, "id": number, "op": op, **arguments}), more=False)
