@@ -17,6 +17,8 @@ SHIPPED, HARDENED = 3.3, 2.0
 LONG = "One two three four five six seven eight nine ten. " * 3
 START_LIMIT = "10"
 ENDED = "turn.ended"
+STOPPED = ("inactive", "success")
+"""Not "timeout", which is what systemd says after TimeoutStopSec."""
 HOLD = "import socket; s = socket.create_server(('127.0.0.1', 28880)); print('bound', flush=True); input()"
 
 
@@ -140,12 +142,9 @@ def test_a_supervisor_that_stands_still_is_found_by_the_watchdog(service: Servic
 
 def test_a_stop_ends_a_turn_in_order_and_within_its_limit(service: Service) -> None:
     say = speaking(service)
-    began = time.monotonic()
     service.systemctl("stop")
-    took = time.monotonic() - began
     say.communicate(timeout=60)
-    assert (service.show("ActiveState"), service.show("Result")) == ("inactive", "success")
-    assert took < 25, "TimeoutStopSec"
+    assert (service.show("ActiveState"), service.show("Result")) == STOPPED
     assert service.box.run("ls /run/musecast", check=False).returncode != 0
 
 
@@ -153,7 +152,7 @@ def test_a_stop_while_it_still_imports_is_no_failure(stopped: Service) -> None:
     stopped.systemctl("start --no-block")
     wait_until(lambda: stopped.main != 0, what="a process")
     stopped.systemctl("stop")
-    assert (stopped.show("ActiveState"), stopped.show("Result")) == ("inactive", "success")
+    assert (stopped.show("ActiveState"), stopped.show("Result")) == STOPPED
 
 
 @pytest.mark.parametrize(
@@ -240,3 +239,9 @@ def test_it_is_there_after_a_boot(service: Service) -> None:
     service.box.boot()
     assert service.show("ActiveState") == "active", "multi-user.target waits for it"
     assert service.say("Good morning.") == ENDED
+
+
+def test_a_stop_does_not_wait_for_a_frozen_stage(service: Service) -> None:
+    service.box.run(f"kill -STOP {service.stages()['encode.0']}")
+    service.systemctl("stop")
+    assert (service.show("ActiveState"), service.show("Result")) == STOPPED
