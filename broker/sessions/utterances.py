@@ -116,7 +116,7 @@ class Utterances:
                 broker=self._context.epoch,
                 utterance_s=self._context.config.limits.utterance_s,
                 now=self._context.now,
-                sounds=self._output.sounds,
+                sounds=self._output.sounds if self._context.config.asr.echo_control else None,
             )
         if stream.instance is None:
             self._streams.assign(stream)

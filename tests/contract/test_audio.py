@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +13,6 @@ from tests.support.pacing import TOLERANCE_US, ahead_of_clock_us
 from tests.support.segments import decode
 
 LONG = "I talk and talk and talk about the weather, and nobody stops me until somebody asks something. " * 12
-ITSELF = (
-    "I am an avatar, and I can talk for as long as you like to listen to me.",
-    "The sound of my voice comes out of your loudspeaker and goes back into your microphone.",
-    "A person would know that it is only me, so nobody needs to answer what I have just said.",
-    "When it rains in the mountains, the river behind the house becomes wide and loud.",
-    "Two old men sit under a tree and play chess until the sun has gone down.",
-)
 VOICED_S = (1.6, 2.4)
 """The bundled question: somebody is speaking here, and still here; from 2.9 s on nobody is."""
 
@@ -146,30 +137,6 @@ def test_a_voice_lets_the_avatar_finish_where_it_is_asked_to(stranger: Stranger,
     session.wait_media(1, speech + 1)
     microphone.stop()
     assert {m.header["gen"] for m in session.media} == {0}
-
-
-def test_the_avatar_is_not_interrupted_by_its_own_sound(stranger: Stranger) -> None:
-    """A viewer whose loudspeaker is near the microphone, 350 ms behind."""
-    text = " ".join(ITSELF)
-    speaker = stranger.session(mode="offline")
-    speaker.speak(text)
-    sound = decode(speaker.blob()).sound * 32767
-    sound = np.concatenate([np.zeros(int(0.35 * 48_000)), sound, np.zeros(48_000)])
-    random = np.random.default_rng(6)
-    room = random.normal(size=4800) * np.exp(-np.arange(4800) / 800) * 0.1
-    room[0] = 1.0
-    near = np.convolve(sound, room)[: len(sound)] * 0.5 + random.normal(0, 10, len(sound))
-    heard = near.reshape(-1)[: len(near) // 4800 * 4800].clip(-32768, 32767).astype(np.int16)
-    session = stranger.session()
-    turn = session.say(text)
-    session.wait_media(1, turn)
-    begin, paced = session.media[0].at, threading.Event()
-    for number, piece in enumerate(heard.reshape(-1, 4800)):
-        paced.wait(max(0.0, begin + (number + 1) * PIECE_S - time.monotonic()))  # as a microphone does
-        session.ok("audio", pcm=piece.tobytes(), sample_rate=48_000)
-    assert len(heard) > 18 * 48_000
-    session.wait_ended(turn)
-    assert "user.speech.started" not in [e["event"] for e in session.events()]
 
 
 def test_a_voice_that_is_not_understood_is_not_answered(stranger: Stranger) -> None:

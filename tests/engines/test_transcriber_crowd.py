@@ -45,7 +45,7 @@ def test_nobodys_audio_reaches_anothers_answer(process: Process) -> None:
         at[sid] += len(piece)
         if not pieces[sid]:
             del pieces[sid]
-    for sid, name in said.items():
+    for sid, name in said.items():  # one thread of words for all of them: each wait is for one more
         [final] = process.finals(sid=sid)
         assert words(final.text) == words(index()[name]), (sid, name)
     assert {m.sid for m in process.feed.sent if isinstance(m, AsrFinal | AsrMark)} == set(said)

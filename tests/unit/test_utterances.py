@@ -180,7 +180,7 @@ def test_what_was_said_at_a_rate_that_was_left_is_heard_to_its_end(floor: Floor)
 
 def test_a_session_that_closes_hears_its_user_out_and_answers_nobody_new(floor: Floor) -> None:
     session = listening(floor)
-    session.begin_closing()
+    session.begin_closing("ended")
     assert session.microphone.pending
     utterance(floor)
     says(floor, AsrMark, consumed=RATE, keep=RATE, speaking=False)
