@@ -4,7 +4,7 @@ Run by the Python of the environment of ``requirements.txt``::
 
     python tests/csharp/compiler.py --roslyn DIR --out x.dll --kind library|console [--reference a.dll] FILE...
 
-Every warning is an error, as in the project files. Exit code 1, with the compiler's words, when there is one.
+Every warning is an error. Exit code 1, with the compiler's words, when there is one.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ def compile_to(
     """Compile; what was wrong, empty when ``out`` is there."""
     from Microsoft.CodeAnalysis import (
         DiagnosticSeverity,
+        DocumentationMode,
         FileSystemExtensions,
         MetadataReference,
         NullableContextOptions,
@@ -87,6 +88,8 @@ def compile_to(
     from System.Text import Encoding
 
     parse = CSharpParseOptions(getattr(LanguageVersion, LANGUAGE))
+    if strict and not console:
+        parse = parse.WithDocumentationMode(DocumentationMode.Diagnose)
     parse = parse.WithPreprocessorSymbols(Array[String](list(symbols)))
     trees = [
         CSharpSyntaxTree.ParseText(SourceText.From(one.read_text("utf-8-sig"), Encoding.UTF8), parse, str(one))
