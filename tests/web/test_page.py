@@ -93,5 +93,6 @@ def test_where_a_key_is_needed_the_page_and_its_documents_ask_for_it(web: Web) -
         guarded.stop()
     assert visit["errors"] == []
     assert "Who are you?" in visit["log"]
+    assert visit["transcript"].startswith("WEBVTT")
     assert visit["typed"] > 20
     assert key not in visit["address"]

@@ -149,6 +149,10 @@ export async function with_a_key(host) {
   await page.waitForFunction(() => document.querySelector("#log .avatar"));
   await page.click("#open-faces");
   await page.waitForFunction(() => [...document.querySelectorAll("#faces-list canvas")].some((one) => one.getContext("2d").getImageData(160, 160, 1, 1).data[3]));
+  await page.keyboard.press("Escape");
+  await page.click("#open-settings");
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#transcript")]);
+  const transcript = readFileSync(await download.path(), "utf8");
   const refused = errors.filter((one) => !one.includes("401"));
   const log = await text(page, "log");
   const documented = async () => {
@@ -164,5 +168,5 @@ export async function with_a_key(host) {
   await moves(other.page);
   const address = other.page.url();
   await other.close();
-  return { log, typed, address, errors: refused };
+  return { log, transcript, typed, address, errors: refused };
 }

@@ -208,9 +208,17 @@ const update = (change) => call("api/update_session", { session_id: sessions.id,
   .catch((error) => notes.tell("settings", error.message));
 
 function showTranscript() {
-  $("transcript").hidden = Boolean(key.get());  // a plain link cannot show a key
+  $("transcript").hidden = false;
   $("transcript").href = `api/sessions/${sessions.id}/transcript.vtt`;
 }
+
+/** A plain link cannot show the key: its address gets a token of this session. */
+$("transcript").addEventListener("click", async (/** @type {Event} */ event) => {
+  if (!key.get()) return;
+  event.preventDefault();
+  const token = await sessions.token().catch(() => "");
+  el("a", { href: `${$("transcript").href}?token=${token}`, download: "" }).click();
+});
 
 /** Words that are made here, not in index.html. */
 function label() {
