@@ -41,7 +41,7 @@ endef
 # Processes that tests start share what one of them has compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo check test lint bench test-gpu test-service test-csharp clean
+.PHONY: help install demo check test lint bench soak test-gpu test-service test-csharp clean
 .DELETE_ON_ERROR:
 
 help:
@@ -52,6 +52,7 @@ help:
 	@echo "make lint      ruff and mypy alone"
 	@echo "make bench     the numbers that the README quotes, on this machine"
 	@echo "make test-service  the service under a real systemd, in a container (root on Debian; its packages are fetched once)"
+	@echo "make soak      a daemon for DURATION seconds (1800): sessions come and go, processes are killed; out/soak"
 	@echo "make test-gpu  the tests that need a CUDA device"
 	@echo "make test-csharp  the C# client: dotnet test, or without a .NET SDK what needs no package"
 	@echo "make clean     remove .venv/, out/ and caches"
@@ -85,6 +86,11 @@ bench: $(TEST_STAMP) $(WEB_STAMP) $(FACES)
 	@for one in $(filter-out machine fit_hearing gpu,$(basename $(notdir $(wildcard benchmarks/[!_]*.py)))); do \
 		echo "== $$one"; $(BIN)/python -m benchmarks.$$one || exit 1; \
 	done
+
+# How long sessions come; what was seen, with plots, is in out/soak.
+DURATION ?= 1800
+soak: $(TEST_STAMP) $(FACES)
+	@$(BIN)/python -m tests.soak --seconds $(DURATION)
 
 test-gpu: $(TEST_STAMP) $(FACES)
 	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or \

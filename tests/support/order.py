@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 LONGEST = (
+    "contract/test_soak.py",
     "contract/test_musetalk.py",
     "processes/test_preparation_asks.py",
     "web/test_player.py",
