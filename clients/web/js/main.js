@@ -20,6 +20,8 @@ import { Talk } from "./talk.js";
 const INTERRUPTED_MS = 1500;
 /** So many attempts may fail before the visitor is told why nothing moves. */
 const QUIET_ATTEMPTS = 2;
+/** A session that has not begun by then waits for its face to be drawn. */
+const PREPARING_MS = 1000;
 const QUESTIONS = ["ask.1", "ask.2", "ask.3"];
 
 key.takeFromAddress();
@@ -32,6 +34,8 @@ const captions = new Captions(conversation, video);
 const debug = new Debug();
 const wishes = { template: address.get("template") ?? "default", voice: address.get("voice") ?? "", language: language() };
 let state = START;
+let preparing = false;
+let faceTimer = 0;
 /** By turn: when the visitor had said all, by `performance.now()`. @type {Map<number, number>} */
 const asked = new Map();
 /** Of the newest turn with figures. @type {{turn: number, timings: Record<string, number|null>, shownMs: number|null}} */
@@ -39,12 +43,13 @@ let figures = { turn: 0, timings: {}, shownMs: null };
 
 const player = new Player(video, { url: "", onEvent, onMediaTime, onState, onNotice, onStats: (stats) => debug.measured(stats) });
 const sessions = new Sessions(player, {
-  onBegun: () => { notes.clear("session"); asked.clear(); showTranscript(); dispatch({ type: "session" }); },
+  onBegun: () => { awaitFace(false); notes.clear("session"); asked.clear(); showTranscript(); dispatch({ type: "session" }); },
   onAway(attempt) {
+    awaitFace(false);
     dispatch({ type: "link", link: state.link === "connecting" ? "connecting" : "reconnecting" });
     if (attempt >= QUIET_ATTEMPTS) notes.tell("session", text("note.offline"));
   },
-  onBusy: () => notes.tell("session", text("note.busy"), { label: "retry", act: begin }),
+  onBusy: () => { awaitFace(false); notes.tell("session", text("note.busy"), { label: "retry", act: begin }); },
   onRefused: (message) => stopped(text("error.start", { reason: message })),
 });
 const talk = new Talk(player, { onOpen: (on) => dispatch({ type: "microphone", on }) });
@@ -56,7 +61,20 @@ const gallery = new Gallery({
 function begin() {
   video.poster = key.get() ? "" : `api/templates/${wishes.template}/picture.jpg`;  // an address cannot show the key
   dispatch({ type: "session" });
+  awaitFace(true);
   sessions.begin(wishes);
+}
+
+/** @param {boolean} waiting  a session was asked for; a face that nobody has used yet is drawn first */
+function awaitFace(waiting) {
+  clearTimeout(faceTimer);
+  preparing = false;
+  if (waiting) faceTimer = setTimeout(() => { preparing = true; dispatch({ type: "link", link: state.link }); }, PREPARING_MS);
+}
+
+/** What the chip says. */
+function said() {
+  return text(preparing && word(state) === "connecting" ? "state.preparing" : `state.${word(state)}`);
 }
 
 /** @param {import("./state.js").Action} action */
@@ -65,9 +83,9 @@ function dispatch(action) {
   state = reduce(state, action);
   const now = word(state);
   $("stop").disabled = !busy(state);
-  if (now === before && $("state-text").textContent === text(`state.${now}`)) return;
+  if (now === before && $("state-text").textContent === said()) return;
   $("stage").dataset.state = now;
-  $("state-text").textContent = text(`state.${now}`);
+  $("state-text").textContent = said();
   setIcon($("state"), `i-${now}`);
   if (now === "interrupted") setTimeout(() => dispatch({ type: "settled" }), INTERRUPTED_MS);
 }
@@ -163,10 +181,10 @@ function hear() {
 }
 
 function showSound() {
-  const label = text(video.muted ? "sound.on" : "sound.off");
+  const label = text(player.silent ? "sound.on" : "sound.off");
   $("sound").setAttribute("aria-label", label);
   $("sound").title = label;
-  setIcon($("sound"), video.muted ? "i-sound-off" : "i-sound");
+  setIcon($("sound"), player.silent ? "i-sound-off" : "i-sound");
 }
 
 /** @param {string} words */
@@ -225,7 +243,7 @@ function label() {
   document.title = text("title");
   $("language").value = language();
   $("asks").replaceChildren($("asks").firstElementChild, ...QUESTIONS.map((one) => el("button", { type: "button", onclick: () => send(text(one)) }, text(one))));
-  $("state-text").textContent = text(`state.${word(state)}`);
+  $("state-text").textContent = said();
   showSound();
   talk.draw();
 }
@@ -244,7 +262,7 @@ $("composer").onsubmit = (/** @type {Event} */ event) => {
   send(words);
 };
 $("stop").onclick = interrupt;
-$("sound").onclick = () => { if (video.muted) hear(); else { player.mute(true); showSound(); } };
+$("sound").onclick = () => { if (player.silent) hear(); else { player.mute(true); showSound(); } };
 $("captions").onclick = () => captions.toggle();
 $("open-faces").onclick = () => gallery.open();
 $("open-settings").onclick = showSettings;

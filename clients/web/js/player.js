@@ -143,6 +143,11 @@ export class Player {
     this.head.volume.mute(muted);
   }
 
+  /** Nothing is heard, by the visitor's wish or the browser's; an interruption's short silence does not count. */
+  get silent() {
+    return this.head.volume.locked || this.head.volume.muted;
+  }
+
   /** Silent at once, before the daemon has answered. @returns {Promise<any>} the reply */
   async interrupt() {
     this.head.volume.fade();

@@ -69,7 +69,10 @@ export class Talk {
 
   /** @param {boolean} push */
   mode(push) {
-    if (push === this.push) return;
+    if (push === this.push) {
+      if (!push) this.switch(true);  // who picks hands-free wants to be heard, also after a mute
+      return;
+    }
     this.switch(false);
     this.push = push;
     if (!push) this.switch(true);
@@ -146,6 +149,7 @@ export class Talk {
     mic.setAttribute("aria-pressed", String(this.on));
     mic.setAttribute("aria-busy", String(Boolean(this.opening)));
     setIcon(mic, this.on || this.push ? "i-mic" : "i-mic-off");
+    $("voice-row").classList.toggle("quiet", !this.on && !this.push);
     $("mode-free").setAttribute("aria-pressed", String(!this.push));
     $("mode-push").setAttribute("aria-pressed", String(this.push));
     if (!this.on) this.level(0);
