@@ -153,6 +153,7 @@ def _complete(operation: dict[str, Any]) -> None:
         # A file has no example: the form is shown by its schema.
         if given and kind == "application/json":
             content["example"] = given
-    if isinstance(result, dict) and result and "200" in responses:
+    done = "200" if "200" in responses else "202"
+    if isinstance(result, dict) and result and done in responses:
         told = {"schema": {"type": "object"}, "example": result}
-        responses["200"].setdefault("content", {})["application/json"] = told
+        responses[done].setdefault("content", {})["application/json"] = told

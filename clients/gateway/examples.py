@@ -89,5 +89,8 @@ OF: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             ],
         },
     ),
+    "render": ({}, {"job": _SID}),
+    "render_status": ({}, {"job": _SID, "state": "running", "progress": 0.4}),
+    "delete_render": ({}, {"job": _SID, "state": "cancelled", "progress": 0.4}),
     "list_voices": ({}, {"voices": [{"name": "heart", "engine": "hibari", "language": "en", "gender": "female"}]}),
 }  # fmt: skip

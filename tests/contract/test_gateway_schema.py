@@ -42,9 +42,14 @@ not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx"]
 include-operation-id = ["delete_template", "preprocess_template", "process_segment"]
 [operations.checks]
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 502]
+
+[[operations]]
+include-operation-id = "render_file"
+[operations.checks]
+not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
 """
-"""Media and jobs are asked for where there are some. FAILED is an answer of these three, and of no other; a daemon
-that is warm never says NOT_READY."""
+"""Media and jobs are asked for where there are some. FAILED is an answer of these three, and of no other;
+NOT_READY, as the daemon is warm, only of a film that is not finished."""
 
 
 def test_no_answer_is_undocumented_and_none_is_a_500(tidy: str, stranger: Stranger, tmp_path: Path) -> None:
