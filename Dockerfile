@@ -11,7 +11,9 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
 
 FROM base AS build
-RUN apt-get update && apt-get install -y --no-install-recommends python3-venv
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3-venv \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE NOTICE supervisor.py ./
 COPY broker broker
@@ -30,7 +32,8 @@ RUN /opt/musecast/bin/pip install --no-cache-dir --disable-pip-version-check '.[
         mmcv-lite==2.2.0 mmengine==0.10.7
 
 FROM base AS runtime
-RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/musecast --shell /usr/sbin/nologin musecast \
+RUN groupadd --gid 10001 musecast \
+    && useradd --uid 10001 --gid 10001 --no-log-init --home-dir /var/lib/musecast --shell /usr/sbin/nologin musecast \
     && install -d -o musecast -g musecast -m 0700 /run/musecast /var/lib/musecast /var/lib/musecast/templates \
     && install -d -o musecast -g musecast -m 0755 /models
 ENV PATH=/opt/musecast/bin:/usr/local/bin:/usr/bin:/bin \

@@ -41,7 +41,7 @@ endef
 # Processes that tests start share what one of them has compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo check test lint bench soak test-gpu test-service test-csharp clean
+.PHONY: help install demo check test lint bench soak test-gpu test-service test-container test-csharp clean
 .DELETE_ON_ERROR:
 
 help:
@@ -53,6 +53,7 @@ help:
 	@echo "make bench     the numbers that the README quotes, on this machine"
 	@echo "make test-service  the service under a real systemd, in a container (root on Debian; its packages are fetched once)"
 	@echo "make soak      a daemon for DURATION seconds (1800): sessions come and go, processes are killed; out/soak"
+	@echo "make test-container  the image, built and run as compose.yaml does, without an engine (root on Debian)"
 	@echo "make test-gpu  the tests that need a CUDA device"
 	@echo "make test-csharp  the C# client: dotnet test, or without a .NET SDK what needs no package"
 	@echo "make clean     remove .venv/, out/ and caches"
@@ -104,6 +105,9 @@ test-service: $(STAMP) $(FACES)
 # failure that what builds it cannot be fetched.
 test-csharp: $(TEST_STAMP)
 	@$(BIN)/python -m tests.csharp.run $(if $(NETMQ),--netmq $(NETMQ)) $(if $(LEAVE_OUT),--leave-out)
+
+test-container: $(STAMP)
+	@PYTHON=$(BIN)/python tests/container/run.sh
 
 clean:
 	@rm -rf .venv-csharp $(VENV) out .mypy_cache .ruff_cache .pytest_cache
