@@ -23,7 +23,8 @@ if [ -n "$missing" ]; then
 fi
 base=$("$PYTHON" -c 'from tests.service.image import UnavailableError, prepare
 try: print(prepare())
-except UnavailableError as error: raise SystemExit(str(error))' | tail -n 1) || skip "there is no Debian root to build on"
+except UnavailableError as error: raise SystemExit(str(error))' | tail -n 1)
+[ -d "$base" ] || skip "there is no Debian root to build on"
 
 work=$(mktemp -d /tmp/mc-image-XXXXXX)
 id=${work##*-}
@@ -39,7 +40,7 @@ tidy() {
 trap tidy EXIT
 trap 'exit 1' INT TERM
 fail() { echo "container: $*" >&2; [ ! -s "$work/log" ] || tail -n 40 "$work/log" >&2; exit 1; }
-ip link add "$net" type veth peer name eth0 netns "$net"
+ip link add "$net" type veth peer name eth0 netns "$net" || skip "no pair of network devices can be made here"
 ip addr add "$outside/30" dev "$net"
 ip link set "$net" up
 ip -n "$net" addr add "$inside/30" dev eth0
