@@ -21,10 +21,18 @@ if [ -n "$missing" ]; then
 	{ apt-get -qq update && apt-get -qq install -y --no-install-recommends $missing; } >"$STORE/apt.log" 2>&1 \
 		|| skip "apt-get cannot install$missing, see $STORE/apt.log"
 fi
-base=$("$PYTHON" -c 'from tests.service.image import UnavailableError, prepare
-try: print(prepare())
-except UnavailableError as error: raise SystemExit(str(error))' | tail -n 1)
-[ -d "$base" ] || skip "there is no Debian root to build on"
+said=0
+base=$("$PYTHON" -c '
+import sys
+from tests.service.image import UnavailableError, prepare
+try:
+    print(prepare("bookworm"))
+except UnavailableError as error:
+    print(error)
+    sys.exit(3)') || said=$?
+base=$(printf '%s\n' "$base" | tail -n 1)
+[ "$said" != 3 ] || skip "there is no Debian root to build on: $base"
+[ -d "$base" ] || { echo "container: no Debian root to build on: $base" >&2; exit 1; }
 
 work=$(mktemp -d /tmp/mc-image-XXXXXX)
 id=${work##*-}
