@@ -75,7 +75,7 @@ def test_a_sentence_is_shown_whole_and_in_order(seen: dict[str, dict[str, Result
     if browser == "chromium":
         assert result["loud"] > 0.02
     ended = next(one for one in result["media"] if one["event"] == "speech.ended")
-    assert numbers[0] == 0
+    assert numbers[0] <= 2, "a browser tells of a picture once it has presented it, and may pass over single ones"
     assert numbers[-1] * FRAME_S > ended["pts"] / 1e6 - 3 * FRAME_S
     assert result["notices"] == []
 
