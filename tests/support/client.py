@@ -64,7 +64,8 @@ class Control:
         """The error of a request that must be refused."""
         reply = self.call(op, **arguments)
         assert reply["ok"] is False, f"{op} was accepted: {sorted(reply)}"
-        return reply["error"]
+        error: dict[str, Any] = reply["error"]
+        return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def _watch_and_run(channel: int, command: Sequence[str]) -> None:
         )
         end.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener]))])
     os.close(listener)
-    os.execvp(command[0], command)
+    os.execvp(command[0], list(command))
 
 
 @dataclass(frozen=True, slots=True)
