@@ -55,6 +55,7 @@ def prepare(codename: str) -> Path:
     if not root.is_dir():
         print("making a Debian to boot (once; a minute or two)", flush=True)
         new = root.with_name("new")
+        CACHE.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(new, ignore_errors=True)
         excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in NOT_IN_IT]
         make = ["mmdebstrap", "--mode=root", "--variant=minbase", "--skip=output/dev", *excluded]
