@@ -19,6 +19,7 @@ from clients.client import Client, Published
 from tests.support.client import TERMINAL, Session, Stranger
 from tests.support.daemon import Daemon
 from tests.support.limits import RECOVERY_S, WORK_S
+from tests.support.processes import wait_until
 from tests.support.survival import again, check
 
 SEED = random.randrange(1 << 30)
@@ -244,7 +245,7 @@ def test_a_daemon_that_stops_without_its_broker_ends_its_sessions(
         pid = broker(client)["pid"]
         os.kill(pid, signal.SIGSTOP if how == "frozen" else signal.SIGKILL)
         if how == "dead":
-            wait_for(lambda: bool(daemon.logged("child.exited")))
+            wait_until(lambda: bool(daemon.logged("child.exited")), RECOVERY_S)
     begun = time.monotonic()
     assert daemon.stop() == 0, "another broker has ended the sessions in order"
     assert time.monotonic() - begun < 30 + 3
@@ -268,14 +269,7 @@ def test_a_session_beyond_the_limit_is_served_and_said_to_be_lost(
     assert client.control.ok("health")["status"] == "ok"
     check(session, 1)
     os.kill(broker(client)["pid"], signal.SIGKILL)
-    wait_for(lambda: broker(client)["epoch"] == 2)
+    wait_until(lambda: broker(client)["epoch"] == 2, RECOVERY_S)
     assert session.control.another().refused("say", session_id=session.sid, text="More.")["code"] == "NOT_FOUND"
     another = client.session(mode="offline")
     another.speak("Two.")
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + RECOVERY_S
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
