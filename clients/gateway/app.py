@@ -14,9 +14,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Receive, Scope, Send
 
+from clients.aio.control import Control
 from clients.gateway import docs, errors
 from clients.gateway.auth import Tokens
-from clients.gateway.control import Control
 from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Gateway
 from clients.gateway.guard import Guard
@@ -38,7 +38,7 @@ def create_app(config: Config, address: Address) -> FastAPI:
         OSError: ``gateway.token_file`` or the key of tokens cannot be read.
     """
     tokens = Tokens(config.gateway, config.runtime_dir)
-    gateway = Gateway(config, Control(config.endpoints.control, config.endpoints.stream), tokens)
+    gateway = Gateway(config, Control(config.endpoints.control, config.endpoints.stream, ApiError), tokens)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

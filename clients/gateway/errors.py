@@ -13,6 +13,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Scope, Send
 
+from clients.client import RequestError
+
 log = structlog.get_logger()
 
 STATUS = {
@@ -33,7 +35,7 @@ RETRY_MS = 1000
 _OF_FRAMEWORK = {404: "NOT_FOUND", 405: "UNSUPPORTED", 413: "TOO_LARGE"}
 
 
-class ApiError(HTTPException):
+class ApiError(HTTPException, RequestError):
     """An answer that is not ok.
 
     Args:
@@ -46,7 +48,8 @@ class ApiError(HTTPException):
     def __init__(
         self, code: str, message: str, retry_after_ms: int | None = None, status: int | None = None
     ) -> None:
-        super().__init__(status or STATUS.get(code, 500), message)
+        HTTPException.__init__(self, status or STATUS.get(code, 500), message)
+        self.op = ""
         self.code = code
         self.message = message
         self.retry_after_ms = RETRY_MS if code == "NOT_READY" and retry_after_ms is None else retry_after_ms

@@ -9,8 +9,8 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from clients.aio.control import Control
 from clients.gateway.auth import Tokens
-from clients.gateway.control import Control
 from configs.schema import Config
 from models.meter import Meter
 

@@ -10,16 +10,16 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from clients.aio.channel import READ_SEGMENTS
+from clients.aio.control import Control
+from clients.aio.messages import Message
+from clients.aio.viewer import Viewer
 from clients.gateway.auth import Who
 from clients.gateway.bodies import Id
-from clients.gateway.channel import READ_SEGMENTS
-from clients.gateway.control import Control
 from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Here
-from clients.gateway.messages import Message
 from clients.gateway.mp4 import Endless, Segment, film
-from clients.gateway.viewer import Viewer
-from clients.gateway.watching import Watching
+from clients.gateway.watching import Watching, check_room
 
 MIME = "video/mp4"
 STALL_S = 60.0
@@ -54,7 +54,7 @@ async def segments(sid: Sid, first: int, last: int, here: Here, who: Who) -> Res
 async def stream(sid: Sid, here: Here, hub: Watching, who: Who) -> Response:
     """A film that goes on until the session or the client does; its time never goes back."""
     who.check("watch", sid)
-    hub.check_room(here.config.gateway.viewers)
+    check_room(hub, here.config.gateway.viewers)
     viewer = Viewer(sid, goes_back=False)
     async with contextlib.AsyncExitStack() as stack:
         messages = await stack.enter_async_context(hub.watch(viewer))

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from clients.gateway.control import Control
+from clients.aio.control import Control
 from clients.gateway.errors import ApiError
 
 SAMPLE_RATE = 16_000

@@ -15,17 +15,17 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.requests import HTTPConnection
 
+from clients.aio.channel import BEYOND
+from clients.aio.control import Control
+from clients.aio.hub import Hub
+from clients.aio.messages import Header, Message
+from clients.aio.viewer import Viewer
 from clients.gateway.auth import Who
-from clients.gateway.channel import BEYOND
-from clients.gateway.control import Control
 from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Gateway, Here
-from clients.gateway.hub import Hub
 from clients.gateway.media import FILE, MIME, Sid, mp4_file, read
-from clients.gateway.messages import Header, Message
 from clients.gateway.mp4 import film
 from clients.gateway.recording_file import RecordingFile
-from clients.gateway.viewer import Viewer
 from configs.schema import Recordings as Settings
 
 FOLDER = "recordings"

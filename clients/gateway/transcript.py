@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from clients.gateway.messages import Header
+from clients.aio.messages import Header
 
 USER_SHOWN_US = 2_000_000
 """The user's words take no media time; in subtitles they are shown for so long."""

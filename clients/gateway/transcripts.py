@@ -7,12 +7,12 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
+from clients.aio.channel import READ_EVENTS
+from clients.aio.control import Control
+from clients.aio.messages import Header, Message
 from clients.gateway.auth import Caller, Who
-from clients.gateway.channel import READ_EVENTS
-from clients.gateway.control import Control
 from clients.gateway.gateway import Here
 from clients.gateway.media import Sid
-from clients.gateway.messages import Header, Message
 from clients.gateway.transcript import MIME, Transcript, transcript
 
 router = APIRouter(prefix="/api/sessions/{sid}", tags=["media"])

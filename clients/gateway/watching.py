@@ -10,8 +10,9 @@ from typing import Annotated
 from fastapi import Depends, FastAPI
 from starlette.requests import HTTPConnection
 
+from clients.aio.hub import Hub
+from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Gateway
-from clients.gateway.hub import Hub
 
 
 @contextlib.asynccontextmanager
@@ -25,6 +26,16 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def check_room(hub: Hub, limit: int) -> None:
+    """Whether one more viewer may come.
+
+    Raises:
+        ApiError: BUSY.
+    """
+    if hub.viewers >= limit:
+        raise ApiError("BUSY", f"{limit} viewers are connected (gateway.viewers): try later", 5000)
 
 
 def _of(connection: HTTPConnection) -> Hub:

@@ -13,11 +13,11 @@ from typing import Any
 import msgpack
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from clients.gateway.control import Control
+from clients.aio.control import Control
+from clients.aio.messages import VERSION, Message
+from clients.aio.viewer import ENDED, TOO_SLOW, Viewer
 from clients.gateway.errors import ApiError
-from clients.gateway.messages import VERSION, Message
 from clients.gateway.microphone import RATES, Microphone
-from clients.gateway.viewer import ENDED, TOO_SLOW, Viewer
 from clients.gateway.websocket_protocol import KICK
 
 SLOW_S = 2.0

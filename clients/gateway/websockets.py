@@ -7,11 +7,11 @@ import functools
 from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
+from clients.aio.viewer import GONE, Viewer
 from clients.gateway.auth import Caller
 from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Here
-from clients.gateway.viewer import GONE, Viewer
-from clients.gateway.watching import Watching, running
+from clients.gateway.watching import Watching, check_room, running
 from clients.gateway.websocket import Connection
 
 SUBPROTOCOL = "musecast"
@@ -42,7 +42,7 @@ async def watch(socket: WebSocket, sid: str, here: Here, hub: Watching) -> None:
         who = here.tokens.of(socket)
         who.check("watch", sid)
         connection.may = functools.partial(_check, who)
-        hub.check_room(here.config.gateway.viewers)
+        check_room(hub, here.config.gateway.viewers)
         numbers = {name: _number(socket, name) for name in NUMBERS}
         async with hub.watch(viewer, **numbers) as messages:
             code = await connection.run(messages)

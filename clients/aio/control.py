@@ -18,8 +18,7 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import parse_monitor_message
 
-from clients.client import LONG_OPERATIONS, LONG_REQUEST_TIMEOUT_S, REQUEST_TIMEOUT_S, VERSION
-from clients.gateway.errors import ApiError
+from clients.client import LONG_OPERATIONS, LONG_REQUEST_TIMEOUT_S, REQUEST_TIMEOUT_S, VERSION, RequestError
 
 LIMITS_S = {"health": 1.5, "status": 5.0}
 """Seconds that an operation may take where it is not one of ``clients.client``."""
@@ -30,6 +29,7 @@ SILENCE_MS = 1500
 """Without an answer to a heartbeat for so long the daemon counts as gone."""
 GONE = "the daemon does not answer: it is starting, was stopped, or does not run; ask again"
 ENVELOPE = ("v", "id", "ok")
+Refused = Callable[[str, str, int | None], RequestError]
 
 
 class Control:
@@ -38,11 +38,13 @@ class Control:
     Args:
         address: such as ``tcp://127.0.0.1:28880``.
         stream: of the XPUB, such as ``tcp://127.0.0.1:28881``.
+        refused: makes what ``request`` raises, of code, message and ``retry_after_ms``.
     """
 
-    def __init__(self, address: str, stream: str) -> None:
+    def __init__(self, address: str, stream: str, refused: Refused = RequestError) -> None:
         self._address = address
         self._stream = stream
+        self._refused = refused
         self._context = zmq.asyncio.Context()
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next_id = 0
@@ -83,16 +85,16 @@ class Control:
         """Ask and wait for the result, without ``v``, ``id`` and ``ok``. ``None`` arguments are left out.
 
         Raises:
-            ApiError: the daemon refused it, is not there, or did not answer within ``limit_s``.
+            RequestError: the daemon refused it, is not there, or did not answer within ``limit_s``.
         """
         if limit_s is None:
             default = LONG_REQUEST_TIMEOUT_S if op in LONG_OPERATIONS else REQUEST_TIMEOUT_S
             limit_s = LIMITS_S.get(op, default)
         if len(self._waiting) >= OUTSTANDING:
-            raise ApiError("BUSY", f"{OUTSTANDING} requests wait for an answer already: ask again", 1000)
+            raise self._refused("BUSY", f"{OUTSTANDING} requests wait for an answer already: ask again", 1000)
         self._next_id += 1
         number = self._next_id
-        packed = _pack({**(arguments or {}), "v": VERSION, "id": number, "op": op})
+        packed = self._pack({**(arguments or {}), "v": VERSION, "id": number, "op": op})
         future = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         try:
@@ -100,13 +102,13 @@ class Control:
                 await self._send(packed)
                 reply = await future
         except TimeoutError:
-            raise ApiError("NOT_READY", f"no answer to {op} within {limit_s:g} s: ask again") from None
+            raise self._refused("NOT_READY", f"no answer to {op} within {limit_s:g} s: ask again", None) from None
         finally:
             self._waiting.pop(number, None)
         if reply.get("ok"):
             return {key: value for key, value in reply.items() if key not in ENVELOPE}
         error = reply["error"]
-        raise ApiError(error["code"], error["message"], error.get("retry_after_ms"))
+        raise self._refused(error["code"], error["message"], error.get("retry_after_ms"))
 
     @asynccontextmanager
     async def listen(self, topic: str) -> AsyncIterator[Callable[[], Awaitable[dict[str, Any]]]]:
@@ -127,11 +129,11 @@ class Control:
 
     async def _send(self, packed: bytes) -> None:
         if not self.connected:
-            raise ApiError("NOT_READY", GONE)
+            raise self._refused("NOT_READY", GONE, None)
         try:
             await self._dealer.send(packed, zmq.NOBLOCK)
         except zmq.Again:
-            raise ApiError("NOT_READY", GONE) from None
+            raise self._refused("NOT_READY", GONE, None) from None
 
     async def _receive(self) -> None:
         while True:
@@ -150,13 +152,11 @@ class Control:
     def _fail_all(self) -> None:
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(ApiError("NOT_READY", GONE))
+                future.set_exception(self._refused("NOT_READY", GONE, None))
 
-
-def _pack(request: dict[str, Any]) -> bytes:
-    """Raises ApiError for what msgpack cannot say."""
-    with contextlib.suppress(UnicodeEncodeError, OverflowError, ValueError, TypeError, RecursionError):
-        packed: bytes = msgpack.packb({name: value for name, value in request.items() if value is not None})
-        return packed
-    message = "an argument cannot be sent on: whole numbers have 64 bits, texts are UTF-8, nesting ends at 511"
-    raise ApiError("INVALID_ARGUMENT", message)
+    def _pack(self, request: dict[str, Any]) -> bytes:
+        with contextlib.suppress(UnicodeEncodeError, OverflowError, ValueError, TypeError, RecursionError):
+            packed: bytes = msgpack.packb({name: value for name, value in request.items() if value is not None})
+            return packed
+        message = "an argument cannot be sent on: whole numbers have 64 bits, texts are UTF-8, nesting ends at 511"
+        raise self._refused("INVALID_ARGUMENT", message, None)

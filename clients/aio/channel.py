@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from clients.gateway.control import Control
-from clients.gateway.errors import ApiError
-from clients.gateway.messages import Message, init_message, skipped
-from clients.gateway.order import Merged
-from clients.gateway.viewer import ENDED, GONE, Viewer
+from clients.aio.control import Control
+from clients.aio.messages import Message, init_message, skipped
+from clients.aio.order import Merged
+from clients.aio.viewer import ENDED, GONE, Viewer
+from clients.client import RequestError
 
 JOIN_S = 1.0
 """The ``init`` that a subscription brings says that it is in force; waited for so long."""
@@ -154,7 +154,7 @@ class Channel:
             try:
                 async for message in self.read(self.next_seq, self.next_n):
                     self._deliver(message)
-            except ApiError as error:
+            except RequestError as error:
                 if self._last is not None:
                     self._deliver(self._last)
                     return

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from clients.gateway.messages import Header, Message
+from clients.aio.messages import Header, Message
 
 TERMINAL = ("turn.ended", "turn.interrupted", "turn.failed")
 PLACED = ("sentence", "speech.started", "speech.ended")

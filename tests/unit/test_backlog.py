@@ -6,8 +6,8 @@ import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.gateway.backlog import Backlog
-from clients.gateway.messages import Message
+from clients.aio.backlog import Backlog
+from clients.aio.messages import Message
 
 SID = "s"
 

@@ -15,11 +15,11 @@ import structlog
 import zmq
 import zmq.asyncio
 
-from clients.gateway.channel import Channel
-from clients.gateway.control import Control
-from clients.gateway.errors import ApiError
-from clients.gateway.messages import Header, Message
-from clients.gateway.viewer import ENDED, TOO_SLOW, Viewer
+from clients.aio.channel import Channel
+from clients.aio.control import Control
+from clients.aio.messages import Header, Message
+from clients.aio.viewer import ENDED, TOO_SLOW, Viewer
+from clients.client import RequestError
 from models.meter import Meter
 
 STREAM_HWM = 1000
@@ -57,15 +57,11 @@ class Hub:
         self.on_restart: Callable[[], None] = lambda: None
         """Is told that the daemon or its broker was started anew."""
 
-    def check_room(self, limit: int) -> None:
-        """Whether one more viewer may come.
-
-        Raises:
-            ApiError: BUSY.
-        """
+    @property
+    def viewers(self) -> int:
+        """How many look at a session; not those that only record it."""
         viewers = (viewer for channel in self._channels.values() for viewer in channel.viewers)
-        if sum(viewer.keeps_alive for viewer in viewers) >= limit:
-            raise ApiError("BUSY", f"{limit} viewers are connected (gateway.viewers): try later", 5000)
+        return sum(viewer.keeps_alive for viewer in viewers)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -121,7 +117,7 @@ class Hub:
                     self._meter.took("waiting", viewer.backlog.age(now))
 
     async def _keep_alive(self, sid: str) -> None:
-        with contextlib.suppress(ApiError):  # the repair finds out what became of the session
+        with contextlib.suppress(RequestError):  # the repair finds out what became of the session
             await self._control.request("keep_alive", {"session_id": sid})
 
     def _background(self, work: Any) -> None:
@@ -138,7 +134,7 @@ class Hub:
         The iterator ends when the session has (``viewer.closing`` says how), the block unsubscribes.
 
         Raises:
-            ApiError: there is no such session, or the daemon does not answer.
+            RequestError: there is no such session, or the daemon does not answer.
         """
         channel = self._open(viewer.sid)
         channel.users += 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from clients.gateway.backlog import MAX_AGE_S, MAX_BYTES, Backlog
-from clients.gateway.messages import Message
+from clients.aio.backlog import MAX_AGE_S, MAX_BYTES, Backlog
+from clients.aio.messages import Message
 
 ENDED, GONE, TOO_SLOW = 1000, 4404, 1013
 """Close codes of a WebSocket; other viewers just end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from clients.gateway.messages import Message, skipped
+from clients.aio.messages import Message, skipped
 
 MAX_AGE_S = 2.0
 """Media that waits for longer is not worth showing: the viewer goes on with what is newest."""

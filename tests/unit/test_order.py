@@ -6,8 +6,8 @@ from typing import Any
 
 import msgpack
 
-from clients.gateway.messages import Message
-from clients.gateway.order import Merged
+from clients.aio.messages import Message
+from clients.aio.order import Merged
 
 Q = 320_000
 
