@@ -7,6 +7,9 @@ from broker.ipc import guards
 
 guards.arm(int(sys.argv[sys.argv.index("--parent") + 1]) if "--parent" in sys.argv else None)
 
+from configs import logs
+
+# isort: split
 import argparse
 import os
 
@@ -16,7 +19,6 @@ from broker.app import Broker
 from broker.ipc import heap, wire
 from broker.ipc.messages import Beat
 from broker.ipc.sockets import BindError, Endpoints, SocketFactory
-from configs import logs
 from configs.load import ConfigError, read_resolved
 from configs.schema import Config
 

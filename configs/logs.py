@@ -17,11 +17,20 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, TextIO, cast
 
-import structlog
-
 from configs.plain import plain
 from configs.schema import Log
 from configs.trace import traces_of
+
+# structlog loads rich for tracebacks that nobody here wants: half of what its import costs every process. None in
+# sys.modules is "not installed" to it (docs.python.org, "The import system"). Entry points import this first.
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]
+try:
+    import structlog
+finally:
+    del sys.modules["rich"]
+    if _rich is not None:
+        sys.modules["rich"] = _rich
 
 _LIBRARIES_AT_WARNING = ("faster_whisper", "httpx", "httpcore", "urllib3", "asyncio", "PIL")
 """Libraries that tell their life at info level."""

@@ -29,6 +29,16 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
+ENTRIES = ("broker.__main__", "clients.gateway.__main__", "stages.__main__", "supervision.app")
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_no_process_of_the_daemon_loads_what_draws_on_terminals(entry: str) -> None:
+    """structlog would, in each of them: see configs/logs.py."""
+    code = f"import sys, {entry}; sys.exit('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=LIMIT_S, check=False).returncode == 0
+
+
 class Terminal:
     """A daemon with fake stages whose stderr is a terminal."""
 
