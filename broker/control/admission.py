@@ -26,6 +26,8 @@ REQUESTS_WAITING = 1024
 """Requests of one client that have no reply yet; the gateway is one, with all its viewers."""
 UNREAD_BYTES = 48 << 20
 """Of replies that one client has not taken: six pages of ``segments``."""
+PARKED_BYTES = 64 << 20
+"""Of frames before the requests of one client that come back with replies that are not made yet."""
 READ_BACK_BYTES = 8 << 20
 """Of one reply of ``segments`` or ``events``; one message is always given."""
 
@@ -60,6 +62,17 @@ class Admission:
             raise ControlError(
                 ErrorCode.TOO_LARGE,
                 f"a request of {nbytes} bytes; the limit is {limit}: give large sources by path",
+            )
+
+    def before(self, account: Account, nbytes: int) -> None:
+        """So many bytes of frames before a request, which come back with its reply."""
+        self.request(nbytes)
+        if account.parked + nbytes > PARKED_BYTES:
+            raise ControlError(
+                ErrorCode.BUSY,
+                f"{account.parked} bytes of frames before requests of this client wait for their replies; "
+                f"the limit is {PARKED_BYTES}: wait for one, or send fewer",
+                BUSY_RETRY_MS,
             )
 
     def client(self, account: Account, now: int) -> None:

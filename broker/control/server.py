@@ -116,6 +116,9 @@ class Gate(Protocol):
     def request(self, nbytes: int) -> None:
         """A whole request."""
 
+    def before(self, account: Account, nbytes: int) -> None:
+        """Frames before a request of this client."""
+
     def client(self, account: Account, now: int) -> None:
         """One more request of this client; ``now``: monotonic microseconds."""
 
@@ -223,7 +226,7 @@ class Control:
         account = self._account(descriptor(frames[-1]))
         sizes = [len(frame) for frame in frames[1:]]
         account.asked(sum(sizes))
-        refused = self._refused_frames(sizes[:-1])
+        refused = self._refused_frames(account, sizes[:-1])
         route = [frame.bytes for frame in (frames[:1] if refused else frames[:-1])]
         request = Request(self._socket, route, self._waiting, self._meter, account)
         try:
@@ -245,16 +248,16 @@ class Control:
             account = self._accounts.of(fd)
         return account
 
-    def _refused_frames(self, sizes: list[int]) -> ControlError | None:
+    def _refused_frames(self, account: Account, sizes: list[int]) -> ControlError | None:
         """What is wrong with the frames before a request: they do not come back then."""
         if len(sizes) > FRAMES_BEFORE:
             return ControlError(
                 ErrorCode.TOO_LARGE, f"{len(sizes)} frames before the request; the limit is {FRAMES_BEFORE}"
             )
         try:
-            self._gate.request(sum(sizes))
+            self._gate.before(account, sum(sizes))
         except ControlError as error:
-            return error
+            return error.with_traceback(None)  # or it would keep the frames until the next collection
         return None
 
     def _carry_out(
@@ -262,8 +265,9 @@ class Control:
     ) -> None:
         envelope = read_envelope(frame.buffer)
         request.id = request_id(envelope)
-        if refused is not None:
-            raise refused
+        if refused is not None:  # not raised, for the same reason
+            request.refuse(refused)
+            return
         if self._stopped:
             raise ControlError(ErrorCode.NOT_READY, "the daemon is stopping: ask again after its restart")
         self._gate.request(nbytes)

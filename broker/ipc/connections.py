@@ -91,8 +91,7 @@ class Connections:
         if peer is None or _peer(fd) != peer:
             return False
         try:
-            with socket.socket(fileno=os.dup(fd)) as copy:
-                copy.shutdown(socket.SHUT_RDWR)
+            abort(fd)
         except OSError:
             return False
         return True
@@ -101,6 +100,20 @@ class Connections:
         """Before the socket is closed."""
         self._socket.disable_monitor()
         self.monitor.close(0)
+
+
+def abort(fd: int) -> None:
+    """Shut a connection down; whoever owns the descriptor sees its end, and closes it with a reset.
+
+    Without the reset a peer that was sending into a full window may wait for a minute: Linux opens the window of a
+    connection no more that is shut down, and does not answer who asks for it.
+
+    Raises:
+        OSError: it is gone already.
+    """
+    with socket.socket(fileno=os.dup(fd)) as copy:
+        copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        copy.shutdown(socket.SHUT_RDWR)
 
 
 def _peer(fd: int) -> Any:

@@ -105,6 +105,8 @@ def test_requests_are_counted_and_those_that_are_refused(meter: Meter) -> None:
             if nbytes > 100:
                 raise ControlError(ErrorCode.TOO_LARGE, "too large")
 
+        def before(self, account: Account, nbytes: int) -> None: ...
+
         def client(self, account: Account, now: int) -> None:
             assert account.fd is None
 
