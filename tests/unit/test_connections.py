@@ -11,7 +11,6 @@ import pytest
 from broker.ipc.connections import abort
 from tests.support.limits import GONE_S
 
-
 TCPI_PROBES = 3
 """Offset in ``struct tcp_info``: so often has a sender asked whether the window is open again."""
 
