@@ -27,6 +27,8 @@ WARM_RUNS = 3
 MOST_OF_LIMIT, FRAME_OF_LIMIT = 1 / 4, 1 / 2
 """Of an item's time limit: what a batch on a CPU may take, and what one frame must not exceed. Warming is timed on
 a machine that starts other processes too, and a later batch shares it with them."""
+TRIED_ON_CPU = 2
+"""Frames of the largest batch that a CPU runs before it is ready."""
 
 
 class Faces(NamedTuple):
@@ -127,7 +129,8 @@ class Generator:
         """Run every batch size once; on a GPU the largest first, so that the smaller ones share its memory.
 
         A CPU gains nothing by batches, and what it does not finish in time is taken for hung: there the sizes end
-        where one would take a quarter of the limit.
+        where one would take a quarter of the limit. Nothing is compiled or recorded there, so only the smallest
+        are run, and the time of a frame tells of the others.
 
         Args:
             progress: told before each size.
@@ -160,9 +163,13 @@ class Generator:
                 self._limit = BucketLimit(self._sizes)
                 break
             progress("warming", done, len(self._sizes))
+            if size > TRIED_ON_CPU and not self._graphs:
+                continue
             begin, short = self._clock(), ""
             try:
-                self._bucket(size)
+                with torch.inference_mode():
+                    if (bucket := self._bucket(size)).graph is None:
+                        self._forward(bucket)
             except RuntimeError as error:
                 short = _shortage(error)
             if short:
@@ -267,7 +274,7 @@ class Generator:
             found = _Bucket(size, self.device, self.dtype)
             if self._graphs:
                 self._capture(found)
-            else:
+            elif self.device.type != "cpu":
                 self._forward(found)
             self._ready[size] = found
         return found
