@@ -10,7 +10,16 @@ from pathlib import Path
 
 from clients.cli.private import free_ports
 
-__all__ = ["LIMIT_S", "MUSECAST", "alive", "descendants", "free_ports", "peak_bytes", "wait_until"]
+__all__ = [
+    "LIMIT_S",
+    "MUSECAST",
+    "alive",
+    "anonymous_bytes",
+    "descendants",
+    "free_ports",
+    "peak_bytes",
+    "wait_until",
+]
 
 MUSECAST = str(Path(sys.executable).with_name("musecast"))
 """The command line as it is installed."""
@@ -44,6 +53,15 @@ def peak_bytes(pid: int, *, reset: bool = False) -> int:
     found = re.search(r"VmHWM:\s+(\d+) kB", (folder / "status").read_text())
     assert found is not None
     return int(found[1]) * 1024
+
+
+def anonymous_bytes(pid: int) -> int:
+    """Memory of a process that is no file's; 0 when it is gone."""
+    try:
+        found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
 
 
 def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S, what: str = "") -> None:
