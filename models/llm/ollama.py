@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from configs.schema import Config
 from models.aio import Loop
 from models.api import Cancel, ChatMessage, EngineError, Progress
 from models.llm.conversation import spoken, within
-from models.llm.servers import CONNECT_S, LOAD_S, TELL_S, Repetition, loopback
+from models.llm.servers import CONNECT_S, LOAD_S, Repetition, first_answer, loopback
 
 ASK_S = 10.0
 """For a question that the server answers without the model."""
@@ -116,23 +115,14 @@ class OllamaResponder:
 
     def _warm(self, loop: Loop, progress: Progress) -> None:
         """A chat without messages loads the model; with the options of real ones, or it would be loaded again."""
-        began = time.monotonic()
         future = loop.begin(
             self._client.chat(
                 self._settings.model, [], options=self._options, keep_alive=_keep_alive(self._settings.keep_alive)
             )
         )
-        while True:
-            try:
-                future.result(TELL_S)
-                return
-            except TimeoutError:
-                waited_s = int(time.monotonic() - began)
-                progress("ollama loads the model", waited_s, int(LOAD_S))
-                if waited_s >= LOAD_S:
-                    future.cancel()
-                    fact = f"ollama has not loaded {self._settings.model} within {LOAD_S:g} s"
-                    raise EngineError("FAILED", fact, "Try `ollama run` with it, or a smaller model") from None
+        fact = f"ollama has not loaded {self._settings.model} within {LOAD_S:g} s"
+        late = EngineError("FAILED", fact, "Try `ollama run` with it, or a smaller model")
+        first_answer(future, lambda s: progress("ollama loads the model", s, int(LOAD_S)), late)
 
     def _explained(self, error: Exception) -> EngineError:
         host, model = self._settings.host, self._settings.model

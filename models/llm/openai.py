@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from configs.schema import Config
 from models.aio import Loop
 from models.api import Cancel, ChatMessage, EngineError, Progress
 from models.llm.conversation import spoken, within
-from models.llm.servers import CONNECT_S, LOAD_S, TELL_S, loopback
+from models.llm.servers import CONNECT_S, LOAD_S, first_answer, loopback
 
 ASK_S = 10.0
 DEFAULT_CONTEXT = 8192
@@ -153,19 +152,13 @@ class OpenaiResponder:
 
     def _ask_once(self, loop: Loop, progress: Progress) -> None:
         body = self._body([ChatMessage("user", "Hi")]) | {"stream": False, "max_tokens": 1}
-        began = time.monotonic()
         future = loop.begin(self._client.post(f"{self._base}/chat/completions", json=body))
-        while True:
-            try:
-                future.result(TELL_S).raise_for_status()
-                return
-            except TimeoutError:
-                waited_s = int(time.monotonic() - began)
-                progress("openai answers for the first time", waited_s, int(LOAD_S))
-                if waited_s >= LOAD_S:
-                    future.cancel()
-                    fact = f"openai at {self._base} has not answered within {LOAD_S:g} s"
-                    raise EngineError("FAILED", fact, "See the server's own log") from None
+        fact = f"openai at {self._base} has not answered within {LOAD_S:g} s"
+        late = EngineError("FAILED", fact, "See the server's own log")
+        response = first_answer(
+            future, lambda s: progress("openai answers for the first time", s, int(LOAD_S)), late
+        )
+        response.raise_for_status()
 
     def _explained(self, error: Exception) -> EngineError:
         if isinstance(error, EngineError):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from models.api import EngineError
 
+T = TypeVar("T")
 CONNECT_S = 3.0
 LOAD_S = 240.0
 """For a model to be loaded by its server, within the stage's ``load_timeout_s``."""
@@ -19,6 +24,27 @@ def loopback(url: str) -> bool:
     """Whether an address is this machine's own, to which no proxy leads."""
     host = urlsplit(url).hostname or ""
     return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def first_answer(asked: Future[T], waited: Callable[[int], None], late: EngineError) -> T:
+    """What a server answers that has its model to load; ``waited`` is told the seconds meanwhile.
+
+    Raises:
+        EngineError: ``late``, after ``LOAD_S``; what was asked is cancelled.
+        Exception: what asking raised.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            return asked.result(TELL_S)
+        except TimeoutError:
+            if asked.done():  # its own
+                raise
+            waited_s = int(time.monotonic() - began)
+            waited(waited_s)
+            if waited_s >= LOAD_S:
+                asked.cancel()
+                raise late from None
 
 
 class Repetition:
