@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 from configs.schema import Config, EdgeTts, Tts
 from models.api import SAMPLE_RATE, Chunk, EngineError, Synthesizer
 from models.registry import create
+from models.tts import edge
 from models.tts.language import script_language
 from tests.engines.servers.edge import edge_server
 from tests.support.doubles import CancelAfter, quiet
 
 ENGINES = ["espeak", "hibari", "edge_tts"]
+ENGLISH_ONLY = ["hibari"]
+REPEATING = ["espeak", "hibari"]
+"""Say a text the same each time, go on from anywhere, and give phonemes; the other's work is its server's."""
 TEXTS = {
     "english": "Hello, world. It costs 3.50 dollars, and Mr. Smith is happy!",
     "chinese": "你好，世界。我是一个会说话的头像，很高兴认识你！",
@@ -36,22 +40,37 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Synthesizer]:
         config = Config()
         if request.param == "edge_tts":
             config = Config(edge_tts=EdgeTts(endpoint=stack.enter_context(edge_server()).url))
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setattr(edge, "FIRST_S", 60.0)  # its server speaks in this process, too
+            patch.setattr(edge, "NEXT_S", 60.0)
         made: Synthesizer = create("tts", request.param, config)
         made.load(quiet)
         yield made
         made.close()
 
 
-@pytest.fixture(params=TEXTS.values(), ids=TEXTS)
-def text(request: pytest.FixtureRequest, engine: Synthesizer) -> str:
-    """Every text that the engine can read."""
-    return readable(engine, request.param)
+def readable(*engines: str) -> pytest.MarkDecorator:
+    """Every text that one of these engines can read."""
+    pairs = [
+        pytest.param(engine, text, id=f"{engine}-{name}")
+        for engine in engines
+        for name, text in TEXTS.items()
+        if name == "english" or engine not in ENGLISH_ONLY
+    ]
+    return pytest.mark.parametrize(("engine", "text"), pairs, indirect=["engine"])
 
 
-def readable(engine: Synthesizer, text: str) -> str:
-    if not engine.speaks(script_language(text)):
-        pytest.skip(f"{engine.name} does not speak {script_language(text)}")
-    return text
+def engines(*names: str) -> pytest.MarkDecorator:
+    """These alone."""
+    return pytest.mark.parametrize("engine", names, indirect=True)
+
+
+def test_what_the_tests_below_ask_of_whom_is_what_engines_say_of_themselves(engine: Synthesizer) -> None:
+    assert engine.deterministic is (engine.name in REPEATING)
+    for name, text in TEXTS.items():
+        assert engine.speaks(script_language(text)) is (name == "english" or engine.name not in ENGLISH_ONLY)
+    phonemes = [one for chunk in speak(engine, TEXTS["english"]) for one in chunk.phonemes]
+    assert bool(phonemes) is (engine.name in REPEATING)
 
 
 def speak(engine: Synthesizer, text: str, voice: str = "", from_us: int = 0) -> list[Chunk]:
@@ -66,6 +85,7 @@ def level(samples: NDArray[np.int16]) -> float:
     return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2))) if len(samples) else 0.0
 
 
+@readable(*ENGINES)
 def test_it_speaks_at_a_natural_pace_and_level(engine: Synthesizer, text: str) -> None:
     chunks = speak(engine, text)
     samples = pcm(chunks)
@@ -76,15 +96,15 @@ def test_it_speaks_at_a_natural_pace_and_level(engine: Synthesizer, text: str) -
     assert level(samples) > 500
 
 
+@readable(*ENGINES)
 def test_the_first_chunk_is_short_so_that_a_segment_can_start(engine: Synthesizer, text: str) -> None:
     chunks = speak(engine, text)
     assert len(chunks[0].pcm) <= SAMPLE_RATE // 2
     assert all(len(chunk.pcm) <= SAMPLE_RATE for chunk in chunks)
 
 
+@readable(*REPEATING)
 def test_the_same_text_sounds_the_same_whatever_was_said_before(engine: Synthesizer, text: str) -> None:
-    if not engine.deterministic:
-        pytest.skip("the engine does not promise it")
     first = speak(engine, text)
     for other in ["Something quite different, said in between.", "别的话。", *TEXTS.values()]:
         if engine.speaks(script_language(other)):
@@ -94,12 +114,11 @@ def test_the_same_text_sounds_the_same_whatever_was_said_before(engine: Synthesi
         assert [chunk[1:] for chunk in first] == [chunk[1:] for chunk in again]
 
 
+@readable(*REPEATING)
 @pytest.mark.parametrize("from_us", [1, 20_833, 320_000, 777_777, 1_234_567, 2_000_001])
 def test_going_on_from_any_time_gives_the_rest_and_nothing_twice(
     engine: Synthesizer, text: str, from_us: int
 ) -> None:
-    if not engine.deterministic:
-        pytest.skip("the engine goes on only from the ends of words")
     full, rest = speak(engine, text), speak(engine, text, from_us=from_us)
     assert np.array_equal(pcm(rest), pcm(full)[round(from_us * 48 / 1000) :])
     for kind in ("words", "phonemes"):
@@ -110,10 +129,9 @@ def test_going_on_from_any_time_gives_the_rest_and_nothing_twice(
         assert [span.t0_us * 48 // 1000 >= cut for span in everything].count(True) == len(later)
 
 
+@engines(*REPEATING)
 def test_a_fresh_process_says_it_the_same(engine: Synthesizer) -> None:
     """After a crash the next process goes on in the middle of the sentence."""
-    if not engine.deterministic:
-        pytest.skip("the engine does not promise it")
     code = (
         "import hashlib, sys, threading; from configs.schema import Config; from models.registry import create\n"
         "made = create('tts', sys.argv[1], Config()); made.load(lambda *_: None)\n"
@@ -130,6 +148,7 @@ def test_going_on_after_the_end_gives_nothing(engine: Synthesizer) -> None:
     assert speak(engine, "Hello.", from_us=60_000_000) == []
 
 
+@readable(*ENGINES)
 def test_times_are_monotonic_inside_the_speech_and_in_their_chunk(engine: Synthesizer, text: str) -> None:
     chunks = speak(engine, text)
     total_us = len(pcm(chunks)) * 1000 // 48
@@ -156,12 +175,11 @@ def test_the_words_are_those_of_the_text_in_its_order(engine: Synthesizer) -> No
     assert mixed[-1] == "musecast"
 
 
+@readable(*REPEATING)
 def test_phonemes_fill_the_time_and_their_pauses_are_silent(engine: Synthesizer, text: str) -> None:
     chunks = speak(engine, text)
     samples = pcm(chunks)
     spans = [span for chunk in chunks for span in chunk.phonemes]
-    if not spans:
-        pytest.skip("the engine gives no phonemes")
     assert spans[0].t0_us == 0
     assert all(a.t1_us == b.t0_us for a, b in pairwise(spans))
     assert abs(spans[-1].t1_us - len(samples) * 1000 / 48) < 1000
@@ -205,9 +223,8 @@ def test_a_voice_that_is_not_known_falls_back_to_the_script_of_the_text(engine: 
     assert np.array_equal(pcm(speak(engine, text, voice)), pcm(speak(engine, text)))
 
 
+@engines(*(name for name in ENGINES if name not in ENGLISH_ONLY))
 def test_language_tags_and_names_that_begin_with_one_choose_the_voice(engine: Synthesizer) -> None:
-    if not engine.speaks("zh"):
-        pytest.skip("the engine has one language")
     text = "musecast 2"
     english, chinese = pcm(speak(engine, text, "en-US")), pcm(speak(engine, text, "zh-CN"))
     assert not np.array_equal(english, chinese)
@@ -218,7 +235,9 @@ def test_language_tags_and_names_that_begin_with_one_choose_the_voice(engine: Sy
 
 def test_a_cancelled_sentence_ends_within_50_ms_of_work(engine: Synthesizer) -> None:
     long = "This is a rather long sentence that goes on and on without a stop, " * 5
+    begin = time.process_time()
     full = len(speak(engine, long))
+    whole = time.process_time() - begin
     assert list(engine.speak(long, "", 0, CancelAfter(0))) == []
     for looks in (2, 5, 20):
         flag = CancelAfter(looks)
@@ -230,7 +249,7 @@ def test_a_cancelled_sentence_ends_within_50_ms_of_work(engine: Synthesizer) -> 
     flag.set()
     begin = time.process_time()
     assert list(stream) == []
-    assert time.process_time() - begin < 0.25
+    assert time.process_time() - begin < max(0.25, whole / 4)
     assert len(speak(engine, long)) == full
 
 
@@ -260,10 +279,9 @@ def test_threads_do_not_disturb_each_other(engine: Synthesizer) -> None:
     assert wrong == []
 
 
+@engines(*REPEATING)
 def test_a_long_text_begins_at_once(engine: Synthesizer) -> None:
     """By work, and measured against the whole, so that a busy machine does not matter."""
-    if engine.name == "edge_tts":
-        pytest.skip("the work is its server's; see test_synthesizer_edge")
     text = "A sentence of some length, with a clause. " * 60
     begin = time.process_time()
     stream = engine.speak(text, "", 0, threading.Event())

@@ -62,9 +62,9 @@ def test_it_understands_a_clear_voice(engine: Transcriber, name: str) -> None:
 def test_it_tells_what_it_hears_while_it_hears_it(engine: Transcriber) -> None:
     name = CLEAR[0]
     _, partials = hear(engine, room(0.24, recording(name), 0.5))
-    if not partials:
-        assert getattr(engine, "partials", True) is False, "it says nothing of its own accord"
-        pytest.skip("a processor cannot afford partials of this engine")
+    if not getattr(engine, "partials", True):  # a processor cannot afford them
+        assert partials == []
+        return
     assert partials[-1].lower().split()[0] == index()[name].lower().split()[0]
     assert all(one != other for one, other in pairwise(partials))
 
