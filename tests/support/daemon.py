@@ -17,6 +17,7 @@ import msgpack
 import zmq
 
 from tests.support import seccomp
+from tests.support.leash import leashed
 from tests.support.limits import START_S, STOP_S
 from tests.support.processes import descendants, free_ports
 
@@ -24,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LOG_LINES = 60
 OPERATOR = {"EXAMPLE_API_TOKEN": "a secret of the operator's shell", "CI": "true", "GITHUB_ACTIONS": "true"}
 """Of the environment in which the daemon is started; none of it concerns its processes."""
+LIGHT = ("engines.tts=[espeak]", "stages.encode.instances=1")
+"""Overrides for tests that are not about speaking or encoding: a start takes two thirds of the CPU time."""
 
 
 def supervisor_command(*overrides: str) -> list[str]:
@@ -57,7 +60,7 @@ class Daemon:
         )
         self.log = self.directory / "log"
         self.watch = seccomp.Watch() if watched and seccomp.available() else None
-        command = supervisor_command(*self.overrides)
+        command = leashed(supervisor_command(*self.overrides))
         self.started_at = time.monotonic()
         with self.log.open("wb") as file:
             self.process = subprocess.Popen(

@@ -14,6 +14,7 @@ from typing import Any
 
 from configs.load import load, resolve, write_resolved
 from tests.support.daemon import ROOT, Daemon
+from tests.support.leash import leashed
 from tests.support.limits import GONE_S, REPLY_S, START_S
 from tests.support.processes import wait_until
 
@@ -43,7 +44,7 @@ class GatewayProcess:
         before = place.stat().st_ino if place.exists() else 0
         with self.log.open("ab") as file:
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=ROOT
+                leashed(self.command), stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=ROOT
             )
 
         def listens() -> bool:

@@ -18,6 +18,7 @@ from broker.ipc.messages import Beat, Greeting, Hello, Message, Ready, TtsItem
 from broker.ipc.sockets import Endpoints, SocketFactory
 from configs.load import load, resolve, write_resolved
 from configs.schema import Config
+from tests.support.leash import leashed
 from tests.support.processes import LIMIT_S
 
 ROOT = Path(__file__).parents[2]
@@ -182,7 +183,7 @@ class SmallDaemon:
                 status = os.fstat(log.fileno())
                 env["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
             self.process = subprocess.Popen(
-                command,
+                leashed(command),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.PIPE if through_pipe else log,
