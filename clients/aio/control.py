@@ -41,7 +41,7 @@ class Control:
         refused: makes what ``request`` raises, of code, message and ``retry_after_ms``.
     """
 
-    def __init__(self, address: str, stream: str, refused: Refused = RequestError) -> None:
+    def __init__(self, address: str, stream: str, *, refused: Refused = RequestError) -> None:
         self._address = address
         self._stream = stream
         self._refused = refused
@@ -49,6 +49,8 @@ class Control:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next_id = 0
         self.connected = False
+        self.on_connection: Callable[[bool], None] = lambda _: None
+        """Is told when the daemon is there and when it is not any more."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -148,6 +150,7 @@ class Control:
             self.connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             if not self.connected:
                 self._fail_all()
+            self.on_connection(self.connected)
 
     def _fail_all(self) -> None:
         for future in self._waiting.values():

@@ -38,7 +38,7 @@ def create_app(config: Config, address: Address) -> FastAPI:
         OSError: ``gateway.token_file`` or the key of tokens cannot be read.
     """
     tokens = Tokens(config.gateway, config.runtime_dir)
-    gateway = Gateway(config, Control(config.endpoints.control, config.endpoints.stream, ApiError), tokens)
+    gateway = Gateway(config, Control(config.endpoints.control, config.endpoints.stream, refused=ApiError), tokens)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -18,8 +18,8 @@ from clients.gateway.auth import Who
 from clients.gateway.bodies import Id
 from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Here
-from clients.gateway.mp4 import Endless, Segment, film
 from clients.gateway.watching import Watching, check_room
+from clients.mp4 import Endless, Segment, film
 
 MIME = "video/mp4"
 STALL_S = 60.0

@@ -12,7 +12,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clients.gateway.mp4 import place, rebased, shortened
+from clients.mp4 import place, rebased, shortened
 
 RECENT = 512
 """Segments that a cut may still reach; more than any lead."""

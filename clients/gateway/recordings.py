@@ -24,8 +24,8 @@ from clients.gateway.auth import Who
 from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Gateway, Here
 from clients.gateway.media import FILE, MIME, Sid, mp4_file, read
-from clients.gateway.mp4 import film
 from clients.gateway.recording_file import RecordingFile
+from clients.mp4 import film
 from configs.schema import Recordings as Settings
 
 FOLDER = "recordings"

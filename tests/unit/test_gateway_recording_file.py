@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from clients.gateway.mp4 import Segment, film, place
 from clients.gateway.recording_file import RecordingFile
-from tests.unit.test_gateway_mp4 import QUANTUM, payload, segment
+from clients.mp4 import Segment, film, place
+from tests.unit.test_mp4 import QUANTUM, payload, segment
 
 INIT = b"\0\0\0\x10ftypiso6\0\0\0\0" + b"\0\0\0\x08moov"
 TALK = [

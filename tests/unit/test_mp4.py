@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clients.gateway.mp4 import Endless, Segment, film, rebased, shortened
+from clients.mp4 import Endless, Segment, film, rebased, shortened
 from models.media.fmp4 import media_segment
 from models.media.stamp import stamp
 from tests.support.segments import find

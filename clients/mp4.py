@@ -68,6 +68,17 @@ def shortened(payload: bytes | memoryview, dur_us: int) -> bytes:
     return media_segment(video, audio).payload
 
 
+def samples(payload: bytes | memoryview) -> tuple[list[bytes], list[bytes]]:
+    """The access units of a segment, in order: H.264 (NAL units with their lengths before them) and AAC.
+
+    Raises:
+        ValueError: it is no segment of this project.
+    """
+    runs = _layout(payload).runs
+    video, audio = ((run, len(run.sizes)) for run in (runs[VIDEO_TRACK], runs[AUDIO_TRACK]))
+    return _samples(payload, *video), _samples(payload, *audio)
+
+
 def film(segments: Sequence[Segment]) -> Iterator[bytes]:
     """What was to be seen of consecutive segments, rebased to 0; behind ``init`` it is a file.
 
