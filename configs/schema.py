@@ -67,6 +67,13 @@ class Gateway(Section, frozen=True):
     """Origins of pages elsewhere that may use it, such as https://www.example.org."""
     max_body_bytes: Annotated[int, Range(65_536, 67_108_864, " bytes")] = 33_554_432
     viewers: Annotated[int, Range(1, 10_000)] = 256
+    webrtc: bool = False
+    """WHEP; needs the extra ``webrtc``."""
+    webrtc_viewers: Annotated[int, Range(1, 64)] = 8
+    stun: list[str] = msgspec.field(default_factory=list)
+    """Addresses such as stun:stun.example.org:3478."""
+    livetalking: bool = False
+    """The routes of LiveTalking."""
 
 
 class Engines(Section, frozen=True):

@@ -38,6 +38,7 @@ PORT_GRACE_S = 1.0
 PORT_RETRY_S = 0.05
 GATEWAY_MODULES = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
 """Of the extra `gateway`."""
+WEBRTC_MODULE = "aiortc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +172,18 @@ def gateway_obstacles(plan: Plan) -> Iterator[Obstacle]:
         yield Obstacle(GATEWAY_KEY, fact, hint, EXIT_CONFIG if written else 0, where)
         return
     yield from _token_file(plan)
+    yield from _webrtc(plan)
     found = _bind_obstacle(GATEWAY_KEY, address.url, plan, time.monotonic() + PORT_GRACE_S)
     if found is not None:
         yield found if written else replace(found, exit_code=0)
+
+
+def _webrtc(plan: Plan) -> Iterator[Obstacle]:
+    key = "gateway.webrtc"
+    if plan.config.gateway.webrtc and importlib.util.find_spec(WEBRTC_MODULE) is None:
+        fact = f"the extra `webrtc` is not installed ({WEBRTC_MODULE})"
+        hint = "Run pip install '.[webrtc]' in the checkout, or set gateway.webrtc: false"
+        yield Obstacle(key, fact, hint, where=plan.where(key))
 
 
 def without_gateway(config: Config) -> Config:

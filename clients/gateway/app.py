@@ -20,7 +20,7 @@ from clients.gateway.auth import Tokens
 from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Gateway
 from clients.gateway.guard import Guard
-from clients.gateway.routers import ROUTERS
+from clients.gateway.routers import ROUTERS, optional
 from configs.gateway import Address
 from configs.schema import Config
 
@@ -56,7 +56,7 @@ def create_app(config: Config, address: Address) -> FastAPI:
     )
     app.state.gateway = gateway
     errors.install(app)
-    for router in ROUTERS:
+    for router in (*ROUTERS, *optional(config.gateway)):
         app.include_router(router)
     docs.install(app)
     app.router.default = Page()
@@ -66,6 +66,7 @@ def create_app(config: Config, address: Address) -> FastAPI:
             allow_origins=config.gateway.allowed_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Location"],
         )
     app.add_middleware(Guard, settings=config.gateway, address=address, tokens=tokens, meter=gateway.meter)
     return app

@@ -15,6 +15,8 @@ _ROW = {
     "reason": None, "required": True, "metrics": {"frames": 2400, "ms.x264": 2.1},
 }  # fmt: skip
 
+_DONE = {"code": 0, "msg": "ok"}
+"""As LiveTalking says it."""
 OF: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "health": ({}, {"status": "ok", "boot": "614046c0ff0f837b", "uptime_s": 15.195, "warnings": []}),
     "initialize": ({}, {"ready": True, "load_s": {"asr.0": 1.21, "tts.0": 2.9}}),
@@ -92,5 +94,18 @@ OF: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "render": ({}, {"job": _SID}),
     "render_status": ({}, {"job": _SID, "state": "running", "progress": 0.4}),
     "delete_render": ({}, {"job": _SID, "state": "cancelled", "progress": 0.4}),
+    "whep_end": ({}, {}),
+    "livetalking_offer": (
+        {"sdp": "v=0\r\n...", "type": "offer", "avatar": "default"},
+        {"sdp": "v=0\r\n...", "type": "answer", "sessionid": _SID},
+    ),
+    "livetalking_human": ({"sessionid": _SID, "text": "Hello.", "type": "echo", "interrupt": True}, _DONE),
+    "livetalking_humanaudio": ({}, _DONE),
+    "livetalking_interrupt_talk": ({"sessionid": _SID}, _DONE),
+    "livetalking_is_speaking": ({"sessionid": _SID}, {**_DONE, "data": True}),
+    "livetalking_record": ({"sessionid": _SID, "type": "start_record"}, _DONE),
+    "livetalking_set_audiotype": (
+        {"sessionid": _SID, "audiotype": 1}, {"code": -1, "msg": "templates have no custom motions: ..."},
+    ),
     "list_voices": ({}, {"voices": [{"name": "heart", "engine": "hibari", "language": "en", "gender": "female"}]}),
 }  # fmt: skip

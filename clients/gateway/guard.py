@@ -33,7 +33,7 @@ JSON_BYTES = 1 << 20
 LINGER_BYTES = 256 << 10
 LINGER_S = 1.0
 """So much of a body that nobody wants is read over, for so long, that its sender can read the refusal."""
-LARGE = frozenset({"/api/preprocess_template", "/api/process_segment", "/api/render"})
+LARGE = frozenset({"/api/preprocess_template", "/api/process_segment", "/api/render", "/humanaudio"})
 """Routes whose bodies may be as large as ``gateway.max_body_bytes``; others: ``JSON_BYTES``."""
 HEADERS = {
     "content-security-policy": (
@@ -47,7 +47,8 @@ HEADERS = {
 }
 SHARED = "/js/"
 """The page's modules: any page may load them, for `<musecast-player>`. What they open is asked for its origin."""
-PRIVATE = ("/api/", "/metrics", "/openapi.json")
+LIVETALKING = ("/offer", "/human", "/interrupt_talk", "/is_speaking", "/record", "/set_audiotype")
+PRIVATE = ("/api/", "/metrics", "/openapi.json", "/whep/", *LIVETALKING)
 """What is not answered without a token, where tokens are on. A WebSocket and /docs are asked by their routes."""
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 

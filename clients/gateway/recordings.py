@@ -100,6 +100,26 @@ class Recordings:
                 await self._control.request("segments", {"session_id": path.stem, "from_seq": BEYOND, "max": 1})
                 self._begin(path.stem)
 
+    def begin(self, sid: str) -> None:
+        """Record a session from what the daemon still holds of it on; one that is recorded goes on."""
+        self._begin(sid)
+
+    async def finish(self, sid: str) -> bool:
+        """End the recording of a session that goes on, whether there was one. The file is ``finished``."""
+        task = self._tasks.get(sid)
+        if task is None:
+            return False
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        # Under a name of its own: the next process would go on with it otherwise.
+        with contextlib.suppress(FileNotFoundError):
+            await asyncio.to_thread(self.path(sid).replace, self.finished(sid))
+        return True
+
+    def finished(self, sid: str) -> Path:
+        """Where a recording is that was ended before its session."""
+        return self._folder / f"{sid}.finished.mp4"
+
     def _started(self, event: Header) -> None:
         if event["data"].get("record"):
             self._begin(event["sid"])

@@ -226,6 +226,13 @@ def test_the_description_has_an_example_for_each_operation(http: httpx.Client) -
         ), one["operationId"]
 
 
+def test_webrtc_that_is_off_says_how_to_switch_it_on(http: httpx.Client) -> None:
+    refused = http.post("/whep/demo", content="v=0", headers={"Content-Type": "application/sdp"})
+    assert (refused.status_code, error_of(refused.json())) == (404, "NOT_FOUND")
+    assert "gateway.webrtc: true" in refused.text
+    assert not [path for path in ok(http.get("/openapi.json"))["paths"] if path.startswith(("/whep", "/offer"))]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [

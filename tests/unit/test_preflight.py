@@ -315,6 +315,15 @@ def test_a_gateway_needs_its_extra(
     assert "make install" in one.hint
 
 
+def test_webrtc_that_was_asked_for_is_binding(sets: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "WEBRTC_MODULE", "no_such_module")
+    address = "endpoints.gateway=http://127.0.0.1:0"
+    assert found(sets, address) == []
+    (one,) = found(sets, address, "gateway.webrtc=true")
+    assert (one.exit_code, one.key) == (78, "gateway.webrtc")
+    assert "'.[webrtc]'" in one.hint
+
+
 @pytest.mark.parametrize("text", [None, "short", "with a blank in the middle"])
 def test_a_token_is_looked_at_before_the_start(sets: list[str], tmp_path: Path, text: str | None) -> None:
     if text is not None:

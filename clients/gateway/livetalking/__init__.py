@@ -1,0 +1,1 @@
+"""LiveTalking's routes (github.com/lipku/LiveTalking), so that front ends written for it work unchanged."""
