@@ -35,10 +35,9 @@ from broker.ipc.messages import Item, Output, TtsChunk, TtsItem, Up
 from broker.ipc.sockets import Endpoints, SocketFactory
 from broker.ipc.wire import pack
 from broker.workers.ledger.ledger import Ledger
-from clients.cli.private import free_ports
 from clients.client import Client, RequestError, Subscription
 from configs.load import load, resolve, write_resolved
-from tests.support.processes import descendants
+from tests.support.processes import descendants, free_ports
 
 ITEMS_PER_SEGMENT = 3
 SESSIONS = 16

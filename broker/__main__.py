@@ -19,6 +19,7 @@ from broker.app import Broker
 from broker.ipc import heap, wire
 from broker.ipc.messages import Beat
 from broker.ipc.sockets import BindError, Endpoints, SocketFactory
+from configs.keys import KeyFileError
 from configs.load import ConfigError, read_resolved
 from configs.schema import Config
 
@@ -46,6 +47,10 @@ def main() -> int:
     heap.give_back()
     try:
         broker = Broker(config, options.boot, options.epoch)
+    except KeyFileError as error:
+        logs.get().error("broker.broken", reason=str(error))
+        _tell_supervisor(config, options.epoch, str(error))
+        return EXIT_CONFIG
     except zmq.ZMQError as error:
         reason = str(error) if isinstance(error, BindError) else f"cannot bind a socket in runtime_dir: {error}"
         logs.get().error("broker.broken", reason=reason)

@@ -17,6 +17,9 @@ from typing import Any
 import structlog
 import zmq
 
+from broker.access import door
+from broker.access.door import Door
+from broker.access.keyring import Keyring
 from broker.control.admission import Admission
 from broker.control.daemon import DaemonHandlers
 from broker.control.microphone import MicrophoneHandlers
@@ -29,7 +32,7 @@ from broker.errors import ErrorCode, contained
 from broker.ipc.connections import Connections
 from broker.ipc.faults import Faults
 from broker.ipc.messages import Beat, Message, histogram_rows
-from broker.ipc.sockets import Endpoints, SocketFactory, receive_now, send_now
+from broker.ipc.sockets import Endpoints, Lock, SocketFactory, receive_now, remove_local, send_now
 from broker.ipc.wire import pack
 from broker.journal.journal import FOLDER, Journal
 from broker.lifecycle import Lifecycle
@@ -51,6 +54,7 @@ from broker.workers.ledger import Ledger
 from broker.workers.links import Links
 from broker.workers.membership import Membership
 from broker.workers.status import WorkerStatus
+from configs import keys
 from configs.schema import Config
 from models.meter import Meter
 
@@ -99,9 +103,11 @@ class Broker:
         self._lifecycle = Lifecycle(
             config, self.timers, self.now, self._workers, self._catalog, self._preparations, self._sessions
         )
-        admission = Admission(config, self._lifecycle, self._sessions)
+        admission = Admission(config, self._lifecycle, self._sessions, self._keyring)
         operations = self._operations(boot, admission)
-        self._control = Control(self._router, operations, admission, self.meter, self._clients)
+        self._control = Control(self._router, operations, admission, self.meter, self._clients, self._keyring)
+        if self._keyring is not None:
+            self._keyring.on_change = self._end_unlisted
 
     def _open_sockets(self, boot: str) -> None:
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -112,10 +118,7 @@ class Broker:
         self._pull = factory.pull_bind(ends.ingress)
         self._members = factory.pull_bind(ends.members, hwm=1000)
         self._health = factory.push_connect(ends.health, hwm=1000)
-        self._router = factory.router_bind(self.config.endpoints.control)
-        self._xpub = factory.xpub_bind(self.config.endpoints.stream, sessions=self.config.limits.sessions)
-        self._clients = Connections(self._router)
-        self._joiners = Joiners(self._xpub, self.config.limits.subscribers)
+        self._open_public(factory)
         self._links = Links(factory, ends, self._poller, self.epoch)
         folder = Path(self.config.runtime_dir) / FOLDER
         self._journal = Journal(folder, boot, self.config.ring, self.config.journal.max_bytes)
@@ -131,6 +134,21 @@ class Broker:
         signal.set_wakeup_fd(wake_up.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, lambda *_: None)
         self._poller.register(self._wake.fileno(), zmq.POLLIN)
+
+    def _open_public(self, factory: SocketFactory) -> None:
+        """Where clients come in; who answers their handshakes is there first."""
+        config, self._keyring, self._door, lock = self.config, None, None, None
+        if config.security.curve:
+            secret_file = config.security.secret_key_file
+            own = keys.local_pair(config.state_dir).public.decode()
+            self._keyring = Keyring(own, config.security.clients_dir)
+            self._door = Door(factory.zap_bind(door.ADDRESS), self._keyring, self.meter)
+            self._poller.register(self._door.socket, zmq.POLLIN)
+            lock = Lock(*keys.read_pair(secret_file), door.DOMAIN)
+        self._router = factory.router_bind(config.endpoints.control, lock)
+        self._xpub = factory.xpub_bind(config.endpoints.stream, lock, sessions=config.limits.sessions)
+        self._clients = Connections(self._router)
+        self._joiners = Joiners(self._xpub, config.limits.subscribers, self._keyring)
 
     def _join_workers(self) -> None:
         """What stands between the ledger and the processes."""
@@ -249,6 +267,8 @@ class Broker:
             self._joiners.monitor: self._joiners.accepted,
             self._wake.fileno(): self._signalled,
         }
+        if self._door is not None:
+            readers[self._door.socket] = self._door.read
         while not self._lifecycle.over:
             wait = self.timers.wait(self.now())
             timeout = None if wait is None else -(-wait // 1000)
@@ -320,6 +340,11 @@ class Broker:
             if topic is not None:
                 self.publisher.joined(topic)
 
+    def _end_unlisted(self) -> None:
+        """A key was removed, perhaps: who has it goes now, and is not let in again."""
+        self._control.end_unlisted()
+        self._joiners.end_unlisted()
+
     def _writable(self, sock: Any) -> None:
         instance = self._links.writable(sock)
         if instance is not None:
@@ -354,6 +379,8 @@ class Broker:
         self.publisher.beacon(Beacon(uptime_s, len(self._sessions.live), self._lifecycle.status))
         self.publisher.pay_inits()
         self._dispatcher.find_lost()
+        if self._keyring is not None:
+            self._keyring.look()
 
     # --- the end ---
 
@@ -371,7 +398,11 @@ class Broker:
             sock.close(0)
         for sock in (self._router, self._xpub, self._health):
             sock.close(int(CLOSE_S * 1000))
+        if self._door is not None:
+            self._door.socket.close(0)
         self._zmq.term()
+        for endpoint in (self.config.endpoints.control, self.config.endpoints.stream):
+            remove_local(endpoint)
         signal.set_wakeup_fd(-1)
         self._wake.close()
         self._wake_up.close()

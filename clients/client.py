@@ -17,6 +17,7 @@ from typing import Any
 import msgpack
 import zmq
 
+from clients.keys import Handshake, Keys, connect
 from clients.liveness import FROZEN_S, LOOK_S, Liveness
 from clients.pending import Pending
 from clients.reach import reach
@@ -65,6 +66,10 @@ class NoDaemonError(Exception):
     """Nothing answers on the control address."""
 
 
+class RefusedError(NoDaemonError):
+    """The daemon is there and does not take this client: keys do not fit."""
+
+
 class DaemonGoneError(NoDaemonError):
     """The daemon that was asked has stopped, was killed or does not run any more; noticed within 3 s."""
 
@@ -84,20 +89,22 @@ class Client:
     Args:
         control: address of the ROUTER, e.g. ``tcp://127.0.0.1:28880``.
         stream: address of the XPUB.
+        keys: where the daemon has them on.
     """
 
-    def __init__(self, control: str, stream: str) -> None:
+    def __init__(self, control: str, stream: str, keys: Keys | None = None) -> None:
         self.control = control
         self.stream = stream
+        self._keys = keys
         self._context = zmq.Context()
         self._dealer = self._context.socket(zmq.DEALER)
         self._dealer.setsockopt(zmq.LINGER, 0)
-        self._dealer.setsockopt(zmq.IPV6, "[" in control)
-        self._dealer.connect(control)
+        self._handshake = Handshake(self._dealer, has_keys=keys is not None)
+        connect(self._dealer, control, keys)
         self._beacons = self._context.socket(zmq.SUB)
         self._beacons.setsockopt(zmq.RCVHWM, BEACONS_HWM)
         self._beacons.setsockopt(zmq.SUBSCRIBE, b"sys.")
-        self._beacons.connect(stream)
+        connect(self._beacons, stream, keys)
         self._liveness = Liveness()
         self._next_id = 0
         self._pending = Pending()
@@ -217,11 +224,13 @@ class Client:
         return self._liveness.brokers
 
     def _check(self, start: int) -> None:
-        """Raise ``DaemonGoneError`` when the daemon of this start is gone."""
+        """Raise ``DaemonGoneError`` when that daemon is gone, ``RefusedError`` when keys do not fit."""
         if self._liveness.starts != start:
             raise DaemonGoneError(
                 f"the daemon at {self.control} was started anew, and what was under way is lost: ask again"
             )
+        if refusal := self._handshake.refusal():
+            raise RefusedError(f"the daemon at {self.control} {refusal}")
         now = time.monotonic()
         if not self._liveness.doubtful(now):
             return
@@ -248,7 +257,7 @@ class Client:
         """Subscribe to topic prefixes such as ``seg.<sid>.`` or ``sys.``."""
         self._hear()
         wait = functools.partial(self._wait, start=self._liveness.starts)
-        return Subscription(self._context, self.stream, topics, wait)
+        return Subscription(self._context, self.stream, topics, wait, self._keys)
 
     def follow(self, session_id: str, *, media: bool = True) -> Follower:
         """Everything of one session from now on, in order and without holes."""
@@ -275,6 +284,7 @@ class Subscription:
 
     Args:
         wait: waits for something to read; it may raise.
+        keys: where the daemon has them on.
     """
 
     def __init__(
@@ -283,13 +293,13 @@ class Subscription:
         address: str,
         topics: tuple[str, ...],
         wait: Callable[[zmq.Socket[bytes], float], bool],
+        keys: Keys | None = None,
     ) -> None:
         self._wait = wait
         self._socket = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, STREAM_HWM)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.IPV6, "[" in address)
-        self._socket.connect(address)
+        connect(self._socket, address, keys)
         for topic in topics:
             self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
 

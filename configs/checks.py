@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
+import zmq
 
 from configs import gateway
 from configs.grid import QUANTUM_MS
@@ -95,27 +97,57 @@ def _concurrency(config: Config) -> Iterator[Finding]:
 _TCP = re.compile(r"tcp://(?P<host>\[[^\]]*\]|[^:/\s]+):(?P<port>\d{1,5})")
 
 
-def _endpoint(key: str, value: str) -> Iterator[Finding]:
+_IPC = "ipc://"
+
+
+def _endpoint(key: str, value: str, *, curve: bool) -> Iterator[Finding]:
+    if value.startswith(_IPC):
+        yield from _local(key, value.removeprefix(_IPC))
+        return
     match = _TCP.fullmatch(value)
     if match is None or not 1 <= int(match["port"]) <= 65_535:
-        yield Finding(key, f"{value!r} is not an address of the form tcp://127.0.0.1:PORT, PORT from 1 to 65535")
-    elif match["host"] == "localhost":
-        yield Finding(key, f"{value!r} must name its address in numbers", "write 127.0.0.1 or [::1]")
-    elif not re.fullmatch(r"127(\.\d{1,3}){3}|\[::1\]", match["host"]):
         yield Finding(
             key,
-            f"{value!r} can be reached from other machines, and this socket has no authentication",
-            "CURVE for ZeroMQ is not available in this version: bind tcp://127.0.0.1:"
-            f"{match['port']} and let others in through a tunnel, e.g. "
-            f"ssh -L {match['port']}:127.0.0.1:{match['port']}",
+            f"{value!r} is not an address of the form tcp://127.0.0.1:PORT, PORT from 1 to 65535,"
+            " or ipc:///folder/name",
+        )
+    elif match["host"] == "localhost" or (curve and not _is_numeric(match["host"])):
+        yield Finding(key, f"{value!r} must name its address in numbers", "write 127.0.0.1, [::1] or 0.0.0.0")
+    elif not curve and not re.fullmatch(r"127(\.\d{1,3}){3}|\[::1\]", match["host"]):
+        yield Finding(
+            key,
+            f"{value!r} can be reached from other machines, and takes everybody",
+            "set security.curve: true and list who may come (`musecast keys new NAME`), or bind tcp://127.0.0.1:"
+            f"{match['port']}; others can also come in by HTTP with a token (gateway.token_file)",
+        )
+
+
+def _is_numeric(host: str) -> bool:
+    """Whether it is an address that a client can connect to as well."""
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _local(key: str, path: str) -> Iterator[Finding]:
+    """A local socket: a path that everyone sees in the same way, and short enough for the kernel."""
+    nbytes = len(path.encode())
+    if not path.startswith("/") or path.endswith("/") or "\0" in path:
+        yield Finding(key, f"{path!r} is no absolute path of a socket", "write ipc:///run/musecast/public/control")
+    elif nbytes > zmq.IPC_PATH_MAX_LEN:
+        yield Finding(
+            key, f"{path!r} has {nbytes} bytes; the limit is {zmq.IPC_PATH_MAX_LEN}", "choose a shorter path"
         )
 
 
 def _endpoints(config: Config) -> Iterator[Finding]:
-    yield from _endpoint("endpoints.control", config.endpoints.control)
-    yield from _endpoint("endpoints.stream", config.endpoints.stream)
+    curve = config.security.curve
+    yield from _endpoint("endpoints.control", config.endpoints.control, curve=curve)
+    yield from _endpoint("endpoints.stream", config.endpoints.stream, curve=curve)
     if config.endpoints.control == config.endpoints.stream:
-        yield Finding("endpoints.stream", "control and stream share one address", "give each a port of its own")
+        yield Finding("endpoints.stream", "control and stream share one address", "give each one of its own")
 
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]")

@@ -17,8 +17,9 @@ import msgspec
 import yaml
 import zmq
 
+from configs import keys
 from configs.checks import findings
-from configs.schema import Config
+from configs.schema import Config, Security
 from configs.wording import two_sentences
 
 DEFAULT_FILE = Path(__file__).with_name("default.yaml")
@@ -127,8 +128,18 @@ def resolve(config: Config, environ: Mapping[str, str] | None = None) -> Config:
         gateway=msgspec.structs.replace(
             config.gateway, token_file=_absolute(config.gateway.token_file) if config.gateway.token_file else ""
         ),
+        security=_security(config.security, state),
         template_roots=[_absolute(root) for root in config.template_roots],
         llm=msgspec.structs.replace(config.llm, faq=_absolute(config.llm.faq) if config.llm.faq else ""),
+    )
+
+
+def _security(security: Security, state_dir: str) -> Security:
+    secret, clients = security.secret_key_file, security.clients_dir
+    return msgspec.structs.replace(
+        security,
+        secret_key_file=_absolute(secret) if secret else keys.default_secret_file(state_dir),
+        clients_dir=_absolute(clients) if clients else keys.default_clients_dir(state_dir),
     )
 
 

@@ -56,6 +56,16 @@ class Endpoints(Section, frozen=True):
     """"auto", "off" (which YAML reads as False), or an address, see ``configs.gateway``."""
 
 
+class Security(Section, frozen=True):
+    """Who may use the two sockets; see ``configs.keys``."""
+
+    curve: bool = False
+    secret_key_file: str = ""
+    """The daemon's own; "": <state_dir>/keys/server.key_secret, which is made where it is missing."""
+    clients_dir: str = ""
+    """The public keys of those that are let in; "": <state_dir>/keys/clients."""
+
+
 class Gateway(Section, frozen=True):
     """HTTP and WebSocket."""
 
@@ -338,6 +348,7 @@ class Config(Section, frozen=True):
     engines: Engines = Engines()
     stages: Stages = Stages()
     timeline: Timeline = Timeline()
+    security: Security = Security()
     gateway: Gateway = Gateway()
     recordings: Recordings = Recordings()
     limits: Limits = Limits()

@@ -10,7 +10,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
-from configs import logs
+from configs import keys, logs
 from configs.load import ConfigError, write_resolved
 from configs.plain import plain
 from configs.schema import Config, Log
@@ -19,7 +19,7 @@ from supervision.console import for_terminal
 from supervision.daemon import Supervisor
 from supervision.gpus import without_gpu
 from supervision.notify import Notifier
-from supervision.place import InUseError, PlaceError, RuntimeDir, StateDir
+from supervision.place import InUseError, PlaceError, RuntimeDir, StateDir, make_socket_folder
 from supervision.preflight import Obstacle, Plan
 from supervision.reload import Reloader
 from supervision.specs import Spec, make_specs
@@ -79,6 +79,20 @@ def _refuse(cause: str, exit_code: int, log: Log | None = None) -> int:
     return exit_code
 
 
+def _make_places(config: Config) -> None:
+    """Keys and folders of the public sockets, where they are missing.
+
+    Raises:
+        PlaceError, OSError: one cannot be made.
+    """
+    for address in (config.endpoints.control, config.endpoints.stream):
+        if address.startswith(preflight.IPC):
+            make_socket_folder(address.removeprefix(preflight.IPC))
+    if config.security.curve:
+        security = config.security
+        keys.make_own(config.state_dir, security.secret_key_file, security.clients_dir)
+
+
 def _start(plan: Plan, specs: SpecMaker, look: Look, reloader: Reloader) -> int:
     """Everything from the lock of ``runtime_dir`` on."""
     config, console = for_terminal(plan.config)
@@ -94,7 +108,10 @@ def _start(plan: Plan, specs: SpecMaker, look: Look, reloader: Reloader) -> int:
     preflight.lift_file_limit(config)
     try:
         state = StateDir(config.state_dir)
+        _make_places(config)
         config_path = write_resolved(config)
+    except PlaceError as error:
+        return _refuse(str(error), error.exit_code, config.log)
     except OSError as error:
         return _refuse(f"{error}; choose another state_dir or runtime_dir", ConfigError.exit_code, config.log)
     logs.get().info("daemon.starting", boot=boot, runtime_dir=config.runtime_dir, state_dir=config.state_dir)

@@ -19,6 +19,7 @@ SCRATCH_NAME = "tmp"
 JOURNAL_NAME = "journal"
 """What of the sessions outlives a broker; not the daemon."""
 _OWN = ("ingress", "members", "health", "config.json")
+_RESERVED = (*_OWN, LOCK_NAME, SCRATCH_NAME, JOURNAL_NAME)
 _OWN_PREFIXES = ("w.", "c.", "hand.", "stacks.", "config.json.", "gateway.")
 
 
@@ -202,6 +203,52 @@ def _open_lock(path: str, folder: int, flags: int = os.O_RDWR | os.O_CREAT) -> i
         os.close(lock)
         raise PlaceError(f"{name} is not a plain file of {_me()} alone; remove it, or choose another runtime_dir")
     return lock
+
+
+def socket_fault(path: str) -> PlaceError | None:
+    """Why no public socket can be bound at ``path``; None where it can, also where its folder has to be made."""
+    folder, name = os.path.split(path)
+    try:
+        found = os.lstat(folder)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return PlaceError(f"{folder}: {_words(error)}; choose another folder")
+    if not stat.S_ISDIR(found.st_mode):
+        return PlaceError(f"{folder} is no directory (links are not followed); choose another folder")
+    if found.st_uid != os.getuid():
+        return PlaceError(f"{folder} belongs to user {found.st_uid}, not to {_me()}; choose another folder")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IRWXO):
+        return PlaceError(
+            f"{folder} is open to other users ({stat.S_IMODE(found.st_mode):04o}); chmod 700 it, or 750 to let its"
+            " group connect, or choose another folder"
+        )
+    if os.path.exists(os.path.join(folder, LOCK_NAME)) and (name in _RESERVED or name.startswith(_OWN_PREFIXES)):
+        return PlaceError(f"{path} is a name that the daemon itself uses in its runtime_dir; choose another name")
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISSOCK(mode):
+        return PlaceError(f"{path} is there and no socket; remove it, or choose another name")
+    return None
+
+
+def make_socket_folder(path: str) -> None:
+    """The folder of a public socket, closed to others where it is new.
+
+    Raises:
+        PlaceError: it cannot be made.
+    """
+    folder = os.path.dirname(path)
+    try:
+        if not os.path.isdir(folder):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            os.chmod(folder, 0o700)  # whatever the umask is
+    except OSError as error:
+        raise PlaceError(f"{folder}: {_words(error)}; choose another folder") from None
+    if (fault := socket_fault(path)) is not None:
+        raise fault
 
 
 def _me() -> str:

@@ -18,15 +18,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from configs import gateway
+from configs import gateway, keys
 from configs.checks import UNFIT_TOKEN, token_is_fit
 from configs.load import DEFAULT_FILE, load_with_places, place_of, resolve
 from configs.schema import Config
 from configs.wording import two_sentences
 from models import engines
 from supervision.gpus import place_stages, visible_gpus
-from supervision.place import PlaceError, check_runtime_dir
+from supervision.place import PlaceError, check_runtime_dir, socket_fault
 
+IPC = "ipc://"
 EXIT_TAKEN = 70
 EXIT_CONFIG = 78
 FILES_TO_START = 256
@@ -101,6 +102,7 @@ def obstacles(plan: Plan) -> Iterator[Obstacle]:
         *_core(),
         *engine_obstacles(plan),
         *_files(plan.config),
+        *security_obstacles(plan),
         *port_obstacles(plan),
         *gateway_obstacles(plan),
     ]
@@ -137,7 +139,36 @@ def port_obstacles(plan: Plan) -> Iterator[Obstacle]:
             yield obstacle
 
 
+def security_obstacles(plan: Plan) -> Iterator[Obstacle]:
+    """Key files that the start could not use."""
+    config = plan.config
+    if not config.security.curve:
+        return
+    security = config.security
+    for key, fact, step in keys.faults(config.state_dir, security.secret_key_file, security.clients_dir):
+        yield Obstacle(key, fact, step, where=plan.where(key))
+
+
+def _local_obstacle(key: str, address: str, plan: Plan) -> Obstacle | None:
+    """A local socket: nothing else may be there, and nobody may listen, for libzmq replaces what it finds."""
+    where, path = plan.where(key), address.removeprefix(IPC)
+    fault = socket_fault(path)
+    if fault is not None:
+        fact, _, step = str(fault).rpartition("; ")
+        return Obstacle(key, fact, step.capitalize(), where=where)
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PORT_GRACE_S)
+        try:
+            probe.connect(path)
+        except OSError:
+            return None  # nobody is there, or only what a killed daemon has left
+    hint = f"`ss -lxp src {path}` shows by which: stop it, or set another {key}"
+    return Obstacle(key, f"{address} is taken by another program", hint, EXIT_TAKEN, where)
+
+
 def _bind_obstacle(key: str, address: str, plan: Plan, deadline: float) -> Obstacle | None:
+    if address.startswith(IPC):
+        return _local_obstacle(key, address, plan)
     error = _try_to_bind(address)
     while error is not None and error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
         time.sleep(PORT_RETRY_S)  # a port that becomes free tells nobody

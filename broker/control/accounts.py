@@ -6,7 +6,7 @@ and what has to come back with replies that are not made yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 UNFINISHED_BYTES = 72 << 20
 """Of one connection: the largest message that is answered at all, 64 MiB, and what the kernel holds before it."""
@@ -37,14 +37,39 @@ class Bucket:
         return 0
 
 
+class Quota:
+    """What one client asks, over all of its connections: those with its key, else the one."""
+
+    __slots__ = ("accounts", "bucket")
+
+    def __init__(self) -> None:
+        self.bucket = Bucket()
+        self.accounts: set[Account] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that have no reply yet."""
+        return sum(account.waiting for account in self.accounts)
+
+    @property
+    def unread(self) -> int:
+        """Bytes of replies that the client has not taken, as of the last count."""
+        return sum(account.unread for account in self.accounts)
+
+
 class Account:
     """One connection. ``fd`` is None for what belongs to none that is known: nothing of it is counted."""
 
-    __slots__ = ("_acknowledged", "_asked", "_received", "_whole", "bucket", "fd", "parked", "told", "waiting")
+    __slots__ = (
+        "_acknowledged", "_asked", "_received", "_whole", "fd", "key", "parked", "quota", "told", "waiting",
+    )  # fmt: skip
 
     def __init__(self, fd: int | None) -> None:
         self.fd = fd
-        self.bucket = Bucket()
+        self.key: str | None = None
+        """Public key of who asks, once it has; None where there are no keys."""
+        self.quota = Quota()
+        self.quota.accounts.add(self)
         self.waiting = 0
         """Requests that have no reply yet."""
         self.parked = 0
@@ -60,6 +85,12 @@ class Account:
         """A whole message has come."""
         self._asked += nbytes
         self._whole = True
+
+    def count_with(self, quota: Quota) -> None:
+        """It is one of a client's several connections."""
+        self.quota.accounts.discard(self)
+        self.quota = quota
+        quota.accounts.add(self)
 
     def counted(self, received: int | None, acknowledged: int | None, *, idle: bool = True) -> None:
         """The kernel has counted so many bytes in either direction, all whole messages being read."""
@@ -95,6 +126,7 @@ class Accounts:
 
     def __init__(self) -> None:
         self._accounts: dict[int, Account] = {}
+        self._quotas: dict[str, Quota] = {}
 
     def __iter__(self) -> Iterator[Account]:
         return iter(self._accounts.values())
@@ -105,11 +137,29 @@ class Accounts:
 
     def went(self, fd: int) -> Account | None:
         """The connection is gone; its account, if it had one."""
-        return self._accounts.pop(fd, None)
+        account = self._accounts.pop(fd, None)
+        if account is not None:
+            account.quota.accounts.discard(account)
+        return account
 
     def of(self, fd: int | None) -> Account:
         """Of this connection."""
         return Account(None) if fd is None else self._accounts.get(fd) or Account(None)
+
+    def know(self, account: Account, key: str, *, shared: bool) -> None:
+        """Whose connection it is.
+
+        Args:
+            shared: many programs have this key, so that each connection counts for itself.
+        """
+        account.key = key
+        if not shared and account.fd is not None:
+            account.count_with(self._quotas.setdefault(key, Quota()))
+
+    def forget(self, keys: Container[str]) -> list[Account]:
+        """The connections whose key is not among these any more; what was counted of such keys is forgotten."""
+        self._quotas = {key: quota for key, quota in self._quotas.items() if key in keys}
+        return [account for account in self if account.key is not None and account.key not in keys]
 
     def too_much(self) -> list[Account]:
         """Whose connection has to end, from the one that holds most."""

@@ -10,12 +10,14 @@ already (``templates.preparation``).
 
 from __future__ import annotations
 
+from broker.access.keyring import Keyring
 from broker.control.accounts import Account
 from broker.errors import ControlError, ErrorCode
 from broker.lifecycle import Lifecycle
 from broker.sessions.registry import Sessions
 from broker.sessions.session import Session
 from broker.sessions.utterances import Utterances
+from configs import scopes
 from configs.schema import Config
 
 BUSY_RETRY_MS = 500
@@ -38,7 +40,10 @@ class Admission:
     Every check raises ControlError, with the limit and the next step.
     """
 
-    def __init__(self, config: Config, lifecycle: Lifecycle, sessions: Sessions) -> None:
+    def __init__(
+        self, config: Config, lifecycle: Lifecycle, sessions: Sessions, keyring: Keyring | None = None
+    ) -> None:
+        self._keyring = keyring
         self._limits = config.limits
         self._timeline = config.timeline
         self._lifecycle = lifecycle
@@ -80,25 +85,44 @@ class Admission:
         if account.fd is None:
             return
         per_s = self._limits.requests_per_s
-        wait_ms = account.bucket.take(per_s, now)
+        quota = account.quota
+        wait_ms = quota.bucket.take(per_s, now)
         if wait_ms:
             raise ControlError(
                 ErrorCode.BUSY,
                 f"more than {per_s} requests a second, the limit of one client: ask less often",
                 wait_ms,
             )
-        if account.waiting > REQUESTS_WAITING:
+        if quota.waiting > REQUESTS_WAITING:
             raise ControlError(
                 ErrorCode.BUSY,
                 f"{REQUESTS_WAITING} requests of this client have no answer yet, the limit: wait for one",
                 BUSY_RETRY_MS,
             )
-        if account.unread > UNREAD_BYTES:
+        if (unread := quota.unread) > UNREAD_BYTES:
             raise ControlError(
                 ErrorCode.BUSY,
-                f"{account.unread} bytes of replies to this client are not read; the limit is {UNREAD_BYTES}: "
+                f"{unread} bytes of replies to this client are not read; the limit is {UNREAD_BYTES}: "
                 "read them, then ask for more",
                 BUSY_RETRY_MS,
+            )
+
+    def operation(self, key: str | None, op: str) -> None:
+        """Whether whoever has this key may ask for it; without keys, everybody may."""
+        if self._keyring is None:
+            return
+        listed = self._keyring.find(key)
+        if listed is None:
+            raise ControlError(
+                ErrorCode.UNAUTHENTICATED,
+                "this client's key is not listed any more: `musecast keys new NAME` makes and lists another",
+            )
+        scope = scopes.needed(op)
+        if not listed.may(scope):
+            raise ControlError(
+                ErrorCode.UNAUTHENTICATED,
+                f"{op!r} needs the scope {scope}, and the key {listed.name!r} has {', '.join(listed.scope)}: "
+                f"`musecast keys new NAME --scope {scope}` makes one that may",
             )
 
     # --- sessions ---

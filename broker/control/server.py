@@ -10,6 +10,8 @@ import msgspec
 import structlog
 import zmq
 
+from broker.access.door import key_of
+from broker.access.keyring import Keyring
 from broker.control.accounts import Account, Accounts
 from broker.control.requests import (
     PROTOCOL,
@@ -122,6 +124,9 @@ class Gate(Protocol):
     def client(self, account: Account, now: int) -> None:
         """One more request of this client; ``now``: monotonic microseconds."""
 
+    def operation(self, key: str | None, op: str) -> None:
+        """This operation, asked for with this key."""
+
 
 class Control:
     """Reads requests and calls the operation's handler.
@@ -131,6 +136,7 @@ class Control:
         meter: counts ``requests``, and ``requests.refused``: those whose answer is not ok; ``replies.dropped``:
             those that a client does not take; ``clients.ended``: connections that held too much.
         connections: of the socket; without them nothing of a single connection is counted.
+        keyring: whose keys the socket takes; None: it has no keys.
     """
 
     def __init__(
@@ -140,8 +146,10 @@ class Control:
         gate: Gate,
         meter: Meter,
         connections: Connections | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         self._socket = socket
+        self._keyring = keyring
         self._operations = operations
         self._gate = gate
         self._meter = meter
@@ -179,6 +187,15 @@ class Control:
             elif (account := self._accounts.went(fd)) is not None and account.waiting:
                 for request in [*self._waiting]:
                     request.gone(account)
+
+    def end_unlisted(self) -> None:
+        """End the connections whose key has been removed."""
+        if self._connections is None or self._keyring is None:
+            return
+        self.changed()
+        for account in self._accounts.forget(self._keyring):
+            if account.fd is not None and self._connections.end(account.fd):
+                log.info("client.removed", key=account.key)
 
     def look(self) -> None:
         """End the connections that hold too much, in ways that libzmq does not tell; every 25 ms is right."""
@@ -224,6 +241,8 @@ class Control:
             return
         self._meter.count("requests")
         account = self._account(descriptor(frames[-1]))
+        if self._keyring is not None and account.key is None and (key := key_of(frames[-1])) is not None:
+            self._accounts.know(account, key, shared=self._keyring.is_own(key))
         sizes = [len(frame) for frame in frames[1:]]
         account.asked(sum(sizes))
         refused = self._refused_frames(account, sizes[:-1])
@@ -280,5 +299,6 @@ class Control:
             raise ControlError(
                 ErrorCode.UNSUPPORTED, f"no operation {request.op!r}; there are {', '.join(self._operations)}"
             )
+        self._gate.operation(account.key, request.op)
         kind, handler = known
         handler(request, arguments(frame.buffer, kind))

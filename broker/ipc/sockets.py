@@ -15,13 +15,16 @@ Options set after bind or connect are silently ignored by libzmq, which is why n
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import zmq
 
+IPC = "ipc://"
 RESULT_LINGER_MS = 1000
 """How long a stage that exits waits for its last outputs to leave."""
 CONTROL_MAX_BYTES = 64 << 20
@@ -111,8 +114,39 @@ class Endpoints:
         return self._ipc(f"c.{instance}.{epoch}")
 
 
+class Lock(NamedTuple):
+    """CURVE on a public socket.
+
+    Attributes:
+        public, secret: the server's keys, as text.
+        domain: told to whoever answers handshakes, who must be there before (``zap_bind``).
+    """
+
+    public: bytes
+    secret: bytes
+    domain: bytes
+
+
 class BindError(zmq.ZMQError):
     """A public address cannot be bound; the text names it."""
+
+
+def _admit_like_folder(path: str) -> None:
+    """Who may enter the folder of a local socket may connect: that takes the right to write, which libzmq leaves
+    to the umask.
+
+    Raises:
+        OSError: the mode cannot be set.
+    """
+    group = os.stat(os.path.dirname(path)).st_mode & stat.S_IXGRP
+    os.chmod(path, 0o660 if group else 0o600)
+
+
+def remove_local(endpoint: str) -> None:
+    """The file of a local socket that has been closed: libzmq leaves it."""
+    if endpoint.startswith(IPC):
+        with contextlib.suppress(OSError):
+            os.unlink(endpoint.removeprefix(IPC))
 
 
 class SocketFactory:
@@ -133,16 +167,31 @@ class SocketFactory:
             socket.setsockopt(option, value)
         return socket
 
-    def _bind_public(self, kind: int, endpoint: str, *, hwm: int, options: dict[int, int]) -> zmq.Socket[bytes]:
+    def _bind_public(
+        self, kind: int, endpoint: str, lock: Lock | None, *, hwm: int, options: dict[int, int]
+    ) -> zmq.Socket[bytes]:
         """Raises BindError."""
         socket = self._make(kind, hwm=hwm, linger=1000, options=options)
         if "[" in endpoint:
             socket.setsockopt(zmq.IPV6, 1)
+        if lock is not None:
+            socket.curve_publickey, socket.curve_secretkey, socket.zap_domain = lock
+            socket.curve_server = True
+            socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # nobody to ask: nobody comes in
         try:
             socket.bind(endpoint)
-        except zmq.ZMQError as error:
-            socket.close()
+            if endpoint.startswith(IPC):
+                _admit_like_folder(endpoint.removeprefix(IPC))
+        except (zmq.ZMQError, OSError) as error:
+            socket.close(0)
             raise BindError(error.errno, f"cannot bind {endpoint}: {error.strerror}") from error
+        return socket
+
+    def zap_bind(self, address: str) -> zmq.Socket[bytes]:
+        """The socket that answers handshakes of this context."""
+        socket = self.context.socket(zmq.REP)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.bind(address)
         return socket
 
     def pull_bind(self, endpoint: str, hwm: int = 64) -> zmq.Socket[bytes]:
@@ -173,11 +222,12 @@ class SocketFactory:
         socket.connect(endpoint)
         return socket
 
-    def router_bind(self, endpoint: str) -> zmq.Socket[bytes]:
+    def router_bind(self, endpoint: str, lock: Lock | None = None) -> zmq.Socket[bytes]:
         """The public control socket."""
         return self._bind_public(
             zmq.ROUTER,
             endpoint,
+            lock,
             hwm=REPLIES_WAITING,
             options={
                 zmq.MAXMSGSIZE: CONTROL_MAX_BYTES,
@@ -188,7 +238,7 @@ class SocketFactory:
             },
         )
 
-    def xpub_bind(self, endpoint: str, *, sessions: int = 0) -> zmq.Socket[bytes]:
+    def xpub_bind(self, endpoint: str, lock: Lock | None = None, *, sessions: int = 0) -> zmq.Socket[bytes]:
         """The public stream. Manual: a subscription is applied by us, then ``init`` is sent.
 
         Args:
@@ -197,6 +247,7 @@ class SocketFactory:
         return self._bind_public(
             zmq.XPUB,
             endpoint,
+            lock,
             hwm=STREAM_WAITING + 2 * sessions,
             options={
                 zmq.XPUB_MANUAL: 1,

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import structlog
 import zmq
 
+from broker.access.door import key_of
+from broker.access.keyring import Keyring
 from broker.ipc.connections import Connections, descriptor
 
 log = structlog.get_logger()
@@ -52,10 +54,14 @@ class Joiners:
     Args:
         socket: XPUB with ``XPUB_MANUAL``.
         limit: so many connections; further ones are ended as they come.
+        keyring: whose keys the socket takes; None: it has no keys.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], limit: int = 1 << 30) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], limit: int = 1 << 30, keyring: Keyring | None = None) -> None:
         self._socket = socket
+        self._keyring = keyring
+        self._keys: dict[int, str] = {}
+        """Of the connections that have subscribed to something."""
         self._limit = limit
         self._full = False
         self._held = Held()
@@ -78,6 +84,7 @@ class Joiners:
         """Take note of new connections, and end those beyond the limit."""
         for fd, came in self._connections.changes():
             self._held.connected(fd)
+            self._keys.pop(fd, None)
             full = len(self._connections) > self._limit
             if came and full and self._connections.end(fd) and not self._full:
                 log.warning("subscribers.full", limit=self._limit, step="raise limits.subscribers, or end some")
@@ -101,8 +108,30 @@ class Joiners:
             return None
         if kind != b"\x01":
             return None  # a stranger's message on the stream socket; nothing to answer on XPUB
+        if not self._may(frame, fd):
+            return None
         self._socket.setsockopt(zmq.SUBSCRIBE, topic)
         return topic if fd is None or self._held.subscribed(fd, topic) else None
+
+    def _may(self, frame: zmq.Frame, fd: int | None) -> bool:
+        """Whether it was not removed since it came; every listed key may watch."""
+        if self._keyring is None:
+            return True
+        key = key_of(frame)
+        if key is None or key not in self._keyring:
+            return False
+        if fd is not None:
+            self._keys[fd] = key
+        return True
+
+    def end_unlisted(self) -> None:
+        """End the connections whose key has been removed."""
+        if self._keyring is None:
+            return
+        self.accepted()
+        for fd in [fd for fd, key in self._keys.items() if key not in self._keyring]:
+            if self._connections.end(fd):
+                log.info("subscriber.removed", key=self._keys[fd])
 
     @contextlib.contextmanager
     def only_the_last(self) -> Iterator[None]:

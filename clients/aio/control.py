@@ -19,6 +19,7 @@ import zmq.asyncio
 from zmq.utils.monitor import parse_monitor_message
 
 from clients.client import LONG_OPERATIONS, LONG_REQUEST_TIMEOUT_S, REQUEST_TIMEOUT_S, VERSION, RequestError
+from clients.keys import Keys, connect
 
 LIMITS_S = {"health": 1.5, "status": 5.0}
 """Seconds that an operation may take where it is not one of ``clients.client``."""
@@ -38,12 +39,16 @@ class Control:
     Args:
         address: such as ``tcp://127.0.0.1:28880``.
         stream: of the XPUB, such as ``tcp://127.0.0.1:28881``.
+        keys: where the daemon has them on.
         refused: makes what ``request`` raises, of code, message and ``retry_after_ms``.
     """
 
-    def __init__(self, address: str, stream: str, *, refused: Refused = RequestError) -> None:
+    def __init__(
+        self, address: str, stream: str, keys: Keys | None = None, *, refused: Refused = RequestError
+    ) -> None:
         self._address = address
         self._stream = stream
+        self._keys = keys
         self._refused = refused
         self._context = zmq.asyncio.Context()
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -71,7 +76,6 @@ class Control:
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.IMMEDIATE, 1),  # nothing is queued for a daemon that is not there
-            (zmq.IPV6, int("[" in self._address)),
             (zmq.RECONNECT_IVL, 50),
             (zmq.RECONNECT_IVL_MAX, 500),
             (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
@@ -79,7 +83,7 @@ class Control:
         ):
             self._dealer.setsockopt(option, value)
         self._monitor = self._dealer.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-        self._dealer.connect(self._address)
+        connect(self._dealer, self._address, self._keys)
 
     async def request(
         self, op: str, arguments: dict[str, Any] | None = None, limit_s: float | None = None
@@ -116,9 +120,8 @@ class Control:
     async def listen(self, topic: str) -> AsyncIterator[Callable[[], Awaitable[dict[str, Any]]]]:
         """A subscription of its own; gives what waits for the next header of that topic."""
         socket = self._context.socket(zmq.SUB)
-        socket.setsockopt(zmq.IPV6, int("[" in self._stream))
         socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
-        socket.connect(self._stream)
+        connect(socket, self._stream, self._keys)
 
         async def heard() -> dict[str, Any]:
             header: dict[str, Any] = msgpack.unpackb((await socket.recv_multipart())[1])

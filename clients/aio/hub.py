@@ -20,6 +20,7 @@ from clients.aio.control import Control
 from clients.aio.messages import Header, Message
 from clients.aio.viewer import ENDED, TOO_SLOW, Viewer
 from clients.client import RequestError
+from clients.keys import Keys, connect
 from models.meter import Meter
 
 STREAM_HWM = 1000
@@ -35,20 +36,20 @@ class Hub:
         stream: address of the daemon's XPUB.
         meter: counts what slow viewers cost them, and how long media waits for a viewer.
         control: requests to the daemon.
+        keys: where the daemon has them on.
     """
 
-    def __init__(self, stream: str, control: Control, meter: Meter) -> None:
+    def __init__(self, stream: str, control: Control, meter: Meter, keys: Keys | None = None) -> None:
         self._control = control
         self._meter = meter
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, STREAM_HWM)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.IPV6, "[" in stream)
         # Of sessions that nobody looks at, too: it is one of these that tells who wants to be recorded.
         for topic in (b"sys.", b"evt."):
             self._socket.setsockopt(zmq.SUBSCRIBE, topic)
-        self._socket.connect(stream)
+        connect(self._socket, stream, keys)
         self._channels: dict[str, Channel] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._start: tuple[str, float] | None = None

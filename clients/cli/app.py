@@ -13,6 +13,7 @@ from clients.cli import (
     demo,
     doctor,
     instance,
+    keys,
     probe,
     render,
     talk,
@@ -50,6 +51,7 @@ app.command("top")(top.top)
 probe.app.command("bench")(bench.bench)
 app.add_typer(probe.app, name="probe")
 app.add_typer(conf.app, name="config")
+app.add_typer(keys.app, name="keys")
 app.add_typer(weights.app, name="weights")
 app.command("doctor")(doctor.doctor)
 

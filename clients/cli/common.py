@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from clients.client import Client, NoDaemonError
+from clients.daemon import door, reached
 from clients.reach import reach
 from configs.load import load, resolve
 from configs.schema import Config
@@ -60,10 +61,11 @@ class Common:
             CommandError: too few files may be open.
         """
         need_open_files()
-        endpoints = self.settings().endpoints
-        if not patient and not listened_to(endpoints.control):
-            raise NoDaemonError(f"nothing listens at {endpoints.control}")
-        client = Client(endpoints.control, endpoints.stream)
+        config = self.settings()
+        there = reached(config.endpoints.control)
+        if not patient and not listened_to(there):
+            raise NoDaemonError(f"nothing listens at {there}")
+        client = door(config).connect()
         try:
             client.request("health", timeout_s=ANSWER_S)
         except BaseException:
@@ -119,7 +121,5 @@ def need_open_files() -> None:
 
 
 def listened_to(endpoint: str) -> bool:
-    """Whether somebody has bound this; where that cannot be told it is taken for granted."""
-    if not endpoint.startswith("tcp://"):
-        return True
+    """Whether somebody has bound this."""
     return reach(endpoint, ANSWER_S) == "listens"

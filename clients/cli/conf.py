@@ -14,7 +14,8 @@ from rich.markup import escape
 from clients.cli.common import ANSWER_S, Common, command, listened_to
 from clients.cli.exits import EXIT_CONFIG
 from clients.cli.terminal import err, out, print_json
-from clients.client import Client, NoDaemonError
+from clients.client import NoDaemonError
+from clients.daemon import door, reached
 from configs.schema import Config
 
 if TYPE_CHECKING:
@@ -64,10 +65,9 @@ def show(*, common: Common) -> None:
 
 def running_daemon(config: Config) -> dict[str, Any] | None:
     """What the daemon at the configured address says of its health; None when there is none."""
-    control, stream = config.endpoints.control, config.endpoints.stream
-    if not listened_to(control):
+    if not listened_to(reached(config.endpoints.control)):
         return None
-    with Client(control, stream) as client, contextlib.suppress(NoDaemonError):
+    with contextlib.suppress(NoDaemonError), door(config).connect() as client:
         return client.request("health", timeout_s=ANSWER_S)
     return None
 

@@ -19,7 +19,8 @@ from clients.cli.common import ANSWER_S, Common, command
 from clients.cli.conf import running_daemon, start_obstacles
 from clients.cli.exits import EXIT_FAILED
 from clients.cli.terminal import MB, out, print_json
-from clients.client import Client, NoDaemonError, RequestError
+from clients.client import NoDaemonError, RequestError
+from clients.daemon import door
 from configs.gateway import address
 from configs.schema import Config
 
@@ -119,11 +120,11 @@ def _start(config: Config, blamed: set[str], running: dict[str, Any] | None) -> 
 
 def _gateway_of(config: Config) -> str:
     """Where the daemon that runs says that its gateway is."""
-    with Client(config.endpoints.control, config.endpoints.stream) as client:
-        try:
+    try:
+        with door(config).connect() as client:
             found = client.request("status", timeout_s=ANSWER_S)["endpoints"]["gateway"]
-        except (NoDaemonError, RequestError) as error:
-            return f"not told: {error}"
+    except (NoDaemonError, RequestError) as error:
+        return f"not told: {error}"
     return f"the page is at {found}" if found else "none: see `musecast status`"
 
 

@@ -1,11 +1,10 @@
-"""A daemon of one's own: private runtime directory, free ports, gone when the block is left."""
+"""A daemon of one's own: a private folder with its sockets, gone when the block is left."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,15 +22,6 @@ ASK_TIMEOUT_S = 1.0
 LOG_TAIL_LINES = 15
 
 
-def free_ports(count: int) -> list[int]:
-    """TCP ports that are free on the loopback now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 @contextlib.contextmanager
 def private_daemon(config: Path | None, overrides: list[str]) -> Iterator[Client]:
     """Start a daemon, wait until it is healthy, stop it at the end.
@@ -45,17 +35,18 @@ def private_daemon(config: Path | None, overrides: list[str]) -> Iterator[Client
     stages = read_config(config, overrides).stages  # refuse here, with the right exit code, not in the child's log
     limit_s = max(getattr(stages, name).load_timeout_s for name in stages.__struct_fields__)
     need_open_files()
-    control, stream = free_ports(2)
     # Short, because the path of a local socket is limited to about a hundred bytes.
     directory = Path(tempfile.mkdtemp(prefix="musecast-"))
+    control, stream = (f"ipc://{directory / name}" for name in ("control", "stream"))
     command = [sys.executable, "-m", "supervisor"]
     if config is not None:
         command += ["--config", str(config)]
     for override in (
         "endpoints.gateway=off",  # unless it is asked for
         *overrides,
-        f"endpoints.control=tcp://127.0.0.1:{control}",
-        f"endpoints.stream=tcp://127.0.0.1:{stream}",
+        f"endpoints.control={control}",
+        f"endpoints.stream={stream}",
+        "security.curve=false",  # nobody else can enter the folder
         f"runtime_dir={directory / 'run'}",
     ):
         command += ["--set", override]
@@ -67,7 +58,7 @@ def private_daemon(config: Path | None, overrides: list[str]) -> Iterator[Client
                 command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
             )
         try:
-            with Client(f"tcp://127.0.0.1:{control}", f"tcp://127.0.0.1:{stream}") as client:
+            with Client(control, stream) as client:
                 _wait_until_healthy(client, process, log, limit_s)
                 try:
                     yield client

@@ -15,6 +15,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Receive, Scope, Send
 
 from clients.aio.control import Control
+from clients.daemon import door
 from clients.gateway import docs, errors
 from clients.gateway.auth import Tokens
 from clients.gateway.errors import ApiError
@@ -36,9 +37,11 @@ def create_app(config: Config, address: Address) -> FastAPI:
 
     Raises:
         OSError: ``gateway.token_file`` or the key of tokens cannot be read.
+        NoDaemonError: the daemon's own keys cannot be read.
     """
     tokens = Tokens(config.gateway, config.runtime_dir)
-    gateway = Gateway(config, Control(config.endpoints.control, config.endpoints.stream, refused=ApiError), tokens)
+    there = door(config)
+    gateway = Gateway(config, there, Control(*there, refused=ApiError), tokens)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -25,9 +25,8 @@ from starlette.requests import HTTPConnection
 
 from clients.gateway.errors import ApiError
 from configs.schema import Gateway as Settings
+from configs.scopes import SCOPES
 
-SCOPES = ("watch", "talk", "control", "operate")
-"""Each has all that those before it have."""
 KEY_NAME = "gateway.key"
 KEY_BYTES = 32
 SUBPROTOCOL = "musecast"

@@ -19,6 +19,7 @@ COUNTERS = {
     "requests.refused": Family("musecast_requests_refused", "Requests that were answered with an error."),
     "replies.dropped": Family("musecast_replies_dropped", "Replies that their client did not take."),
     "clients.ended": Family("musecast_clients_ended", "Control connections closed for what they held."),
+    "clients.unlisted": Family("musecast_clients_unlisted", "Connections refused: their key is not listed."),
     "messages.refused": Family("musecast_messages_stale", "Messages of a dead process, an old attempt or order."),
     "messages.broken": Family("musecast_messages_broken", "Messages that could not be understood."),
     "segments": Family("musecast_segments", "Segments of turns that were published."),

@@ -10,6 +10,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from clients.aio.control import Control
+from clients.daemon import Door
 from clients.gateway.auth import Tokens
 from configs.schema import Config
 from models.meter import Meter
@@ -20,6 +21,8 @@ class Gateway:
     """Of one process."""
 
     config: Config
+    door: Door
+    """Where the daemon is."""
     control: Control
     tokens: Tokens
     meter: Meter = field(default_factory=Meter)

@@ -29,9 +29,8 @@ JobId = Annotated[str, InPath(pattern=r"^[0-9a-f]{32}$", examples=["0123456789ab
 async def running(app: FastAPI) -> AsyncIterator[None]:
     """``app.state.render_jobs`` works inside of the block."""
     gateway: Gateway = app.state.gateway
-    endpoints = gateway.config.endpoints
     folder = Path(gateway.config.state_dir, FOLDER)
-    app.state.render_jobs = RenderJobs(folder, endpoints.control, endpoints.stream)
+    app.state.render_jobs = RenderJobs(folder, gateway.door)
     task = asyncio.create_task(app.state.render_jobs.run())
     try:
         yield

@@ -44,6 +44,7 @@ def main() -> int:
 def _render(job: dict[str, Any]) -> None:
     from clients.cli.render import Quality, render_file
     from clients.client import Client
+    from clients.keys import Keys
     from clients.soundtrack import Soundtrack
 
     sound = Soundtrack(Path(job["audio"])) if job["audio"] else None
@@ -57,7 +58,8 @@ def _render(job: dict[str, Any]) -> None:
             told = progress
             _say({"progress": round(progress, 3)})
 
-    with Client(job["control"], job["stream"]) as client:
+    keys = Keys(*(key.encode() for key in job["keys"])) if job["keys"] else None
+    with Client(job["control"], job["stream"], keys) as client:
         spoken = sound or job["text"]
         done = render_file(client, Path(job["out"]), spoken, job["template_id"], Quality(job["quality"]), tell)
     _say({"progress": 1.0, "seconds": done.seconds, "frames": done.frames})

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import structlog
 
+from clients.daemon import Door
 from clients.gateway.errors import ApiError
 
 FOLDER = "renders"
@@ -68,12 +69,16 @@ class RenderJobs:
 
     Args:
         folder: of all jobs.
-        control, stream: addresses of the daemon.
+        door: where the daemon is.
     """
 
-    def __init__(self, folder: Path, control: str, stream: str) -> None:
+    def __init__(self, folder: Path, door: Door) -> None:
         self._folder = folder
-        self._addresses = {"control": control, "stream": stream}
+        self._door = {
+            "control": door.control,
+            "stream": door.stream,
+            "keys": door.keys and [key.decode() for key in door.keys],
+        }
         self._jobs: dict[str, Job] = {}
         self._come = asyncio.Event()
         self._running: tuple[str, asyncio.subprocess.Process] | None = None
@@ -180,7 +185,7 @@ class RenderJobs:
     async def _follow(self, job: Job, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        order = {**asdict(job), **self._addresses, "out": str(self.file(job))}
+        order = {**asdict(job), **self._door, "out": str(self.file(job))}
         order["audio"] = str(self._of(job) / "sound") if job.text is None else None
         process.stdin.write(json.dumps(order).encode() + b"\n")
         error: dict[str, Any] | None = {

@@ -8,9 +8,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from clients.gateway import bodies
-from clients.gateway.auth import SCOPES, Caller, Who
+from clients.gateway.auth import Caller, Who
 from clients.gateway.bodies import Id
 from clients.gateway.gateway import Gateway, Here
+from configs.scopes import SCOPES
 
 router = APIRouter(prefix="/api", tags=["sessions"])
 START_TTL_S = 600

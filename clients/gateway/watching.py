@@ -19,7 +19,7 @@ from clients.gateway.gateway import Gateway
 async def running(app: FastAPI) -> AsyncIterator[None]:
     """``app.state.hub`` receives inside of the block; the lifespan of the router of WebSockets."""
     gateway: Gateway = app.state.gateway
-    app.state.hub = Hub(gateway.config.endpoints.stream, gateway.control, gateway.meter)
+    app.state.hub = Hub(gateway.door.stream, gateway.control, gateway.meter, gateway.door.keys)
     task = asyncio.create_task(app.state.hub.run())
     try:
         yield

@@ -13,18 +13,13 @@ from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Here
 from clients.gateway.watching import Watching, check_room, running
 from clients.gateway.websocket import Connection
+from configs.scopes import needed_of_session
 
 SUBPROTOCOL = "musecast"
 REFUSED, RESTART, LATER = 1008, 1012, 1013
 CODES = {"NOT_FOUND": GONE, "NOT_READY": RESTART, "BUSY": LATER}
 """Of what went wrong before the first message; anything else is ``REFUSED``."""
 NUMBERS = ("from_seq", "from_n")
-SCOPES = {
-    **dict.fromkeys(("segments", "events"), "watch"),
-    **dict.fromkeys(("audio", "say", "chat", "interrupt", "played", "keep_alive"), "talk"),
-    **dict.fromkeys(("update_session", "end_session", "process_segment"), "control"),
-}
-"""Operation -> the scope that it needs; "operate" for every other one."""
 
 router = APIRouter(lifespan=running)
 
@@ -53,7 +48,7 @@ async def watch(socket: WebSocket, sid: str, here: Here, hub: Watching) -> None:
 
 
 def _check(who: Caller, op: str) -> None:
-    who.check(SCOPES.get(op, "operate"))
+    who.check(needed_of_session(op))
 
 
 def _number(socket: WebSocket, name: str) -> int | None:

@@ -243,11 +243,23 @@ class Session:
         return bytes(self.reply["init"]) + b"".join(m.payload for m in self.media[first:last])
 
 
-class Stranger:
-    """Everything a program outside of the daemon has: two addresses."""
+Keys = tuple[bytes, bytes, bytes]
+"""The server's public key, the client's public and secret one."""
 
-    def __init__(self, control: str, stream: str) -> None:
-        self.context = zmq.Context()
+
+def context_with(keys: Keys | None) -> zmq.Context[zmq.Socket[bytes]]:
+    """A context whose sockets all have these keys."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    if keys is not None:
+        context.curve_serverkey, context.curve_publickey, context.curve_secretkey = keys
+    return context
+
+
+class Stranger:
+    """Everything a program outside of the daemon has: two addresses, and keys where it has them on."""
+
+    def __init__(self, control: str, stream: str, keys: Keys | None = None) -> None:
+        self.context = context_with(keys)
         self.control_endpoint = control
         self.stream_endpoint = stream
         self.control = Control(control, self.context)

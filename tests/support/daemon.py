@@ -17,6 +17,7 @@ import msgpack
 import zmq
 
 from tests.support import seccomp
+from tests.support.client import Keys, context_with
 from tests.support.leash import leashed
 from tests.support.limits import START_S, STOP_S
 from tests.support.processes import descendants, free_ports
@@ -42,7 +43,10 @@ class Daemon:
     ``watch``, where there is one, sees every socket of every process of it.
     """
 
-    def __init__(self, state_dir: Path, *overrides: str, fault: str = "", watched: bool = False) -> None:
+    def __init__(
+        self, state_dir: Path, *overrides: str, fault: str = "", watched: bool = False, keys: Keys | None = None
+    ) -> None:
+        self.keys = keys
         # Short, because the path of a local socket is limited to about a hundred bytes.
         self.directory = Path(tempfile.mkdtemp(prefix="mc-", dir="/tmp"))
         self.runtime_dir = self.directory / "run"
@@ -50,6 +54,10 @@ class Daemon:
         control, stream = free_ports(2)
         self.control = f"tcp://127.0.0.1:{control}"
         self.stream = f"tcp://127.0.0.1:{stream}"
+        for override in overrides:
+            name, _, value = override.partition("=")
+            if name in ("endpoints.control", "endpoints.stream"):
+                setattr(self, name.removeprefix("endpoints."), value)
         self.overrides = (
             f"endpoints.control={self.control}",
             f"endpoints.stream={self.stream}",
@@ -78,7 +86,7 @@ class Daemon:
 
     def wait_healthy(self, timeout_s: float = START_S) -> None:
         deadline = time.monotonic() + timeout_s
-        with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        with context_with(self.keys) as context, context.socket(zmq.DEALER) as dealer:
             dealer.setsockopt(zmq.LINGER, 0)
             dealer.connect(self.control)
             # Answered when everything is warm: asking for the health meanwhile would keep a core busy.

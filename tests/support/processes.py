@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-from clients.cli.private import free_ports
 
 __all__ = [
     "LIMIT_S",
@@ -25,6 +25,15 @@ MUSECAST = str(Path(sys.executable).with_name("musecast"))
 """The command line as it is installed."""
 LIMIT_S = 60.0
 """For anything that should happen at once; generous because the machine is shared. No promise is tested by it."""
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports that are free on the loopback now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
 
 
 def alive(pid: int) -> bool:

@@ -148,6 +148,9 @@ def test_a_file_that_is_not_there() -> None:
         "endpoints.control=127.0.0.1:28880",
         "endpoints.control=tcp://127.0.0.1:70000",
         "endpoints.control=tcp://localhost:28880",
+        "endpoints.control=ipc://control",
+        "endpoints.control=ipc://@abstract",
+        f"endpoints.control=ipc:///{'a' * 107}",
         "endpoints.stream=tcp://127.0.0.1:28880",
         "asr.vad_threshold=.nan",
         "endpoints.gateway=on",
@@ -224,8 +227,26 @@ def test_the_loopback_may_be_that_of_ipv6() -> None:
 )
 def test_an_address_others_can_reach_is_refused_with_the_way_out(host: str) -> None:
     error = refused(None, [f"endpoints.stream=tcp://{host}:28881"])
-    assert "no authentication" in error.message
-    assert "ssh -L 28881:127.0.0.1:28881" in error.hint
+    assert "can be reached from other machines" in error.message
+    assert "set security.curve: true" in error.hint
+    assert "bind tcp://127.0.0.1:28881" in error.hint
+
+
+@pytest.mark.parametrize(("host", "fits"), [("0.0.0.0", True), ("[fd00::2]", True), ("*", False), ("eth0", False)])
+def test_with_keys_it_may_be_any_address_in_numbers(host: str, fits: bool) -> None:
+    sets = ["security.curve=true", f"endpoints.stream=tcp://{host}:28881"]
+    if fits:
+        assert load(None, sets, {}).security.curve
+    else:
+        assert "in numbers" in refused(None, sets).message
+
+
+def test_keys_lie_below_the_state_folder_unless_they_are_named(tmp_path: Path) -> None:
+    sets = [f"state_dir={tmp_path}", "security.clients_dir=~/clients"]
+    found = resolve(load(None, sets, {}), {"HOME": str(tmp_path)}).security
+    assert found.secret_key_file == f"{tmp_path}/keys/server.key_secret"
+    assert os.path.isabs(found.clients_dir)
+    assert not list(tmp_path.iterdir())
 
 
 def test_environment_without_a_known_key_is_refused_but_fault_points_are_not_configuration() -> None:

@@ -110,6 +110,9 @@ def test_requests_are_counted_and_those_that_are_refused(meter: Meter) -> None:
         def client(self, account: Account, now: int) -> None:
             assert account.fd is None
 
+        def operation(self, key: str | None, op: str) -> None:
+            assert key is None
+
     def health(request: Any, args: Nothing) -> None:
         request.reply(status="ok")
         request.refuse(ControlError(ErrorCode.INTERNAL, "an answer that comes too late"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -10,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from supervision.environment import PASSED, ChildEnvironment, passed_on
-from supervision.place import InUseError, PlaceError, RuntimeDir, StateDir, check_runtime_dir
+from supervision.place import (
+    InUseError,
+    PlaceError,
+    RuntimeDir,
+    StateDir,
+    check_runtime_dir,
+    make_socket_folder,
+    socket_fault,
+)
 
 ANOTHER = 12345
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can make files of another user")
@@ -175,3 +184,37 @@ def test_a_state_folder_that_cannot_be_written_is_used_all_the_same(tmp_path: Pa
     state = StateDir(str(tmp_path))
     assert not state.shared
     state.close()
+
+
+# --- the folder of public sockets
+
+
+def test_the_folder_of_a_local_socket_is_made_closed(tmp_path: Path) -> None:
+    make_socket_folder(str(tmp_path / "public" / "control"))
+    assert stat.S_IMODE((tmp_path / "public").stat().st_mode) == 0o700
+    make_socket_folder(str(tmp_path / "public" / "control"))
+
+
+@pytest.mark.parametrize(("mode", "fits"), [(0o700, True), (0o750, True), (0o755, False), (0o770, False)])
+def test_a_folder_that_is_there_says_by_its_mode_who_may_connect(tmp_path: Path, mode: int, fits: bool) -> None:
+    (tmp_path / "public").mkdir()
+    (tmp_path / "public").chmod(mode)
+    fault = socket_fault(str(tmp_path / "public" / "control"))
+    assert (fault is None) == fits
+    if fault is not None:
+        assert "chmod 700 it, or 750" in str(fault)
+
+
+def test_nothing_but_a_socket_is_replaced(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    (tmp_path / "control").write_text("a file")
+    assert "no socket" in str(socket_fault(str(tmp_path / "control")))
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert "no directory" in str(socket_fault(str(tmp_path / "link" / "control")))
+
+
+def test_the_daemons_own_names_in_its_runtime_dir_are_not_for_the_public(tmp_path: Path) -> None:
+    with contextlib.closing(RuntimeDir(str(tmp_path / "run"))):
+        for name in ("health", "ingress", "w.tts.0.1", "lock", "journal"):
+            assert "the daemon itself uses" in str(socket_fault(str(tmp_path / "run" / name)))
+        assert socket_fault(str(tmp_path / "run" / "control.sock")) is None

@@ -19,14 +19,15 @@ BELOW = {
     "journal": "",
     "errors": "",
     "timers": "",
-    "stream": "errors ipc journal",
+    "access": "",
+    "stream": "access errors ipc journal",
     "workers": "errors ipc timers",
     "context": "media stream timers workers",
     "templates": "context errors ipc media stream workers",
     "sessions": "context errors ipc journal media stream templates timers workers",
     "lifecycle": "errors ipc sessions templates timers workers",
-    "control": "context errors ipc journal lifecycle sessions stream templates timers workers",
-    "app": "control errors ipc journal lifecycle media sessions stream templates timers workers",
+    "control": "access context errors ipc journal lifecycle sessions stream templates timers workers",
+    "app": "access control errors ipc journal lifecycle media sessions stream templates timers workers",
     "__main__": "app ipc",
 }
 """Room of the broker, from the bottom to the top, and which rooms below it may import."""
