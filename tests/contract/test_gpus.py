@@ -12,7 +12,7 @@ from tests.support.client import Stranger
 from tests.support.daemon import Daemon, stage_row, supervisor_command
 from tests.support.limits import COMMAND_S
 
-AUTO = "stages.lipsync.devices=auto"
+AUTO = ("stages.lipsync.devices=auto", "engines.tts=[espeak]")
 
 
 def started_with(pid: int) -> dict[str, str]:
@@ -26,7 +26,7 @@ def test_each_lipsync_process_is_started_with_a_gpu_of_its_own_and_nobody_else_w
 ) -> None:
     """The engine is ``warp``, which has no use for a GPU: what counts is what the process could have seen."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8f, MIG-9a,-1,3")
-    daemon = start_daemon(AUTO)
+    daemon = start_daemon(*AUTO)
     stranger = connect(daemon)
     status = stranger.control.ok("status")
     for instance, gpu in (("lipsync.0", "GPU-8f"), ("lipsync.1", "MIG-9a")):
@@ -44,7 +44,7 @@ def test_auto_without_a_gpu_is_one_process_on_the_cpu_with_a_warning(
     start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    daemon = start_daemon(AUTO)
+    daemon = start_daemon(*AUTO)
     stranger = connect(daemon)
     status = stranger.control.ok("status")
     assert [row["instance"] for row in status["stages"] if row["stage"] == "lipsync"] == ["lipsync.0"]

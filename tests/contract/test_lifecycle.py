@@ -14,7 +14,7 @@ import msgpack
 import pytest
 
 from tests.support.client import Stranger
-from tests.support.daemon import ROOT, Daemon, stage_row, supervisor_command
+from tests.support.daemon import LIGHT, ROOT, Daemon, stage_row, supervisor_command
 from tests.support.limits import BEAT_S, COMMAND_S, GONE_S, REPLY_S, STOP_S, WORK_S
 from tests.support.processes import MUSECAST, alive, free_ports
 
@@ -49,11 +49,15 @@ def test_end_session_without_drain_interrupts_first(stranger: Stranger) -> None:
     assert result["turns"] == 1
 
 
-def test_sessions_expire_and_are_forgotten(
-    start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger]
-) -> None:
-    daemon = start_daemon("limits.session_idle_s=5", "ring.keep_s=5")
-    stranger = connect(daemon)
+@pytest.fixture(scope="module")
+def forgetful(start_daemon_for_module: Callable[..., Daemon], state_dir: Path) -> Daemon:
+    """Sessions expire soon; the second test with it ends it."""
+    soon = ("limits.session_idle_s=5", "ring.keep_s=5", "stages.prepare.idle_exit_s=3600")
+    return start_daemon_for_module(state_dir, *soon, *LIGHT)
+
+
+def test_sessions_expire_and_are_forgotten(forgetful: Daemon, connect: Callable[[Daemon], Stranger]) -> None:
+    stranger = connect(forgetful)
     session = stranger.session(mode="offline")
     beats = stranger.subscribe("sys.")
     turn = session.say("Hello.")
@@ -75,28 +79,10 @@ def test_sessions_expire_and_are_forgotten(
     assert session.refused("events", from_n=0)["code"] == "NOT_FOUND"
 
 
-def test_drain_takes_no_more_sessions_and_lets_those_there_are_finish(
-    start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger]
-) -> None:
-    stranger = connect(start_daemon())
-    session = stranger.session()
-    turn = session.say("This is said to its end, although the operator wants the machine back.")
-    session.wait_media(1, turn)
-    asked = stranger.control.send("drain", timeout_s=WORK_S)
-    assert stranger.control.ok("health")["status"] == "draining"
-    refused = stranger.control.refused("start_session")
-    assert refused["code"] == "NOT_READY"
-    assert "restart" in refused["message"]
-    session.wait_ended(turn)
-    assert session.wait_event("session.ended")["data"]["reason"] == "ended"
-    report = stranger.control.take(asked, WORK_S)
-    assert (report["sessions"], report["finished"], report["abandoned"]) == (1, 1, [])
-
-
 def test_sigterm_ends_sessions_and_leaves_nothing_behind(
-    start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger]
+    forgetful: Daemon, connect: Callable[[Daemon], Stranger]
 ) -> None:
-    daemon = start_daemon()
+    daemon = forgetful
     stranger = connect(daemon)
     session = stranger.session()
     turn = session.say("The lights go out while I am still speaking, which is a pity. " * 12)
@@ -127,7 +113,7 @@ def test_sigkill_of_the_supervisor_takes_every_child_along_and_commands_notice(
     launch: Callable[..., subprocess.Popen[str]],
     tmp_path: Path,
 ) -> None:
-    daemon = start_daemon()
+    daemon = start_daemon(*LIGHT)
     everything = connect(daemon).subscribe("evt.", "seg.", "sys.")
     everything.wait(lambda m: m.topic == "sys.", BEAT_S, "sys. message")
     film = tmp_path / "kept.mp4"
