@@ -42,13 +42,12 @@ MAX_PASSAGES = 2
 
 @dataclass(slots=True)
 class _Open:
-    """An item whose frames are planned."""
+    """An item in hand; its frames are planned when the first of them is due, not before more urgent ones."""
 
     work: Work
-    jobs: list[FrameJob]
-    start: int
+    window: SpeechWindow
+    jobs: list[FrameJob] | None = None
     rendered: int = 0
-    begun: bool = False
 
 
 class LipsyncStage(Stage):
@@ -142,34 +141,45 @@ class Batcher:
         return bool(self._open)
 
     def add(self, work: Work) -> None:
-        """Plan an item's frames. An item that cannot be planned fails alone.
-
-        Raises:
-            EngineLostError: nothing can be done in this process any more.
-        """
+        """Take up an item. One that does not fit its own description, or has no template, fails alone."""
         try:
             window, deadline_ns = speech_window(work)
-            with self._meter.timed("plan", window.frames - window.start or 1):
-                jobs = self._engine.plan(window)
-            start = window.start
-        except EngineError as error:
-            work.started()
-            work.fail(error.code, str(error), retryable=error.retryable)
-            return
-        except EngineLostError:
-            work.started()  # whoever looks for the item to blame must find it
-            raise
         except Exception as error:  # one bad item never ends the process
             work.started()
-            work.fail("FAILED", f"{type(error).__name__}: {error}", retryable=True)
+            _fail(work, error)
             return
-        if not jobs:
+        if window.start >= window.frames:
             work.started()
             work.done()
             return
         key, self._next_key = self._next_key, self._next_key + 1
-        self._open[key] = _Open(work, jobs, start)
-        self._policy.add(key, len(jobs), deadline_ns)
+        self._open[key] = _Open(work, window)
+        self._policy.add(key, window.frames - window.start, deadline_ns)
+
+    def _plan(self, batch: Sequence[Slice]) -> list[Slice]:
+        """Plan the items that have their first frames in the batch; returns what is left of it.
+
+        Raises:
+            EngineLostError: nothing can be done in this process any more.
+        """
+        for piece in batch:
+            item = self._open[_key(piece)]
+            if item.jobs is not None:
+                continue
+            item.work.started()  # whoever looks for the item to blame must find it
+            frames = item.window.frames - item.window.start
+            try:
+                with self._meter.timed("plan", frames):
+                    item.jobs = self._engine.plan(item.window)
+                if len(item.jobs) != frames:
+                    raise EngineError("FAILED", f"{self._engine.name} planned {len(item.jobs)} of {frames} frames")
+            except EngineLostError:
+                raise
+            except Exception as error:
+                self._policy.drop(piece.key)
+                del self._open[_key(piece)]
+                _fail(item.work, error)
+        return [piece for piece in batch if _key(piece) in self._open]
 
     def step(self) -> None:
         """Drop what was cancelled, render one batch, send its crops.
@@ -180,19 +190,18 @@ class Batcher:
         for key in [key for key, item in self._open.items() if item.work.cancel.is_set()]:
             self._policy.drop(key)
             self._open.pop(key).work.done()
-        batch = self._policy.next_batch()
+        chosen = self._policy.next_batch()
+        batch = self._plan(chosen)
         if not batch:
             return
         self._meter.count("batches")
         if len({self._open[_key(piece)].work.item.sid for piece in batch}) > 1:
             self._meter.count("batches.shared")
         for piece in batch:
-            item = self._open[_key(piece)]
-            if not item.begun:
-                item.begun = True
-                item.work.started()
-        for piece in batch:
             self._open[_key(piece)].work.progress()  # all are in hand from here on, none has an output of it yet
+        if len(batch) < len(chosen):
+            self._render_apart(batch)  # what is left of it need not be a size that the engine takes
+            return
         try:
             with self._meter.timed("render", sum(piece.frames for piece in batch)):
                 crops = self._engine.render([job for piece in batch for job in self._jobs(piece)])
@@ -207,10 +216,12 @@ class Batcher:
             at += piece.frames
 
     def _jobs(self, piece: Slice) -> Sequence[FrameJob]:
-        return self._open[_key(piece)].jobs[piece.first : piece.first + piece.frames]
+        jobs = self._open[_key(piece)].jobs
+        assert jobs is not None, "planned before it is rendered"
+        return jobs[piece.first : piece.first + piece.frames]
 
     def _render_apart(self, batch: Sequence[Slice]) -> None:
-        """A batch failed: one item of it may be to blame, so each frame is tried alone."""
+        """An item of a batch failed, or one may be to blame that it did: each frame is rendered alone."""
         for piece in batch:
             try:
                 crops = np.concatenate([self._engine.render([job]) for job in self._jobs(piece)])
@@ -219,9 +230,7 @@ class Batcher:
             except Exception as own:
                 item = self._open.pop(_key(piece))
                 self._policy.drop(piece.key)
-                code = own.code if isinstance(own, EngineError) else "FAILED"
-                retryable = own.retryable if isinstance(own, EngineError) else True
-                item.work.fail(code, f"{type(own).__name__}: {own}", retryable=retryable)
+                _fail(item.work, own)
             else:
                 self._send(piece, crops)
 
@@ -230,12 +239,12 @@ class Batcher:
         item.work.progress()
         output = LipsyncCrops(
             src="", ep=0, id="", attempt=0, index=0,
-            start=item.start + piece.first, frames=piece.frames, engine=self._engine.name,
+            start=item.window.start + piece.first, frames=piece.frames, engine=self._engine.name,
         )  # fmt: skip
         item.work.emit(output, [np.ascontiguousarray(crops)])
         item.rendered += piece.frames
         self._meter.count("frames", piece.frames)
-        if item.rendered == len(item.jobs):
+        if item.rendered == item.window.frames - item.window.start:
             del self._open[_key(piece)]
             item.work.done()
 
@@ -249,6 +258,13 @@ class FallbackStage(LipsyncStage):
     def chain(self) -> list[str]:
         """All engines but the chosen one, in order."""
         return self.config.engines.lipsync[1:]
+
+
+def _fail(work: Work, error: Exception) -> None:
+    if isinstance(error, EngineError):
+        work.fail(error.code, str(error), retryable=error.retryable)
+    else:
+        work.fail("FAILED", f"{type(error).__name__}: {error}", retryable=True)
 
 
 def _key(piece: Slice) -> int:

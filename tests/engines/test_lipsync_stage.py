@@ -19,6 +19,8 @@ from models.api import (
     SAMPLE_RATE,
     EngineError,
     EngineLostError,
+    FrameJob,
+    SpeechWindow,
 )
 from models.warp.engine import WarpLipSync
 from models.warp.warmup import synthetic_template
@@ -107,6 +109,43 @@ def test_the_most_urgent_item_is_first_and_every_frame_comes_once_in_order(
             at += output.frames
         assert at == frames
         assert diary.index(("started", work.item.id)) < diary.index(("crops", work.item.id))
+
+
+def test_the_first_crops_do_not_wait_for_the_plans_of_what_comes_later(
+    stage: LipsyncStage, ref: TemplateRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diary: list[tuple[str, str]] = []
+    plan = WarpLipSync.plan
+
+    def planned(engine: WarpLipSync, window: SpeechWindow) -> list[FrameJob]:
+        diary.append(("planned", str(window.frames)))
+        return plan(engine, window)
+
+    monkeypatch.setattr(WarpLipSync, "plan", planned)
+    works = [Watched(diary, item(name, ref, n, n), audio(n)) for name, n in (("first", 8), ("next", 16))]
+    stage.run(ListFeed(works))  # type: ignore[arg-type]
+    assert diary.index(("crops", "first")) < diary.index(("planned", "16"))
+    assert diary.index(("planned", "16")) < diary.index(("crops", "next"))
+
+
+def test_an_item_that_cannot_be_planned_does_not_take_its_batch_with_it(
+    stage: LipsyncStage, ref: TemplateRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = WarpLipSync.plan
+
+    def planned(engine: WarpLipSync, window: SpeechWindow) -> list[FrameJob]:
+        if window.frames == 3:
+            raise EngineError("FAILED", "no plan for three")
+        return plan(engine, window)
+
+    monkeypatch.setattr(WarpLipSync, "plan", planned)
+    bad, good = Watched([], item("bad", ref, 3), audio(3)), Watched([], item("good", ref, 5), audio(5))
+    stage.run(ListFeed([bad, good]))  # type: ignore[arg-type]
+    assert bad.failure is not None
+    assert bad.failure[0] == "FAILED"
+    assert "no plan for three" in bad.failure[1]
+    assert good.finished
+    assert sum(o.frames for o, _ in good.outputs) == 5  # type: ignore[attr-defined]
 
 
 PASSAGE = 30 * SAMPLE_RATE
