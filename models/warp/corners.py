@@ -7,7 +7,7 @@ over open teeth.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from models.warp.geometry import Pose, clamped
 from models.warp.look import LUMA, Look
 from models.warp.track import MouthState
 
+F32 = NDArray[np.floating[Any]]
 U8 = NDArray[np.uint8]
 REACH, REACH_ROUND, TALL = 0.26, 0.62, 0.30
 """Half the size of the place that is mended, across (rounded lips fold up more) and down, in half widths."""
@@ -96,12 +97,15 @@ def _redden(out: U8, pose: Pose, amounts: tuple[float, float], edge: float) -> N
     x = np.arange(x0, x1, dtype=np.float32)
     y = np.arange(y0, y1, dtype=np.float32)[:, None]
     u = (x - np.float32(pose.centre[0])) / np.float32(pose.half)
-    upper, seam, lower = (np.interp(x, pose.curves[k, :, 0], pose.curves[k, :, 1]) for k in (0, 1, 3))
+    upper, seam, lower = (
+        np.interp(x, pose.curves[k, :, 0], pose.curves[k, :, 1]).astype(np.float32) for k in (0, 1, 3)
+    )
     within = clamped((y - upper) / edge + 0.5) * clamped((lower - y) / edge + 0.5)
-    within = within * np.where(y < seam, amounts[0], amounts[1])
-    within = (within * clamped(2.2 * (1 - u * u))).astype(np.float32)
+    within *= np.where(y < seam, np.float32(amounts[0]), np.float32(amounts[1]))
+    within *= clamped(2.2 * (1 - u * u))
+    share = cv2.merge([1 - within * v for v in (1 - GATHERED)])
     window = out[y0:y1, x0:x1]
-    window[...] = (window * (1 - within[..., None] * (1 - GATHERED)) + 0.5).astype(np.uint8)
+    cv2.multiply(window, share, dst=window, dtype=cv2.CV_8U)
 
 
 def _mend(out: U8, spot: _Spot, look: Look, amount: float) -> None:
@@ -111,21 +115,37 @@ def _mend(out: U8, spot: _Spot, look: Look, amount: float) -> None:
     y0, y1 = int(spot.y - spot.tall) - margin, int(spot.y + spot.tall) + margin + 2
     if x0 < 0 or y0 < 0 or x1 > out.shape[1] or y1 > out.shape[0]:
         return  # a mouth at the very border stays as it is
-    window = out[y0:y1, x0:x1].astype(np.float32)
+    window = out[y0:y1, x0:x1]
+    shown = window.astype(np.float32)
     x = np.arange(x0, x1, dtype=np.float32)
     out_by = (x - np.float32(spot.corner)) * np.float32(spot.outwards / spot.half)
-    skin = clamped((out_by - OUTSIDE[1]) / (OUTSIDE[0] - OUTSIDE[1]))[:, None]
+    skin = clamped((out_by - OUTSIDE[1]) / (OUTSIDE[0] - OUTSIDE[1]))
     # Beside the lips a shadow is what is darker than the skin there.
-    luma = window @ LUMA
-    usual = max(float(np.median(luma[::2, :: spot.outwards][:, -margin:])) * BESIDE, look.lip)
-    dark = clamped((DARK[0] - luma / (look.lip + (usual - look.lip) * skin[:, 0])) / (DARK[0] - DARK[1]))
-    light = np.dstack([window, np.ones_like(dark)]) * (1.001 - dark)[..., None]
-    light = cv2.GaussianBlur(light, (0, 0), sigma)
-    most = look.corner + (255 - look.corner) * skin
+    luma = cv2.transform(shown, LUMA[None])
+    usual = max(_median(luma[::2, :: spot.outwards][:, -margin:]) * BESIDE, look.lip)
+    dark = luma * (-1 / ((DARK[0] - DARK[1]) * (look.lip + (usual - look.lip) * skin)))
+    dark += DARK[0] / (DARK[0] - DARK[1])
+    dark = clamped(dark)
+    share = 1.001 - dark
+    size = (2 * int(3 * sigma) + 1,) * 2
+    light = cv2.GaussianBlur(cv2.multiply(shown, _thrice(share)), size, sigma)
+    light = cv2.divide(light, _thrice(cv2.GaussianBlur(share, size, sigma)))
+    most = look.corner + (255 - look.corner) * skin[:, None]
     dx = (x - np.float32(spot.x)) / np.float32(spot.wide)
     dy = (np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(spot.y)) / np.float32(spot.tall)
-    near = clamped(1.6 * (1 - np.sqrt(dx * dx + dy * dy))) * np.float32(amount)
-    near *= spot.line + (1 - spot.line) * skin[:, 0]
-    lift = np.maximum(np.minimum(light[..., :3] / light[..., 3:], most) - window, 0)
-    window += lift * (near * np.maximum(dark, cv2.GaussianBlur(dark, (0, 0), 0.8)))[..., None]
-    out[y0:y1, x0:x1] = np.clip(window + 0.5, 0, 255).astype(np.uint8)
+    near = clamped(1.6 * (1 - np.sqrt(dx * dx + dy * dy)))
+    near *= (spot.line + (1 - spot.line) * skin) * np.float32(amount)
+    near *= np.maximum(dark, cv2.GaussianBlur(dark, (0, 0), 0.8))
+    lift = cv2.max(cv2.subtract(np.minimum(light, most), shown), 0)
+    cv2.add(shown, cv2.multiply(lift, _thrice(near)), dst=window, dtype=cv2.CV_8U)
+
+
+def _thrice(values: F32) -> F32:
+    """For every channel: ``[h, w, 3]``; many times faster than to let numpy repeat them."""
+    return np.asarray(cv2.merge([values, values, values]), np.float32)
+
+
+def _median(values: F32) -> float:
+    ordered = np.sort(values, axis=None)
+    middle = len(ordered) // 2
+    return float(ordered[middle]) if len(ordered) % 2 else float(ordered[middle - 1] + ordered[middle]) / 2

@@ -141,35 +141,50 @@ def _moved(crop: U8, move: Field, state: MouthState, pose: Pose, look: Look) -> 
     upper = _sampled(crop, move.map_x[: len(move.upper_y)], move.upper_y)
     lower = np.empty((*move.map_x.shape, 3), np.uint8)
     begin = move.first_lower
-    lower[begin:] = _sampled(crop, move.map_x[begin:], move.lower_y)
-    lower[: min(begin, last)] = upper[: min(begin, last)]
+    cv2.remap(crop, move.map_x[begin:], move.lower_y, cv2.INTER_LINEAR, lower[begin:], cv2.BORDER_REPLICATE)
+    alone = min(begin, last)  # rows that the upper half has for itself
+    lower[:alone] = upper[:alone]
     y = (np.arange(last, dtype=np.float32) + move.y0)[:, None]
-    chosen = y < move.upper_edge
+    chosen = y[alone:] < move.upper_edge
     first = max(int(np.floor(mouth.upper_edge.min())) - margin - move.y0, 0)
     y = y[first:]
-    above = clamped((mouth.upper_edge - y) * _steepness(mouth.upper_edge) / look.edge + 0.5)
-    below = clamped((y - mouth.lower_edge) * _steepness(mouth.lower_edge) / look.edge + 0.5)
+    above = clamped((mouth.upper_edge - y) * (_steepness(mouth.upper_edge) / look.edge) + 0.5)
+    below = clamped((y - mouth.lower_edge) * (_steepness(mouth.lower_edge) / look.edge) + 0.5)
     below = np.minimum(below, 1 - above)
     gap = 1 - above - below
     # In the corners lip meets lip: nothing dark shows between them.
     thin = clamped(2 - (mouth.lower_edge - mouth.upper_edge) / (THIN * pose.half))
-    hidden = gap * thin * clamped(1 - (1 - np.abs(mouth.u / mouth.inner)) / CORNER)
-    above, below, gap = above + hidden / 2, below + hidden / 2, gap - hidden
-    shade(upper, mouth, first_column, state, pose.half)
-    shade(lower, mouth, first_column, state, pose.half)
+    hidden = gap * (thin * clamped(1 - (1 - np.abs(mouth.u / mouth.inner)) / CORNER))
+    gap -= hidden
+    hidden /= 2
+    above += hidden
+    below += hidden
+    shade((upper, lower), mouth, first_column, state, pose.half)
     part = (slice(first, last), slice(first_column, first_column + len(mouth.u)))
-    band = upper[part] * above[..., None] + lower[part] * below[..., None]
+    band = _planes(upper[part])
+    band *= above
+    band += _planes(lower[part]) * below
     if float(gap.max()) > 0:
-        band += inside(mouth, state, part[0], pose.relaxed, look) * gap[..., None]
-    np.copyto(lower[:last], upper[:last], where=chosen[..., None])
-    lower[part] = np.clip(band + 0.5, 0, 255).astype(np.uint8)
+        between = inside(mouth, state, part[0], pose.relaxed, look)
+        between *= gap
+        band += between
+    cv2.copyTo(upper[alone:last], chosen.view(np.uint8), lower[alone:last])
+    lower[part] = cv2.add(cv2.merge([*band]), 0, dtype=cv2.CV_8U)
     return lower
+
+
+def _planes(picture: U8) -> F32:
+    """BGR ``[h, w, 3]`` as ``[3, h, w]``: three long rows are quicker to compute with than many of three."""
+    return np.asarray(np.stack(cv2.split(picture)), np.float32)
 
 
 def _sampled(crop: U8, x: F32, y: F32) -> U8:
     return np.asarray(cv2.remap(crop, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
-def _steepness(edge: NDArray[np.float32]) -> NDArray[np.float32]:
+def _steepness(edge: F32) -> F32:
     """What turns a vertical distance from the edge into the distance across it, per column: no stairs."""
-    return np.asarray(1 / np.sqrt(1 + np.gradient(edge) ** 2), np.float32)
+    rise = np.empty_like(edge)
+    rise[1:-1] = (edge[2:] - edge[:-2]) / 2
+    rise[0], rise[-1] = edge[1] - edge[0], edge[-1] - edge[-2]
+    return np.asarray(1 / np.sqrt(1 + rise * rise), np.float32)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.warp.geometry import Pose
+from models.warp.geometry import Pose, clamped
 from models.warp.look import LUMA, Look
 from models.warp.track import MouthState
 
@@ -58,22 +58,26 @@ def relaxed(out: U8, pose: Pose, state: MouthState, look: Look) -> None:
             np.linspace(low, high, n, dtype=np.float32)
             for low, high, n in zip((x0, y0), (x1, y1), size, strict=True)
         )
-        fold = _fold(small, half / FINE, look) * (_where(pose, x, y[:, None]) * np.float32(amount))[..., None]
-        window[...] = np.clip(window - cv2.resize(fold, (x1 - x0, y1 - y0)) + 0.5, 0, 255).astype(np.uint8)
+        share = _where(pose, x, y[:, None]) * np.float32(amount)
+        fold = _fold(small, share, half / FINE, look)
+        cv2.subtract(window, cv2.resize(fold, (x1 - x0, y1 - y0)), dst=window, dtype=cv2.CV_8U)
 
 
 def _span(first: float, last: float, limit: int) -> tuple[int, int]:
     return max(int(first), 0), min(int(last), limit)
 
 
-def _fold(picture: F32, half: float, look: Look) -> F32:
-    """What makes the folds in ``picture``, levels; 0 where it is not skin."""
-    skin = np.clip(((picture @ LUMA) / look.lip - SKIN[0]) / (SKIN[1] - SKIN[0]), 1e-3, 1)[..., None]
-    light = np.concatenate([picture * skin, skin], axis=2).astype(np.float32)
+def _fold(picture: F32, share: F32, half: float, look: Look) -> F32:
+    """``share`` of what makes the folds in ``picture``, levels; 0 where it is not skin."""
+    lowest, step = SKIN[0] * look.lip, 1 / (look.lip * (SKIN[1] - SKIN[0]))
+    skin = np.minimum(np.maximum((cv2.transform(picture, LUMA[None]) - lowest) * step, 1e-3), 1)
+    light = cv2.merge([*cv2.split(cv2.multiply(picture, cv2.merge([skin] * 3))), skin])
     height, width = light.shape[:2]
     coarse = cv2.resize(light, (width // COARSE, height // COARSE), interpolation=cv2.INTER_AREA)
     broad = cv2.resize(cv2.GaussianBlur(coarse, (0, 0), BROAD * half / COARSE), (width, height))
-    return np.asarray((picture - broad[..., :3] / broad[..., 3:]) * skin, np.float32)
+    *lit, weight = cv2.split(broad)
+    apart = cv2.subtract(picture, cv2.divide(cv2.merge(lit), cv2.merge([weight] * 3)))
+    return np.asarray(cv2.multiply(apart, cv2.merge([skin * share] * 3)), np.float32)
 
 
 def _where(pose: Pose, x: F32, y: F32) -> F32:
@@ -82,10 +86,10 @@ def _where(pose: Pose, x: F32, y: F32) -> F32:
     half = np.float32(pose.half)
     beside = np.abs(x - np.float32(pose.centre[0])) / half - 1
     clear = np.maximum(np.maximum(y - lower, upper - y) / half, beside) / np.float32(CLEAR)
-    across, down = (2 * (v - v.min()) / np.ptp(v) - 1 for v in (x, y))
-    return np.asarray(np.clip(clear, 0, 1) * _bump(across) * _bump(down), np.float32)
+    across, down = (2 * (v - v.flat[0]) / (v.flat[-1] - v.flat[0]) - 1 for v in (x, y))
+    return np.asarray(clamped(clear) * (_bump(across) * _bump(down)), np.float32)
 
 
 def _bump(t: F32) -> F32:
     """1 in the middle, 0 at both ends."""
-    return np.asarray(np.clip(3 * (1 - np.abs(t)), 0, 1), np.float32)
+    return np.asarray(clamped(3 * (1 - np.abs(t))), np.float32)

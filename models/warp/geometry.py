@@ -70,6 +70,8 @@ EDGE_ROWS = 5
 """So many rows beyond the edges of the lips both halves are known."""
 REACH = 3.3
 """Half width of the moved region, in half widths of the mouth."""
+UNSEEN = 1e-3
+"""Pixels by which nothing needs to be moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,8 @@ class Pose:
     @property
     def centre(self) -> tuple[float, float]:
         """Middle between the corners."""
-        corners = self.curves[1, (0, -1)]
-        return float(corners[:, 0].mean()), float(corners[:, 1].mean())
+        (x0, y0), (x1, y1) = self.curves[1, 0].tolist(), self.curves[1, -1].tolist()
+        return (x0 + x1) / 2, (y0 + y1) / 2
 
     @property
     def half(self) -> float:
@@ -144,8 +146,8 @@ class Field:
         within = np.flatnonzero(np.abs(self.u) <= 1)
         first, last = int(within[0]), int(within[-1]) + 1
         cut = slice(first, last)
-        edges = {name: getattr(self, name)[cut] for name in ("upper_edge", "lower_edge", "u")}
-        return replace(self, x0=self.x0 + first, **edges), first
+        upper, lower, u = self.upper_edge[cut], self.lower_edge[cut], self.u[cut]
+        return replace(self, x0=self.x0 + first, upper_edge=upper, lower_edge=lower, u=u), first
 
 
 def clamped(value: F32) -> F32:
@@ -170,20 +172,23 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0, hair: float = 0.0) -
     tall = opened * max(1 - 0.9 * state.wide, 0)
     stretch = 1 + (_stretch(state, pose.smile) - 1) * (1 - HAIR_WIDE * hair)
     moved = half * stretch
-    u = np.asarray((x - cx) / moved, np.float32)
-    within = np.abs(u) < 1
+    u = (x - np.float32(cx)) * np.float32(1 / moved)
+    across = np.abs(u)
+    within = across < 1
     far = BESIDE - BESIDE_ROUND * state.round
-    fall = _smooth((far - np.abs(u) * stretch) / (far - stretch))
+    fall = _smooth((far - across * stretch) / (far - stretch))
 
     # Where each column comes from at the mouth's own height.
     even = min(1.0, stretch / (1 - EVEN * (1 - stretch)))
-    inner = u * (moved - half * (even + (1 - even) * np.abs(u) ** 3))
-    beside = _smooth((np.abs(x - cx) / half - WING) / 0.45)
+    inner = u * (moved - half * (even + (1 - even) * across**3))
+    beside = _smooth((across * stretch - WING) / 0.45)
     start = np.float32(pose.nose[1]) - np.float32(CHEEK * half) * beside
-    push = np.where(within, inner, np.sign(u) * (moved - half) * fall).astype(np.float32)
+    push = np.where(within, inner, np.sign(u) * (moved - half) * fall)
+    at = x - push
     upper_out, upper_in, lower_in, lower_out = (
-        np.interp(x - push, pose.curves[k, :, 0], pose.curves[k, :, 1]).astype(np.float32) for k in range(4)
+        np.interp(at, curve[:, 0], curve[:, 1]).astype(np.float32) for curve in pose.curves
     )
+    middle = float(upper_in[within].mean())
 
     # A smile widens a mouth, but its jaw drops no further for that.
     gap = state.open * pose.relaxed
@@ -191,14 +196,15 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0, hair: float = 0.0) -
     hole = HOLE_NARROW * state.round * (1 - 0.35 * state.teeth) * (1 - 0.6 * min(state.open, 1.0))
     share = 0.95 - hole - BITE_NARROW * state.bite - 0.10 * tall
     share = max(share, HOLE_LEAST * state.open * state.round / stretch)
-    arch = np.clip(1 - (u / share) ** 2, 0, 1) ** np.float32(max(0.74 - 0.24 * state.round - 0.16 * tall, 0.5))
-    outline = _softened(np.clip(1 - u * u, 0, 1) ** np.float32(0.50))
+    oval = np.maximum(1 - u * u, 0)
+    arch = np.maximum(1 - (u / share) ** 2, 0) ** np.float32(max(0.74 - 0.24 * state.round - 0.16 * tall, 0.5))
+    outline = _softened(np.sqrt(oval))
     up = (UPPER_SHARE + (UPPER_SHARE_ROUND - UPPER_SHARE) * state.round) * (1 - HAIR_LIFT * hair)
     lift, drop = up * gap, (1 - up) * gap
     lift += half * (0.07 * state.teeth * (1 - state.round) + BITE_LIFT * state.bite)
     sunk = CORNER_SHARE * gap * (1 - 0.6 * state.round) - 0.02 * half * state.wide
     straight = max(STRAIGHT_ROUND * state.round, STRAIGHT_OPEN * opened, BITE_STRAIGHT * state.bite)
-    corner = (sunk - straight * (upper_in - upper_in.mean(where=within))) * fall
+    corner = (sunk - straight * (upper_in - middle)) * fall
     rolled = 0.05 * half * state.closed
     gather = GATHER * state.round * max(1 / stretch - 1, 0)
     most = np.float32(GATHER_MAX * half)
@@ -214,60 +220,54 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0, hair: float = 0.0) -
     d_lower_out = corner + (drop + pout - rolled) * outline + np.minimum(gather * below, most) - tucked
     # A smile thins the upper lip; it fills again as the smile goes.
     d_upper_out -= np.maximum(UPPER_LEAST * pose.relaxed - above, 0) * outline * _raised(state)
-    oval = max(OVAL_ROUND * state.round, OVAL_OPEN * tall)
-    base = upper_in + corner
-    d_upper_out += oval * _to_oval(upper_out + d_upper_out - base, u)
-    d_lower_out += oval * _to_oval(lower_out + d_lower_out - base, u)
+    rounding = max(OVAL_ROUND * state.round, OVAL_OPEN * tall)
+    base, round_ = upper_in + corner, np.sqrt(oval)
+    d_upper_out += rounding * _to_oval(upper_out + d_upper_out - base, within, round_)
+    d_lower_out += rounding * _to_oval(lower_out + d_lower_out - base, within, round_)
     # Hair above the lip stays; what moves is the lip below it.
     d_upper_out *= 1 - HAIR_STAYS * hair
-    jaw = _smooth((3.3 - np.abs(x - cx) / pose.relaxed) / 1.7)
+    jaw = _smooth((3.3 - np.abs(x - np.float32(cx)) / pose.relaxed) / 1.7)
     d_chin = 0.60 * (sunk + drop) * jaw
 
     # What parted lips show begins beside the line that they were when closed.
     line = SEAM * half + 0.35 * soft
-    seam = np.minimum(line, 0.5 * np.maximum(lower_in + d_lower_in - upper_in - d_upper_in, 0))
+    upper_edge, lower_edge = upper_in + d_upper_in, lower_in + d_lower_in
+    seam = np.minimum(line, 0.5 * np.maximum(lower_edge - upper_edge, 0))
 
-    edges = np.asarray(upper_in + d_upper_in, np.float32), np.asarray(lower_in + d_lower_in, np.float32)
     margin = EDGE_ROWS + int(soft)
-    top = y[: min(max(int(np.ceil(edges[1].max())) + margin - y0, 1), len(y))]
-    low = y[min(max(int(np.floor(edges[0].min())) - margin - y0, 0), len(y) - 1) :]
+    top = y[: min(max(int(np.ceil(lower_edge.max())) + margin - y0, 1), len(y))]
+    low = y[min(max(int(np.floor(upper_edge.min())) - margin - y0, 0), len(y) - 1) :]
 
-    rise = _piece(top, start, upper_out + d_upper_out)
-    thin = _piece(top, upper_out + d_upper_out, upper_in + d_upper_in, straight=True)
-    cut = np.minimum(seam, 0.65 * above)
-    rise *= d_upper_out
-    thin *= d_upper_in + cut - d_upper_out
-    rise += thin
+    outer = upper_out + d_upper_out
+    upper_y = np.repeat(top, len(x), axis=1)
+    _pull(upper_y, top, start, outer, d_upper_out)
+    _pull(
+        upper_y, top, outer, upper_edge, d_upper_in + np.minimum(seam, 0.65 * above) - d_upper_out, straight=True
+    )
 
+    outer = lower_out + d_lower_out
     chin_y = np.float32(max(pose.chin[1], lower_out.max() + 4)) + d_chin
-    end_y = np.full_like(x, CROP - 2)
-    thin = _piece(low, lower_in + d_lower_in, lower_out + d_lower_out, straight=True)
-    down = _piece(low, lower_out + d_lower_out, chin_y, straight=True)
-    fade = _piece(low, np.minimum(chin_y, end_y - 6), end_y)
+    end_y = np.float32(CROP - 2)
     d_edge = d_lower_in - seam
-    thin *= d_lower_out - d_edge
-    thin += d_edge
-    down *= d_chin - d_lower_out
-    fade *= d_chin
-    thin += down
-    thin -= fade
+    lower_y = low - d_edge
+    _pull(lower_y, low, lower_edge, outer, d_lower_out - d_edge, straight=True)
+    _pull(lower_y, low, outer, chin_y, d_chin - d_lower_out, straight=True)
+    _pull(lower_y, low, np.minimum(chin_y, end_y - 6), end_y, -d_chin)
 
-    height = float(cy + sunk + straight * (upper_in.mean(where=within) - cy))
-    below = (y - np.float32(height)) / np.float32(half)
-    level = _level(below, u, drop / half, state.round, beside, hair, (y - pose.nose[1]) / half)
+    height = cy + sunk + straight * (middle - cy)
+    down = (y - np.float32(height)) * np.float32(1 / half)
+    below_nose = (y - np.float32(pose.nose[1])) * np.float32(1 / half)
+    level = _level(down, across, drop / half, state.round, beside, hair, below_nose)
     # Away from the lips the columns of their corners leave no line in the skin.
     soft_push = _softened(push)
-    sideways = level * (push - soft_push)
-    sideways += soft_push
-    level *= _smooth((CROP - 2 - y) / 24)
-    sideways *= level
     return Field(
         x0,
         y0,
-        np.asarray(x - sideways, np.float32),
-        np.asarray(top - rise, np.float32),
-        np.asarray(low - thin, np.float32),
-        *edges,
+        _sideways(x, level, push, soft_push, _smooth((CROP - 2 - y) / 24)),
+        upper_y,
+        lower_y,
+        upper_edge,
+        lower_edge,
         u,
         moved,
         float(np.interp(cx, pose.curves[1, :, 0], pose.curves[1, :, 1])),
@@ -276,14 +276,12 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0, hair: float = 0.0) -
     )
 
 
-def _level(
-    v: F32, u: F32, drop: float, rounded: float, beside: F32, hair: float, below_nose: F32
-) -> NDArray[np.float32]:
-    """How much of its sideways movement a column makes: the lips all.
+def _level(v: F32, across: F32, drop: float, rounded: float, beside: F32, hair: float, below_nose: F32) -> F32:
+    """How much of its sideways movement a column makes: the lips all. ``[h, w]``.
 
     Args:
         v: how far below the corners, half widths: ``[h, 1]``.
-        u: place across the moved mouth: ``[w]``.
+        across: how far beside the middle of the moved mouth, its half widths: ``[w]``.
         drop: of the jaw, half widths.
         rounded: of the lips.
         beside: 1 in cheeks, which move further up than what is above the lips: ``[w]``.
@@ -298,13 +296,32 @@ def _level(
         np.exp(-0.5 * (down**2 + (up / width) ** 2)) * _smooth((below_nose + above) / 0.72)
         for width, above in ((spread, 0.0), (spread + 0.40 * (1 - hair), CHEEK))
     )
-    level = np.asarray(cheeks - middle, np.float32) * np.asarray(beside, np.float32)
-    level += np.asarray(middle, np.float32)
+    # Every term is the product of one factor of the row and one of the column.
+    rows, columns = np.hstack([middle, cheeks - middle]), np.stack([np.ones_like(beside), beside])
     if rounded > 0:
         # A pout is round below, too: its lower edge folds up more.
         foot = 0.12 * rounded * np.exp(-0.5 * ((v - drop - 0.36) / 0.16) ** 2)
-        level *= 1 + np.asarray(foot, np.float32) * _smooth((1.8 - np.abs(u)) / 0.8)
-    return np.asarray(level, np.float32)
+        rows = np.hstack([rows, rows * foot])
+        columns = np.vstack([columns, columns * _smooth((1.8 - across) / 0.8)])
+    return np.asarray(rows.astype(np.float32) @ columns, np.float32)
+
+
+def _sideways(x: F32, level: F32, push: F32, soft: F32, fade: F32) -> F32:
+    """Where each pixel comes from, across: ``[h, w]``.
+
+    Args:
+        x: columns, ``[w]``.
+        level: of ``push``, ``[h, w]``; the rest moves by ``soft``. Overwritten.
+        push: how far the columns move at the lips, ``[w]``.
+        soft: how far away from them, ``[w]``.
+        fade: how much of all this a row makes, ``[h, 1]``.
+    """
+    sideways = level * (push - soft)
+    sideways += soft
+    level *= -fade
+    sideways *= level
+    sideways += x
+    return np.asarray(sideways, np.float32)
 
 
 def _opened(state: MouthState) -> float:
@@ -325,28 +342,59 @@ def _raised(state: MouthState) -> float:
     return min(1.0, state.round + 2 * state.open + 0.6 * state.bite) * (1 - state.closed)
 
 
-def _to_oval(height: F32, u: F32) -> F32:
-    """What is missing from a lip's outline, by its height over the corners, to be half an oval as high."""
-    peak = height[int(np.abs(np.where(np.abs(u) < 1, height, 0)).argmax())]
-    oval = peak * np.sqrt(np.clip(1 - u * u, 0, 1))
-    return np.asarray(np.where(np.abs(u) < 1, oval - height, 0), np.float32)
+def _to_oval(height: F32, within: NDArray[np.bool_], oval: F32) -> F32:
+    """What is missing from a lip's outline, by its height over the corners, to be half an oval as high.
+
+    Args:
+        height: ``[w]``.
+        within: the columns of the mouth.
+        oval: a half circle over them.
+    """
+    height = np.where(within, height, 0)
+    return np.asarray(height[int(np.abs(height).argmax())] * oval - height, np.float32)
+
+
+_KERNEL = np.array([1, 3, 6, 9, 11, 12, 11, 9, 6, 3, 1], np.float32) / np.float32(72)
 
 
 def _softened(profile: F32) -> F32:
     """Without the kink at the corners, which would show as a line in the skin below them."""
-    kernel = np.array([1, 3, 6, 9, 11, 12, 11, 9, 6, 3, 1], np.float32)
-    return np.asarray(np.convolve(profile, kernel / kernel.sum(), "same"), np.float32)
+    return np.asarray(np.convolve(profile, _KERNEL, "same"), np.float32)
 
 
 def _apart(upper: F32, lower: F32, d_upper: F32, d_lower: F32) -> tuple[F32, F32]:
     """Keep the lower lip from passing through the upper one: where they cross, both meet half way."""
-    cross = np.clip((upper + d_upper) - (lower + d_lower), 0, None) / 2
-    return np.asarray(d_upper - cross, np.float32), np.asarray(d_lower + cross, np.float32)
+    cross = np.maximum((upper + d_upper) - (lower + d_lower), 0) / 2
+    return d_upper - cross, d_lower + cross
 
 
-def _piece(y: F32, start: F32, stop: F32, *, straight: bool = False) -> F32:
-    """0 above ``start`` (per column), 1 below ``stop``, rising between."""
-    t = (y - start) * (1 / np.maximum(stop - start, 0.5))
+def _pull(rows_y: F32, y: F32, start: F32, stop: F32 | np.float32, by: F32, *, straight: bool = False) -> None:
+    """Let the rows of a backward map come from further up, in place: none above ``start`` (per column), ``by``
+    below ``stop``, rising between.
+
+    Args:
+        rows_y: ``[n, w]``.
+        y: its rows in the crop, ``[n, 1]``.
+        start: ``[w]``.
+        stop: ``[w]``, or one for all.
+        by: ``[w]``.
+        straight: rising evenly, not softly.
+    """
+    moving = np.flatnonzero(np.abs(by) > UNSEEN)
+    if not len(moving):
+        return
+    columns = slice(int(moving[0]), int(moving[-1]) + 1)
+    start, by, stop = start[columns], by[columns], stop[columns] if isinstance(stop, np.ndarray) else stop
+    top, steep = float(y[0, 0]), 1 / np.maximum(stop - start, 0.5)
+    first = min(max(int(float(start.min()) - top), 0), len(y))
+    last = min(max(int(float((start + 1 / steep).max()) - top) + 2, first), len(y))
+    t = (y[first:last] - start) * steep
     np.maximum(t, 0, out=t)
     np.minimum(t, 1, out=t)
-    return t if straight else np.asarray(t * t * (3 - 2 * t), np.float32)
+    if not straight:
+        rest = 3 - 2 * t
+        t *= t
+        t *= rest
+    t *= by
+    rows_y[first:last, columns] -= t
+    rows_y[last:, columns] -= by

@@ -76,9 +76,9 @@ def gesture(context: Context, seconds: float) -> Gesture:
         context: what is heard around it.
         seconds: of the frame on the media timeline.
     """
-    fade = float(_smooth(context.since_start_us / FADE_IN_US))
+    fade = _eased(context.since_start_us / FADE_IN_US)
     if context.until_end_us is not None:
-        fade *= float(_smooth(context.until_end_us / FADE_OUT_US))
+        fade *= _eased(context.until_end_us / FADE_OUT_US)
     if fade <= 0:
         return STILL
     rms = context.rms()
@@ -88,11 +88,11 @@ def gesture(context: Context, seconds: float) -> Gesture:
         return STILL
     level = np.minimum(loud / (1.6 * usual + 0.01), 1) ** LEVEL
     stress, words, phrase = (float((window * level).sum()) for window in (_STRESS, _WORDS, _PHRASE))
-    accent = (stress - phrase * float(_smooth(stress / HEARD))) * fade
+    accent = (stress - phrase * _eased(stress / HEARD)) * fade
     raised = max(accent + 0.12 * min(phrase, stress) * fade, 0.0)
     sway = sum(math.sin(2 * math.pi * seconds / period + phase) for period, phase in SWAYS) / len(SWAYS)
     return Gesture(
-        NOD * accent, SWAY * sway * float(_smooth(words / HEARD)) * fade, BROW * raised * raised / (raised + 0.12)
+        NOD * accent, SWAY * sway * _eased(words / HEARD) * fade, BROW * raised * raised / (raised + 0.12)
     )
 
 
@@ -215,6 +215,11 @@ def fields(shape: Shape, *, leaning: bool = False) -> Fields:
     moving = slice(int(high[0]), int(high[-1]) + 1), slice(int(wide[0]), int(wide[-1]) + 1)
     depth, tilt, brow = (np.ascontiguousarray(v, np.float32) for v in (depth, tilt, brow))
     return Fields(depth, tilt, brow, moving)
+
+
+def _eased(value: float) -> float:
+    t = min(max(value, 0.0), 1.0)
+    return t * t * (3 - 2 * t)
 
 
 def _smooth(value: Any) -> Any:

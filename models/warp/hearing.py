@@ -28,6 +28,9 @@ REFERENCE_FLOOR = 0.012
 
 _HANN = np.hanning(WINDOW)
 _BINS = np.searchsorted(np.arange(WINDOW // 2 + 1) * SAMPLE_RATE / WINDOW, EDGES_HZ)
+_GROUPS = np.cumsum([0, *map(len, HOPS_MS)]).tolist()
+_AT = np.concatenate(HOPS_MS)[:, None] * (SAMPLE_RATE // 1000) - WINDOW // 2 + np.arange(WINDOW)
+"""Samples of every window, from the middle of the frame: ``[8, WINDOW]``."""
 _SCALE = 1 / (WINDOW * 384.0 * 32768.0**2)
 _WEIGHTS = np.asarray(TABLE, np.float64)
 _MEAN = np.asarray([0.20, 0.15, 0.25, 0.13, 0.11])
@@ -44,14 +47,10 @@ def features(pcm: NDArray[Any], centre: int, loudest: float) -> F64:
         loudest: loudest recent 10 ms, RMS as a share of full scale.
     """
     scale = _SCALE / max(loudest, REFERENCE_FLOOR) ** 2
-    parts = []
-    for hops in HOPS_MS:
-        bands = np.zeros(len(EDGES_HZ) - 1)
-        for hop in hops:
-            at = centre + hop * (SAMPLE_RATE // 1000) - WINDOW // 2
-            power = np.abs(np.fft.rfft(pcm[at : at + WINDOW] * _HANN)) ** 2 * scale
-            bands += [power[a:b].sum() for a, b in pairwise(_BINS)]
-        parts.append(bands / len(hops) + FLOOR)
+    spectra = np.fft.rfft(pcm[_AT + centre] * _HANN)[:, _BINS[0] : _BINS[-1]]
+    power = spectra.real**2 + spectra.imag**2
+    bands = np.add.reduceat(power, _BINS[:-1] - _BINS[0], axis=1) * scale
+    parts = [bands[first:end].mean(axis=0) + FLOOR for first, end in pairwise(_GROUPS)]
     level = np.log10([part.sum() for part in parts])
     shape = np.maximum(np.log10(parts[1]) - level[1], QUIET)
     fall, rise = min(level[1] - level[0], 0.0), min(level[1] - level[2], 0.0)

@@ -63,24 +63,33 @@ class Look(NamedTuple):
         return max(1.0, 1.4 * self.soft)
 
     def seen(self, painted: F32, row: int) -> F32:
-        """``painted`` as this picture would show it: f32 BGR ``[h, w, 3]``.
+        """``painted`` as this picture would show it: f32 BGR ``[3, h, w]``, a plane for each colour.
 
         Args:
-            painted: f32 BGR ``[h, w, 3]``, as in the built-in face's light.
+            painted: f32 BGR ``[3, h, w]``, as in the built-in face's light.
             row: which rows of the grain to lay over it.
         """
-        grey = (painted @ LUMA)[..., None]
+        blue, green, red = painted
+        grey = blue * LUMA[0]
+        grey += green * LUMA[1]
+        grey += red * LUMA[2]
         # Teeth have hardly any colour, and keep it.
-        most = painted.max(axis=-1, keepdims=True)
-        vivid = np.clip((most - painted.min(axis=-1, keepdims=True)) / (VIVID * np.maximum(most, 1)), 0, 1)
-        keep = 1 - (1 - self.colour) * vivid
-        shown = np.asarray((grey + (painted - grey) * keep) * self.light, np.float32)
+        most = np.maximum(np.maximum(blue, green), red)
+        vivid = most - np.minimum(np.minimum(blue, green), red)
+        vivid /= VIVID * np.maximum(most, 1)
+        keep = 1 - (1 - self.colour) * np.minimum(vivid, 1)
+        shown = painted - grey
+        shown *= keep
+        shown += grey
+        shown *= self.light[:, None, None]
         blur = float(np.sqrt(max(self.soft**2 - SHARP**2, 0.0)))
         if blur > 0.5:
-            shown = np.asarray(cv2.GaussianBlur(shown, (0, 0), blur, borderType=cv2.BORDER_REPLICATE), np.float32)
-        height, width = shown.shape[:2]
+            for plane in shown:
+                cv2.GaussianBlur(plane, (0, 0), blur, dst=plane, borderType=cv2.BORDER_REPLICATE)
+        height, width = shown.shape[1:]
         row = min(row, CROP - height)
-        return shown + self.grain[row : row + height, :width, None]
+        shown += self.grain[row : row + height, :width]
+        return np.asarray(shown, np.float32)
 
 
 def measure(roi: U8, lips: F32, nose: F32, chin: F32) -> NDArray[np.float32]:

@@ -59,7 +59,7 @@ class _Place(NamedTuple):
 
 
 def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look: Look) -> F32:
-    """Colours of ``rows`` of the field: f32 BGR ``[h, w, 3]``.
+    """Colours of ``rows`` of the field: f32 BGR ``[3, h, w]``, a plane for each.
 
     Args:
         field: the displaced mouth, between its corners.
@@ -73,7 +73,8 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look:
     place = _Place(y, field.u * (field.half / rest_half), u, rest_half, look.edge)
     top, bottom = field.upper_edge[None, :], field.lower_edge[None, :]
     depth = clamped((y - top) / np.maximum(bottom - top, 0.5))
-    colour = np.asarray(CAVITY_DEEP + (CAVITY - CAVITY_DEEP) * (depth[..., None] ** 1.5), np.float32)
+    colour = depth * np.sqrt(depth) * (CAVITY - CAVITY_DEEP)[:, None, None]
+    colour += CAVITY_DEEP[:, None, None]
 
     upper_end = _upper_teeth_end(field, state, place, look)
     raised = state.tongue * (1 - state.between) * (1 - 0.8 * state.round)
@@ -89,10 +90,11 @@ def inside(field: Field, state: MouthState, rows: slice, rest_half: float, look:
     # The lips shade what lies behind them; the corners are dark.
     below = clamped((y - top) / (SHADOW * rest_half))
     shade = 0.90 + 0.10 * below * (2 - below)
-    shade = shade * (0.80 + 0.20 * clamped((bottom - y) / (0.07 * rest_half)))
+    shade *= 0.80 + 0.20 * clamped((bottom - y) / (0.07 * rest_half))
     side = clamped((np.abs(u) - FADE) / (1 - FADE))
-    shade = shade * (1 - 0.48 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
-    return look.seen(np.asarray(colour * shade[..., None] ** WARM, np.float32), rows.start)
+    shade *= (1 - 0.48 * side * side) * (1 - 0.30 * state.round * (1 - state.teeth))
+    colour *= _warm(shade)
+    return look.seen(np.asarray(colour, np.float32), rows.start)
 
 
 def _upper_teeth_end(field: Field, state: MouthState, place: _Place, look: Look) -> F32:
@@ -119,8 +121,16 @@ def _middle(field: Field) -> tuple[float, float]:
     return float(field.upper_edge[middle]), float(field.lower_edge[middle])
 
 
+def _warm(shade: F32) -> F32:
+    """``shade`` of each colour: ``[3, h, w]``."""
+    return np.asarray(np.stack([shade**exponent for exponent in WARM]), np.float32)
+
+
 def _paint(colour: F32, tone: F32, cover: F32) -> None:
-    colour += (tone - colour) * cover[..., None]
+    """Lay ``tone``, which is overwritten, over ``colour``, both ``[3, h, w]``."""
+    tone -= colour
+    tone *= cover
+    colour += tone
 
 
 def _tongue(colour: F32, field: Field, place: _Place) -> None:
@@ -135,7 +145,7 @@ def _tongue(colour: F32, field: Field, place: _Place) -> None:
     round_ = clamped((place.y - surface) / (0.9 * lift + 1))
     tone = (0.50 + 0.40 * np.exp(-(((round_ - 0.45) / 0.32) ** 2))) * (1 - 0.5 * u2 / 0.62)
     tone = tone * (1 - 0.16 * np.exp(-u2 / 0.006) * round_)
-    _paint(colour, TONGUE * tone[..., None] ** WARM, 0.92 * cover)
+    _paint(colour, TONGUE[:, None, None] * _warm(tone), 0.92 * cover)
 
 
 def _raised_tongue(colour: F32, field: Field, place: _Place, upper_end: F32, amount: float) -> None:
@@ -148,7 +158,7 @@ def _raised_tongue(colour: F32, field: Field, place: _Place, upper_end: F32, amo
     down = clamped((place.y - tip) / height)
     across = np.minimum(np.abs(place.u) / 0.54, 1)
     tone = (0.98 - 0.34 * down) * (1 - 0.40 * across**2) * (1 - 0.26 * np.exp(-((across / 0.10) ** 2)) * down)
-    _paint(colour, TONGUE * tone[..., None] ** WARM, 0.95 * cover)
+    _paint(colour, TONGUE[:, None, None] * _warm(tone), 0.95 * cover)
 
 
 def _tip(colour: F32, field: Field, place: _Place, upper_end: F32, amount: float) -> None:
@@ -161,7 +171,7 @@ def _tip(colour: F32, field: Field, place: _Place, upper_end: F32, amount: float
     cover = place.cover((place.y - surface) * np.minimum(arc * 3, 1)) * (arc > 0)
     down = clamped((place.y - surface) / max(bottom - middle + 0.055 * place.unit, 1.0))
     tone = (0.84 + 0.24 * np.exp(-(((down - 0.55) / 0.28) ** 2))) * (0.72 + 0.28 * arc)
-    _paint(colour, TONGUE * tone[..., None] ** WARM, cover)
+    _paint(colour, TONGUE[:, None, None] * _warm(tone), cover)
 
 
 def _teeth(colour: F32, place: _Place, edge: F32, *, lower: bool) -> None:
@@ -176,16 +186,20 @@ def _teeth(colour: F32, place: _Place, edge: F32, *, lower: bool) -> None:
     reach = edges[-1] + 0.14
     # Towards the cheeks the row recedes into the dark.
     span = clamped((reach - ax) / 0.26)
-    cover = place.cover((y - (edge + scallop)) if lower else ((edge - scallop) - y)) * span
-    meet = np.exp(-(((y - edge) / (0.014 * unit + 0.5 * place.soft)) ** 2)) * (0.0 if lower else EDGE_DARK)
+    inside = (y - edge) if lower else (edge - y)
+    cover = place.cover(inside - scallop) * span
     # A tooth is round: it darkens a little towards the line beside it.
     seam = 1 - cleft * np.exp(-((nearest / 0.8) ** 2)) - 0.07 * np.exp(-((nearest / (0.06 * unit)) ** 2))
     turn = 1 - 0.46 * clamped(ax / reach) ** 2.0
-    inward = clamped(((y - edge) if lower else (edge - y)) / (0.22 * unit))
-    bright = (0.80 if lower else 1.0) * (1 - 0.08 * inward)
+    inward = clamped(inside / (0.22 * unit))
+    bright = 1 - 0.08 * inward
+    bright *= seam * turn * (0.80 if lower else 1.0)
     if lower:  # in the shadow of the upper row where the two meet
-        bright = bright * (0.66 + 0.34 * clamped((y - edge) / (0.10 * unit)))
-    tone = TOOTH * (seam * turn * bright * (1 - meet))[..., None] ** WARM
-    root = clamped((((y - edge) if lower else (edge - y)) / unit - 0.30) / 0.08)
-    tone = tone + (GUM * 0.8 - tone) * root[..., None]
+        bright *= 0.66 + 0.34 * clamped(inside / (0.10 * unit))
+    else:
+        bright *= 1 - EDGE_DARK * np.exp(-((inside / (0.014 * unit + 0.5 * place.soft)) ** 2))
+    tone = TOOTH[:, None, None] * _warm(bright)
+    root = clamped((inside / unit - 0.30) / 0.08)
+    if root.any():
+        tone += ((GUM * 0.8)[:, None, None] - tone) * root
     _paint(colour, tone, cover * 0.97)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.api import CROP, Cancel, EngineError, Progress
 from models.landmarks import measure as mesh_measure
 from models.media.paste import own_crop
-from models.templates.store import Template
+from models.templates.store import OPEN_TEMPLATES, Template
 from models.warp.geometry import COLUMNS, Pose
 from models.warp.gesture import Fields, Shape, face_alpha, fields
 from models.warp.lean import Turn, turns, upright, upright_points, within
@@ -107,24 +107,20 @@ class Prepared(NamedTuple):
         return Pose(points[: 4 * COLUMNS].reshape(4, COLUMNS, 2), points[-2], points[-1])
 
 
-@lru_cache(maxsize=32)
-def _load(path: str, content_hash: str) -> Prepared:
-    folder = Path(path)
+@lru_cache(maxsize=OPEN_TEMPLATES)
+def load_prepared(template: Template) -> Prepared:
+    """The poses of ``template`` (kept with it: ``open_template`` returns one object per content).
+
+    Raises:
+        EngineError: FAILED when it was not prepared for this engine.
+    """
+    folder = template.engine_dir(ENGINE)
     try:
         points, measured = np.load(folder / "poses.npy"), np.load(folder / "look.npy")
         turned = np.load(folder / "turns.npy") if (folder / "turns.npy").is_file() else None
         shape = Shape(*np.load(folder / "shape.npy").tolist())
     except (OSError, ValueError) as error:
         raise EngineError(
-            "FAILED", f"template {folder.parent.parent.name} is not prepared for warp: {error}", "prepare it again"
+            "FAILED", f"template {template.id} is not prepared for warp: {error}", "prepare it again"
         ) from error
     return Prepared(points, look(measured), fields(shape, leaning=turned is not None), turned)
-
-
-def load_prepared(template: Template) -> Prepared:
-    """The poses of ``template``.
-
-    Raises:
-        EngineError: FAILED when it was not prepared for this engine.
-    """
-    return _load(str(template.engine_dir(ENGINE)), template.hash)

@@ -11,6 +11,8 @@ what lies beyond the look-ahead must not matter.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -175,8 +177,8 @@ def mouth_state(context: Context) -> MouthState:
 
 def block_rms(pcm: Pcm) -> NDArray[np.float64]:
     """Loudness of every 10 ms block, 0..1 of full scale: exact integer sums, hence independent of the cut."""
-    blocks = pcm.reshape(-1, BLOCK).astype(np.int64)
-    return np.asarray(np.sqrt((blocks * blocks).sum(axis=1) / BLOCK) / 32768.0)
+    blocks = pcm.reshape(-1, BLOCK).astype(np.float64)  # holds such sums exactly
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", blocks, blocks) / BLOCK) / 32768.0)
 
 
 def _turn_weight(context: Context) -> float:
@@ -185,7 +187,7 @@ def _turn_weight(context: Context) -> float:
     end = 1.0
     if context.until_end_us is not None:
         end = context.until_end_us / FADE_OUT_US
-    return float(np.clip(min(start, end), 0, 1))
+    return min(max(min(start, end), 0.0), 1.0)
 
 
 def _loudness(rms: NDArray[np.float64]) -> tuple[float, float]:
@@ -195,21 +197,21 @@ def _loudness(rms: NDArray[np.float64]) -> tuple[float, float]:
     middle = BACK_BLOCKS + FRAME_BLOCKS // 2
     first = middle - 60
     opened, quiet = False, 0
-    gate = np.zeros(len(rms) - first)
-    for k in range(first, len(rms)):
-        if rms[k] > on:
+    gate = []
+    for loud in rms[first:].tolist():
+        if loud > on:
             opened, quiet = True, 0
-        elif rms[k] < off:
+        elif loud < off:
             quiet += 1
             opened = opened and quiet <= HOLD_BLOCKS
-        gate[k - first] = opened
+        gate.append(opened)
     at = middle - first
     # Opens with the sound's onset in view and closes within two frames of its end.
-    kernel = np.array([1, 2, 3, 4, 4, 3, 2, 1.0])
-    activity = float((gate[at - 3 : at + 5] * kernel).sum() / kernel.sum())
+    kernel = (1, 2, 3, 4, 4, 3, 2, 1)
+    activity = sum(map(operator.mul, gate[at - 3 : at + 5], kernel)) / sum(kernel)
     near = float((rms[middle - 3 : middle + 4] * np.array([1, 2, 3, 4, 3, 2, 1.0])).sum() / 16)
-    level = 1 + np.log10(max(near, 1e-6) / reference) / 1.3
-    return activity, float(np.clip(level, 0, 1))
+    level = 1 + math.log10(max(near, 1e-6) / reference) / 1.3
+    return activity, min(max(level, 0.0), 1.0)
 
 
 # --- from phonemes ------------------------------------------------------------------------------------------
@@ -244,13 +246,13 @@ def _from_phonemes(phonemes: Sequence[Span]) -> tuple[Sound, float]:
     gap, near = total_open + max(0.0, REST_PULL - total_open), total_shape + max(0.0, REST_PULL - total_shape)
     opened, teeth, tongue = (sums[k] / gap for k in (0, 3, 4))
     mean = Sound(opened, sums[1] / near, sums[2] / near, teeth, tongue, closed, bite, between)
-    return mean, float(np.clip(total_open / REST_PULL, 0, 1))
+    return mean, min(total_open / REST_PULL, 1.0)
 
 
 def _dominance(t: int, t0: int, t1: int) -> float:
     """1 inside the sound, falling to 0 over LEAD before and LAG after it."""
     x = (t0 - t) / LEAD_US if t < t0 else (t - t1) / LAG_US if t > t1 else 0.0
-    pull = 0.5 + 0.5 * float(np.cos(np.pi * min(x, 1.0)))
+    pull = 0.5 + 0.5 * math.cos(math.pi * min(x, 1.0))
     return pull * pull
 
 
@@ -258,4 +260,4 @@ def _hold(t: int, t0: int, t1: int) -> float:
     """A closure: complete from ``t0`` until shortly before ``t1``, with short ramps; at least a frame long."""
     t1 = max(t1 - 10_000, t0 + FRAME_US)
     x = max(t0 - t, t - t1, 0) / CLOSE_RAMP_US
-    return 0.0 if x >= 1 else float(0.5 + 0.5 * np.cos(np.pi * x))
+    return 0.0 if x >= 1 else 0.5 + 0.5 * math.cos(math.pi * x)

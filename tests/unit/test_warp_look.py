@@ -61,9 +61,9 @@ def test_a_sharp_picture_is_sharp_and_its_inside_too() -> None:
 
 
 def test_what_is_drawn_is_as_soft_as_the_picture() -> None:
-    step = np.zeros((40, 40, 3), np.float32)
-    step[:, 20:] = 200
-    seen = look_of(face(blur=2.5)).seen(step, 0)[20, :, 1]
+    step = np.zeros((3, 40, 40), np.float32)
+    step[:, :, 20:] = 200
+    seen = look_of(face(blur=2.5)).seen(step, 0)[1, 20]
     assert np.diff(seen).max() < 0.5 * 200 / 2.5
 
 
@@ -75,8 +75,8 @@ def test_grain_is_found_and_laid_over() -> None:
 def test_a_grey_picture_has_a_grey_mouth() -> None:
     grey = np.repeat(cv2.cvtColor(face(), cv2.COLOR_BGR2GRAY)[..., None], 3, axis=2)
     found = look_of(grey)
-    red = found.seen(np.full((8, 8, 3), (60, 60, 200), np.float32), 0)
-    assert np.ptp(red.mean(axis=(0, 1)) / found.light) < 4
+    red = found.seen(np.repeat(np.float32([60, 60, 200]), 64).reshape(3, 8, 8), 0)
+    assert np.ptp(red.mean(axis=(1, 2)) / found.light) < 4
 
 
 def test_a_dark_corner_goes_when_the_lips_are_rounded_and_stays_at_rest() -> None:
@@ -142,7 +142,7 @@ def test_lips_that_just_part_show_a_dark_slit(gap: float, teeth: bool) -> None:
     drawn = inside(move, mouth, rows, pose().half, look_of(face()))
     middle = int(np.abs(move.u).argmin())
     top, bottom = (float(edge[middle]) - move.y0 - first for edge in (move.upper_edge, move.lower_edge))
-    column = drawn[int(np.ceil(top)) : int(bottom) + 1, middle + 5, 1]
+    column = drawn[1, int(np.ceil(top)) : int(bottom) + 1, middle + 5]
     assert (column.max() > 150) if teeth else (column.max() < 80)
 
 
@@ -152,12 +152,12 @@ def test_rounded_lips_shade_into_their_opening() -> None:
     plain = np.full((*move.map_x.shape, 3), 160, np.uint8)
     shaded = plain.copy()
     between, column = move.between_corners()
-    shade(shaded, between, column, mouth, pose().half)
+    shade([shaded], between, column, mouth, pose().half)
     middle = column + int(np.abs(between.u).argmin())
     edge = int(between.lower_edge.max()) - move.y0
     assert shaded[edge, middle, 1] < shaded[edge + 3, middle, 1] < shaded[edge + 9, middle, 1]
     assert np.array_equal(shaded[edge + 20 :], plain[edge + 20 :])
-    shade(plain, between, column, MouthState(0.5, weight=1.0), pose().half)
+    shade([plain], between, column, MouthState(0.5, weight=1.0), pose().half)
     assert (plain == 160).all(), "other lips are as they are"
 
 
@@ -170,7 +170,7 @@ def test_teeth_are_light_and_nearly_white_and_the_line_between_their_rows_is_see
     drawn = inside(move, mouth, rows, pose().half, look_of(picture))
     middle = int(np.abs(move.u).argmin()) + 5
     top, bottom = (float(edge[middle]) - move.y0 - first for edge in (move.upper_edge, move.lower_edge))
-    column = drawn[int(np.ceil(top)) + 1 : int(bottom), middle]
+    column = drawn[:, int(np.ceil(top)) + 1 : int(bottom), middle].T
     lightest = column[column.sum(axis=1).argmax()]
     assert lightest.max() > 0.95 * SKIN.max()
     assert np.ptp(lightest) / lightest.max() < 0.22, "as little colour as teeth have"
