@@ -126,9 +126,11 @@ class Stages(Section, frozen=True):
 
 
 class Timeline(Section, frozen=True):
-    """Media time; the lengths are multiples of 320 ms except ``lead_ms``."""
+    """Media time; the lengths are multiples of 320 ms except those of speech's lead."""
 
     lead_ms: Annotated[int, Range(40, 60_000, " ms")] = 1000
+    least_lead_ms: Annotated[int, Range(40, 60_000, " ms")] = 400
+    """``lead_ms`` where that is less."""
     idle_lead_ms: Annotated[int, Range(QUANTUM_MS, 60_000, " ms")] = 640
     max_segment_ms: Annotated[int, Range(QUANTUM_MS, MAX_SEGMENT_MS, " ms")] = 1280
     mode: Annotated[str, Choice(("realtime", "offline"))] = "realtime"

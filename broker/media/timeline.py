@@ -89,7 +89,7 @@ class Timeline:
 
     Args:
         paced: False for offline sessions, which publish as fast as they can.
-        lead_us: how far ahead of the clock a segment may be published.
+        lead_us: how far ahead of the clock a segment may be published; may change.
         anchor: of the clock: (pts, now).
         cut_margin_us: how far ahead of the clock a cut lies at least.
     """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from broker.journal.state import TERMINAL, State
+from broker.media.lead import Lead
 from broker.media.speech_track import faded
 from broker.media.timeline import MediaTime, Timeline
 from broker.sessions.segment import Segment
@@ -27,8 +29,9 @@ class Output:
     Args:
         channel: where they go.
         paced: whether there is a clock.
-        lead_us: how far ahead of the clock a segment may be published.
+        lead: how far ahead of the clock a segment may be published.
         cut_margin_us: how far ahead of the clock a cut lies at least.
+        heard: tells whether a voice may interrupt at any time.
         state: where another broker has left it.
         meter: counts segments of turns, late ones, and ms that something stood in for lip-sync.
     """
@@ -39,8 +42,9 @@ class Output:
         channel: Channel,
         *,
         paced: bool,
-        lead_us: int,
+        lead: Lead,
         cut_margin_us: int,
+        heard: Callable[[], bool] = lambda: False,
         state: State | None = None,
         meter: Meter | None = None,
     ) -> None:
@@ -49,7 +53,9 @@ class Output:
         self._meter = meter or Meter()
         self._channel = channel
         place = (state.seq, state.gen, state.end, state.late, state.anchor)
-        self._timeline = Timeline(*place, paced=paced, lead_us=lead_us, cut_margin_us=cut_margin_us)
+        self._timeline = Timeline(*place, paced=paced, lead_us=lead.us, cut_margin_us=cut_margin_us)
+        self._lead = lead
+        self._heard = heard
         self._events = state.n
         self._frames = state.frames
         self._media_us = state.media_us
@@ -71,6 +77,15 @@ class Output:
     def timeline(self) -> MediaTime:
         """The session's media time, to be read."""
         return self._timeline
+
+    def longest(self, most: int) -> int:
+        """Quanta of the longest segment to be cut now, of ``most`` that are configured."""
+        return self._lead.longest(most, heard=self._timeline.paced and self._heard())
+
+    def finished(self, early: int) -> None:
+        """A segment in the middle of a turn was finished ``early`` us before its time; see ``Lead.finished``."""
+        self._lead.finished(early)
+        self._timeline.lead_us = self._lead.us
 
     @property
     def degraded(self) -> bool:

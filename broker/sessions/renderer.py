@@ -205,7 +205,8 @@ class Renderer:
 
     @property
     def _longest(self) -> int:
-        return self._pacing.longest(self._context.config.timeline.max_segment_ms * 1000 // QUANTUM_US)
+        most = self._context.config.timeline.max_segment_ms * 1000 // QUANTUM_US
+        return self._pacing.longest(self._output.longest(most))
 
     def _cut(self, quanta: int, pts: int) -> None:
         begins = opens([*self._starts, self._moved], self.planned)
@@ -347,7 +348,10 @@ class Renderer:
         """It can be published; its crops are not needed any more."""
         segment.enter(SegmentState.READY)
         segment.crops, segment.item = [], None
-        self._pacing.made("encode", segment.frames, self._context.now())
+        now = self._context.now()
+        self._pacing.made("encode", segment.frames, now)
+        if self._timeline.paced and segment.index >= len(RAMP):
+            self._output.finished(self._task.deadline(segment.pts) - now)
 
     # --- publish ---
 

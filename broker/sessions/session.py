@@ -10,6 +10,7 @@ from broker.context import Context
 from broker.errors import ErrorCode
 from broker.ipc.messages import Line
 from broker.journal.state import State
+from broker.media.lead import Lead
 from broker.media.skip_policy import SkipPolicy
 from broker.sessions.client_audio import AudioFormat
 from broker.sessions.history import History
@@ -73,7 +74,8 @@ class Session:
         state: State | None = None,
     ) -> None:
         timeline, name = context.config.timeline, f"{sid}/{serial}"
-        lead_ms = timeline.idle_lead_ms if settings.loops else timeline.lead_ms
+        most = timeline.idle_lead_ms if settings.loops else timeline.lead_ms
+        least = timeline.idle_lead_ms if settings.loops else timeline.least_lead_ms
         self.id = sid
         self.settings = settings
         """In force for turns that are accepted from now on; ``update`` is its one writer."""
@@ -82,8 +84,9 @@ class Session:
             context.publisher,
             channel,
             paced=settings.paced,
-            lead_us=lead_ms * 1000,
+            lead=Lead(least * 1000, most * 1000),
             cut_margin_us=settings.cut_margin_ms * 1000,
+            heard=lambda: self.microphone.interrupts,
             state=state,
             meter=context.meter,
         )

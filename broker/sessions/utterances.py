@@ -150,6 +150,11 @@ class Utterances:
         return self._current is not None and self._current.speaking
 
     @property
+    def interrupts(self) -> bool:
+        """Whether a voice may cut what is spoken: audio has come, and barge-in is on."""
+        return self._current is not None and self._settings().barge_in
+
+    @property
     def unheard_ms(self) -> int:
         """How much of what was sent has yet to be heard."""
         return 0 if self._current is None else self._current.unheard_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.media.lead import Lead
 from broker.sessions.output import RECENT_SAMPLES, Output
 from broker.sessions.segment import Segment
 from broker.stream.events import Recovered, TurnStarted
@@ -16,7 +17,7 @@ QUANTUM_BYTES = 2 * 15_360
 @pytest.fixture
 def output(floor: Floor) -> Output:
     channel = floor.publisher.open("s", b"init", "video/mp4")
-    return Output(floor.publisher, channel, paced=True, lead_us=600_000, cut_margin_us=40_000)
+    return Output(floor.publisher, channel, paced=True, lead=Lead(600_000, 600_000), cut_margin_us=40_000)
 
 
 def segment(index: int, degraded: str | None = None) -> Segment:

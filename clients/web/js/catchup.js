@@ -12,7 +12,7 @@ const EARLY_US = -20_000;
 const SEEK_PAUSE_US = 5_000_000;
 /** After a cut nobody is to hear a changed rate. */
 const CALM_US = 1_000_000;
-/** How far ahead of its clock a session publishes: `timeline.idle_lead_ms` where it idles, else `lead_ms`. */
+/** How far ahead of its clock a session publishes: `timeline.idle_lead_ms` where it idles, else `lead_ms`, at most. */
 const LEAD_US = { idle: 640_000, speech: 1_000_000 };
 
 /** The session's media clock, told from what arrives (docs/protocol.md, Pacing). Never ahead of it. */
