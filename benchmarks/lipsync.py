@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from benchmarks.machine import describe
 from models.templates.builtin import BUILTIN, ensure_builtin
 from models.templates.store import Template
 from tests.support.face import (
@@ -142,9 +142,9 @@ def main() -> None:
         studio = built_in(arguments.state or folder, "default")
         found = {language: seen(studio, language) for language in languages}
         studio.close()
-    load = ", ".join(f"{v:.1f}" for v in os.getloadavg())
     if arguments.json:
-        print(json.dumps({"load": load, "cpu_ms_per_frame": costs, "seen": found}, ensure_ascii=False, indent=1))
+        told = {"machine": describe(), "cpu_ms_per_frame": costs, "seen": found}
+        print(json.dumps(told, ensure_ascii=False, indent=1))
         return
     rows = [Row(what, {v: found[v][what] for v in languages}, WANTED.get(what, "")) for what in found["en"]]
     print(*table(rows, languages), "", sep="\n")
@@ -152,7 +152,7 @@ def main() -> None:
         print(
             f"{name} {values.pop('size')}:", ", ".join(f"{v} ms {k}" for k, v in values.items()), "(CPU per frame)"
         )
-    print(f"{os.cpu_count()} cores, load {load}")
+    print(describe())
 
 
 def _size(template: Template) -> str:
