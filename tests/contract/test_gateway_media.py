@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 from tests.support.client import Session, Stranger
-from tests.support.daemon import Daemon, stage_row
+from tests.support.daemon import LIGHT, Daemon, stage_row
 from tests.support.gateway import OVERRIDE, url_of
 from tests.support.limits import REPLY_S, WORK_S
 from tests.support.segments import assert_continuous, decode, speech_like, wav
 
-OVERRIDES = (OVERRIDE,)
+OVERRIDES = (OVERRIDE, *LIGHT)
 LONG = "One two three four five six seven eight nine ten. " * 2
 
 

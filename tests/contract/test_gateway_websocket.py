@@ -19,14 +19,14 @@ import pytest
 from websockets.exceptions import WebSocketException
 
 from tests.support.client import Session, Stranger
-from tests.support.daemon import Daemon, stage_row
+from tests.support.daemon import LIGHT, Daemon, stage_row
 from tests.support.gateway import OVERRIDE, WebSocket, url_of
 from tests.support.limits import GONE_S, RECOVERY_S, REPLY_S, WORK_S
 from tests.support.microphone import question
 from tests.support.processes import wait_until
 from tests.support.segments import assert_continuous, assert_seamless, check_segment, decode
 
-OVERRIDES = (OVERRIDE,)
+OVERRIDES = (OVERRIDE, *LIGHT)
 LONG = "One two three four five six seven eight nine ten. " * 2
 
 

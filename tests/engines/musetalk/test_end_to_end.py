@@ -89,12 +89,13 @@ def test_crops_change_no_more_at_a_joint_than_inside_a_segment(small: Path, temp
     engine.load(quiet)
     segments = 24
     pcm = turn((segments + 1) * 0.32)
-    jobs = [job for k in range(segments) for job in engine.plan(window(template, pcm, [], 8 * k, 8))]
-    spoken = {k: job.data.faces[0] for k, job in enumerate(jobs) if job.data.faces}
+    planned = [job for k in range(segments) for job in engine.plan(window(template, pcm, [], 8 * k, 8))]
+    near = {k: job for k, job in enumerate(planned) if k % 8 in (0, 1, 6, 7)}  # a joint, and one pair on each side
+    spoken = {k: job.data.faces[0] for k, job in near.items() if job.data.faces}
     still = next(iter(spoken.values())).latent
     for face in spoken.values():  # one pose for all, so that only the audio changes
         face.latent = still
-    engine.render(jobs)
+    engine.render([*near.values()])
     engine.close()
     crops = {k: face.crop.astype(int) for k, face in spoken.items()}
     change = {k: float(np.abs(crops[k] - crops[k - 1]).mean()) for k in crops if k - 1 in crops}
@@ -127,9 +128,11 @@ def test_the_fast_tier_decodes_with_the_small_decoder(small: Path, template: Tem
     assert wanted.std() > 0.01
 
 
-def test_every_batch_size_has_run_before_the_engine_is_ready(small: Path) -> None:
+def test_a_cpu_offers_every_batch_size_and_has_run_the_smallest(small: Path) -> None:
+    """On a GPU each is recorded: see tests/gpu."""
     engine = MuseTalkLipSync(scene.config(small, max_batch=32))
     engine.load(quiet)
     assert engine._generator is not None
-    assert sorted(engine._generator._ready) == list(engine.buckets) == [1, 2, 4, 8, 16, 32]
+    assert list(engine.buckets) == [1, 2, 4, 8, 16, 32]
+    assert sorted(engine._generator._ready) == [1, 2]
     engine.close()
