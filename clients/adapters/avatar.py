@@ -23,6 +23,7 @@ from clients.aio.hub import Hub
 from clients.aio.messages import Message
 from clients.aio.viewer import Viewer
 from clients.client import RequestError
+from clients.keys import Keys
 from models.meter import Meter
 
 log = structlog.get_logger()
@@ -65,15 +66,18 @@ class Avatar:
         control: address of the daemon's control socket, such as ``tcp://127.0.0.1:28880``.
         stream: of its stream.
         pixels: what pictures are made of.
+        keys: where the daemon has them on; of the scope control.
         session: arguments of ``start_session``, such as ``template_id``; they go before ``DEFAULTS``.
     """
 
-    def __init__(self, control: str, stream: str, *, pixels: Pixels, **session: Any) -> None:
+    def __init__(
+        self, control: str, stream: str, *, pixels: Pixels, keys: Keys | None = None, **session: Any
+    ) -> None:
         self._arguments = {**DEFAULTS, **session}
         self._pixels = pixels
-        self._control = Control(control, stream)
+        self._control = Control(control, stream, keys)
         self._control.on_connection = self._connection
-        self._hub = Hub(stream, self._control, Meter())
+        self._hub = Hub(stream, self._control, Meter(), keys)
         self._speech = Speech()
         self._waiting = Waiting()
         self._ticks: deque[Tick | Ended] = deque()

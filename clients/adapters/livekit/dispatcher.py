@@ -20,8 +20,10 @@ log = structlog.get_logger()
 BODY_BYTES = 64 << 10
 AVATARS = 8
 """In one process: each decodes its own pictures, about a tenth of a core."""
-DAEMON = ("control", "stream")
-"""What a request may not choose: where the daemon is."""
+LEAVE_S = 10.0
+"""At the end: for all avatars to leave their rooms."""
+DAEMON = ("control", "stream", "keys")
+"""What a request may not choose: where the daemon is, and who asks it."""
 STATUS = {"INVALID_ARGUMENT": 400, "UNSUPPORTED": 400, "NOT_FOUND": 404, "BUSY": 429, "NOT_READY": 503}
 
 
@@ -65,7 +67,7 @@ class Dispatcher:
             self._workers.pop(worker)
             await worker.close()
             code = error.code if isinstance(error, RequestError) else "FAILED"
-            reason = str(error) or "LiveKit's server does not answer"
+            reason = str(error) or "LiveKit's server does not answer, or no agent is in the room"
             return _error(STATUS.get(code, 502), code, reason)
         except BaseException:
             self._workers.pop(worker)
@@ -93,10 +95,11 @@ class Dispatcher:
             log.info("livekit.avatar_left", avatars=len(self._workers))
 
     async def _shutdown(self, _: web.Application) -> None:
+        for worker in self._workers:
+            worker.leave()
         tasks = [task for task in self._workers.values() if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=LEAVE_S)
 
 
 def _error(status: int, code: str, message: str) -> web.Response:

@@ -19,7 +19,7 @@ IDENTITY = "musecast-avatar"
 SAMPLE_RATE = 24_000
 """Of the voice on its way to the avatar: that of most voices; lips and AAC take it as it is."""
 TOKEN_TTL = timedelta(hours=6)
-DISPATCH_S = 40.0
+DISPATCH_S = 65.0
 """For a worker's answer: it begins a session of the daemon and joins the room first."""
 
 

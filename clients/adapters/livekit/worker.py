@@ -12,11 +12,12 @@ from livekit.agents.voice.avatar import AudioReceiver, AvatarOptions, AvatarRunn
 from clients.adapters.avatar import Avatar
 from clients.adapters.livekit.generator import MusecastVideoGenerator
 from clients.client import FPS, SAMPLE_RATE
+from clients.keys import Keys
 
 log = structlog.get_logger()
 
-JOIN_S = 20.0
-"""For the connection to LiveKit's server."""
+JOIN_S = 15.0
+"""For the connection to LiveKit's server, and again for the agent to be in the room."""
 
 
 class Worker:
@@ -25,13 +26,18 @@ class Worker:
     Args:
         control: address of the daemon's control socket.
         stream: of its stream.
+        keys: where the daemon has them on; of the scope control.
         session: arguments of ``start_session``, such as ``template_id``.
     """
 
     def __init__(
-        self, control: str = "tcp://127.0.0.1:28880", stream: str = "tcp://127.0.0.1:28881", **session: Any
+        self,
+        control: str = "tcp://127.0.0.1:28880",
+        stream: str = "tcp://127.0.0.1:28881",
+        keys: Keys | None = None,
+        **session: Any,
     ) -> None:
-        self._avatar = Avatar(control, stream, pixels="yuv420p", **session)
+        self._avatar = Avatar(control, stream, pixels="yuv420p", keys=keys, **session)
         self._runner: AvatarRunner | None = None
         self._room: rtc.Room | None = None
         self._gone = asyncio.Event()
@@ -45,7 +51,7 @@ class Worker:
 
         Raises:
             RequestError: the daemon is not there, or refuses the session.
-            TimeoutError, rtc.ConnectError: the server does not take it.
+            TimeoutError, rtc.ConnectError: the server does not take it, or there is no agent.
         """
         await self._avatar.start()
         self._room = rtc.Room()
@@ -62,6 +68,7 @@ class Worker:
 
         Raises:
             RequestError: the daemon is not there, or refuses the session.
+            TimeoutError: there is no agent.
         """
         await self._avatar.start()
         await self._show(room, receiver)
@@ -74,11 +81,16 @@ class Worker:
             room, audio_recv=receiver or DataStreamAudioReceiver(room), video_gen=generator, options=options
         )
         generator.synchronizer = self._runner.av_sync
-        await self._runner.start()
+        async with asyncio.timeout(JOIN_S):  # it waits for the agent
+            await self._runner.start()
 
     async def wait(self) -> None:
         """Until the room is left."""
         await self._gone.wait()
+
+    def leave(self) -> None:
+        """Let ``wait`` end."""
+        self._gone.set()
 
     async def close(self) -> None:
         """Leave the room and end the session."""

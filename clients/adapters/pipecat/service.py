@@ -29,6 +29,7 @@ from pipecat.services.settings import ServiceSettings
 from clients.adapters.avatar import Avatar
 from clients.adapters.decoder import Tick
 from clients.client import SAMPLE_RATE, RequestError
+from clients.keys import Keys
 
 DRAIN_S = 60.0
 """At the end of a pipeline: for what has been said and not been shown yet."""
@@ -49,6 +50,7 @@ class MusecastVideoService(AIService):
         endpoint: the daemon's control socket.
         stream: its stream.
         template_id: of the face.
+        keys: where the daemon has them on; of the scope control.
         settings: of the service.
         session: more arguments of ``start_session``.
         kwargs: of ``AIService``.
@@ -63,6 +65,7 @@ class MusecastVideoService(AIService):
         endpoint: str = "tcp://127.0.0.1:28880",
         stream: str = "tcp://127.0.0.1:28881",
         template_id: str = "default",
+        keys: Keys | None = None,
         settings: MusecastVideoSettings | None = None,
         session: dict[str, Any] | None = None,
         **kwargs: Any,
@@ -71,7 +74,8 @@ class MusecastVideoService(AIService):
         if settings is not None:
             defaults.apply_update(settings)
         super().__init__(settings=defaults, **kwargs)
-        self._avatar = Avatar(endpoint, stream, pixels="rgb24", template_id=template_id, **(session or {}))
+        arguments = {"template_id": template_id, **(session or {})}
+        self._avatar = Avatar(endpoint, stream, pixels="rgb24", keys=keys, **arguments)
         self._reader: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Future[None]] = set()
         self._stopped: deque[TTSStoppedFrame] = deque()
