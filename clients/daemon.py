@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from clients.client import Client, NoDaemonError
@@ -10,6 +11,7 @@ from configs import keys
 from configs.keys import KeyFileError
 from configs.schema import Config
 
+LOCAL = "ipc://"
 ANYWHERE = {"tcp://0.0.0.0:": "tcp://127.0.0.1:", "tcp://[::]:": "tcp://[::1]:"}
 """Bound to every address of the machine -> one of these, to connect to."""
 
@@ -30,10 +32,13 @@ def door(config: Config) -> Door:
     """Of the daemon with this configuration; the keys are the daemon's own.
 
     Raises:
-        NoDaemonError: they cannot be read.
+        NoDaemonError: they cannot be read, or its local sockets are for another user.
     """
     endpoints, security = config.endpoints, config.security
     control, stream = reached(endpoints.control), reached(endpoints.stream)
+    for endpoint in (control, stream):
+        if endpoint.startswith(LOCAL):
+            _check_right(endpoint.removeprefix(LOCAL))
     if not security.curve:
         return Door(control, stream, None)
     try:
@@ -46,6 +51,23 @@ def door(config: Config) -> Door:
             "see docs/security.md"
         ) from None
     return Door(control, stream, Keys(server, *own))
+
+
+def _check_right(path: str) -> None:
+    """Raise ``NoDaemonError`` where the system would let this user wait in vain."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        pass
+    except OSError:
+        return  # there is none: that is told by who asks
+    else:
+        if os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+            return
+    raise NoDaemonError(
+        f"{path} is for the daemon's user alone, or for the group of its folder: run this as that user, or see "
+        "docs/security.md for who else can be let in"
+    )
 
 
 def reached(endpoint: str) -> str:

@@ -12,7 +12,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 UNCLEAR_S = 1.0
-"""A connection that ends in its handshake may be a broker that dies; one that does for so long is refused."""
+"""A handshake that is broken off may be a broker that dies; another one so much later is a refusal."""
 _SUCCEEDED = zmq.EVENT_HANDSHAKE_SUCCEEDED
 _UNLISTED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _MISMATCH = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -64,16 +64,16 @@ class Handshake:
                 self._refusal = self._mismatch()
             elif self._unclear_since is None:
                 self._unclear_since = time.monotonic()
-        if self._refusal or self._unclear_since is None:
-            return self._refusal
-        if time.monotonic() - self._unclear_since < UNCLEAR_S:
-            return ""
-        if self._has_keys:
-            return (
-                "breaks the handshake off: the server key of this client is not the daemon's (`musecast keys "
-                "show` prints the right one), or it has no keys (security.curve: false): then leave them out"
-            )
-        return self._mismatch()
+            elif time.monotonic() - self._unclear_since >= UNCLEAR_S:
+                self._refusal = self._broken_off() if self._has_keys else self._mismatch()
+        return self._refusal
+
+    @staticmethod
+    def _broken_off() -> str:
+        return (
+            "breaks the handshake off: the server key of this client is not the daemon's (`musecast keys show` "
+            "prints the right one), or it has no keys (security.curve: false): then leave them out"
+        )
 
     def _mismatch(self) -> str:
         if self._has_keys:

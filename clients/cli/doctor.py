@@ -61,6 +61,7 @@ def doctor(*, common: Common) -> None:
         *_python(),
         *(_told(one) for one in obstacles),
         *_start(plan.config, blamed, running),
+        _security(plan.config),
         *(() if any(one.exit_code for one in obstacles) else _engines(plan.config, blamed)),
         *_media(),
         _faces(plan.config),
@@ -116,6 +117,15 @@ def _start(config: Config, blamed: set[str], running: dict[str, Any] | None) -> 
     for name in ("control", "stream"):
         if f"endpoints.{name}" not in blamed:
             yield Finding("ok", f"endpoints.{name}", f"{getattr(config.endpoints, name)} is free")
+
+
+def _security(config: Config) -> Finding:
+    """Who may use the two sockets."""
+    if config.security.curve:
+        return Finding("ok", "security", "only clients with a key that is listed: `musecast keys list`")
+    if config.endpoints.control.startswith("ipc://") and config.endpoints.stream.startswith("ipc://"):
+        return Finding("ok", "security", "only the daemon's user, or the group of the sockets' folder")
+    return Finding("ok", "security", "every local user may use control and stream; docs/security.md closes them")
 
 
 def _gateway_of(config: Config) -> str:

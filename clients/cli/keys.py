@@ -57,8 +57,8 @@ def new(
     config = common.settings()
     where = Path(config.security.clients_dir)
     try:
+        server = _server(config)
         made = keys.make(where, name, scope=scopes.highest(scope), replace=force)
-        server = _server(config, make=True)
     except FileExistsError:
         raise CommandError(
             f"there is a key {name!r} already: choose another name, or replace it with --force (who has the old "
@@ -124,25 +124,26 @@ def remove(name: NameArgument, *, common: Common) -> None:
 @app.command("show")
 @command
 def show(*, common: Common) -> None:
-    """The server's public key, which every client needs."""
-    config = common.settings()
+    """The server's public key, which every client needs; made where there is none yet."""
     try:
-        server = _server(config)
+        server = _server(common.settings())
     except KeyFileError as error:
-        raise CommandError(
-            f"{error.fact}: a daemon makes it at its first start with security.curve, so does `musecast keys new`"
-        ) from None
+        raise CommandError(str(error)) from None
     if common.json:
         print_json({"server_key": server})
     else:
         out.print(escape(server), soft_wrap=True)
 
 
-def _server(config: Config, *, make: bool = False) -> str:
+def _server(config: Config) -> str:
     """Raises KeyFileError, OSError."""
-    if make:
-        keys.make_own(config.state_dir, config.security.secret_key_file, config.security.clients_dir)
-    return keys.read_pair(config.security.secret_key_file).public.decode()
+    secret_file = config.security.secret_key_file
+    there = Path(secret_file).exists()
+    keys.make_own(config.state_dir, secret_file, config.security.clients_dir)
+    public = keys.read_pair(secret_file).public.decode()
+    if not there:
+        err.print(f"made {escape(secret_file)}: the daemon with this state_dir uses it", soft_wrap=True)
+    return public
 
 
 def _row(one: Listed) -> dict[str, object]:

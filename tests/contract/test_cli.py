@@ -367,9 +367,9 @@ def test_failures_are_one_line_or_json(daemon: Daemon, arguments: tuple[str, ...
 
 def test_configuration_commands(daemon: Daemon, tmp_path: Path) -> None:
     assert json.loads(_run(daemon, "config", "show", "--json"))["endpoints"]["control"] == daemon.control
-    hidden = _run(daemon, "config", "show", "--set", "gateway.token=0123456789-secret")
+    hidden = _run(daemon, "config", "show", "--set", "gateway.token=0123456789-hush-hush")
     assert "token:" in hidden
-    assert "secret" not in hidden
+    assert "hush" not in hidden
     assert "valid" in _run(daemon, "config", "check")
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("timeline:\n  lead: 5\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +19,12 @@ from broker.access.keyring import Keyring
 from broker.control.accounts import Accounts
 from broker.ipc.sockets import Lock, SocketFactory
 from broker.stream.joiners import Joiners
+from clients.client import NoDaemonError
+from clients.daemon import door as door_of
 from clients.keys import Handshake, Keys, connect
 from configs import keys
 from configs.keys import KeyFileError
+from configs.schema import Config, Endpoints
 from models.meter import Meter
 
 LIMIT_S = 20.0
@@ -94,6 +98,22 @@ def test_a_secret_file_that_cannot_be_used(tmp_path: Path, text: str | None, per
     path.chmod(permissions)
     with pytest.raises(KeyFileError, match=words):
         keys.read_pair(path)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_another_user_is_told_that_a_local_socket_is_not_theirs(tmp_path: Path) -> None:
+    folder = tmp_path / "public"
+    folder.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "control"))
+        endpoints = Endpoints(control=f"ipc://{folder}/control", stream=f"ipc://{folder}/stream")
+        assert door_of(Config(endpoints=endpoints)).keys is None
+        os.seteuid(12345)
+        try:
+            with pytest.raises(NoDaemonError, match="for the daemon's user alone"):
+                door_of(Config(endpoints=endpoints))
+        finally:
+            os.seteuid(0)
 
 
 def test_a_folder_that_others_can_write_is_no_list(tmp_path: Path) -> None:
