@@ -12,10 +12,10 @@ import pytest
 from tests.engines.servers.ollama import OllamaServer
 from tests.engines.servers.script import ENGLISH
 from tests.support.client import Session, Stranger
-from tests.support.daemon import Daemon, stage_row
+from tests.support.daemon import LIGHT, Daemon, stage_row
 from tests.support.limits import WORK_S
 
-FIRST_S = 2.0
+FIRST_S = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,9 @@ def ollama_daemon(server: OllamaServer, state_dir: Path, start_daemon_for_module
         f"ollama.host={server.url}",
         "ollama.model=small",
         f"chain.first_output_s.llm={FIRST_S}",
-        "chain.next_output_s.llm=1",
+        "chain.next_output_s.llm=5",
         "chain.probe_s=1",
+        *LIGHT,
     )
 
 

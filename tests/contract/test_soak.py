@@ -1,4 +1,4 @@
-"""A minute of what ``make soak`` does for half an hour."""
+"""Half a minute of what ``make soak`` does for half an hour."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 from tests.support.daemon import ROOT
 from tests.support.limits import RECOVERY_S, START_S, WORK_S
 
-SECONDS = 60
+SECONDS = 15
+"""At least; the first two deaths are waited for, and the broker's is one of them."""
 
 
-def test_a_minute_of_sessions_and_deaths(tmp_path: Path) -> None:
+def test_sessions_and_deaths(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.soak", "--seconds", str(SECONDS), "--out", str(tmp_path)]
     limit_s = START_S + SECONDS + 2 * RECOVERY_S + WORK_S
     done = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=limit_s)

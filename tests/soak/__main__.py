@@ -29,6 +29,8 @@ SLACK = 2
 """Descriptors and threads that one process may have more than before: what its last second has opened."""
 KEEP_S = 3.0
 """``ring.keep_s``: soon after the last session nothing is left of any."""
+DEATHS = 2
+"""At least, however short the time is."""
 QUIET_S = 60.0
 """Within this much silence everything has gone that goes."""
 SETTINGS = (*OVERRIDES, f"ring.keep_s={KEEP_S}")
@@ -74,7 +76,7 @@ def soak(daemon: Daemon, seconds: float, sessions: int, seed: int, out: Path) ->
     began = time.monotonic()
     for one in (killer, *visitors):
         one.start()
-    while time.monotonic() - began < seconds:
+    while time.monotonic() - began < seconds or (len(killer.deaths) < DEATHS and not killer.problems):
         samples.append(sample(daemon, time.monotonic() - began))
         time.sleep(min(5.0, max(0.5, seconds / 500)))
     killer.over.set()
