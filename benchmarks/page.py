@@ -41,7 +41,7 @@ def _cuts(found: dict[str, Any]) -> dict[str, float]:
     ]
     return {
         "cuts": len(rounds),
-        "silent_ms": max(cut["quiet"] - cut["event"] for cut in rounds),
+        "silent_ms": max((cut["quiet"] or cut["append"]) - cut["event"] for cut in rounds),
         "leaked_s": max(0.0, *(max(times, default=-1.0) + FRAME_S for times in before)),
         "first_frame_off_s": max(first),
     }

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 120_000;
 const first = (...paths) => paths.find((path) => existsSync(path)) ?? paths[0];
 
 /** No headless browser hides a page by itself: it is only told that it is hidden. */

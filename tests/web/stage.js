@@ -1,7 +1,7 @@
 // What tests do inside a page. `install` is sent to the browser as it stands, so it uses nothing from outside.
 
 export function install() {
-  const wait = (what, ms = 30_000, name = String(what)) =>
+  const wait = (what, ms = 120_000, name = String(what)) =>
     new Promise((resolve, reject) => {
       const until = performance.now() + ms;
       const look = () => {
@@ -16,7 +16,9 @@ export function install() {
   const stage = {
     wait,
     /** Everything that happened, with the time it happened at. */
-    log: { events: [], media: [], states: [], notices: [], frames: [], appends: [], quiet: [], loudness: [], stats: [] },
+    log: {
+      events: [], media: [], states: [], notices: [], frames: [], appends: [], sound: [], seeks: [], loudness: [], stats: [],
+    },
 
     summary() {
       const { events, states, notices, appends, frames } = stage.log;
@@ -50,12 +52,31 @@ export function install() {
         video.requestVideoFrameCallback(frame);
       };
       video.requestVideoFrameCallback(frame);
-      // Not heard any more: muted, faded, or sent elsewhere by a seek.
-      const quiet = () => (video.muted || video.volume === 0 || video.seeking) && log.quiet.push({ at: now() });
-      for (const name of ["volumechange", "seeking"]) video.addEventListener(name, quiet);
+      // What the player does to the video, in the task in which it does it: the browser's own events come later.
+      const level = () => (video.muted ? 0 : video.volume);
+      const watch = (name, tell) => {
+        const { get, set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, name);
+        Object.defineProperty(video, name, {
+          get,
+          set(value) {
+            const head = video.currentTime;
+            set.call(video, value);
+            tell(value, head);
+          },
+        });
+      };
+      for (const name of ["muted", "volume"]) watch(name, (_, head) => log.sound.push({ at: now(), level: level(), head }));
+      watch("currentTime", (to, head) => log.seeks.push({ at: now(), to, head }));
       const append = SourceBuffer.prototype.appendBuffer;
+      const headers = new WeakMap();
       SourceBuffer.prototype.appendBuffer = function appended(bytes) {
-        log.appends.push({ at: now(), size: bytes.byteLength });
+        const { seq, gen, pts, dur } = headers.get(bytes) ?? {};
+        const one = { at: now(), size: bytes.byteLength, seq, gen, pts: pts ?? null, dur, ranges: null };
+        log.appends.push(one);
+        this.addEventListener("updateend", () => {
+          const ranges = Array.from({ length: this.buffered.length }, (__, i) => [this.buffered.start(i), this.buffered.end(i)]);
+          Object.assign(one, { done: now(), head: video.currentTime, ranges });
+        }, { once: true });
         return append.call(this, bytes);
       };
       const from = fromStart ? { fromSeq: 0, fromN: 0 } : {};
@@ -63,12 +84,18 @@ export function install() {
       stage.player = new Player(video, {
         url: `/ws/${stage.sid}`,
         ...from,
-        onEvent: (header) => log.events.push({ at: now(), ...plain(header) }),
+        onEvent: (header) => log.events.push({ at: now(), level: level(), ...plain(header) }),
         onMediaTime: (header) => log.media.push({ at: now(), head: video.currentTime, ...plain(header) }),
         onState: (state, detail) => log.states.push({ at: now(), state, ...detail }),
         onNotice: (code, detail) => log.notices.push({ at: now(), code, ...detail }),
         onStats: (stats) => log.stats.push({ at: now(), ...stats }),
       });
+      const { head } = stage.player;
+      const media = head.media;
+      head.media = (header, payload) => {
+        headers.set(payload, header);
+        media.call(head, header, payload);
+      };
       stage.player.connect();
       stage.player.unlock();
       return stage.sid;
@@ -99,6 +126,11 @@ export function install() {
       wait(() => stage.log.media.find((one) => one.event === name && one.turn === turn), ms, `${name} of ${turn} seen`),
 
     say: async (text, op = "say") => (await stage.player.request(op, { text })).turn,
+
+    /** Another client of the same session does it. */
+    elsewhere: (op) => fetch(`/api/${op}`, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ session_id: stage.sid }),
+    }),
   };
   globalThis.stage = stage;
   return true;

