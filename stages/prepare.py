@@ -117,6 +117,7 @@ class PrepareStage(Stage):
             path=item.path,
             data=work.buffers[0] if work.buffers else b"",
             bbox_shift=item.bbox_shift,
+            crop=item.crop,
             force=item.force,
             in_use=item.in_use,
             if_absent=item.if_absent,

@@ -42,6 +42,7 @@ class PreprocessTemplate(Arguments):
     video: bytes | None = None
     path: FilePath | None = None
     bbox_shift: int = 0
+    crop: Literal["", "face"] = ""
     force: bool = False
     keep: bool = False
     if_absent: bool = False

@@ -67,6 +67,7 @@ class TemplateHandlers:
             path=args.path or "",
             source=args.image or args.video or b"",
             bbox_shift=args.bbox_shift,
+            crop=args.crop,
             force=args.force,
             in_use=self._shows(args.template_id),
             keep=args.keep,

@@ -179,6 +179,7 @@ class PrepareRequest:
         path: str = "",
         source: bytes = b"",
         bbox_shift: int = 0,
+        crop: str = "",
         force: bool = False,
         in_use: bool = False,
         keep: bool = False,
@@ -189,11 +190,12 @@ class PrepareRequest:
         self.path = path
         self.source = source
         self.bbox_shift = bbox_shift
+        self.crop = crop
         self.force = force
         self.in_use = in_use
         self.keep = keep
         self.if_absent = if_absent
-        self.key = (kind, path, hashlib.sha256(source).digest(), bbox_shift, force, keep, if_absent)
+        self.key = (kind, path, hashlib.sha256(source).digest(), bbox_shift, crop, force, keep, if_absent)
         """Equal for two requests that ask for the same."""
 
 
@@ -225,6 +227,7 @@ class PrepareJob:
             kind=r.kind,
             path=r.path,
             bbox_shift=r.bbox_shift,
+            crop=r.crop,
             force=r.force,
             in_use=r.in_use,
             keep=r.keep,

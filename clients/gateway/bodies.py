@@ -112,6 +112,7 @@ class PreprocessTemplate(Arguments):
     template_id: Id
     path: Annotated[str, Field(max_length=4096)] | None = None
     bbox_shift: Int = 0
+    crop: Literal["", "face"] = ""
     force: bool = False
     keep: bool = False
     if_absent: bool = False

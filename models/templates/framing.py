@@ -26,6 +26,12 @@ NOISE = 0.025
 """How far a point of a mesh may be from where its neighbours in time put it, in widths of the mouth."""
 RIM = 0.013
 """The same of a box that holds a leaning face: all of it is pasted but its rim."""
+HEAD = 2.0
+"""Side of a head-and-shoulders picture in sides of the box, as the built-in portrait is framed."""
+EYES = 222 / 512
+"""Where its eyes are, in its height."""
+SMALL = 0.5
+"""A picture is left as it is unless that side is below this share of its shorter one."""
 LEAN = 4.0
 """Degrees from which on a head leans: its box then holds the face's own, turned one. Below, nobody sees it."""
 
@@ -54,6 +60,25 @@ def box_side(meshes: NDArray[np.floating[Any]], size: tuple[int, int]) -> int:
     wide = np.linalg.norm(meshes[:, measure.RIGHT_CHEEK, :2] - meshes[:, measure.LEFT_CHEEK, :2], axis=1)
     side = np.maximum(SIDE_OF_HEIGHT * tall, SIDE_OF_WIDTH * wide).max()
     return min(2 * round(float(side) / 2), min(size) & ~1)
+
+
+def head_and_shoulders(
+    mesh: NDArray[np.floating[Any]], size: tuple[int, int]
+) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of a square around a face, inside the picture; None: it fills the picture.
+
+    Args:
+        mesh: ``[468, 2 or 3]``, pixels.
+        size: width and height of the picture.
+    """
+    side = round(HEAD * box_side(mesh[None], (1 << 20, 1 << 20)))
+    if side >= SMALL * min(size):
+        return None
+    eyes = mesh[[measure.LEFT_EYE_OUTER, 133, 362, measure.RIGHT_EYE_OUTER], :2].mean(axis=0)
+    x = (mesh[measure.LEFT_CHEEK, 0] + mesh[measure.RIGHT_CHEEK, 0] - side) / 2
+    y = eyes[1] - EYES * side
+    left, top = (round(float(np.clip(at, 0, end - side))) for at, end in zip((x, y), size, strict=True))
+    return left, top, left + side, top + side
 
 
 def framed(meshes: NDArray[np.floating[Any]], side: int, size: tuple[int, int], shift: int = 0) -> Framing:

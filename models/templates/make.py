@@ -50,6 +50,8 @@ VERSION = "5"
 CONTENT_LOCKS = 64
 """Locks by content, shared by hash: two ids of one source do the work once. An id has no dot, their names have."""
 READ = 1 << 20
+CROPPED_MAX = 3 * SIDE_MAX
+"""The longer side of a photo of which a part is taken: the part is to have the pixels of a template."""
 DRAWING = 2
 """Threads that draw a photo's frames; what they call holds no lock of Python."""
 
@@ -68,7 +70,7 @@ def prepare_source(source: Source, place: Workplace, progress: Progress, cancel:
     began = time.monotonic()
     try:
         with _open(source, place) as file:
-            origin = Origin(_sha256(file, cancel), source.bbox_shift)
+            origin = Origin(_sha256(file, cancel), source.bbox_shift, source.crop)
             if source.kept not in (None, origin):
                 raise EngineError(
                     "FAILED",
@@ -103,7 +105,7 @@ def rebuild(template_id: str, place: Workplace, progress: Progress, cancel: Canc
         raise EngineError(
             "NOT_FOUND", f"no source was kept of template {template_id}", "prepare it again from the original file"
         )
-    source = Source(template_id, bbox_shift=origin.bbox_shift, kept=origin)
+    source = Source(template_id, bbox_shift=origin.bbox_shift, crop=origin.crop, kept=origin)
     return prepare_source(source, place, progress, cancel)
 
 
@@ -149,6 +151,7 @@ def _parameters(source: Source) -> dict[str, object]:
         "box": BOX_MAX,
         "bbox_shift": source.bbox_shift,
         "landmarks": sorted(landmark_files.SHA256.values()),
+        **({"crop": source.crop} if source.crop else {}),
     }
 
 
@@ -188,9 +191,11 @@ def _make(
         if opened.animated:
             prepare_film(source, Animation(opened), entry, place, progress, cancel)
             return
-        picture = decode_photo(opened, SIDE_MAX)
+        picture = decode_photo(opened, CROPPED_MAX if source.crop else SIDE_MAX)
     models = landmarker(place.weights_dir)
     refuse_cancelled(cancel)
+    if source.crop:
+        picture = _cropped(picture, models)
     _make_photo(source, picture, entry, place, models, progress, cancel)
 
 
@@ -223,6 +228,17 @@ def _make_photo(
                 progress("frames", n + 1, LOOP)
         save_points(writer, meshes, placed.axes)
         writer.finish(place.preparers, progress, cancel)
+
+
+def _cropped(picture: U8, models: Landmarker) -> U8:
+    """Head and shoulders, from a picture that is larger than a template can be; else all of it."""
+    picture = _within(picture, CROPPED_MAX)
+    face = checks.choose(models.faces(picture), picture)
+    frame = framing.head_and_shoulders(face.points, picture.shape[1::-1]) if isinstance(face, Face) else None
+    if frame is None:
+        return picture
+    left, top, right, bottom = frame
+    return np.ascontiguousarray(picture[top:bottom, left:right])
 
 
 def _drawn(animator: PhotoAnimator, cancel: Cancel) -> Iterator[U8]:

@@ -4,7 +4,7 @@ These files stand in the template's folder and mean the same in every version of
 upgrade changes can be made anew from them. They are in no manifest::
 
     source        the bytes of the photo or film
-    source.json   {sha256, bbox_shift}: the source's digest, and what else was asked for
+    source.json   {sha256, bbox_shift, crop}: the source's digest, and what else was asked for
     keep          empty; while it is there, the template is never evicted
 """
 
@@ -30,11 +30,12 @@ class Origin(msgspec.Struct, frozen=True):
 
     Attributes:
         sha256: hex digest of the source's bytes.
-        bbox_shift: as asked for.
+        bbox_shift, crop: as asked for.
     """
 
     sha256: str
     bbox_shift: int = 0
+    crop: str = ""
 
 
 @dataclass(frozen=True)

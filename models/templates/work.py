@@ -28,6 +28,8 @@ class Source:
     path: str = ""
     data: bytes | memoryview = b""
     bbox_shift: int = 0
+    crop: str = ""
+    """"face": of a photo, head and shoulders; empty: all of it."""
     force: bool = False
     """Make it even when it is in place."""
     in_use: bool = False

@@ -198,3 +198,24 @@ def test_progress_counts_up_to_its_total(tmp_path: Path) -> None:
     assert frames[-1] == (248, 248)
     assert [done for done, _ in frames] == sorted(done for done, _ in frames)
     assert os.listdir(tmp_path / "templates" / "one" / "idle") == []
+
+
+def test_of_a_phone_photo_head_and_shoulders_may_be_taken(tmp_path: Path) -> None:
+    """A small face in a large picture: framed as the built-in portrait is, with the pixels that the photo has."""
+    room = np.full((3200, 2400, 3), 150, np.uint8)
+    room[1300:2200, 1200:2100] = cv2.resize(astronaut(), (900, 900), interpolation=cv2.INTER_CUBIC)
+    made = make(tmp_path, cv2.imencode(".jpg", room)[1].tobytes(), crop="face")
+    whole = the_face(astronaut())
+    picture = frame(open_template(str(made.path), made.hash), 0)
+    face = the_face(picture)
+    assert made.width == made.height
+    assert 0.25 < (face.box[2] - face.box[0]) / made.width < 0.5
+    middle = (face.box[:2] + face.box[2:]) / 2 / made.width
+    assert abs(middle[0] - 0.5) < 0.06
+    assert 0.4 < middle[1] < 0.62
+    assert face.box[2] - face.box[0] > 1.3 * (whole.box[2] - whole.box[0]), "not from a smaller copy"
+
+
+def test_a_face_that_is_not_small_keeps_what_is_around_it(tmp_path: Path, made: Prepared) -> None:
+    cropped = make(tmp_path, astronaut_file(), crop="face")
+    assert (cropped.width, cropped.height) == (made.width, made.height)

@@ -193,6 +193,7 @@ class PrepareItem(Item, kw_only=True, tag="prepare.item"):
     kind: str
     path: str = ""
     bbox_shift: int = 0
+    crop: str = ""
     force: bool = False
     in_use: bool = False
     keep: bool = False
