@@ -12,7 +12,7 @@ import structlog
 from clients.aio.control import Control
 from clients.aio.messages import Message, init_message, skipped
 from clients.aio.order import Merged
-from clients.aio.viewer import ENDED, GONE, Viewer
+from clients.aio.viewer import ENDED, GONE, RESTART, Viewer
 from clients.client import RequestError
 
 JOIN_S = 1.0
@@ -102,7 +102,8 @@ class Channel:
         for viewer in self.viewers:
             viewer.put(message)
         if message.event == "session.ended":
-            self.finish(ENDED)
+            # A daemon that stops ends its sessions: come back to the next one, which tells that they are gone.
+            self.finish(RESTART if header["data"]["reason"] == "shutdown" else ENDED)
 
     def finish(self, code: int) -> None:
         """Nothing more will come."""

@@ -8,7 +8,7 @@ import time
 from clients.aio.backlog import MAX_AGE_S, MAX_BYTES, Backlog
 from clients.aio.messages import Message
 
-ENDED, GONE, TOO_SLOW = 1000, 4404, 1013
+ENDED, RESTART, TOO_SLOW, GONE = 1000, 1012, 1013, 4404
 """Close codes of a WebSocket; other viewers just end."""
 
 

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from clients.aio.control import Control
 from clients.aio.messages import VERSION, Message
-from clients.aio.viewer import ENDED, TOO_SLOW, Viewer
+from clients.aio.viewer import ENDED, GONE, RESTART, TOO_SLOW, Viewer
 from clients.gateway.errors import ApiError
 from clients.gateway.microphone import RATES, Microphone
 from clients.gateway.websocket_protocol import KICK
@@ -28,7 +28,11 @@ IN_FLIGHT = 32
 """Requests of one viewer without an answer; more are BUSY."""
 BINARY = {"audio": "pcm", "process_segment": "audio"}
 """Operation -> its argument that is bytes, which JSON has in base64."""
-REASONS = {ENDED: "the session has ended", TOO_SLOW: "too slow: media waits longer than it is worth showing"}
+REASONS = {
+    ENDED: "the session has ended",
+    RESTART: "the daemon or its gateway restarts: come back",
+    TOO_SLOW: "too slow: media waits longer than it is worth showing",
+}
 
 May = Callable[[str], None]
 """Raises ``ApiError`` for an operation that the viewer's token does not allow."""
@@ -74,7 +78,7 @@ class Connection:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect | ApiError):
                 raise result
         if isinstance(results[0], ApiError):  # what was missed could not be read back
-            return 4404 if results[0].code == "NOT_FOUND" else 1012
+            return GONE if results[0].code == "NOT_FOUND" else RESTART
         return self._viewer.closing
 
     async def close(self, code: int, reason: str = "") -> None:

@@ -244,9 +244,13 @@ def test_tokens_expire_and_may_be_for_certain_pages(guarded: GatewayProcess) -> 
         make = f"/api/sessions/{sid}/token"
         short = http.post(make, json={"ttl_s": 1}).json()
         bound = http.post(make, json={"origins": ["https://www.example.org"]}).json()["token"]
-        brief = http.post(make, json={"ttl_s": 2, "scope": ["control"]}).json()
+        brief = http.post(make, json={"ttl_s": 60, "scope": ["control"]}).json()
+        watch = http.post(make, json={"ttl_s": 4, "scope": ["watch"]}).json()["token"]
     with client(guarded, brief["token"]) as http:
         assert http.post(make, json={"ttl_s": 600}).json()["expires_at"] <= brief["expires_at"]
+    with viewer(guarded, sid, watch) as one:
+        assert first_of(one) == "init"
+        assert one.wait_closed() == 1008  # when it has expired
     body = {"session_id": sid}
     with client(guarded, bound) as http:
         assert status_and_code(http.post("/api/interrupt", json=body)) == (403, "UNAUTHENTICATED")

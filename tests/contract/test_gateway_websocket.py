@@ -291,3 +291,17 @@ def reconnected(daemon: Daemon, watch: Watch, session: Session, before: list[Web
                 return viewer
         assert time.monotonic() < deadline, f"no gateway again\n{daemon.tail()}"
         time.sleep(0.05)
+
+
+def test_a_daemon_that_stops_tells_its_viewers_to_come_back(own_daemon: Daemon, watch: Watch) -> None:
+    """The last one: the daemon is gone."""
+    stranger = Stranger(own_daemon.control, own_daemon.stream)
+    try:
+        idling, speaking = stranger.session(idle="loop"), stranger.session()
+        viewers = [joined(watch(session)) for session in (idling, speaking)]
+        speaking.say(LONG)
+        viewers[1].until(lambda: viewers[1].media, "a segment")
+        assert own_daemon.stop() == 0
+        assert [viewer.wait_closed() for viewer in viewers] == [1012, 1012]
+    finally:
+        stranger.close(end=False)

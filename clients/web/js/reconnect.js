@@ -8,8 +8,9 @@ export const HIDDEN_MS = 60000;
 const FIRST_MS = 250;
 const LAST_MS = 8000;
 
+export const REFUSED = 1008;
 /** What ends a session for good, by close code. @type {Record<number, "ended" | "refused">} */
-export const FINAL = { 1000: "ended", 4404: "ended", 1008: "refused" };
+export const FINAL = { 1000: "ended", 4404: "ended", [REFUSED]: "refused" };
 
 /**
  * @param {number} attempt from 0

@@ -9,6 +9,8 @@ import { delay } from "./reconnect.js";
 const IDLE_S = 120;
 /** Cuts lie so far ahead that no browser has decoded beyond them. */
 const CUT_MARGIN_MS = 250;
+/** Then the gateway closes the socket, and it is opened again with another token. */
+const TOKEN_S = 3600;
 
 /** @typedef {{template: string, voice: string, language: string}} Wishes */
 
@@ -64,7 +66,7 @@ export class Sessions {
   /** What the socket shows instead of the key, which does not belong in an address. @returns {Promise<string>} */
   async token() {
     if (!key.get()) return "";
-    const { token } = await call(`api/sessions/${this.id}/token`, { scope: ["watch", "talk", "control"] });
+    const { token } = await call(`api/sessions/${this.id}/token`, { ttl_s: TOKEN_S, scope: ["watch", "talk", "control"] });
     return token;
   }
 

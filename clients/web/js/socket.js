@@ -2,7 +2,7 @@
 /** The WebSocket of a session: requests, messages, and connecting again for as long as it takes. */
 
 import { parse } from "./frames.js";
-import { FINAL, delay } from "./reconnect.js";
+import { FINAL, REFUSED, delay } from "./reconnect.js";
 
 const CONNECT_MS = 10_000;
 const REQUEST_MS = 30_000;
@@ -68,6 +68,7 @@ export class Socket {
     const address = new URL(this.address);
     const query = this.owner.query();
     if (query) address.search += (address.search ? "&" : "") + query;
+    this.heard = false;
     const socket = new WebSocket(address, token ? ["musecast", `bearer.${token}`] : ["musecast"]);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
@@ -162,6 +163,7 @@ export class Socket {
   /** @param {string | ArrayBuffer} data */
   _message(data) {
     this.attempt = 0;
+    this.heard = true;
     this._listen();
     if (typeof data !== "string") {
       let message;
@@ -189,6 +191,11 @@ export class Socket {
     this._drop();
     // What was sent may have been carried out: it is not sent twice.
     this._fail([...this.requests].filter(([, request]) => request.sent).map(([id]) => id));
+    // Refused after it was let in: its token has expired, and there is somebody to ask for another.
+    if (code === REFUSED && this.heard && typeof this.token === "function") {
+      this.open();
+      return;
+    }
     const state = FINAL[code];
     if (state) {
       this.close();
