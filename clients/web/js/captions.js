@@ -34,13 +34,14 @@ export class Captions {
     }
     for (const line of lines) {
       const { heard, cut } = line.who === "you" ? { heard: line.text, cut: "" } : spoken(line);
-      const is = JSON.stringify([heard, cut, line.final, line.note]);
+      const is = JSON.stringify([heard, cut, line.final, line.note, line.unheard]);
       const before = this.drawn.get(line.id);
       if (before?.is === is) continue;
       const element = el("li", { className: line.who === "you" && !line.final ? "you partial" : line.who },
         el("span", { className: "unseen" }, `${text(line.who)}: `), heard);
       if (cut) element.append(" ", el("s", {}, el("span", { className: "unseen" }, text("cut")), cut));
       if (line.note) element.append(el("small", {}, text("note.failed", { reason: line.note })));
+      if (line.unheard) element.append(el("small", {}, text("note.unheard")));
       if (before) before.element.replaceWith(element);
       else log.append(element);
       this.drawn.set(line.id, { element, is });

@@ -18,6 +18,8 @@
  * @property {Sentence[]} sentences   of the avatar, those that were reached
  * @property {{flushFrom: number, spoken: string|null}|null} cut
  * @property {string} note            why there is no more of it
+ * @property {boolean} typed
+ * @property {boolean} unheard        typed, and a voice came in between before anything was answered
  */
 
 /** Lines that are kept; the transcript of the session has all of them. */
@@ -30,11 +32,16 @@ export class Conversation {
     /** @type {Line[]} */
     this.lines = [];
     this.made = 0;
+    /** The newest turn that a voice cut: its event may come before the reply that names the turn. */
+    this.bargedIn = 0;
   }
 
-  /** @param {"you"|"avatar"} who @param {number|null} turn @param {string} [text] @returns {Line} */
+  /** @param {"you"|"avatar"} who @param {number|null} turn  null: typed @param {string} [text] @returns {Line} */
   add(who, turn, text = "") {
-    const line = { id: this.made++, who, turn, text, final: true, sentences: [], cut: null, note: "" };
+    const line = {
+      id: this.made++, who, turn, text, final: true, typed: turn === null, sentences: [], cut: null, note: "",
+      unheard: false,
+    };
     this.lines.push(line);
     if (this.lines.length > KEPT) this.lines.shift();
     return line;
@@ -43,6 +50,12 @@ export class Conversation {
   /** @param {"you"|"avatar"} who @param {number} turn */
   find(who, turn) {
     return this.lines.findLast((line) => line.who === who && line.turn === turn);
+  }
+
+  /** What was typed is this turn. @param {Line} line @param {number} turn */
+  accepted(line, turn) {
+    line.turn = turn;
+    line.unheard = turn === this.bargedIn;
   }
 
   /** @param {number} turn */
@@ -61,6 +74,11 @@ export class Conversation {
     } else if (event === "turn.interrupted") {
       if (data.reason === "no_speech") this.lines = this.lines.filter((line) => line.turn !== turn);
       const line = this.find("avatar", turn);
+      if (data.reason === "barge_in" && !line) {
+        this.bargedIn = turn;
+        const asked = this.find("you", turn);
+        if (asked?.typed) asked.unheard = true;
+      }
       if (line) line.cut = { flushFrom: data.flush_from, spoken: data.spoken_text ?? null };
     }
   }

@@ -33,6 +33,30 @@ export function parts(timings, shownMs) {
   return found;
 }
 
+/** Events that tell in passing what `turn.ended` will tell exactly; a turn that is interrupted never does. */
+const TOLD = /** @type {Record<string, string>} */ ({
+  "transcript.final": "asr_final", "reply.delta": "llm_first_sentence", sentence: "tts_first_audio",
+  "speech.started": "first_segment",
+});
+
+/** When the events of the newest turn arrived here. Pure. */
+export class Arrivals {
+  turn = 0;
+  /** @type {Record<string, number>} */
+  at = {};
+
+  /** @param {string} event @param {number} turn @param {number} now */
+  add(event, turn, now) {
+    if (turn > this.turn) [this.turn, this.at] = [turn, {}];
+    if (turn === this.turn && event in TOLD) this.at[TOLD[event]] ??= now;
+  }
+
+  /** @param {number} turn @param {number} asked when the visitor had said all @returns {Record<string, number>} */
+  timings(turn, asked) {
+    return Object.fromEntries(Object.entries(turn === this.turn ? this.at : {}).map(([name, at]) => [name, at - asked]));
+  }
+}
+
 /** @param {number} ms */
 export const seconds = (ms) => `${(ms / 1000).toFixed(2)} s`;
 

@@ -38,12 +38,13 @@ let preparing = false;
 let faceTimer = 0;
 /** By turn: when the visitor had said all, by `performance.now()`. @type {Map<number, number>} */
 const asked = new Map();
+const arrivals = new latency.Arrivals();
 /** Of the newest turn with figures. @type {{turn: number, timings: Record<string, number|null>, shownMs: number|null}} */
 let figures = { turn: 0, timings: {}, shownMs: null };
 
 const player = new Player(video, { url: "", onEvent, onMediaTime, onState, onNotice, onStats: (stats) => debug.measured(stats) });
 const sessions = new Sessions(player, {
-  onBegun: () => { awaitFace(false); notes.clear("session"); asked.clear(); showTranscript(); dispatch({ type: "session" }); },
+  onBegun: () => { awaitFace(false); notes.clear("session"); asked.clear(); arrivals.turn = conversation.bargedIn = 0; showTranscript(); dispatch({ type: "session" }); },
   onAway(attempt) {
     awaitFace(false);
     dispatch({ type: "link", link: state.link === "connecting" ? "connecting" : "reconnecting" });
@@ -100,6 +101,7 @@ function stopped(message) {
 function onEvent(header) {
   debug.add("event", { n: header.n, event: header.event, turn: header.turn, pts: header.pts, data: header.data });
   const { event, turn, data } = header;
+  arrivals.add(event, turn, performance.now());
   if (event === "user.speech.ended") asked.set(turn, talk.voicedAt || performance.now());
   if (event === "turn.interrupted") captions.silent();
   if (event === "turn.ended" && data.timings_ms) measured(turn, { timings: data.timings_ms });
@@ -123,7 +125,8 @@ function onMediaTime(header) {
     captions.draw();
   }
   if (event === "speech.started" && asked.has(turn)) {
-    measured(turn, { shownMs: performance.now() - /** @type {number} */ (asked.get(turn)) });
+    const at = /** @type {number} */ (asked.get(turn));
+    measured(turn, { shownMs: performance.now() - at, timings: arrivals.timings(turn, at) });
     asked.delete(turn);
   }
   if (event === "speech.ended") captions.silent();
@@ -139,6 +142,11 @@ function measured(turn, found) {
 /** @param {string} name @param {Record<string, any>} detail */
 function onState(name, detail) {
   debug.add("state", { state: name, ...detail });
+  if (name === "reconnecting" && over === "shutdown") {  // the session is gone; there is nothing to come back to
+    over = sessions.id = "";
+    sessions.begin(wishes);
+    return;
+  }
   if (name === "connecting" || name === "reconnecting") dispatch({ type: "link", link: name });
   if (name === "live") { notes.clear("session"); dispatch({ type: "link", link: "open" }); }
   if (name === "failed") stopped(text("error.media", { reason: detail.message }));
@@ -148,7 +156,7 @@ function onState(name, detail) {
   over = "";
   sessions.id = "";
   // The daemon was started anew, or forgot the session while the page was away: go on with another one.
-  if (detail.code === 4404 || reason === "shutdown") sessions.begin(wishes);
+  if (detail.code === 4404) sessions.begin(wishes);
   else {
     dispatch({ type: "link", link: "ended" });
     notes.tell("session", text(reason === "expired" ? "note.expired" : "note.ended"), { label: "again", act: begin });
@@ -170,8 +178,14 @@ function engage() {
   $("intro").hidden = true;
   $("voice-row").hidden = false;
   captions.draw();
-  navigator.wakeLock?.request("screen").catch(() => {});
+  stayAwake();
 }
+
+/** The browser lets the lock go with a page that is not looked at. */
+function stayAwake() {
+  if ($("intro").hidden && !document.hidden) navigator.wakeLock?.request("screen").catch(() => {});
+}
+document.addEventListener("visibilitychange", stayAwake);
 
 function hear() {
   player.mute(false);
@@ -197,7 +211,8 @@ async function send(words) {
   try {
     if (busy(state)) interrupt();
     const { turn } = await player.request("chat", { text: words });
-    line.turn = turn;
+    conversation.accepted(line, turn);
+    captions.draw();
     asked.set(turn, at);
     dispatch({ type: "event", header: { event: "turn.started", turn, data: {} } });
   } catch (error) {

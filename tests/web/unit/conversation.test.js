@@ -71,3 +71,26 @@ test("a failed turn says why, and old lines go", () => {
   for (let n = 0; n < 500; n += 1) conversation.add("you", null, String(n));
   assert.equal(conversation.lines.length, 200);
 });
+
+test("a typed question that a voice cut says so, in whichever order the daemon tells of it", () => {
+  const cut = header("turn.interrupted", 4, { reason: "barge_in", flush_from: 0, spoken_text: "" });
+  for (const late of [false, true]) {
+    const conversation = new Conversation();
+    const line = conversation.add("you", null, "Who are you?");
+    if (late) conversation.arrived(cut);
+    conversation.accepted(line, 4);
+    if (!late) conversation.arrived(cut);
+    assert.equal(line.unheard, true, `late: ${late}`);
+  }
+});
+
+test("what was spoken, answered or stopped by its visitor is not told as unheard", () => {
+  const conversation = answered("One.");
+  const asked = conversation.add("you", null, "Count.");
+  conversation.accepted(asked, 1);
+  conversation.arrived(header("transcript.final", 2, { text: "And" }));
+  for (const [turn, reason] of [[1, "barge_in"], [2, "barge_in"], [3, "client"]]) {
+    conversation.arrived(header("turn.interrupted", turn, { reason, flush_from: 5e5 }));
+  }
+  assert.deepEqual(conversation.lines.map((line) => line.unheard), [false, false, false]);
+});

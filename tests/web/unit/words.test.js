@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import { choose } from "../../../clients/web/js/i18n.js";
 import { freeId } from "../../../clients/web/js/gallery.js";
-import { parts } from "../../../clients/web/js/latency.js";
+import { Arrivals, parts } from "../../../clients/web/js/latency.js";
 import { WORDS as STATES } from "../../../clients/web/js/state.js";
 import { WORDS } from "../../../clients/web/js/words.js";
 
@@ -49,4 +49,17 @@ test("the parts of an answer's time add up, whatever was not passed", () => {
   ]);
   assert.deepEqual(parts({}, null), []);
   assert.deepEqual(parts({ asr_final: 50, first_segment: 40 }, 45), [{ name: "hearing", ms: 50 }]);
+});
+
+test("the events of a turn tell the parts of its time as far as they have come", () => {
+  const arrivals = new Arrivals();
+  const told = [["turn.started", 90], ["reply.delta", 150], ["reply.delta", 180], ["sentence", 300], ["speech.started", 420]];
+  for (const [event, at] of told) arrivals.add(event, 2, at);
+  arrivals.add("turn.interrupted", 1, 430);
+  assert.deepEqual(parts(arrivals.timings(2, 100), 400), [
+    { name: "answer", ms: 50 }, { name: "voice", ms: 150 }, { name: "video", ms: 120 }, { name: "screen", ms: 80 },
+  ]);
+  arrivals.add("turn.started", 3, 500);
+  assert.deepEqual(arrivals.timings(3, 500), {});
+  assert.deepEqual(arrivals.timings(2, 100), {}, "only of the newest turn");
 });
