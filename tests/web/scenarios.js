@@ -179,11 +179,10 @@ export async function microphone({ browser, base }) {
     const heard = await stage.event("transcript.final", undefined);
     const started = await stage.reached("speech.started", heard.turn);
     const asked = stage.log.events.find((e) => e.event === "user.speech.ended");
-    await stage.event("turn.ended", heard.turn);
     device.stop();
     return {
       text: heard.data.text, answered_ms: started.at - asked.at, loudest: Math.max(...levels),
-      sizes: [...new Set(sent.map((s) => `${s.samples}@${s.rate}`))], lost: sent.filter((s) => !s.ok).length,
+      sizes: [...new Set(sent.map((s) => `${s.samples}@${s.rate}`))],
       notices: stage.log.notices,
     };
   });
