@@ -30,7 +30,7 @@ HEAD = 2.0
 """Side of a head-and-shoulders picture in sides of the box, as the built-in portrait is framed."""
 EYES = 222 / 512
 """Where its eyes are, in its height."""
-SMALL = 0.5
+SMALL = 0.4
 """A picture is left as it is unless that side is below this share of its shorter one."""
 LEAN = 4.0
 """Degrees from which on a head leans: its box then holds the face's own, turned one. Below, nobody sees it."""
