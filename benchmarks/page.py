@@ -15,6 +15,9 @@ from tests.web.browsing import Web
 FRAME_S = 0.04
 SEEN_P95_MS = 100
 FRAMES_PER_S = 24.5
+OPENED_MS = 400
+STEPS = ("asked", "begun", "connected", "appended", "shown", "moved")
+"""What a page passes from its address to a face that moves."""
 LEAKS_S = {"chromium": 0.16, "firefox": 0.34}
 
 Row = tuple[str, str, str]
@@ -76,12 +79,24 @@ def _rows(browser: str, found: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def _opening(openings: list[dict[str, float]]) -> list[Row]:
+    """How long the page takes to move, and when it has passed what."""
+    rows: list[Row] = []
+    for step in STEPS:
+        times = [one[step] for one in openings]
+        told = f"{percentile(times, 0.5):.0f} ms, p95 {percentile(times, 0.95):.0f} ms"
+        rows.append((f"page opened to {step}, p50", told, f"{OPENED_MS} ms" if step == "moved" else ""))
+    return rows
+
+
 def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
     parser.add_argument("--cuts", type=int, default=20, help="in each browser and each kind of session")
     parser.add_argument("--seconds", type=int, default=60, help="of conversation in each browser")
     parser.add_argument("--browser", choices=sorted(LEAKS_S), help="only this one")
+    parser.add_argument("--openings", type=int, default=10, help="of the page, in Chromium")
+    parser.add_argument("--only-openings", action="store_true", help="nothing else")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     page = {"idle": "loop", "cut_margin_ms": 250}
@@ -91,12 +106,16 @@ def main() -> int:
         {"name": "turns"},
         {"name": "conversation", "seconds": arguments.seconds},
     ]
+    browsers = [arguments.browser] if arguments.browser else [] if arguments.only_openings else sorted(LEAKS_S)
     found: dict[str, Any] = {}
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="mc-page-") as directory:
         web = Web(lambda *overrides: _started(Path(directory), *overrides), Path(directory))
         try:
-            for browser in (arguments.browser,) if arguments.browser else sorted(LEAKS_S):
+            opening = {"name": "opening", "times": arguments.openings}
+            found["opening"] = web.browse("chromium", opening)["opening"]
+            rows += _opening(found["opening"]["openings"])
+            for browser in browsers:
                 found[browser] = web.browse(browser, *scenarios)
                 rows += _rows(browser, found[browser])
         finally:

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
-from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.types import Receive, Scope, Send
 
 from clients.aio.control import Control
 from clients.daemon import door
@@ -21,11 +16,10 @@ from clients.gateway.auth import Tokens
 from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Gateway
 from clients.gateway.guard import Guard
+from clients.gateway.page import Page
 from clients.gateway.routers import ROUTERS, optional
 from configs.gateway import Address
 from configs.schema import Config
-
-PAGE = Path(__file__).resolve().parents[1] / "web"
 
 
 def create_app(config: Config, address: Address) -> FastAPI:
@@ -73,20 +67,3 @@ def create_app(config: Config, address: Address) -> FastAPI:
         )
     app.add_middleware(Guard, settings=config.gateway, address=address, tokens=tokens, meter=gateway.meter)
     return app
-
-
-class Page:
-    """The page's files, for every path that no route has."""
-
-    def __init__(self) -> None:
-        # Media is never compressed; the page is text, a third of it comments.
-        self._files = GZipMiddleware(StaticFiles(directory=PAGE, html=True))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a file, or raise the 404 of what is none."""
-        if scope["type"] != "http":
-            await errors.refuse(ApiError("NOT_FOUND", f"there is no {scope['path']} here"), scope, send)
-        elif scope["method"] not in ("GET", "HEAD"):
-            raise HTTPException(404)
-        else:
-            await self._files(scope, receive, send)

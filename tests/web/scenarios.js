@@ -114,6 +114,37 @@ export async function reconnect({ browser, base, host }) {
   return { ...result, errors: one.errors };
 }
 
+/** The page itself: a typed question, an interruption, and a gateway that dies between two questions. */
+export async function whole_page({ browser, base, host }) {
+  const one = await page(browser, base, "/");
+  const ask = (words, cut) => one.evaluate(async ([text, interrupts]) => {
+    const find = (id) => document.getElementById(id);
+    const log = find("log");
+    await stage.wait(() => ["idle", "degraded"].includes(find("stage").dataset.state) && find("video").currentTime > 0.2,
+      undefined, "a face that moves");
+    const before = log.querySelectorAll(".avatar").length;
+    find("message").value = text;
+    find("composer").requestSubmit();
+    await stage.wait(() => log.querySelectorAll(".avatar").length > before, undefined, "an answer");
+    const heard = !find("video").muted;
+    if (interrupts) document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+    await stage.wait(() => !interrupts || log.querySelector("s"), undefined, "words struck through");
+    return { heard, log: log.innerText, session: find("transcript").getAttribute("href") };
+  }, [words, cut]);
+  const first = await ask("Who are you?", true);
+  await one.evaluate(() => {
+    globalThis.states = [];
+    const { dataset } = document.getElementById("stage");
+    new MutationObserver(() => globalThis.states.push(dataset.state))
+      .observe(document.getElementById("stage"), { attributeFilter: ["data-state"] });
+  });
+  await host("kill_gateway");
+  await one.evaluate(() => stage.wait(() => globalThis.states.includes("reconnecting"), undefined, "a connection that is lost"));
+  const second = await ask("How do you work?", false);
+  await one.close();
+  return { first, second, errors: one.errors.filter((error) => !/NetworkError|fetch/.test(error)) };
+}
+
 /** The daemon is started anew below the page, which goes on with another session. */
 export async function restart({ browser, base, host }) {
   const one = await page(browser, base);

@@ -21,7 +21,7 @@ MARGIN = {
 }
 SCENARIOS: dict[str, list[dict[str, Any]]] = {
     "chromium": [{"name": "say"}, CUTS, MARGIN, {"name": "hidden"}, {"name": "microphone"}],
-    "firefox": [{"name": "say"}, CUTS, {"name": "hidden"}, {"name": "reconnect"}],
+    "firefox": [{"name": "say"}, CUTS, {"name": "hidden"}, {"name": "whole_page"}, {"name": "reconnect"}],
 }
 BUSY = {"stalled", "rebuilt"}
 """What a player may have to tell where a browser does not get its share of the machine."""
@@ -162,6 +162,14 @@ def test_a_gateway_that_dies_in_mid_sentence_costs_no_picture(
     _assert_whole(result)
     numbers = [one["n"] for one in result["events"]]
     assert numbers == list(range(len(numbers)))
+
+
+def test_the_page_itself_in_firefox(seen: dict[str, dict[str, Result]]) -> None:
+    result = _of(seen, "firefox", "whole_page")
+    assert result["first"]["heard"]
+    assert "not heard" in result["first"]["log"]
+    assert result["second"]["session"] == result["first"]["session"], "the same conversation goes on"
+    assert "How do you work?" in result["second"]["log"]
 
 
 @pytest.mark.parametrize("browser", BROWSERS)

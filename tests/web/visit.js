@@ -35,6 +35,51 @@ const moves = (page) => page.waitForFunction(() => {
   return video.currentTime > 0 && video.getVideoPlaybackQuality().totalVideoFrames > 1 && performance.now();
 }).then((found) => found.jsonValue());
 
+/** How long the page takes from being opened to a face that moves, `times` times, and where that time goes. */
+export async function opening(host, { times = 10 } = host) {
+  const context = await host.browser.newContext();
+  const openings = [];
+  for (let round = 0; round <= times; round += 1) {
+    const page = await context.newPage();
+    await page.addInitScript(() => {
+      const passed = (globalThis.passed = {});
+      const pass = (name) => { passed[name] ??= performance.now(); };
+      const { fetch: ask, WebSocket: Socket } = globalThis;
+      globalThis.fetch = (...args) => {
+        if (!String(args[0]).endsWith("start_session")) return ask(...args);
+        pass("asked");
+        return ask(...args).finally(() => pass("begun"));
+      };
+      globalThis.WebSocket = class extends Socket {
+        constructor(...args) {
+          super(...args);
+          this.addEventListener("open", () => pass("connected"));
+        }
+      };
+      const append = SourceBuffer.prototype.appendBuffer;
+      SourceBuffer.prototype.appendBuffer = function appended(bytes) {
+        if (bytes.byteLength > 5000) pass("appended");
+        return append.call(this, bytes);
+      };
+      addEventListener("DOMContentLoaded", () => {
+        const video = document.getElementById("video");
+        const frame = (_, { mediaTime }) => {
+          pass("shown");
+          if (mediaTime > 0.04) pass("moved");
+          else video.requestVideoFrameCallback(frame);
+        };
+        video.requestVideoFrameCallback(frame);
+      });
+    });
+    await page.goto(`${host.base}/`);
+    await page.waitForFunction(() => globalThis.passed.moved);
+    if (round) openings.push(await page.evaluate(() => globalThis.passed)); // the first one fills the browser's cache
+    await page.close();
+  }
+  await context.close();
+  return { openings, errors: [] };
+}
+
 const state = (page, ...words) => page.waitForFunction((all) => all.includes(document.getElementById("stage").dataset.state), words);
 const text = (page, id) => page.locator(`#${id}`).innerText();
 

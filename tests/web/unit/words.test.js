@@ -63,3 +63,17 @@ test("the events of a turn tell the parts of its time as far as they have come",
   assert.deepEqual(arrivals.timings(3, 500), {});
   assert.deepEqual(arrivals.timings(2, 100), {}, "only of the newest turn");
 });
+
+test("the page asks for all of its modules at once", () => {
+  const read = (name) => readFileSync(new URL(`js/${name}`, web), "utf8");
+  const needed = new Set();
+  const follow = (name) => {
+    for (const [, next] of read(name).matchAll(/from "\.\/([\w-]+\.js)"/g)) {
+      if (!needed.has(next)) follow([...needed.add(next)].at(-1));
+    }
+  };
+  follow("main.js");
+  const page = readFileSync(new URL("index.html", web), "utf8");
+  const preloaded = [...page.matchAll(/rel="modulepreload" href="js\/([\w-]+\.js)"/g)].map((found) => found[1]);
+  assert.deepEqual(preloaded.sort(), [...needed].sort());
+});
