@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import IO, Any
 
 from tests.support.client import Stranger
 from tests.support.daemon import ROOT
@@ -23,18 +24,25 @@ def lines_of_the_page(url: str, sid: str) -> str:
     return found[1].replace("http://127.0.0.1:28888", url).replace("SID", sid)
 
 
+def told(lines: IO[str], what: str) -> dict[str, Any]:
+    line = lines.readline()
+    assert what in json.loads(line or "{}"), line
+    counted: dict[str, Any] = json.loads(line)[what]
+    return counted
+
+
 def test_chromium_shows_and_plays_it(webrtc: GatewayProcess, stranger: Stranger) -> None:
     session = stranger.session(idle="loop")
     command = ["node", str(SCRIPT), webrtc.url, lines_of_the_page(webrtc.url, session.sid)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as node:
         assert node.stdout is not None
         try:
-            seen = json.loads(node.stdout.readline())["seen"]
+            seen = told(node.stdout, "seen")
             assert seen["codec"] == "video/H264"
             assert seen["keyFramesDecoded"] >= 1
             assert seen["framesDecoded"] >= 25
             session.say("One, two, three, four, five. Now you can hear me.")
-            assert json.loads(node.stdout.readline())["heard"]["energy"] > 0
+            assert told(node.stdout, "heard")["energy"] > 0
             assert node.wait() == 0
         finally:
             node.kill()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 
+from tests.adapters.webrtc import schemathesis_hooks as hooks
+from tests.support.daemon import ROOT
 from tests.support.gateway_process import GatewayProcess
 from tests.support.limits import COMMAND_S, WORK_S
 
@@ -21,8 +24,15 @@ def test_no_answer_is_undocumented_and_none_is_a_500(webrtc: GatewayProcess, tmp
         *("--checks", "not_a_server_error,status_code_conformance,content_type_conformance"),
         *("--request-timeout", str(int(WORK_S)), "--no-color"),
     ]
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": hooks.__name__, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=2 * COMMAND_S, check=False
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=2 * COMMAND_S,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 

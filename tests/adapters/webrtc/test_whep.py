@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.adapters.webrtc.watcher import LOUD, Watcher, post, watching
 from tests.support.client import Session, Stranger
+from tests.support.daemon import Daemon
 from tests.support.gateway_process import GatewayProcess, error_of
 
 LONG = "One, two, three, four, five. I go on and on, sentence after sentence. Nobody knows where this will end."
@@ -102,5 +103,19 @@ def test_without_sound_it_is_a_silent_film(webrtc: GatewayProcess, stranger: Str
             assert "m=audio" not in reply.text
             await watcher.take(reply.text)
             await _picture(watcher, 3)
+
+    asyncio.run(scene())
+
+
+def test_a_gateway_that_stops_lets_its_viewers_go(daemon: Daemon, stranger: Stranger) -> None:
+    session = stranger.session(idle="loop")
+    process = GatewayProcess(daemon, "gateway.webrtc=true")
+
+    async def scene() -> None:
+        async with watching(process.url) as watcher:
+            await watcher.watch(session.sid)
+            await _picture(watcher)
+            assert await asyncio.to_thread(process.stop) == 0
+            await watcher.gone()
 
     asyncio.run(scene())
