@@ -1,6 +1,6 @@
 """A LiveKit agent with a face: it greets with a WAV file; put your own models where the comment says.
 
-    pip install 'musecast[livekit]'
+    pip install '.[livekit]'                            # into an environment of its own
     musecast up                                         # the daemon that makes the face
     livekit-server --dev                                # or LiveKit Cloud: set the three variables to yours
     export LIVEKIT_URL=ws://127.0.0.1:7880 LIVEKIT_API_KEY=devkey LIVEKIT_API_SECRET=secret

@@ -1,6 +1,6 @@
 """A Pipecat pipeline whose bot has a face; here it reads a WAV file (16 bits, mono) and writes a film.
 
-    pip install 'musecast[pipecat]'
+    pip install '.[pipecat]'                            # into an environment of its own
     musecast up                                         # the daemon that makes the face
     python docs/examples/pipecat_bot.py hello.wav face.mp4
 
