@@ -77,7 +77,7 @@ async def _offered(request: Request, here: Gateway, body: Offer) -> dict[str, An
     sid = started["session_id"]
     end = partial(here.control.request, "end_session", {"session_id": sid, "drain": False})
     try:
-        _, answer = await request.app.state.peers.open(sid, body.sdp, end)
+        _, answer = await request.app.state.peers.open(sid, body.sdp, on_end=end)
     except BaseException:
         await end()
         raise

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated
 
@@ -40,12 +42,15 @@ class Peers:
         self._peers: dict[str, Peer] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def open(self, sid: str, offer: str, on_end: OnEnd | None = None) -> tuple[str, str]:
+    async def open(
+        self, sid: str, offer: str, *, until: float = math.inf, on_end: OnEnd | None = None
+    ) -> tuple[str, str]:
         """The id of a new viewer, and the answer to its offer.
 
         Args:
             sid: the session.
             offer: SDP.
+            until: it ends then at the latest, Unix seconds.
             on_end: awaited when it is over, for whatever reason.
 
         Raises:
@@ -66,7 +71,7 @@ class Peers:
             del self._peers[name]
             await peer.close()
             raise
-        self._tasks[name] = asyncio.create_task(self._run(name, peer, on_end))
+        self._tasks[name] = asyncio.create_task(self._run(name, peer, until, on_end))
         return name, answer
 
     def of_session(self, sid: str) -> list[Peer]:
@@ -91,10 +96,14 @@ class Peers:
             peer.end()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _run(self, name: str, peer: Peer, on_end: OnEnd | None) -> None:
+    async def _run(self, name: str, peer: Peer, until: float, on_end: OnEnd | None) -> None:
         log.info("webrtc.began", sid=peer.sid)
         try:
-            log.info("webrtc.ended", sid=peer.sid, reason=await peer.run())
+            async with asyncio.timeout(None if math.isinf(until) else until - time.time()):
+                reason = await peer.run()
+            log.info("webrtc.ended", sid=peer.sid, reason=reason)
+        except TimeoutError:
+            log.info("webrtc.ended", sid=peer.sid, reason="token expired")
         except Exception:
             log.exception("webrtc.broke", sid=peer.sid)
         finally:

@@ -40,7 +40,7 @@ async def whep(sid: Id, request: Request, who: Who, viewers: Viewers) -> Respons
         offer = (await request.body()).decode()
     except UnicodeDecodeError:
         raise ApiError("INVALID_ARGUMENT", "the offer is not UTF-8") from None
-    name, answer = await viewers.open(sid, offer)
+    name, answer = await viewers.open(sid, offer, until=who.expires_at)
     return Response(answer, 201, {"Location": f"/whep/{sid}/{name}"}, SDP)
 
 

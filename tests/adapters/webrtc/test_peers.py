@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from aioice import ice
 
 from clients.aio.control import Control
 from clients.aio.hub import Hub
+from clients.daemon import door
 from clients.gateway.auth import Tokens
 from clients.gateway.errors import ApiError
 from clients.gateway.gateway import Gateway
@@ -33,11 +36,12 @@ async def peers_of(daemon: Daemon, directory: Path) -> AsyncIterator[Peers]:
         "gateway.webrtc=true",
     )
     config = resolve(load(None, sets, {}), {"HOME": str(directory)})
-    control = Control(config.endpoints.control, config.endpoints.stream, ApiError)
-    gateway = Gateway(config, control, Tokens(config.gateway, config.runtime_dir))
+    there = door(config)
+    control = Control(*there, refused=ApiError)
+    gateway = Gateway(config, there, control, Tokens(config.gateway, config.runtime_dir))
     async with control.running():
         await eventually(lambda: asyncio.sleep(0, control.connected), "the daemon")
-        hub = Hub(config.endpoints.stream, control, gateway.meter)
+        hub = Hub(there.stream, control, gateway.meter, there.keys)
         running = asyncio.create_task(hub.run())
         peers = Peers(gateway, hub)
         try:
@@ -61,7 +65,7 @@ def test_a_viewer_whose_network_is_gone_is_given_up(
 
     async def scene() -> None:
         async with peers_of(daemon, tmp_path) as peers, watching("http://127.0.0.1:1") as watcher:
-            _, answer = await peers.open(session.sid, await watcher.offer(), on_end)
+            _, answer = await peers.open(session.sid, await watcher.offer(), on_end=on_end)
             await watcher.take(answer)
             await watcher.until(lambda: bool(watcher.frames), "picture")
             assert len(peers.of_session(session.sid)) == 1
@@ -72,15 +76,22 @@ def test_a_viewer_whose_network_is_gone_is_given_up(
     asyncio.run(scene())
 
 
-def test_a_viewer_that_never_comes_is_given_up(
-    daemon: Daemon, stranger: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("connect_s", "token_s"), [(0.5, math.inf), (600.0, 0.5)])
+def test_a_viewer_that_never_comes_or_whose_token_expires_is_given_up(
+    daemon: Daemon,
+    stranger: Stranger,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    connect_s: float,
+    token_s: float,
 ) -> None:
-    monkeypatch.setattr(peer, "CONNECT_S", 0.5)
+    monkeypatch.setattr(peer, "CONNECT_S", connect_s)
     session = stranger.session(idle="loop")
 
     async def scene() -> None:
         async with peers_of(daemon, tmp_path) as peers, watching("http://127.0.0.1:1") as watcher:
-            await peers.open(session.sid, await watcher.offer())
+            offer = await watcher.offer()
+            await peers.open(session.sid, offer, until=time.time() + token_s)
             await eventually(lambda: asyncio.sleep(0, not peers.of_session(session.sid)), "the end of the viewer")
 
     asyncio.run(scene())
