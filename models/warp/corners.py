@@ -121,11 +121,11 @@ def _mend(out: U8, spot: _Spot, look: Look, amount: float) -> None:
     out_by = (x - np.float32(spot.corner)) * np.float32(spot.outwards / spot.half)
     skin = clamped((out_by - OUTSIDE[1]) / (OUTSIDE[0] - OUTSIDE[1]))
     # Beside the lips a shadow is what is darker than the skin there.
-    luma = cv2.transform(shown, LUMA[None])
+    luma = np.asarray(cv2.transform(shown, LUMA[None]), np.float32)
     usual = max(_median(luma[::2, :: spot.outwards][:, -margin:]) * BESIDE, look.lip)
-    dark = luma * (-1 / ((DARK[0] - DARK[1]) * (look.lip + (usual - look.lip) * skin)))
-    dark += DARK[0] / (DARK[0] - DARK[1])
-    dark = clamped(dark)
+    darkness = luma * (-1 / ((DARK[0] - DARK[1]) * (look.lip + (usual - look.lip) * skin)))
+    darkness += DARK[0] / (DARK[0] - DARK[1])
+    dark = clamped(darkness)
     share = 1.001 - dark
     size = (2 * int(3 * sigma) + 1,) * 2
     light = cv2.GaussianBlur(cv2.multiply(shown, _thrice(share)), size, sigma)
@@ -136,11 +136,11 @@ def _mend(out: U8, spot: _Spot, look: Look, amount: float) -> None:
     near = clamped(1.6 * (1 - np.sqrt(dx * dx + dy * dy)))
     near *= (spot.line + (1 - spot.line) * skin) * np.float32(amount)
     near *= np.maximum(dark, cv2.GaussianBlur(dark, (0, 0), 0.8))
-    lift = cv2.max(cv2.subtract(np.minimum(light, most), shown), 0)
+    lift = np.maximum(np.minimum(light, most) - shown, 0)
     cv2.add(shown, cv2.multiply(lift, _thrice(near)), dst=window, dtype=cv2.CV_8U)
 
 
-def _thrice(values: F32) -> F32:
+def _thrice(values: Any) -> F32:
     """For every channel: ``[h, w, 3]``; many times faster than to let numpy repeat them."""
     return np.asarray(cv2.merge([values, values, values]), np.float32)
 

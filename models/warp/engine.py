@@ -169,7 +169,7 @@ def _moved(crop: U8, move: Field, state: MouthState, pose: Pose, look: Look) -> 
         between *= gap
         band += between
     cv2.copyTo(upper[alone:last], chosen.view(np.uint8), lower[alone:last])
-    lower[part] = cv2.add(cv2.merge([*band]), 0, dtype=cv2.CV_8U)
+    lower[part] = cv2.convertScaleAbs(cv2.merge([*band]))
     return lower
 
 
