@@ -329,7 +329,10 @@ class Avatar:
     def _take(self, message: Message) -> None:
         header = message.header
         if message.event is None:
+            before = self._waiting.left_out_us
             self._waiting.put(message)
+            if self._waiting.left_out_us > before:
+                log.warning("avatar.not_taken", left_out_ms=(self._waiting.left_out_us - before) // 1000)
             self._come.set()
         elif message.event in ("turn.ended", "turn.failed", "turn.interrupted"):
             reason = str(message.event)[5:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clients.mp4 import Endless, Segment, film, rebased, shortened
+from clients.mp4 import Endless, Segment, film, rebased, samples, shortened
 from models.media.fmp4 import media_segment
 from models.media.stamp import stamp
 from tests.support.segments import find
@@ -41,6 +41,12 @@ def test_a_segment_takes_another_place_and_nothing_else_of_it_changes() -> None:
 
 def test_a_shortened_segment_is_the_one_of_its_first_samples() -> None:
     assert rebased(shortened(payload(3, seq=1, pts=QUANTUM, fill=9), 2 * QUANTUM), 0, 0) == payload(2, fill=9)
+
+
+def test_samples_are_those_that_were_put_together() -> None:
+    video, audio = samples(memoryview(payload(2, fill=9)))
+    assert video == [bytes([9, n]) * (n + 3) for n in range(16)]
+    assert audio == [bytes([9, 200 + n % 50]) * (n % 7 + 2) for n in range(30)]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,11 @@ class AvatarSession(agents_voice.avatar.AvatarSession[Any]):
             await self._dispatch(token)
         else:
             self._worker = Worker(**self._arguments)
-            await self._worker.join(self._url, token)
+            try:
+                await self._worker.join(self._url, token)
+            except BaseException:
+                await self._worker.close()
+                raise
         agent_session.output.replace_audio_tail(
             DataStreamAudioOutput(
                 room,
