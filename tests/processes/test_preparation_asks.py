@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from tests.support.client import Message, Stranger, Stream
-from tests.support.daemon import Daemon, stage_row
+from tests.support.daemon import LIGHT, Daemon, stage_row
 from tests.support.harness import EQUALS, PATIENT
 from tests.support.pictures import astronaut, film, give_face_models, wander
 
@@ -40,6 +40,7 @@ OVERRIDES = (
     "supervisor.intensity=30",
     PATIENT,
     *EQUALS,
+    *LIGHT,
 )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.support.client import Stranger
-from tests.support.daemon import Daemon
+from tests.support.daemon import LIGHT, Daemon
 from tests.support.harness import EQUALS
 from tests.support.pictures import WEIGHTS, astronaut, encoded, film, moved, wander
 from tests.support.processes import LIMIT_S, wait_until
@@ -29,6 +29,7 @@ OVERRIDES = (
     "engines.asr=[pocketsphinx]",
     "supervisor.beats_missed=60",
     *EQUALS,
+    *LIGHT,
     f"templates.cache_bytes={(2 * TEMPLATE_MB + 20) * 1_000_000}",
     "templates.max_video_s=2",
 )
