@@ -89,9 +89,7 @@ def _concurrency(config: Config) -> Iterator[Finding]:
                 "leave it at 1; more GPUs are used by more instances",
             )
         if threads > 1 and kind.one_thread:
-            yield Finding(
-                f"stages.{name}.concurrency", f"it is {threads}, but {kind.one_thread}", "leave it at 1"
-            )
+            yield Finding(f"stages.{name}.concurrency", f"it is {threads}, but {kind.one_thread}", "leave it at 1")
 
 
 _TCP = re.compile(r"tcp://(?P<host>\[[^\]]*\]|[^:/\s]+):(?P<port>\d{1,5})")
@@ -179,7 +177,9 @@ def _gateway(config: Config) -> Iterator[Finding]:
             yield Finding("gateway.allowed_hosts", f"{host!r} is not a name such as avatar.example.org")
     for origin in settings.allowed_origins:
         if not _ORIGIN.fullmatch(origin):
-            yield Finding("gateway.allowed_origins", f"{origin!r} is not an origin such as https://www.example.org")
+            yield Finding(
+                "gateway.allowed_origins", f"{origin!r} is not an origin such as https://www.example.org"
+            )
 
 
 UNFIT_TOKEN = (
@@ -205,6 +205,21 @@ def _timeline(config: Config) -> Iterator[Finding]:
             )
 
 
+CEILING_ABOVE_SOUND_KBPS = 200
+"""For a picture that can still be looked at."""
+
+
+def _video(config: Config) -> Iterator[Finding]:
+    video = config.video
+    least = video.audio_kbps + CEILING_ABOVE_SOUND_KBPS
+    if 0 < video.max_kbps < least:
+        yield Finding(
+            "video.max_kbps",
+            f"{video.max_kbps} kbit/s is too little with {video.audio_kbps} kbit/s of sound; the least is {least}",
+            "raise it, lower video.audio_kbps, or set 0 for no ceiling",
+        )
+
+
 def _servers(config: Config) -> Iterator[Finding]:
     for key, url in (("ollama.host", config.ollama.host), ("openai.base_url", config.openai.base_url)):
         if not re.fullmatch(r"https?://([^\s/:\[\]]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?(/\S*)?", url):
@@ -218,6 +233,7 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _endpoints(config)
     yield from _gateway(config)
     yield from _timeline(config)
+    yield from _video(config)
     yield from _servers(config)
     for name, chain in msgspec.structs.asdict(config.engines).items():
         if not chain:

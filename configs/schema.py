@@ -198,8 +198,11 @@ class Templates(Section, frozen=True):
 class Video(Section, frozen=True):
     """H.264 and AAC settings."""
 
-    preset: Annotated[str, Choice(X264_PRESETS)] = "ultrafast"
+    preset: Annotated[str, Choice(("auto", *X264_PRESETS))] = "auto"
+    """"auto": the fastest with what pays, lighter where there is no time; see ``models.media.h264``."""
     crf: Annotated[int, Range(0, 51)] = 23
+    max_kbps: Annotated[int, Range(0, 1_000_000, " kbit/s")] = 4000
+    """Over any second of a stream, sound included; 0: none."""
     audio_kbps: Annotated[int, Range(32, 320, " kbit/s")] = 96
 
 

@@ -1,7 +1,13 @@
-"""The encode stage: crops and PCM in, one fMP4 media segment out. Stateless; any instance may do any item."""
+"""The encode stage: crops and PCM in, one fMP4 media segment out. Stateless; any instance may do any item.
+
+A segment is a pure function of its item and the settings, but for one thing: of live sessions' segments the preset
+``auto`` takes the lighter way while this process has too little time.
+"""
 
 from __future__ import annotations
 
+import time
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -12,8 +18,10 @@ import numpy as np
 from broker.ipc.messages import EncodedSegment, EncodeItem, InitItem, InitSegment
 from configs.grid import MAX_ITEM_FRAMES, QUANTUM_FRAMES
 from configs.schema import Config
-from models.api import CROP, FRAME_SAMPLES, Crops, EngineError, Pcm, Progress
+from models.api import CROP, FPS, FRAME_SAMPLES, Crops, EngineError, Pcm, Progress
 from models.media import aac, fmp4, h264
+from models.media.ceiling import Allowance, Fitted, fit
+from models.media.headroom import Headroom
 from models.media.paste import U8, paster, planes
 from models.registry import CROPS
 from models.templates.store import Template, open_template
@@ -21,6 +29,10 @@ from stages.stage import Result, Stage, Work
 
 WARM_SIZES = ((512, 512), (720, 1280))
 _CROP_BYTES = CROP * CROP * 3
+CAPPED = ("high", "fast")
+"""Qualities that ``video.max_kbps`` is for; the others are asked for by who wants them whatever they take."""
+_FOR_THE_MOUTH = 0.85
+"""The share of the ceiling for a template's own pixels: speech shall seldom have to be coarser than idle video."""
 
 
 class EncodeStage(Stage):
@@ -31,6 +43,12 @@ class EncodeStage(Stage):
     def __init__(self, config: Config, instance: str) -> None:
         super().__init__(config, instance)
         self._audio = aac.AudioSettings(b"", 0)
+        self._headroom = Headroom(time.monotonic())
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the stage counts, and whether it takes the lighter way."""
+        return {**self.meter.figures(), "light": float(self._headroom.short)}
 
     def setup(self, progress: Progress) -> None:
         """Choose the encoder by opening it, then encode one quantum of each built-in size."""
@@ -72,31 +90,114 @@ class EncodeStage(Stage):
         return payload, fmp4.mime(sets)
 
     def _segment(self, item: EncodeItem, work: Work) -> Iterator[Result]:
+        began = time.monotonic()
         pcm, crops = read_buffers(item, work.buffers)
         template = open_template(item.template.path, item.template.hash)
         settings = self._settings(template.width, template.height, item.quality)
+        with self.meter.timed("aac", item.frames):
+            sound = aac.encode_span(pcm, self._audio.bits_per_second)
+        made = self._fitted(item, template, settings, crops, sound, work)
+        if made is None:
+            return
+        self.meter.count("frames", item.frames)
+        segment = fmp4.media_segment(made.pictures, sound)
+        self._headroom.worked((now := time.monotonic()) - began, now)
+        output = EncodedSegment(
+            src="", ep=0, id="", attempt=0, index=0, frames=item.frames, mfhd_at=segment.mfhd_at,
+            video_tfdt_at=segment.video_tfdt_at, audio_tfdt_at=segment.audio_tfdt_at,
+        )  # fmt: skip
+        yield output, [segment.payload]
+
+    def _fitted(
+        self, item: EncodeItem, template: Template, settings: h264.Settings, crops: Sequence[U8],
+        sound: Sequence[bytes], work: Work,
+    ) -> Fitted | None:  # fmt: skip
+        """The pictures, in the best quality that the ceiling allows; None when the item was cancelled."""
+        kbps = self.config.video.max_kbps if item.quality in CAPPED else 0
+        if not kbps or not settings.crf:
+            whole = self._pictures(item, template, settings, crops, None, work)
+            return None if whole is None else Fitted(whole, settings.crf or 0, 1, True)
+        chosen = settings
+        if item.live and self._headroom.short and settings.lighter != settings:
+            chosen = settings.lighter
+            self.meter.count("frames.light", item.frames)
+        other = beside(item.frames, sound)
+
+        def attempt(crf: int, anyway: bool) -> list[bytes] | float | None:
+            allowance = None if anyway else Allowance(kbps, other)
+            try:
+                return self._pictures(item, template, chosen.with_crf(crf), crops, allowance, work)
+            except _TooLargeError as error:
+                return error.ratio
+
+        first = starting_crf(template, settings, kbps, self._audio.bits_per_second)
+        made = fit(first, h264.COARSEST_CRF, attempt)
+        if made is not None:
+            self.meter.average("crf", made.quantiser, 1)
+            self.meter.count("recoded", made.tries - 1)
+            self.meter.count("over_ceiling", not made.fits)
+        return made
+
+    def _pictures(
+        self, item: EncodeItem, template: Template, settings: h264.Settings, crops: Sequence[U8],
+        allowance: Allowance | None, work: Work,
+    ) -> list[bytes] | None:  # fmt: skip
+        """Every frame pasted and encoded; None when the item was cancelled."""
         video = h264.SegmentVideo(settings)
-        if video.sets != parameter_sets(settings):
+        if video.sets != parameter_sets(self._settings(template.width, template.height, item.quality)):
             raise EngineError("FAILED", f"{self.engine} changed its parameter sets between openings")
         pictures: list[bytes] = []
         for k in range(item.frames):
             if work.cancel.is_set():
-                return
+                return None
             pose, crop = (item.frame0 + k) % template.frames, crops[k] if crops else None
             with self.meter.timed("paste"):
                 compose(video, template, pose, crop, item.engine)
             with self.meter.timed("x264"):
                 pictures.append(video.encode())
             work.progress()
-        with self.meter.timed("aac", item.frames):
-            sound = aac.encode_span(pcm, self._audio.bits_per_second)
-        self.meter.count("frames", item.frames)
-        segment = fmp4.media_segment(pictures, sound)
-        output = EncodedSegment(
-            src="", ep=0, id="", attempt=0, index=0, frames=item.frames, mfhd_at=segment.mfhd_at,
-            video_tfdt_at=segment.video_tfdt_at, audio_tfdt_at=segment.audio_tfdt_at,
-        )  # fmt: skip
-        yield output, [segment.payload]
+            if allowance is not None and (ratio := allowance.excess(len(pictures[-1]))):
+                raise _TooLargeError(ratio)
+        return pictures
+
+
+class _TooLargeError(Exception):
+    """The segment does not fit into its allowance."""
+
+    def __init__(self, ratio: float) -> None:
+        super().__init__(ratio)
+        self.ratio = ratio
+
+
+def beside(frames: int, sound: Sequence[bytes]) -> list[int]:
+    """Bytes of each frame's time that are not its picture: the boxes with the first, sound where it is heard."""
+    shares = [0] * frames
+    shares[0] = len(fmp4.media_segment([b""] * frames, [b""] * len(sound)).payload)
+    for n, unit in enumerate(sound):
+        shares[n * frames // len(sound)] += len(unit)
+    return shares
+
+
+@lru_cache(maxsize=64)
+def starting_crf(template: Template, settings: h264.Settings, kbps: int, audio_bps: int) -> int:
+    """The quality that all segments of a template begin their search with, so that they hardly differ: the one in
+    which a segment of its own first pixels fits well. A function of the template and the settings alone.
+    """
+    assert settings.crf is not None, "lossless has no quality to choose"
+    other = [audio_bps // 8 // FPS] * QUANTUM_FRAMES
+
+    def fits(crf: int) -> bool:
+        video, allowance = h264.SegmentVideo(settings.with_crf(crf)), Allowance(kbps * _FOR_THE_MOUTH, other)
+        for pose in range(QUANTUM_FRAMES):
+            compose(video, template, pose, None)
+            if allowance.excess(len(video.encode())):
+                return False
+            if allowance.ample:
+                return True
+        return True
+
+    coarser = range(settings.crf + 1, h264.COARSEST_CRF)
+    return settings.crf if fits(settings.crf) else coarser.start + bisect_left(coarser, True, key=fits)
 
 
 @lru_cache(maxsize=64)

@@ -133,6 +133,7 @@ class EncodeJob:
             frames=seg.frames,
             quality=settings.quality,
             engine=seg.engine if seg.crops else "",
+            live=settings.paced,
         )
         return item, [self._progress.pcm(seg), *seg.crops]
 

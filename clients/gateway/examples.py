@@ -35,7 +35,7 @@ OF: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"template_id": "default", "idle": "loop"},
         {
             "session_id": _SID, "width": 512, "height": 512, "fps": 25,
-            "mime": 'video/mp4; codecs="avc1.42c01e,mp4a.40.2"', "gen": 0, "init": "AAAAHGZ0eXA...",
+            "mime": 'video/mp4; codecs="avc1.64001e,mp4a.40.2"', "gen": 0, "init": "AAAAHGZ0eXA...",
             "limits": {"sessions": 64}, "ws_url": f"ws://127.0.0.1:28888/ws/{_SID}",
             "stream_url": f"http://127.0.0.1:28888/api/sessions/{_SID}/stream.mp4",
         },

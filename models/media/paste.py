@@ -181,6 +181,12 @@ class Paster:
         mask = self._masks[pose]
         if not mask.any() or not cv2.norm(crop, own_crop(roi), cv2.NORM_INF):
             return None
+        return self._within(mask)
+
+    def _within(self, mask: U8) -> tuple[Area, U8] | None:
+        """Where in the box the alpha and a mask of the crop's size are not 0, and their product there."""
+        if not mask.any():
+            return None
         rows, columns = (
             _even((low - 1) * size / CROP, (high + 1) * size / CROP, inner)
             for (low, high), size, inner in zip(_extents(mask), self._size[::-1], self._inner, strict=True)
@@ -234,8 +240,8 @@ class Paster:
             pose: number of the template's frame; it matters where there are ``masks``.
         """
         area, part, luma_mask, chroma_mask = self._inner, None, self._luma_mask, self._chroma_mask
-        if self._masks is not None:
-            shown = self.shown(roi, crop, pose)
+        if self._masks is not None or self._own:
+            shown = self._within(replaced(own_crop(roi), crop)) if self._own else self.shown(roi, crop, pose)
             if shown is None:
                 return
             area, part = shown

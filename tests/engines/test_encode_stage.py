@@ -162,7 +162,13 @@ def test_all_instances_make_the_same_bytes(stage: EncodeStage, template: Templat
 
 @pytest.mark.parametrize(
     ("quality", "preset", "codec"),
-    [("high", "ultrafast", "42c0"), ("high", "veryfast", "6400"), ("lossless", "ultrafast", "f400")],
+    [
+        ("high", "auto", "6400"),
+        ("fast", "auto", "6400"),
+        ("high", "ultrafast", "42c0"),
+        ("high", "veryfast", "6400"),
+        ("lossless", "ultrafast", "f400"),
+    ],
 )
 def test_mime_names_the_real_profile(template: TemplateRef, quality: str, preset: str, codec: str) -> None:
     output, payload = init(make_stage(preset=preset), template, quality)

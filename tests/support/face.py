@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from broker.ipc.messages import EncodeItem, InitItem, TemplateRef
 from broker.media.segment_plan import segment_quanta
 from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES
-from configs.schema import Config
+from configs.schema import Config, Video
 from models.api import (
     FRAME_SAMPLES,
     FRAME_US,
@@ -137,15 +137,21 @@ class Studio:
 
     Args:
         template: prepared for ``warp``.
+        video: settings of the encoder; None: the default ones.
     """
 
-    def __init__(self, template: Template) -> None:
+    def __init__(self, template: Template, video: Video | None = None) -> None:
         self.template = template
         self._voices: dict[str, Synthesizer] = {}
         self._warp = WarpLipSync(Config())
-        self._encode = EncodeStage(Config(), "encode.0")
+        self._encode = EncodeStage(Config(video=video or Video()), "encode.0")
         self._encode.setup(quiet)
         self._landmarker = Landmarker(files.load(WEIGHTS))
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the encode stage has counted."""
+        return self._encode.figures
 
     def close(self) -> None:
         """Close the engines."""

@@ -182,6 +182,15 @@ def test_no_number_is_without_limits() -> None:
     assert [key for key, known in limited.items() if not known] == []
 
 
+def test_a_ceiling_that_leaves_the_picture_nothing_is_refused_with_the_least_that_does() -> None:
+    error = refused(None, ["video.max_kbps=250", "video.audio_kbps=96"])
+    assert "video.max_kbps" in str(error)
+    assert "the least is 296" in str(error)
+    assert "0 for no ceiling" in str(error)
+    for kbps in (0, 296, 1_000_000):
+        assert load(None, [f"video.max_kbps={kbps}"], {}).video.max_kbps == kbps
+
+
 @pytest.mark.parametrize(
     ("settings", "key"),
     [

@@ -42,13 +42,37 @@ def test_a_segment_is_a_pure_function_of_its_pictures() -> None:
 
 
 @pytest.mark.parametrize("quality", h264.QUALITIES)
-@pytest.mark.parametrize("preset", ["ultrafast", "veryfast"])
+@pytest.mark.parametrize("preset", ["auto", "ultrafast", "veryfast"])
 @pytest.mark.parametrize("size", [(512, 512), (720, 1280)])
 def test_separately_opened_encoders_agree_on_their_parameter_sets(
     quality: str, preset: str, size: tuple[int, int]
 ) -> None:
     settings = settings_for("libx264", *size, quality, Video(preset=preset))
     assert len({SegmentVideo(settings).sets for _ in range(3)}) == 1
+
+
+@pytest.mark.parametrize("preset", ["auto", "ultrafast", "faster"])
+def test_parameter_sets_depend_on_neither_the_quantiser_nor_the_lighter_way(preset: str) -> None:
+    settings = settings_for("libx264", 256, 192, "high", Video(preset=preset))
+    others = [settings.with_crf(crf) for crf in (6, 31, 44, h264.COARSEST_CRF)]
+    found = {SegmentVideo(one).sets for one in (settings, settings.lighter, *others)}
+    assert len(found) == 1
+
+
+def test_the_lighter_way_is_another_one_for_auto_alone() -> None:
+    auto = settings_for("libx264", 64, 64, "high", Video())
+    assert auto.lighter != auto
+    assert auto.lighter.crf == auto.crf
+    assert ULTRAFAST.lighter == ULTRAFAST
+
+
+@pytest.mark.parametrize(
+    ("size", "crf"), [((256, 256), 23), ((512, 512), 23), ((1266, 712), 28), ((1280, 1280), 30)]
+)
+def test_larger_pictures_have_a_coarser_quantiser(size: tuple[int, int], crf: int) -> None:
+    assert settings_for("libx264", *size, "high", Video()).crf == crf
+    assert settings_for("libx264", *size, "max", Video()).crf == 18
+    assert settings_for("libx264", *size, "high", Video(crf=0)).crf == 0, "lossless stays so"
 
 
 def test_fast_is_smaller_than_high_and_lossless_is_larger() -> None:

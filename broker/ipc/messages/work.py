@@ -150,6 +150,8 @@ class EncodeItem(Item, kw_only=True, tag="encode.item"):
     quality: str = "high"
     engine: str = ""
     """Whose crops these are; "" for the template's own alpha."""
+    live: bool = False
+    """Somebody waits: what saves time may cost bytes."""
 
 
 class EncodedSegment(Output, kw_only=True, tag="encode.segment"):
