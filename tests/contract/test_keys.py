@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,13 +15,14 @@ import pytest
 import zmq
 from zmq import auth
 
+from clients.adapters.avatar import Avatar, Over
 from clients.client import Client, RefusedError
 from clients.keys import Keys as ClientKeys
 from tests.contract.test_cli import _run
 from tests.support.client import Control, Keys, Stranger, context_with
 from tests.support.daemon import Daemon, stage_row
 from tests.support.gateway import OVERRIDE, url_of
-from tests.support.limits import BEAT_S, GONE_S, RECOVERY_S, REPLY_S
+from tests.support.limits import BEAT_S, GONE_S, RECOVERY_S, REPLY_S, WORK_S
 from tests.support.survival import again
 
 QUIET_MS = 300
@@ -215,6 +217,27 @@ def test_the_gateway_has_a_key_of_its_own(locked: Locked) -> None:
         http.post("/api/end_session", json={"session_id": session}).raise_for_status()
         film = http.get(f"/api/sessions/{session}/recording.mp4").raise_for_status()
         assert film.content[4:8] == b"ftyp"
+
+
+def test_a_face_for_a_framework_takes_the_scope_control(locked: Locked) -> None:
+    keys = ClientKeys(*locked.list("face", "control"))
+
+    async def speak() -> None:
+        avatar = Avatar(locked.daemon.control, locked.daemon.stream, pixels="yuv420p", keys=keys, idle="none")
+        await avatar.start()
+        await avatar.speak(bytes(2 * 8000), 16_000)
+        await avatar.finish()
+        seen = 0
+        async with asyncio.timeout(WORK_S):
+            async for one in avatar.outputs():
+                if isinstance(one, Over):
+                    assert one.reason == "ended"
+                    break
+                seen += 1
+        await avatar.close()
+        assert seen == 16  # 0.5 s in whole quanta
+
+    asyncio.run(speak())
 
 
 def test_the_command_line_finds_its_key(locked: Locked, tmp_path: Path) -> None:
