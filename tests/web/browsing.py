@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -21,7 +22,7 @@ from tests.support.daemon import Daemon, stage_row
 from tests.support.hearing import room
 from tests.support.limits import WORK_S
 from tests.support.microphone import question
-from tests.support.processes import free_ports
+from tests.support.processes import descendants, free_ports
 
 HERE = Path(__file__).parent
 SCENARIO_S = 2 * WORK_S
@@ -84,7 +85,10 @@ class Web:
                         results[message["scenario"]] = message.get("result") or message
             finally:
                 if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+                    # Firefox has a process group of its own, and would go on for ever.
+                    for pid in (*descendants(process.pid), process.pid):
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
         missing = [s for s in scenarios if s.get("label", s["name"]) not in results]
         assert not missing, f"{browser} did not get to {missing}: {_rest(complaints)}"
         return results
