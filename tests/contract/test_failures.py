@@ -20,7 +20,13 @@ from tests.support.whole import check_whole
 STAGES = ("asr", "llm", "tts", "lipsync", "encode")
 SPOKEN_S = 1.6
 """Into the bundled question somebody is still speaking."""
-OVERRIDES = ("supervisor.beats_missed=3", "stages.lipsync.item_timeout_s=3", "supervisor.intensity=30")
+OVERRIDES = (
+    "supervisor.beats_missed=3",
+    "stages.lipsync.item_timeout_s=3",
+    "supervisor.intensity=30",
+    "supervisor.backoff_s=[0]",
+    "engines.tts=[espeak]",  # its successor is there at once
+)
 TEXT = (
     "This is a speech about nothing in particular, so that something may break in it. "
     "Nobody notices. In the end every word has been said exactly once."

@@ -90,12 +90,12 @@ def test_a_supervisor_that_was_frozen_itself_kills_nobody(start: Start) -> None:
 def test_a_stage_that_hangs_while_loading_is_given_its_own_limit_and_shows_its_stack(start: Start) -> None:
     daemon = start(
         "tts.0=FakeStage@load_hang",
-        "stages.tts.load_timeout_s=5",  # the interpreter has to start within it
+        "stages.tts.load_timeout_s=10",  # the interpreter has to start within it
         "supervisor.intensity=1",
         "supervisor.window_s=60",
     )
     assert daemon.process.wait(LIMIT_S) == 70
-    assert "not ready 5 s after its start" in daemon.log()
+    assert "not ready 10 s after its start" in daemon.log()
     assert "in pause" in daemon.log_path.read_text(), "faulthandler's dump"
 
 
