@@ -32,8 +32,8 @@ STARTERS = frozenset(("daemon", "gateway", "own_daemon", "start_daemon", "start_
 """Fixtures that start processes."""
 LEFT_OUT = ("process", "torch", "slow", "gpu", "full", "service", "adapter")
 """Markers of what ``--quick`` leaves out."""
-SLOW_S = 6.0
-"""Of this process's CPU, which a busy machine lengthens little; what takes a third of it deserves the marker."""
+SLOW_S = 15.0
+"""Of this process's CPU, which a busy machine lengthens up to five times; what takes 2 s deserves the marker."""
 STARTING_NAMES = frozenset(("subprocess", "multiprocessing", "ffmpeg"))
 """Names in a test's own code that say that it starts processes."""
 STARTING = frozenset(("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"))

@@ -34,7 +34,8 @@ def speech(frames: int = FRAMES) -> tuple[Pcm, list[Span]]:
     voice = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 14))
     level = np.clip(np.sin(2 * np.pi * 2.3 * t) + 0.4, 0, 1) * (t % 1.3 < 1.0)
     pcm = (level * (voice * 3500 + random.normal(0, 600, n))).astype(np.int16)
-    spans, at = [], 30_000
+    spans: list[Span] = []
+    at = 30_000
     while at < n * 1_000_000 // SAMPLE_RATE - 90_000:
         length = int(random.integers(45, 140)) * 1000
         spans.append(Span(WORDS[len(spans) % len(WORDS)], at, at + length))

@@ -210,6 +210,7 @@ def test_engines_that_may_be_shared_by_threads_keep_the_choice() -> None:
     assert config.stages.lipsync.concurrency == 2
 
 
+@pytest.mark.slow
 def test_which_engines_are_not_reentrant_is_what_they_say() -> None:
     said = set()
     for name, place in KNOWN["lipsync"].items():
