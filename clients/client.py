@@ -6,6 +6,7 @@ a SUB, and the repair of holes with the ``segments`` and ``events`` operations.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import secrets
 import time
@@ -31,6 +32,8 @@ REQUEST_TIMEOUT_S = 30.0
 LONG_REQUEST_TIMEOUT_S = 900.0
 """For ``initialize``, ``preprocess_template``, ``start_session`` (its template may have to be made first),
 ``end_session`` and ``process_segment`` with ``wait``."""
+SEND_S = 5.0
+"""For ZeroMQ to take a request, which it does at once unless nobody is there to take it from it."""
 QUIET_S = 2.0
 """Without any message for this long, a follower asks whether it missed something."""
 STREAM_HWM = 4096
@@ -124,6 +127,8 @@ class Client:
 
         Raises:
             RequestError: a text has bytes that are no UTF-8 (a surrogate, as Python reads them from a terminal).
+            RefusedError: the daemon does not take this client.
+            NoDaemonError: nobody takes it within ``SEND_S``.
         """
         self._hear()
         self._next_id += 1
@@ -135,9 +140,22 @@ class Client:
             name = next((name for name, value in arguments.items() if value is error.object), "a text")
             message = f"{name!r} has bytes that are no UTF-8 (after {error.start} characters): send UTF-8"
             raise RequestError("INVALID_ARGUMENT", message, op=op) from error
-        self._dealer.send(packed)
+        self._put(packed)
         self._pending.sent(self._next_id, op, packed, self._liveness.starts, self._liveness.brokers)
         return self._next_id
+
+    def _put(self, packed: bytes) -> None:
+        """Hand a request to ZeroMQ, which takes none for a daemon that has refused this client."""
+        deadline = time.monotonic() + SEND_S
+        while True:
+            with contextlib.suppress(zmq.Again):
+                return self._dealer.send(packed, zmq.NOBLOCK)
+            if refusal := self._handshake.refusal():
+                raise RefusedError(f"the daemon at {self.control} {refusal}")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise NoDaemonError(f"no daemon at {self.control} takes requests; {SEND_S:g} s were waited")
+            zmq.select([self._handshake.monitor], [self._dealer], [], left)
 
     def ready(self, request_id: int, timeout_s: float) -> bool:
         """Wait up to ``timeout_s`` for the reply to a request sent before; whether it is there.
@@ -214,7 +232,7 @@ class Client:
             self._liveness.beacon(now, header["boot"], header["uptime_s"])
             if self._liveness.brokers != before:
                 for packed in self._pending.restarted(self._liveness.brokers, now):
-                    self._dealer.send(packed)
+                    self._put(packed)
         self._liveness.watch(now)
         self._pending.look(self._liveness.brokers, now)
 

@@ -45,14 +45,15 @@ class Handshake:
 
     def __init__(self, socket: zmq.Socket[bytes], *, has_keys: bool) -> None:
         self._has_keys = has_keys
-        self._monitor = socket.get_monitor_socket(_SUCCEEDED | _UNLISTED | _MISMATCH | _UNCLEAR)
+        self.monitor = socket.get_monitor_socket(_SUCCEEDED | _UNLISTED | _MISMATCH | _UNCLEAR)
+        """Readable when there is more to say."""
         self._unclear_since: float | None = None
         self._refusal = ""
 
     def refusal(self) -> str:
         """Why the daemon does not take this client, as far as it is known; "" where it does, or may."""
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)["event"]
+        while self.monitor.poll(0):
+            event = recv_monitor_message(self.monitor)["event"]
             if event == _SUCCEEDED:
                 self._refusal, self._unclear_since = "", None
             elif event == _UNLISTED:

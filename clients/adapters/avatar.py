@@ -139,9 +139,7 @@ class Avatar:
                 timer.cancel()
         if self.session_id is not None:
             with contextlib.suppress(RequestError):
-                await self._control.request(
-                    "end_session", {"session_id": self.session_id, "drain": False}, END_S
-                )
+                await self._control.request("end_session", {"session_id": self.session_id, "drain": False}, END_S)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -84,5 +84,3 @@ def _headline(status: Status, before: Status | None) -> Text:
 
 def _broker(status: Status) -> dict[str, float]:
     return next((row["metrics"] for row in status["stages"] if row["stage"] == "broker"), {})
-
-

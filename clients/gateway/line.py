@@ -37,9 +37,7 @@ class Line:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = SocketFactory(self._context).push_connect(Endpoints(runtime_dir).health, hwm=4, linger=200)
 
-    def tell(
-        self, state: str, *, address: str = "", meter: Meter | None = None, error: str = ""
-    ) -> None:
+    def tell(self, state: str, *, address: str = "", meter: Meter | None = None, error: str = "") -> None:
         """One beat. Dropped when nobody reads."""
         beat = Beat(
             src=GATEWAY,

@@ -33,6 +33,7 @@ PATIENT_S = 600.0
 QUANTUM = 15_360
 """Samples of 0.32 s at 48 kHz."""
 INSTANCES = ("lipsync.0", "lipsync.1")
+ROUNDS = 4
 Start = Callable[..., Daemon]
 
 
@@ -167,13 +168,15 @@ def test_one_process_killed_in_mid_turn_and_the_other_finishes_its_work(pair: Da
     assert apart(shown[1:], shown[:-1]) > 1, "a picture that stands: the comparison proves nothing"
 
 
-def test_sessions_share_processes_and_batches_and_nobodys_pixels_change(stranger: Stranger) -> None:
-    def figures() -> dict[str, dict[str, float]]:
-        return {row["instance"]: row["metrics"] for row in stranger.control.ok("status")["stages"]}
+def figures(stranger: Stranger) -> dict[str, dict[str, float]]:
+    return {row["instance"]: row["metrics"] for row in stranger.control.ok("status")["stages"]}
 
-    before = figures()
-    short = 4 * QUANTUM / 48_000
-    sounds = [speech_like(seconds, seed=seed) for seed, seconds in enumerate((short, short, short, 2.2))]
+
+def speak_together(
+    stranger: Stranger, sounds: list[NDArray[np.int16]]
+) -> tuple[list[Session], list[NDArray[np.uint8]], list[float], float]:
+    """A session for each sound, what it showed, and the processes' shares of the frames and of common batches."""
+    before = figures(stranger)
     together = [open_session(stranger) for _ in sounds]
     asked = [ask(session, sound) for session, sound in zip(together, sounds, strict=True)]
     turns = [int(session.control.take(n)["turn"]) for session, n in zip(together, asked, strict=True)]
@@ -181,18 +184,28 @@ def test_sessions_share_processes_and_batches_and_nobodys_pixels_change(stranger
     total = sum(len(one) for one in shown)
 
     def since(name: str) -> list[float]:
-        after = figures()
+        after = figures(stranger)
         return [after[i].get(name, 0) - before[i].get(name, 0) for i in INSTANCES]
 
     wait_status(stranger, lambda _: sum(since("frames")) >= total, "frames are missing in status")
     assert sum(since("frames")) == total
-    assert min(since("frames")) >= total / 4, "one process did nearly all of it"
-    assert sum(since("batches.shared")) > 0
+    return together, shown, since("frames"), sum(since("batches.shared"))
+
+
+def test_sessions_share_processes_and_batches_and_nobodys_pixels_change(stranger: Stranger) -> None:
+    short = 4 * QUANTUM / 48_000
+    sounds = [speech_like(seconds, seed=seed) for seed, seconds in enumerate((short, short, short, 2.2))]
+    for _ in range(ROUNDS):  # who meets whom in a batch is a matter of when they come
+        together, shown, shares, shared = speak_together(stranger, sounds)
+        if shared and min(shares) >= sum(shares) / 4:
+            break
+    assert shared, "no batch had frames of two sessions"
+    assert min(shares) >= sum(shares) / 4, "one process did nearly all of it"
     assert all(undegraded(session) for session in together)
     alone = open_session(stranger)
     assert apart(check_whole(alone, begin(alone, sounds[0]), sounds[0]), shown[0]) <= 1
     assert apart(shown[0], shown[1]) > 1, "two voices, one face: the comparison proves nothing"
-    found = figures()
+    found = figures(stranger)
     for instance in INSTANCES:
         assert found[instance]["templates"] == 1, "a template went to a device more than once"
         assert found[instance]["oom"] == found[instance]["not_finite"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -19,7 +20,7 @@ from broker.access.keyring import Keyring
 from broker.control.accounts import Accounts
 from broker.ipc.sockets import Lock, SocketFactory
 from broker.stream.joiners import Joiners
-from clients.client import NoDaemonError
+from clients.client import Client, NoDaemonError, RefusedError
 from clients.daemon import door as door_of
 from clients.keys import Handshake, Keys, connect
 from configs import keys
@@ -42,6 +43,7 @@ def test_what_is_made_is_private_and_pyzmq_reads_it(tmp_path: Path) -> None:
     assert sorted(one.name for one in made.public_file.parent.iterdir()) == ["anna.key", "anna.key_secret"]
     public, secret = auth.load_certificate(made.secret_file)
     assert auth.load_certificate(made.public_file) == (public, None)
+    assert secret is not None
     assert zmq.curve_public(secret) == public == made.public.encode()
     listed = keys.read_listed(made.public_file)
     assert (listed.name, listed.public, listed.scope) == ("anna", made.public, ("watch", "talk"))
@@ -274,13 +276,29 @@ def test_who_is_not_listed_stays_outside_and_is_told(public: Public, kind: int) 
     ):
         socket, handshake = public.client(kind, using)
         if kind == zmq.DEALER:
-            socket.send(b"a request")
+            with contextlib.suppress(zmq.Again):  # refused already: there is nobody to send to
+                socket.send(b"a request", zmq.NOBLOCK)
         public.until(lambda: words in handshake.refusal())  # noqa: B023 - called at once
         public.xpub.send_multipart([b"sys.", b"", b""])
         public.turn()
         assert not socket.poll(0)
     assert (public.asked, public.joined) == ([], [])
     assert public.meter.figures()["clients.unlisted"] == 1
+
+
+def test_a_client_that_is_refused_does_not_wait_to_be_sent(public: Public) -> None:
+    """What was sent before the refusal is lost; what is sent after it has nobody to go to."""
+    router, xpub = (one.getsockopt_string(zmq.LAST_ENDPOINT) for one in (public.router, public.xpub))
+
+    def refused() -> bool:
+        try:
+            client.send("health")
+        except RefusedError as error:
+            return "takes only clients with a key" in str(error)
+        return False
+
+    with Client(router, xpub) as client:
+        public.until(refused)
 
 
 def test_a_key_that_is_made_lets_in_and_one_that_is_removed_out(public: Public) -> None:
