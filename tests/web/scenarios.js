@@ -28,8 +28,8 @@ export async function say({ browser, base }) {
     await stage.event("turn.ended", turn);
     const { pts } = await stage.reached("speech.ended", turn);
     await stage.wait(() => stage.log.frames.at(-1)?.time > pts / 1e6 - 0.12, undefined, "the last picture");
-    const { events, media, frames, appends, seeks, notices, loudness } = stage.log;
-    return { events, media, frames, appends, seeks, notices, loud: Math.max(0, ...loudness.map((sample) => sample.rms)) };
+    const { events, media, frames, appends, seeks, begun, notices, loudness } = stage.log;
+    return { events, media, frames, appends, seeks, begun, notices, loud: Math.max(0, ...loudness.map((sample) => sample.rms)) };
   }, SENTENCE);
   await one.close();
   return { ...result, errors: one.errors };
@@ -107,8 +107,8 @@ export async function reconnect({ browser, base, host }) {
   const result = await one.evaluate(async (number) => {
     await stage.event("turn.ended", number);
     await stage.reached("speech.ended", number);
-    const { events, frames, appends, seeks, states, notices } = stage.log;
-    return { turn: number, events, frames, appends, seeks, states, notices };
+    const { events, frames, appends, seeks, begun, states, notices } = stage.log;
+    return { turn: number, events, frames, appends, seeks, begun, states, notices };
   }, turn);
   await one.close();
   return { ...result, errors: one.errors };
@@ -163,8 +163,8 @@ export async function restart({ browser, base, host }) {
     stage.log.media = [];
     const turn = await stage.say(text);
     await stage.reached("speech.ended", turn);
-    const { states, frames, appends, seeks, notices } = stage.log;
-    return { states, frames: frames.slice(shown), appends: appends.slice(appended), seeks, notices };
+    const { states, frames, appends, seeks, begun, notices } = stage.log;
+    return { states, frames: frames.slice(shown), appends: appends.slice(appended), seeks, begun, notices };
   }, SENTENCE);
   await one.close();
   return { ...result, errors: one.errors };

@@ -17,7 +17,7 @@ export function install() {
     wait,
     /** Everything that happened, with the time it happened at. */
     log: {
-      events: [], media: [], states: [], notices: [], frames: [], appends: [], sound: [], seeks: [], loudness: [], stats: [],
+      events: [], media: [], states: [], notices: [], frames: [], appends: [], sound: [], seeks: [], loudness: [], stats: [], begun: 0,
     },
 
     summary() {
@@ -47,6 +47,7 @@ export function install() {
       stage.sid = sid ?? (await stage.start(settings));
       const video = (stage.video = document.createElement("video"));
       document.body.append(video);
+      video.addEventListener("playing", () => (log.begun += 1));
       const frame = (_, { mediaTime }) => {
         log.frames.push({ at: now(), time: mediaTime, heard: !video.muted });
         video.requestVideoFrameCallback(frame);

