@@ -23,7 +23,7 @@ from models.warp.engine import WarpLipSync
 from models.warp.face import FaceState
 from models.warp.track import MouthState
 from models.warp.warmup import synthetic_template
-from stages.encode import compose
+from stages.pictures import compose
 
 SEGMENT = 32
 """Frames of the longest segment by default."""

@@ -18,13 +18,13 @@ import numpy as np
 from broker.ipc.messages import EncodedSegment, EncodeItem, InitItem, InitSegment
 from configs.grid import MAX_ITEM_FRAMES, QUANTUM_FRAMES
 from configs.schema import Config
-from models.api import CROP, FPS, FRAME_SAMPLES, Crops, EngineError, Pcm, Progress
+from models.api import CROP, FPS, FRAME_SAMPLES, EngineError, Pcm, Progress
 from models.media import aac, fmp4, h264
 from models.media.ceiling import Allowance, Fitted, fit
 from models.media.headroom import Headroom
-from models.media.paste import U8, paster, planes
-from models.registry import CROPS
+from models.media.paste import U8
 from models.templates.store import Template, open_template
+from stages.pictures import Beginnings, Begun, Pictures, TooLargeError, compose, parameter_sets
 from stages.stage import Result, Stage, Work
 
 WARM_SIZES = ((512, 512), (720, 1280))
@@ -44,6 +44,7 @@ class EncodeStage(Stage):
         super().__init__(config, instance)
         self._audio = aac.AudioSettings(b"", 0)
         self._headroom = Headroom(time.monotonic())
+        self._beginnings = Beginnings()
 
     @property
     def figures(self) -> dict[str, float]:
@@ -93,10 +94,15 @@ class EncodeStage(Stage):
         began = time.monotonic()
         pcm, crops = read_buffers(item, work.buffers)
         template = open_template(item.template.path, item.template.hash)
-        settings = self._settings(template.width, template.height, item.quality)
-        with self.meter.timed("aac", item.frames):
-            sound = aac.encode_span(pcm, self._audio.bits_per_second)
-        made = self._fitted(item, template, settings, crops, sound, work)
+        if item.ahead:
+            self._begin(item, template, pcm, crops, work)
+            return
+        begun = self._beginnings.take(item)
+        if begun is not None and not begun.is_of(pcm, crops, item.engine):
+            begun = None
+        self.meter.count("begun", begun is not None)
+        sound = self._sound(item, pcm) if begun is None else begun.sound
+        made = self._fitted(item, template, crops, sound, begun, work)
         if made is None:
             return
         self.meter.count("frames", item.frames)
@@ -108,65 +114,83 @@ class EncodeStage(Stage):
         )  # fmt: skip
         yield output, [segment.payload]
 
+    def _begin(self, item: EncodeItem, template: Template, pcm: Pcm, crops: Sequence[U8], work: Work) -> None:
+        """Encode what is there of a segment, and keep it for the item that goes on."""
+        began = time.monotonic()
+        begun = self._beginnings.take(item)
+        if begun is None:
+            if item.start:
+                return  # another process has what came before
+            sound = self._sound(item, pcm)
+            begun = Begun(pcm, sound, self._pictures(item, template, self._first(item, template), sound))
+        if begun.frames != item.start:
+            return
+        try:
+            if begun.add(crops, item.engine, work):
+                self._beginnings.keep(item, begun)
+        except TooLargeError:
+            pass  # it will be encoded anew, coarser
+        self._headroom.worked((now := time.monotonic()) - began, now)
+
+    def _sound(self, item: EncodeItem, pcm: Pcm) -> list[bytes]:
+        with self.meter.timed("aac", item.frames):
+            return aac.encode_span(pcm, self._audio.bits_per_second)
+
+    def _limit(self, item: EncodeItem, settings: h264.Settings) -> int:
+        """The ceiling that holds for the item, kbit/s; 0: none."""
+        return self.config.video.max_kbps if item.quality in CAPPED and settings.crf else 0
+
+    def _first(self, item: EncodeItem, template: Template) -> h264.Settings:
+        """The settings that the item's segment is tried with first."""
+        settings = chosen = self._settings(template.width, template.height, item.quality)
+        kbps = self._limit(item, settings)
+        if not kbps:
+            return settings
+        if item.live and self._headroom.short:
+            chosen = settings.lighter
+        return chosen.with_crf(starting_crf(template, settings, kbps, self._audio.bits_per_second))
+
+    def _pictures(
+        self, item: EncodeItem, template: Template, settings: h264.Settings, sound: Sequence[bytes] | None
+    ) -> Pictures:
+        """An encoder for the item; with the sound it keeps to the ceiling."""
+        kbps = self._limit(item, settings)
+        allowance = Allowance(kbps, beside(item.frames, sound)) if kbps and sound is not None else None
+        sets = parameter_sets(self._settings(template.width, template.height, item.quality))
+        return Pictures(template, settings, sets, item.frame0, allowance, self.meter)
+
     def _fitted(
-        self, item: EncodeItem, template: Template, settings: h264.Settings, crops: Sequence[U8],
-        sound: Sequence[bytes], work: Work,
+        self, item: EncodeItem, template: Template, crops: Sequence[U8], sound: Sequence[bytes],
+        begun: Begun | None, work: Work,
     ) -> Fitted | None:  # fmt: skip
         """The pictures, in the best quality that the ceiling allows; None when the item was cancelled."""
-        kbps = self.config.video.max_kbps if item.quality in CAPPED else 0
-        if not kbps or not settings.crf:
-            whole = self._pictures(item, template, settings, crops, None, work)
-            return None if whole is None else Fitted(whole, settings.crf or 0, 1, True)
-        chosen = settings
-        if item.live and self._headroom.short and settings.lighter != settings:
-            chosen = settings.lighter
-            self.meter.count("frames.light", item.frames)
-        other = beside(item.frames, sound)
+        first = self._first(item, template) if begun is None else begun.pictures.settings
+        faces: Sequence[U8 | None] = crops or [None] * item.frames
+        started = None if begun is None else begun.pictures
+
+        def make(settings: h264.Settings, *, limited: bool) -> list[bytes] | None:
+            nonlocal started
+            pictures = started or self._pictures(item, template, settings, sound if limited else None)
+            started = None
+            return pictures.made if pictures.add(faces[len(pictures.made) :], item.engine, work) else None
 
         def attempt(crf: int, anyway: bool) -> list[bytes] | float | None:
-            allowance = None if anyway else Allowance(kbps, other)
             try:
-                return self._pictures(item, template, chosen.with_crf(crf), crops, allowance, work)
-            except _TooLargeError as error:
+                return make(first.with_crf(crf), limited=not anyway)
+            except TooLargeError as error:
                 return error.ratio
 
-        first = starting_crf(template, settings, kbps, self._audio.bits_per_second)
-        made = fit(first, h264.COARSEST_CRF, attempt)
+        if not self._limit(item, first):
+            whole = make(first, limited=False)
+            return None if whole is None else Fitted(whole, first.crf or 0, 1, True)
+        assert first.crf is not None, "lossless has no ceiling"
+        made = fit(first.crf, h264.COARSEST_CRF, attempt)
         if made is not None:
+            self.meter.count("frames.light", item.frames * (first.preset == h264.LIGHT))
             self.meter.average("crf", made.quantiser, 1)
             self.meter.count("recoded", made.tries - 1)
             self.meter.count("over_ceiling", not made.fits)
         return made
-
-    def _pictures(
-        self, item: EncodeItem, template: Template, settings: h264.Settings, crops: Sequence[U8],
-        allowance: Allowance | None, work: Work,
-    ) -> list[bytes] | None:  # fmt: skip
-        """Every frame pasted and encoded; None when the item was cancelled."""
-        video = h264.SegmentVideo(settings)
-        if video.sets != parameter_sets(self._settings(template.width, template.height, item.quality)):
-            raise EngineError("FAILED", f"{self.engine} changed its parameter sets between openings")
-        pictures: list[bytes] = []
-        for k in range(item.frames):
-            if work.cancel.is_set():
-                return None
-            pose, crop = (item.frame0 + k) % template.frames, crops[k] if crops else None
-            with self.meter.timed("paste"):
-                compose(video, template, pose, crop, item.engine)
-            with self.meter.timed("x264"):
-                pictures.append(video.encode())
-            work.progress()
-            if allowance is not None and (ratio := allowance.excess(len(pictures[-1]))):
-                raise _TooLargeError(ratio)
-        return pictures
-
-
-class _TooLargeError(Exception):
-    """The segment does not fit into its allowance."""
-
-    def __init__(self, ratio: float) -> None:
-        super().__init__(ratio)
-        self.ratio = ratio
 
 
 def beside(frames: int, sound: Sequence[bytes]) -> list[int]:
@@ -200,21 +224,6 @@ def starting_crf(template: Template, settings: h264.Settings, kbps: int, audio_b
     return settings.crf if fits(settings.crf) else coarser.start + bisect_left(coarser, True, key=fits)
 
 
-@lru_cache(maxsize=64)
-def parameter_sets(settings: h264.Settings) -> fmp4.ParameterSets:
-    """The SPS and PPS of every stream with these settings."""
-    return h264.SegmentVideo(settings).sets
-
-
-def compose(video: h264.SegmentVideo, template: Template, pose: int, crop: U8 | None, engine: str = "") -> None:
-    """Fill the encoder's picture: the template's frame, with ``engine``'s ``crop`` pasted when there is one."""
-    for target, source in zip(video.planes, planes(template.i420[pose]), strict=True):
-        np.copyto(target, source)
-    if crop is not None:
-        tool = paster(template, engine, CROPS.get(engine, Crops.WHOLE))
-        tool.paste(video.planes, template.roi[pose], template.boxes[pose], crop, pose)
-
-
 def read_buffers(item: EncodeItem, buffers: Sequence[Any]) -> tuple[Pcm, list[U8]]:
     """The item's PCM (with its rolls) and its crops, one per frame or none at all. No copies.
 
@@ -239,7 +248,9 @@ def read_buffers(item: EncodeItem, buffers: Sequence[Any]) -> tuple[Pcm, list[U8
         if not size or size % _CROP_BYTES:
             raise EngineError("INVALID_ARGUMENT", f"a crop buffer of {size} bytes is not [n, {CROP}, {CROP}, 3]")
         crops += list(np.frombuffer(buffer, np.uint8).reshape(-1, CROP, CROP, 3))
-    if crops and len(crops) != item.frames:
+    if item.ahead and not 0 <= item.start <= item.start + len(crops) <= item.frames:
+        raise EngineError("INVALID_ARGUMENT", f"{len(crops)} crops from frame {item.start} of {item.frames}")
+    if not item.ahead and crops and len(crops) != item.frames:
         raise EngineError("INVALID_ARGUMENT", f"{len(crops)} crops for {item.frames} frames", "send all or none")
     return np.frombuffer(buffers[0], np.int16), crops
 

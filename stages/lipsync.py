@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from broker.ipc.messages import LipsyncCrops, LipsyncItem, TensorItem
-from configs.grid import MAX_ITEM_FRAMES
+from configs.grid import MAX_ITEM_FRAMES, QUANTUM_FRAMES
 from configs.schema import Config
 from models import registry
 from models.api import (
@@ -66,8 +66,8 @@ class LipsyncStage(Stage):
 
     @property
     def credit(self) -> int:
-        """Frames; two of the engine's largest batches unless configured. After ``setup``."""
-        return self.settings.credit or 2 * max(self._loaded.buckets)
+        """Frames; two quanta or two of the engine's largest batches unless configured. After ``setup``."""
+        return self.settings.credit or 2 * max(QUANTUM_FRAMES, *self._loaded.buckets)
 
     @property
     def info(self) -> dict[str, str | int | float | bool | list[str]]:

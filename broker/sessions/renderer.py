@@ -15,6 +15,7 @@ from broker.media.skip_policy import SkipPolicy
 from broker.media.speech_track import SpeechTrack, to_us
 from broker.media.throughput import OFFLINE
 from broker.media.time_map import TimeMap
+from broker.sessions.head_start import HeadStart
 from broker.sessions.lateness import Lateness
 from broker.sessions.output import Output
 from broker.sessions.segment import Segment, SegmentState
@@ -74,6 +75,7 @@ class Renderer:
         self._map = time_map
         self._skip = skip
         self._on_published = published
+        self._ahead = HeadStart(task, settings, self)
         self._pacing = Lateness(context.ledger, context.paces, task.sid if settings.paced else OFFLINE)
         self.planned = 0
         """Samples of the turn that are cut into segments."""
@@ -144,11 +146,11 @@ class Renderer:
     def cancel(self) -> None:
         """What is not published is not wanted any more."""
         now = self._context.now()
-        self._task.cancel(*(s.item for s in self._segments))
+        self._task.cancel(*(item for s in self._segments for item in (s.item, s.ahead)))
         for segment in self._segments:
             self._pacing.unmade(segment, now)
             segment.enter(SegmentState.VOID)
-            segment.item, segment.crops, segment.payload = None, [], None
+            segment.item, segment.ahead, segment.crops, segment.payload = None, None, [], None
         self._segments.clear()
 
     # --- plan and cut ---
@@ -236,6 +238,7 @@ class Renderer:
         self._pacing.asked(segment, segment.via, segment.asked_at)
         job = LipsyncJob(self._task, self._settings, self._track, segment, self)
         segment.item = self._task.submit(segment.via, segment.index, job, at=segment.first, cost=segment.frames)
+        self._ahead.go_on(segment)
 
     def crops(self, segment: Segment, message: LipsyncCrops, pixels: memoryview) -> None:
         """Crops of the next frames."""
@@ -243,6 +246,7 @@ class Renderer:
         segment.engine = message.engine
         segment.crop_frames += message.frames
         self._pacing.made(segment.via, message.frames, self._context.now())
+        self._ahead.go_on(segment)
 
     def animated(self, segment: Segment) -> None:
         """The crops are there: how close was it? The first segments of a turn are always wanted at once."""
@@ -330,7 +334,7 @@ class Renderer:
         segment.enter(SegmentState.ENCODING)
         self._pacing.asked(segment, "encode", now)
         job = EncodeJob(self._task, self._settings, segment, self)
-        segment.item = self._task.submit("encode", segment.index, job, at=segment.first)
+        segment.item = self._task.submit("encode", segment.index, job, at=segment.first, near=segment.ahead)
         return None
 
     def pcm(self, segment: Segment) -> bytes:
@@ -347,7 +351,7 @@ class Renderer:
     def ready(self, segment: Segment) -> None:
         """It can be published; its crops are not needed any more."""
         segment.enter(SegmentState.READY)
-        segment.crops, segment.item = [], None
+        segment.crops, segment.item, segment.ahead = [], None, None
         now = self._context.now()
         self._pacing.made("encode", segment.frames, now)
         if self._timeline.paced and segment.index >= len(RAMP):

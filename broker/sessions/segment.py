@@ -58,6 +58,8 @@ class Segment:
     """When its crops were asked for (monotonic microseconds)."""
     crops: list[Any] = field(default_factory=list)
     crop_frames: int = 0
+    ahead: Entry | None = None
+    """The item with which encode has begun before all crops were there."""
     engine: str = ""
     """Who rendered the crops."""
     degraded: str | None = None

@@ -99,13 +99,13 @@ class LipsyncJob:
             raise ValueError(f"crops start at frame {message.start}, expected {self._segment.crop_frames}")
         self._task.mark("lipsync_first")
         self._progress.crops(self._segment, message, buffers[0])
+        if self._segment.crop_frames == self._segment.frames:
+            self._progress.animated(self._segment)
 
     def done(self) -> None:
-        """All crops are there."""
+        """All crops are there, and were used already."""
         if self._segment.crop_frames != self._segment.frames:
             self.failed(ErrorCode.FAILED, f"{self._segment.crop_frames} of {self._segment.frames} crops arrived")
-            return
-        self._progress.animated(self._segment)
 
     def failed(self, code: ErrorCode, message: str) -> None:
         """Accepted audio is always published: the template's own pixels stand in, but for quality "max"."""

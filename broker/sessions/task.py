@@ -51,11 +51,15 @@ class Task:
         self._time_map = time_map
         self._marks = marks
 
-    def submit(self, stage: str, index: int, job: Job, *, at: int, cost: int = 1) -> Entry:
-        """Put an item into the ledger; ``at`` is the 48 kHz sample of the turn that it is needed for."""
+    def submit(
+        self, stage: str, index: int | str, job: Job, *, at: int, cost: int = 1, near: Entry | None = None
+    ) -> Entry:
+        """Put an item into the ledger; ``at`` is the 48 kHz sample of the turn that it is needed for, ``near`` an
+        item whose worker is preferred.
+        """
         item_id = f"{self._name}/{stage}/{index}"
         priority = self.deadline(self._time_map.pts(at))
-        return self._context.ledger.submit(item_id, stage, job, priority=priority, cost=cost)
+        return self._context.ledger.submit(item_id, stage, job, priority=priority, cost=cost, near=near)
 
     def cancel(self, *items: Entry | None) -> None:
         """Void those that are not finished, and tell the workers that hold them."""

@@ -306,3 +306,56 @@ def test_cancel_is_seen_between_frames(stage: EncodeStage, template: TemplateRef
     work = OneItem(EncodeItem(template=template, **bad(), **ITEM), [memoryview(SILENCE.tobytes())], Flag(after=3))
     assert list(stage.handle(work)) == []  # type: ignore[arg-type]
     assert work.steps == 3
+
+
+def begin(stage: EncodeStage, ref: TemplateRef, start: int, *faces: Any) -> None:
+    """Give the stage a part of the segment of frames 16..23."""
+    engine = "warp" if faces else ""
+    item = EncodeItem(
+        template=ref, frame0=16, frames=8, ahead=True, start=start, engine=engine, live=True, **ITEM
+    )
+    assert run(stage, item, [tone(8, 16), *faces]) == []
+
+
+def test_what_is_begun_ahead_gives_the_same_bytes(template: TemplateRef) -> None:
+    stage, faces = make_stage(), crops(8)
+    item = EncodeItem(template=template, frame0=16, frames=8, engine="warp", live=True, **ITEM)
+    whole = run(stage, item, [tone(8, 16), faces])
+    begin(stage, template, 0)
+    begin(stage, template, 0, faces[:2])
+    begin(stage, template, 2, faces[2:4], faces[4:6])
+    pasted = stage.figures["frames"]
+    assert run(stage, item, [tone(8, 16), faces[:6], faces[6:]]) == whole
+    assert (stage.figures["begun"], stage.figures["frames"]) == (1, pasted + 8)
+
+
+@pytest.mark.parametrize("other", ["sound", "crops", "no crops", "a part that is missing", "another segment"])
+def test_what_was_begun_of_something_else_is_not_used(template: TemplateRef, other: str) -> None:
+    stage, faces = make_stage(), crops(8)
+    sound, given, frame0 = tone(8, 16), [faces], 24 if other == "another segment" else 16
+    if other == "sound":
+        sound = tone(8, 17)
+    elif other == "crops":
+        given = [crops(8, seed=1)]
+    elif other == "no crops":
+        given = []
+    item = EncodeItem(
+        template=template, frame0=frame0, frames=8, engine="warp" if given else "", live=True, **ITEM
+    )
+    whole = run(stage, item, [sound, *given])
+    begin(stage, template, 0, faces[:2])
+    if other == "a part that is missing":
+        begin(stage, template, 4, faces[4:6])
+    assert run(stage, item, [sound, *given]) == whole
+    assert stage.figures["begun"] == 0
+
+
+def test_few_beginnings_are_kept(template: TemplateRef) -> None:
+    stage, faces = make_stage(), crops(8)
+    for turn in range(4):
+        fields = {**ITEM, "turn": turn, "template": template, "frame0": 16, "frames": 8, "live": True}
+        run(stage, EncodeItem(**fields, engine="warp", ahead=True), [tone(8, 16), faces[:4]])
+    for turn in range(4):
+        fields = {**ITEM, "turn": turn, "template": template, "frame0": 16, "frames": 8, "live": True}
+        assert len(run(stage, EncodeItem(**fields, engine="warp"), [tone(8, 16), faces])) == 1
+    assert stage.figures["begun"] == 2

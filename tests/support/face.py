@@ -38,7 +38,8 @@ from models.media.stamp import stamp
 from models.registry import create
 from models.templates.store import Template, open_template
 from models.warp.engine import WarpLipSync
-from stages.encode import EncodeStage, compose
+from stages.encode import EncodeStage
+from stages.pictures import compose
 from tests.support.doubles import RecordedWork, quiet
 from tests.support.media import decode_video, tagged_bgr
 from tests.support.pictures import WEIGHTS

@@ -92,6 +92,8 @@ class Floor:
         self.done: list[str] = []
         self.lipsync: list[tuple[LipsyncItem, list[bytes]]] = []
         """What was asked of lip-sync."""
+        self.encode: list[tuple[EncodeItem, list[bytes]]] = []
+        """What was asked of encode."""
         self.lipsync_skips = False
         self._dirty: dict[str, None] = {}
         self.live: dict[str, Session] = {}
@@ -167,6 +169,8 @@ class Floor:
                 item, buffers = entry.build(1)
                 if isinstance(item, LipsyncItem):
                     self.lipsync.append((item, [*buffers]))
+                if isinstance(item, EncodeItem):
+                    self.encode.append((item, [bytes(buffer) for buffer in buffers]))
                 if delay is not None:
                     self._queues.setdefault(worker.stage, []).append((entry, item))
                     self._work(worker.stage)

@@ -82,6 +82,21 @@ def test_an_item_larger_than_the_whole_credit_goes_to_an_empty_worker() -> None:
     assert [i for _, i in given_out(ledger)] == ["huge"]
 
 
+def test_an_item_goes_to_who_had_the_one_before_it_while_that_has_room() -> None:
+    ledger = Ledger()
+    ready(ledger, "llm.0")
+    ready(ledger, "llm.1")
+    first, other = submit(ledger, "s/1"), submit(ledger, "s/2")
+    assert [(w.instance, e.id) for w, e in ledger.dispatch(0)] == [("llm.0", "s/1"), ("llm.1", "s/2")]
+    ledger.done("llm.1", 1, other.id, 0)
+    ledger.submit("s/3", "llm", Recorder(), priority=0, near=first)
+    ledger.submit("s/4", "llm", Recorder(), priority=1, near=first)
+    assert [(w.instance, e.id) for w, e in ledger.dispatch(0)] == [("llm.0", "s/3"), ("llm.1", "s/4")]
+    ledger.down("llm.0", 1, commanded=True)
+    ledger.submit("s/5", "llm", Recorder(), priority=2, near=first)
+    assert {w.instance for w, _ in ledger.dispatch(0)} == {"llm.1"}
+
+
 def test_a_dead_workers_items_go_to_the_front_with_the_next_attempt() -> None:
     ledger = Ledger()
     ready(ledger)

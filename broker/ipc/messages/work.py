@@ -152,6 +152,12 @@ class EncodeItem(Item, kw_only=True, tag="encode.item"):
     """Whose crops these are; "" for the template's own alpha."""
     live: bool = False
     """Somebody waits: what saves time may cost bytes."""
+    ahead: bool = False
+    """Only begin: nothing is put out. The crops are those of frames ``start``.., as far as they are there; what
+    comes of them is kept for the item that goes on, or has them all. That one gives the same bytes in a process
+    that knows nothing of them."""
+    start: int = 0
+    """With ``ahead``: frames whose crops an earlier item had."""
 
 
 class EncodedSegment(Output, kw_only=True, tag="encode.segment"):

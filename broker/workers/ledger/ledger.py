@@ -62,10 +62,14 @@ class Entry:
     """Smaller first: the deadline in monotonic microseconds."""
     cost: int = 1
     background: bool = False
+    near: Entry | None = None
+    """Who had this one has what it goes on from: preferred, where there is room."""
     attempt: int = 0
     outputs: int = 0
     """Accepted in the attempt in force."""
     worker: Worker | None = None
+    host: str = ""
+    """The instance that was handed it last."""
     started: bool = False
     alone: bool = False
     """It was in progress at a death together with others: tried by itself from now on."""
@@ -139,12 +143,20 @@ class Ledger:
     # --- work ---
 
     def submit(
-        self, item_id: str, stage: str, job: Job, *, priority: int, cost: int = 1, background: bool = False
+        self,
+        item_id: str,
+        stage: str,
+        job: Job,
+        *,
+        priority: int,
+        cost: int = 1,
+        background: bool = False,
+        near: Entry | None = None,
     ) -> Entry:
         """Accept an item. Ids are deterministic: one that is already known is a programming error."""
         if item_id in self._entries:
             raise ValueError(f"item {item_id} is already in the ledger")
-        entry = Entry(item_id, stage, job, priority, 0 if background else cost, background)
+        entry = Entry(item_id, stage, job, priority, 0 if background else cost, background, near)
         self._entries[item_id] = entry
         self._push(entry, front=False)
         return entry
@@ -178,20 +190,18 @@ class Ledger:
                 yield worker, entry
 
     def _choose(self, stage: str, entry: Entry) -> Worker | None:
-        best: Worker | None = None
-        for worker in self.workers.values():
-            if (
-                worker.stage == stage
-                and worker.instance not in self._draining
-                and worker.room(entry)
-                and (best is None or worker.outstanding < best.outstanding)
-            ):
-                best = worker
-        return best
+        free = [
+            worker
+            for worker in self.workers.values()
+            if worker.stage == stage and worker.instance not in self._draining and worker.room(entry)
+        ]
+        near = "" if entry.near is None else entry.near.host
+        return min(free, key=lambda worker: (worker.instance != near, worker.outstanding), default=None)
 
     def _lease(self, worker: Worker, entry: Entry, now: int) -> None:
         entry.moved_at = now
         entry.worker = worker
+        entry.host = worker.instance
         entry.outputs = 0
         entry.started = False
         worker.leased[entry.id] = entry
