@@ -35,7 +35,8 @@ from broker.ipc.messages import Item, Output, TtsChunk, TtsItem, Up
 from broker.ipc.sockets import Endpoints, SocketFactory
 from broker.ipc.wire import pack
 from broker.workers.ledger.ledger import Ledger
-from clients.client import Client, RequestError, Subscription
+from clients.client import Client, RequestError
+from clients.follower import Subscription
 from configs.load import load, resolve, write_resolved
 from tests.support.processes import descendants, free_ports
 

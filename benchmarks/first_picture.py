@@ -27,7 +27,8 @@ from typing import Any
 from benchmarks._common import percentile, report
 from clients.cli.private import private_daemon
 from clients.cli.session import own_session
-from clients.client import Client, Follower
+from clients.client import Client
+from clients.follower import Follower
 from configs.grid import QUANTUM_US
 
 SENTENCES = (

@@ -12,7 +12,8 @@ import time
 
 from benchmarks._common import cpu_s, memory_mb, report
 from clients.cli.private import private_daemon
-from clients.client import Client, Subscription
+from clients.client import Client
+from clients.follower import Subscription
 from tests.support.processes import descendants
 
 SETTLE_S = 5.0

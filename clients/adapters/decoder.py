@@ -9,7 +9,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.client import FPS, SAMPLE_RATE, Header
+from clients.client import FPS, SAMPLE_RATE
+from clients.follower import Header
 from clients.mp4 import samples
 
 Pixels = Literal["yuv420p", "rgb24"]

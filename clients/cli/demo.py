@@ -21,7 +21,7 @@ from clients.cli.private import private_daemon
 from clients.cli.session import Session, own_session
 from clients.cli.show import TERMINAL_EVENTS, Transcript, timings
 from clients.cli.terminal import err, out, print_json
-from clients.client import Published
+from clients.follower import Published
 from clients.target import writable
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from clients.cli.common import CommandError
 from clients.cli.microphone import SAMPLE_BYTES, Pace, piece_bytes
 from clients.cli.session import Session
 from clients.cli.show import TERMINAL_EVENTS, Transcript, Video
-from clients.client import Published
+from clients.follower import Published
 
 SETTLE_S = 1.5
 """Silence after the sound, in which a voice that has begun is noticed and one that has ended is known to have."""

@@ -20,7 +20,8 @@ from clients.cli.private import private_daemon
 from clients.cli.session import Session, own_session
 from clients.cli.show import TERMINAL_EVENTS, Transcript, refuse_unspoken
 from clients.cli.terminal import err, out, print_json
-from clients.client import FPS, QUIET_S, SAMPLE_RATE, Client, NoDaemonError, Published, RequestError
+from clients.client import FPS, SAMPLE_RATE, Client, NoDaemonError, RequestError
+from clients.follower import QUIET_S, Published
 
 if TYPE_CHECKING:
     from clients.recorder import Recorder

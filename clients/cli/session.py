@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from clients.client import Client, DaemonGoneError, Follower, NoDaemonError, RequestError, new_session_id
+from clients.client import Client, DaemonGoneError, NoDaemonError, RequestError, new_session_id
+from clients.follower import Follower
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clients.cli.session import own_session
 from clients.cli.terminal import err
-from clients.client import LONG_REQUEST_TIMEOUT_S, Client, Subscription
+from clients.client import LONG_REQUEST_TIMEOUT_S, Client
+from clients.follower import Subscription
 from clients.target import store
 
 LOOK_S = 0.2

@@ -15,7 +15,8 @@ import pytest
 
 from clients import liveness
 from clients.cli.session import own_session
-from clients.client import Client, Published
+from clients.client import Client
+from clients.follower import Published
 from tests.support.client import TERMINAL, Session, Stranger
 from tests.support.daemon import LIGHT, Daemon
 from tests.support.limits import RECOVERY_S, WORK_S

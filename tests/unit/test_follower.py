@@ -8,8 +8,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from clients import client as module
-from clients.client import Follower
+from clients import follower as module
+from clients.follower import Follower
 
 
 class Silence:
@@ -38,7 +38,7 @@ class Daemon:
 def test_an_event_that_was_missed_is_asked_for_however_short_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUIET_S", 0.05)
     daemon = Daemon()
-    follower = Follower(daemon, "s", media=False).from_start()  # type: ignore[arg-type]
+    follower = Follower(daemon, "s", media=False).from_start()
     assert follower.receive(0.01) is None
     assert daemon.asked == 0, "not before it has been quiet for a while"
     deadline = time.monotonic() + 20

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from clients.cli import render
-from clients.client import Published
+from clients.follower import Published
 from clients.soundtrack import SAMPLE_RATE
 
 TURN_LIMIT_S = 2.0
