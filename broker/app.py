@@ -103,7 +103,9 @@ class Broker:
         self._lifecycle = Lifecycle(
             config, self.timers, self.now, self._workers, self._catalog, self._preparations, self._sessions
         )
-        admission = Admission(config, self._lifecycle, self._sessions, self._keyring)
+        admission = Admission(
+            config, self._lifecycle, self._sessions, self._keyring, now=self.now, meter=self.meter
+        )
         operations = self._operations(boot, admission)
         self._control = Control(self._router, operations, admission, self.meter, self._clients, self._keyring)
         if self._keyring is not None:
@@ -369,7 +371,7 @@ class Broker:
 
     def _beat(self) -> None:
         beat = Beat(src="broker", ep=self.epoch, broker=self.epoch, stage="broker", pid=os.getpid(), state="")
-        beat.state, beat.metrics = self._lifecycle.beat_state, self.meter.figures()
+        beat.state, beat.metrics = self._lifecycle.beat_state, self.meter.figures() | self._sessions.waiting()
         beat.histograms = histogram_rows(self.meter.histograms())
         beat.note = self._lifecycle.obstacle
         self._tell(beat)

@@ -149,8 +149,12 @@ class Limits(Section, frozen=True):
     requests_per_s: Annotated[int, Range(10, 100_000)] = 5000
     subscribers: Annotated[int, Range(1, 100_000)] = 256
     session_idle_s: Annotated[float, Range(1, 86_400, " s")] = 600.0
+    speech_waiting_s: Annotated[float, Range(1, 1_000_000, " s")] = 600.0
+    """Speech of all realtime sessions that is accepted and not published; beyond it each has only its share."""
     audio_bytes_waiting: Annotated[int, Range(65_536, 1 << 40, " bytes")] = 67_108_864
     """Client audio of one session that is accepted and not yet rendered."""
+    audio_bytes_total: Annotated[int, Range(65_536, 1 << 40, " bytes")] = 134_217_728
+    """The same of all sessions; beyond it each has only its share."""
     utterance_s: Annotated[float, Range(1, 600, " s")] = 60.0
     """The longest utterance that is kept for replay; a longer one is ended."""
     history_messages: Annotated[int, Range(2, 10_000)] = 40

@@ -10,6 +10,9 @@ already (``templates.preparation``).
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from broker.access.keyring import Keyring
 from broker.control.accounts import Account
 from broker.errors import ControlError, ErrorCode
@@ -19,9 +22,11 @@ from broker.sessions.session import Session
 from broker.sessions.utterances import Utterances
 from configs import scopes
 from configs.schema import Config
+from models.meter import Meter
 
 BUSY_RETRY_MS = 500
 SESSION_RETRY_MS = 1000
+RETRY_MOST_MS = 60_000
 OLD_RATES = 4
 """Sample rates that one session has left and that may still be being heard."""
 REQUESTS_WAITING = 1024
@@ -38,11 +43,24 @@ class Admission:
     """Refuses what does not fit.
 
     Every check raises ControlError, with the limit and the next step.
+
+    Args:
+        now: monotonic microseconds.
+        meter: counts ``busy.<why>``: input that was refused for now.
     """
 
     def __init__(
-        self, config: Config, lifecycle: Lifecycle, sessions: Sessions, keyring: Keyring | None = None
+        self,
+        config: Config,
+        lifecycle: Lifecycle,
+        sessions: Sessions,
+        keyring: Keyring | None = None,
+        *,
+        now: Callable[[], int] = lambda: time.monotonic_ns() // 1000,
+        meter: Meter | None = None,
     ) -> None:
+        self._now = now
+        self._meter = meter or Meter()
         self._keyring = keyring
         self._limits = config.limits
         self._timeline = config.timeline
@@ -172,21 +190,42 @@ class Admission:
 
     def turn(self, session: Session) -> None:
         """One more turn of this session."""
+        session.came()
+        current_us = session.current.waiting_us if session.current is not None else 0
         if session.full:
             limit = self._limits.turns_waiting
-            raise ControlError(
-                ErrorCode.BUSY, f"{limit} turns are waiting, the limit; interrupt, or try later", BUSY_RETRY_MS
+            message = f"{limit} turns are waiting, the limit; interrupt, or try later"
+            raise self._busy("turns", message, current_us / 1000, session)
+        excess_us = self._sessions.speech_excess(session)
+        if excess_us:
+            message = (
+                f"all sessions have {self._limits.speech_waiting_s:g} s of speech waiting "
+                "(limits.speech_waiting_s), this one more than its share: ask again when it has spoken some of it"
             )
+            raise self._busy("speech", message, excess_us / 1000, session)
+        if self._sessions.holds_others_up(session):
+            message = (
+                "this session asks again before the time that it is told, and others speak: until it waits, it "
+                "gets one turn at a time, and their work comes first"
+            )
+            raise self._busy("pressing", message, current_us / 1000, session)
         retry_ms = self._sessions.busy_for(session)
         if retry_ms is not None:
-            raise ControlError(
-                ErrorCode.BUSY,
+            message = (
                 f"lip-sync is behind with what other sessions say, though it skips frames: try in {retry_ms} ms, "
-                "or use mode 'offline', which waits",
-                retry_ms,
+                "or use mode 'offline', which waits"
             )
+            raise self._busy("lipsync", message, retry_ms, session)
 
-    def client_audio(self, session: Session, nbytes: int) -> None:
+    def _busy(self, why: str, message: str, wait_ms: float, session: Session | None = None) -> ControlError:
+        """BUSY, which the session's client hears; whether it waits is seen when it comes again."""
+        retry_ms = min(max(-int(-wait_ms // 1), BUSY_RETRY_MS), RETRY_MOST_MS)
+        self._meter.count(f"busy.{why}")
+        if session is not None:
+            session.patience.told(self._now(), retry_ms * 1000)
+        return ControlError(ErrorCode.BUSY, message, retry_ms)
+
+    def client_audio(self, session: Session, nbytes: int, bytes_per_s: int) -> None:
         """The audio of one ``process_segment`` call, beside what waits already."""
         limit = self._limits.audio_bytes_waiting
         if nbytes > limit:
@@ -196,11 +235,15 @@ class Admission:
             )
         waiting = session.audio_waiting
         if waiting + nbytes > limit:
-            raise ControlError(
-                ErrorCode.BUSY,
-                f"{waiting} bytes of audio wait to be shown; the limit is {limit}: send it later",
-                BUSY_RETRY_MS,
+            message = f"{waiting} bytes of audio wait to be shown; the limit is {limit}: send it later"
+            raise self._busy("audio", message, (waiting + nbytes - limit) * 1000 / bytes_per_s)
+        excess = self._sessions.audio_excess(session, nbytes)
+        if excess:
+            message = (
+                f"all sessions have {self._limits.audio_bytes_total} bytes of audio waiting "
+                "(limits.audio_bytes_total), this one more than its share: send it when some of it has been shown"
             )
+            raise self._busy("audio", message, excess * 1000 / bytes_per_s)
 
     # --- microphone ---
 

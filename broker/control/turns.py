@@ -96,7 +96,8 @@ class TurnHandlers:
                 f"this turn's audio is {had.sample_rate} Hz, {had.channels} channels, {had.encoding}: "
                 "keep the format until 'last'",
             )
-        self._admission.client_audio(session, len(samples))
+        rate = audio_format.sample_rate * audio_format.frame_bytes
+        self._admission.client_audio(session, len(samples), rate)
         if had is None:
             self._admission.turn(session)
         call = session.feed(audio_format, samples, last=args.last)

@@ -16,6 +16,8 @@ class Throughput:
 
     def __init__(self) -> None:
         self._waiting: dict[str, int] = {}
+        self._yielding: dict[str, int] = {}
+        """Sessions that come behind all others, until when."""
         self._frames = 0.0
         self._busy = 0.0
         self._at = 0
@@ -27,8 +29,14 @@ class Throughput:
 
     @property
     def sharers(self) -> int:
-        """Live sessions with frames waiting."""
-        return len(self._waiting) - (OFFLINE in self._waiting)
+        """Live sessions with frames waiting, but for those that come behind the others."""
+        behind = self._yielding
+        return sum(sid != OFFLINE and behind.get(sid, 0) <= self._at for sid in self._waiting)
+
+    def yields(self, now: int, sid: str, until: int) -> None:
+        """A session comes behind all others for a while."""
+        self._yielding = {one: end for one, end in self._yielding.items() if end > now}
+        self._yielding[sid] = until
 
     def asked(self, now: int, sid: str, frames: int) -> None:
         """A session wants so many frames more."""

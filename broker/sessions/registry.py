@@ -11,6 +11,7 @@ import structlog
 from broker.context import Context
 from broker.errors import ControlError, ErrorCode
 from broker.journal.journal import Found
+from broker.media.budget import Budget
 from broker.media.capacity import Cost, retry_after
 from broker.sessions.session import Session
 from broker.sessions.settings import SessionSettings
@@ -38,6 +39,8 @@ class Sessions:
         self._context = context
         self._streams = streams
         self._idle_cache = idle_cache
+        self._speech = Budget(context.config.limits.speech_waiting_s * 1_000_000)
+        self._audio = Budget(context.config.limits.audio_bytes_total)
         self.live: dict[str, Session] = {}
         self._reserved: dict[str, str] = {}
         self._waiters: dict[str, list[Ended]] = {}
@@ -134,17 +137,48 @@ class Sessions:
         """When a turn of this live session may be asked for again (ms from now), None when it can be served.
 
         A turn behind others of its session is served when they are over, and one that no other session's turn
-        stands beside is served in any case.
+        stands beside is served in any case. Sessions that press stand beside nobody else's.
         """
         if not session.settings.paced or session.current or session.waiting:
             return None
-        speaking = [s for s in self.live.values() if s.settings.paced and s.current is not None]
+        now = self._context.now()
+        presses = session.patience.pressing(now)
+        speaking = [s for s in self._speaking if presses or not s.patience.pressing(now)]
         if self._context.lipsync_skips and not any(s.skip.exhausted for s in speaking):
             return None
-        now = self._context.now()
         cost = Cost(*(self._context.paces[stage].frame_us for stage in ("lipsync", "encode")))
         wait = retry_after([s.current.load(now) for s in speaking if s.current is not None], cost)
         return None if wait is None else -(-wait // 1000)
+
+    @property
+    def _speaking(self) -> list[Session]:
+        return [s for s in self.live.values() if s.settings.paced and s.current is not None]
+
+    def holds_others_up(self, session: Session) -> bool:
+        """Whether a live session has a turn already, others speak as well, and it presses for more."""
+        now = self._context.now()
+        if not session.settings.paced or session.idle or not session.patience.pressing(now):
+            return False
+        return any(other is not session for other in self._speaking)
+
+    def speech_excess(self, session: Session) -> int:
+        """Microseconds of speech that a live session has waiting above its share, where shares count."""
+        if not session.settings.paced:
+            return 0
+        beside = [s.speech_waiting for s in self.live.values() if s is not session and s.settings.paced]
+        return int(self._speech.excess(session.speech_waiting, beside))
+
+    def audio_excess(self, session: Session, more: int) -> int:
+        """Bytes of a client's audio that a session has waiting above its share, where shares count."""
+        beside = [s.audio_waiting for s in self.live.values() if s is not session]
+        return int(self._audio.excess(session.audio_waiting, beside, more))
+
+    def waiting(self) -> dict[str, float]:
+        """All that waits, as figures of ``status``."""
+        return {
+            "speech_waiting_ms": sum(s.speech_waiting for s in self.live.values() if s.settings.paced) // 1000,
+            "audio_waiting_bytes": sum(s.audio_waiting for s in self.live.values()),
+        }
 
     def find(self, sid: str) -> Session:
         """A live session; the request counts as a sign of life.

@@ -87,7 +87,7 @@ class LipsyncJob:
             skip=seg.skip,
             quality=settings.quality,
             passage=passages.start,
-            deadline_ns=self._task.deadline(seg.pts) * 1000 if settings.paced else 0,
+            deadline_ns=self._task.urgency(seg.pts) * 1000 if settings.paced else 0,
         )
         near = track.window(seg.first - PAST, seg.first + seg.samples + FUTURE)
         return item, [near, *(track.window(*bounds(p, track.end)) for p in passages)]

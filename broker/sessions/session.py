@@ -11,6 +11,7 @@ from broker.errors import ErrorCode
 from broker.ipc.messages import Line
 from broker.journal.state import State
 from broker.media.lead import Lead
+from broker.media.patience import YIELD_US, Patience
 from broker.media.skip_policy import SkipPolicy
 from broker.sessions.client_audio import AudioFormat
 from broker.sessions.history import History
@@ -92,6 +93,7 @@ class Session:
         )
         self.history = History(context.config.limits.history_messages, self._keep_lines)
         self.skip = SkipPolicy()
+        self.patience = Patience()
         self.microphone = Utterances(context, lambda: self.settings, self.output, self, streams, name)
         self.current: Turn | None = None
         self.waiting: deque[Turn] = deque()
@@ -138,6 +140,7 @@ class Session:
             self.output,
             self.history,
             self.skip,
+            self.patience,
             self._turn_over,
             t0=t0,
             text=text,
@@ -148,6 +151,21 @@ class Session:
         self.waiting.append(turn)
         self.touch()
         return turn
+
+    def came(self) -> None:
+        """A client asks for a turn. What one that does not wait has been given comes behind the work of others."""
+        now = self._context.now()
+        if self.patience.came(now):
+            self._context.meter.count("clients.pressing")
+            self._context.ledger.postpone(f"{self.id}/", YIELD_US)
+        if self.patience.pressing(now):
+            for pace in self._context.paces.values():
+                pace.yields(now, self.id, self.patience.pressing_until)
+
+    @property
+    def speech_waiting(self) -> int:
+        """Microseconds of speech that are accepted and not published."""
+        return sum(turn.waiting_us for turn in self._alive)
 
     @property
     def full(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from broker.context import Context
 from broker.errors import ErrorCode
+from broker.media.patience import Patience
 from broker.media.time_map import TimeMap
 from broker.media.timeline import MediaTime
 from broker.sessions.marks import Marks
@@ -26,6 +27,7 @@ class Task:
         time_map: where the turn's samples are shown.
         marks: what ``timings_ms`` is made of.
         fail: ends the turn as failed.
+        patience: of the session.
         served: ``served(number, stage, engine, reason)`` hears which engine of a chain does an item.
     """
 
@@ -39,11 +41,13 @@ class Task:
         time_map: TimeMap,
         marks: Marks,
         fail: Callable[[ErrorCode, str], None],
+        patience: Patience,
         served: Callable[[int, str, str, str], None],
     ) -> None:
         self.sid = sid
         self.number = number
         self.fail = fail
+        self._patience = patience
         self._served = served
         self._context = context
         self._name = name
@@ -58,7 +62,7 @@ class Task:
         item whose worker is preferred.
         """
         item_id = f"{self._name}/{stage}/{index}"
-        priority = self.deadline(self._time_map.pts(at))
+        priority = self.urgency(self._time_map.pts(at))
         return self._context.ledger.submit(item_id, stage, job, priority=priority, cost=cost, near=near)
 
     def cancel(self, *items: Entry | None) -> None:
@@ -73,6 +77,10 @@ class Task:
         if not self._timeline.paced:
             return now + OFFLINE_US + pts
         return now + max(0, pts - self._timeline.clock(now))
+
+    def urgency(self, pts: int) -> int:
+        """The deadline by which the stages order their work: that of a session that presses comes later."""
+        return self.deadline(pts) + self._patience.late_by(self._context.now())
 
     def served(self, stage: str, engine: str, reason: str) -> None:
         """An item is done by this engine of a chain; ``reason`` as in ``Serving``."""

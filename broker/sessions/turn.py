@@ -15,7 +15,9 @@ from msgspec import UNSET, UnsetType
 
 from broker.context import Context
 from broker.errors import ControlError, ErrorCode
+from broker.media.budget import speech_us
 from broker.media.capacity import Load
+from broker.media.patience import Patience
 from broker.media.segment_plan import quanta_ready
 from broker.media.skip_policy import SkipPolicy
 from broker.media.speech_track import SpeechTrack, to_samples, to_us
@@ -32,12 +34,14 @@ from broker.sessions.settings import SessionSettings
 from broker.sessions.spoken_text import SpokenText
 from broker.sessions.task import Task
 from broker.stream.events import Event, TurnEnded, TurnFailed, TurnInterrupted, TurnStarted
-from configs.grid import PASSAGE_US, QUANTUM_SAMPLES, SAMPLE_RATE
+from configs.grid import PASSAGE_US, QUANTUM_SAMPLES, QUANTUM_US, SAMPLE_RATE
 
 log = structlog.get_logger()
 
 SPEECH_AHEAD_US = 10_000_000
 """How far beyond the clock a turn is spoken."""
+ANSWER_US = 5_000_000
+"""An answer is taken to be so long while nobody knows."""
 TAIL_US = 400_000
 """So long before the end of a sentence is due, more text is not waited for: lip-sync and encode take less."""
 SEQS_KEPT = 4096
@@ -85,7 +89,7 @@ class Turn:
     """One turn of a session.
 
     Args:
-        skip: of the session.
+        skip, patience: of the session.
         on_over: called once, when the turn is over.
         t0: monotonic microseconds that ``timings_ms`` counts from.
         text: what is to be said or answered; of a spoken question it comes with ``understood``.
@@ -102,6 +106,7 @@ class Turn:
         output: Output,
         history: History,
         skip: SkipPolicy,
+        patience: Patience,
         on_over: Callable[[Turn], None],
         *,
         t0: int,
@@ -123,6 +128,8 @@ class Turn:
         self._history = history
         self._on_over = on_over
         self._text = text
+        self._text_us = speech_us(text) if self.source == "say" else ANSWER_US
+        """About how long it speaks."""
         self._marks = Marks(t0)
         self._track = SpeechTrack()
         self._map = TimeMap(lambda: output.timeline.end)
@@ -135,6 +142,7 @@ class Turn:
             self._map,
             self._marks,
             self.fail,
+            patience,
             output.served,
         )
         self._audio = None if audio_format is None else ClientAudio(task, self._track, audio_format)
@@ -370,6 +378,17 @@ class Turn:
     def load(self, now: int) -> Load:
         """What the turn still asks of lip-sync and encode."""
         return self._renderer.load(now)
+
+    @property
+    def waiting_us(self) -> int:
+        """Speech of it that is accepted and not published, as far as it is known or follows from its text."""
+        known = self._track.end
+        if self._audio is not None:
+            known = self._audio.frames * SAMPLE_RATE // self._audio.format.sample_rate
+        us = to_us(known)
+        if self._audio is None and not self._track.ended:
+            us = max(us, self._text_us, speech_us("-") * self.text.chars if self.text is not None else 0)
+        return 0 if self.over else max(0, us - self._renderer.published * QUANTUM_US)
 
     @property
     def midway(self) -> bool:

@@ -17,6 +17,8 @@ class Family(NamedTuple):
 COUNTERS = {
     "requests": Family("musecast_requests", "Requests."),
     "requests.refused": Family("musecast_requests_refused", "Requests that were answered with an error."),
+    "busy.": Family("musecast_busy", "Input that was refused for now.", ("reason",)),
+    "clients.pressing": Family("musecast_clients_pressing", "How often one began to ask too early."),
     "replies.dropped": Family("musecast_replies_dropped", "Replies that their client did not take."),
     "clients.ended": Family("musecast_clients_ended", "Control connections closed for what they held."),
     "clients.unlisted": Family("musecast_clients_unlisted", "Connections refused: their key is not listed."),
@@ -44,4 +46,8 @@ HISTOGRAMS = {
     "journal": Family("musecast_journal_write_seconds", "One message's writes to the journal."),
 }
 PHASE = Family("musecast_phase_seconds", "Parts of the work; of frames the mean of a batch.", ("phase",))
-RATIO = Family("musecast_batch_fill_ratio", "Share of real frames in recent batches of the networks.")
+GAUGES = {
+    "batch_fill.recent": Family("musecast_batch_fill_ratio", "Share of real frames in recent batches."),
+    "speech_waiting_ms": Family("musecast_speech_waiting_seconds", "Speech accepted and not published.", (), 1e-3),
+    "audio_waiting_bytes": Family("musecast_audio_waiting_bytes", "Clients' own audio that is not rendered."),
+}

@@ -16,7 +16,7 @@ from prometheus_client.utils import floatToGoString
 
 from clients.gateway.auth import Who
 from clients.gateway.errors import ApiError
-from clients.gateway.families import COUNTERS, HISTOGRAMS, PHASE, RATIO
+from clients.gateway.families import COUNTERS, GAUGES, HISTOGRAMS, PHASE
 from clients.gateway.gateway import Here
 from models.meter import BUCKETS_S, Meter
 
@@ -65,7 +65,7 @@ class Status(Collector):
         rows = [*(row for row in status["stages"] if row["stage"] != "gateway"), self._own]
         yield from _counters(rows)
         yield from _histograms(rows)
-        yield _batch_fill(rows)
+        yield from _gauges(rows)
         yield _figures(rows)
 
 
@@ -144,12 +144,14 @@ def _add(family: HistogramMetricFamily, labels: list[str], histogram: Row) -> No
     family.add_metric(labels, [*zip(bounds, counts, strict=True)], histogram["sum_s"])
 
 
-def _batch_fill(rows: list[Row]) -> Metric:
-    made = GaugeMetricFamily(RATIO.name, RATIO.help, labels=["stage", "instance"])
-    for row in rows:
-        if (share := row["metrics"].get("batch_fill.recent")) is not None:
-            made.add_metric([row["stage"], row["instance"]], share)
-    return made
+def _gauges(rows: list[Row]) -> Iterator[Metric]:
+    """Figures that rise and fall and have a family of their own."""
+    for name, family in GAUGES.items():
+        made = GaugeMetricFamily(family.name, family.help, labels=["stage", "instance"])
+        for row in rows:
+            if (value := row["metrics"].get(name)) is not None:
+                made.add_metric([row["stage"], row["instance"]], value * family.scale)
+        yield made
 
 
 def _figures(rows: list[Row]) -> Metric:

@@ -27,6 +27,15 @@ class Sessions:
     def open(self, sid: str) -> Session:
         return self._session
 
+    def speech_excess(self, session: Session) -> int:
+        return 0
+
+    def audio_excess(self, session: Session, more: int) -> int:
+        return 0
+
+    def holds_others_up(self, session: Session) -> bool:
+        return False
+
     def busy_for(self, session: Session) -> int | None:
         return self.busy_ms
 

@@ -189,6 +189,15 @@ class Ledger:
                 self._lease(worker, entry, now)
                 yield worker, entry
 
+    def postpone(self, owner: str, by: int) -> None:
+        """What is queued and begins with ``owner`` comes so many microseconds later."""
+        for queue in self._queues.values():
+            for index, (rank, priority, order, entry) in enumerate(queue):
+                if entry.id.startswith(owner):
+                    entry.priority = priority + by
+                    queue[index] = rank, entry.priority, order, entry
+            heapq.heapify(queue)
+
     def _choose(self, stage: str, entry: Entry) -> Worker | None:
         free = [
             worker
