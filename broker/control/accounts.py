@@ -153,8 +153,8 @@ class Accounts:
             shared: many programs have this key, so that each connection counts for itself.
         """
         account.key = key
-        if not shared and account.fd is not None:
-            account.count_with(self._quotas.setdefault(key, Quota()))
+        if account.fd is not None:
+            account.count_with(Quota() if shared else self._quotas.setdefault(key, Quota()))
 
     def forget(self, keys: Container[str]) -> list[Account]:
         """The connections whose key is not among these any more; what was counted of such keys is forgotten."""

@@ -240,9 +240,7 @@ class Control:
         if len(frames) < 2:
             return
         self._meter.count("requests")
-        account = self._account(descriptor(frames[-1]))
-        if self._keyring is not None and account.key is None and (key := key_of(frames[-1])) is not None:
-            self._accounts.know(account, key, shared=self._keyring.is_own(key))
+        account = self._account(frames[-1])
         sizes = [len(frame) for frame in frames[1:]]
         account.asked(sum(sizes))
         refused = self._refused_frames(account, sizes[:-1])
@@ -260,11 +258,12 @@ class Control:
                 )
             )
 
-    def _account(self, fd: int | None) -> Account:
-        account = self._accounts.of(fd)
-        if account.fd != fd:  # its accept has been told, and not read yet
-            self.changed()
-            account = self._accounts.of(fd)
+    def _account(self, frame: zmq.Frame) -> Account:
+        """Who asks. The number of a connection that has gone is soon another's: what was told is read first."""
+        self.changed()
+        account = self._accounts.of(descriptor(frame))
+        if self._keyring is not None and (key := key_of(frame)) is not None and key != account.key:
+            self._accounts.know(account, key, shared=self._keyring.is_own(key))
         return account
 
     def _refused_frames(self, account: Account, sizes: list[int]) -> ControlError | None:

@@ -57,7 +57,7 @@ class Connections:
 
     def changes(self) -> Iterator[tuple[int, bool]]:
         """Who came (True) and who went since the last time, in order; the length is that of each moment."""
-        while self.monitor.poll(0):
+        while int(self.monitor.get(zmq.EVENTS)) & zmq.POLLIN:  # quicker than a poll: asked with every request
             message = recv_monitor_message(self.monitor)
             fd, came = int(message["value"]), message["event"] == zmq.EVENT_ACCEPTED
             if came:

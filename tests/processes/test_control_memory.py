@@ -159,14 +159,3 @@ def test_frames_before_a_request_are_echoed_to_16(client: Control) -> None:
         assert before == ([] if code else frames)
         assert (b"TOO_LARGE" in reply) == bool(code)
         assert b"\xa2id\x07" in reply
-
-
-def test_requests_of_one_client_have_a_rate(server: Server, client: Control) -> None:
-    hasty = client.another()
-    replies = [hasty.take(number) for number in [hasty.send("health") for _ in range(6000)]]
-    refused = [reply["error"] for reply in replies if not reply["ok"]]
-    assert refused
-    assert {error["code"] for error in refused} == {"BUSY"}
-    assert all(1 <= error["retry_after_ms"] <= 1000 for error in refused)
-    assert client.ok("health"), "another client is not concerned"
-    hasty.socket.close(0)

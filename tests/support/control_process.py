@@ -27,7 +27,7 @@ def main() -> None:
     router = SocketFactory(context).router_bind("tcp://127.0.0.1:0")
     clients = Connections(router)
     meter = Meter()
-    config = SimpleNamespace(limits=Limits(requests_per_s=2000), timeline=None)
+    config = SimpleNamespace(limits=Limits(requests_per_s=100_000), timeline=None)
     later: list[Request] = []
 
     def health(request: Request, args: Nothing) -> None:
