@@ -55,7 +55,7 @@ help:
 	@echo "make lint      ruff and mypy alone"
 	@echo "make bench     the numbers that the README quotes, on this machine"
 	@echo "make test-service  the service under a real systemd, in a container (root on Debian; its packages are fetched once)"
-	@echo "make soak      a daemon for DURATION seconds (1800): sessions come and go, processes are killed; out/soak; then a flood"
+	@echo "make soak      a daemon for DURATION seconds (1800): sessions come and go, processes are killed; out/soak; then garbage, a flood"
 	@echo "make test-container  the image, built and run as compose.yaml does, without an engine (root on Debian)"
 	@echo "make test-gpu  the tests that need a CUDA device"
 	@echo "make test-csharp  the C# client: dotnet test, or without a .NET SDK what needs no package"
@@ -96,6 +96,7 @@ bench: $(TEST_STAMP) $(WEB_STAMP) $(FACES)
 DURATION ?= 1800
 soak: $(TEST_STAMP) $(FACES)
 	@$(BIN)/python -m tests.soak --seconds $(DURATION)
+	@$(BIN)/python -m tests.soak.garbage
 	@$(BIN)/python -m tests.soak.flood
 
 test-gpu: $(TEST_STAMP) $(FACES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
@@ -210,6 +211,21 @@ def test_the_hardened_service_speaks(stopped: Service) -> None:
         assert exposure(stopped) <= HARDENED
     finally:
         stopped.box.run(f"rm {folder}/hardening.conf && systemctl daemon-reload")
+
+
+def test_a_service_with_keys_speaks_with_who_has_one(stopped: Service) -> None:
+    config, musecast = stopped.config, f"{HOME}/.venv/bin/musecast"
+    stopped.box.run(f"cp {config} {config}.open && sed -i 's/^  curve: false/  curve: true/' {config}")
+    try:
+        stopped.systemctl("start")
+        say = f"STATE_DIRECTORY=/var/lib/musecast {musecast} say 'Only for friends.' --json --config {config}"
+        assert json.loads(stopped.box.run(say).stdout.splitlines()[-1])["event"] == ENDED
+        refused = stopped.box.run(say, "nobody", check=False)
+        assert refused.returncode != 0
+        assert "key" in json.loads(refused.stdout.splitlines()[-1])["error"]["message"]
+    finally:
+        stopped.systemctl("stop")
+        stopped.box.run(f"mv {config}.open {config}")
 
 
 def test_a_second_instance_speaks_beside_the_first_and_not_in_its_folder(service: Service) -> None:

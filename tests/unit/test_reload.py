@@ -5,7 +5,7 @@ from __future__ import annotations
 from structlog.testing import capture_logs
 
 from configs.load import ConfigError
-from configs.schema import Config, Limits, Supervisor
+from configs.schema import Config, Limits, Security, Supervisor
 from supervision.reload import TAKEN, Reloader, changed_keys, reloaded
 
 
@@ -17,6 +17,14 @@ def test_keys_of_the_supervisor_are_taken_and_the_rest_is_named() -> None:
     assert now.supervisor.beat_s == old.supervisor.beat_s, "processes were started with it"
     assert (taken, waiting) == (["supervisor.intensity"], ["limits.sessions", "supervisor.beat_s"])
     assert changed_keys(old, old) == []
+
+
+def test_who_may_connect_is_not_changed_by_a_reload_and_that_is_said() -> None:
+    """The sockets are bound; keys that come and go in ``clients_dir`` need no reload."""
+    new = Config(security=Security(curve=True, clients_dir="/elsewhere"))
+    now, taken, waiting = reloaded(Config(), new)
+    assert now.security == Config().security
+    assert (taken, waiting) == ([], ["security.curve", "security.clients_dir"])
 
 
 def test_every_key_that_is_taken_exists() -> None:
