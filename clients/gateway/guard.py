@@ -35,12 +35,13 @@ LINGER_S = 1.0
 """So much of a body that nobody wants is read over, for so long, that its sender can read the refusal."""
 LARGE = frozenset({"/api/preprocess_template", "/api/process_segment", "/api/render", "/humanaudio"})
 """Routes whose bodies may be as large as ``gateway.max_body_bytes``; others: ``JSON_BYTES``."""
+POLICY = (
+    "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; worker-src 'self' blob:; "
+    "connect-src 'self' ws: wss:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+    "frame-ancestors 'self'"
+)
 HEADERS = {
-    "content-security-policy": (
-        "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; worker-src 'self' blob:; "
-        "connect-src 'self' ws: wss:; object-src 'none'; base-uri 'self'; form-action 'self'; "
-        "frame-ancestors 'self'"
-    ),
+    "content-security-policy": POLICY,
     "permissions-policy": "microphone=(self), camera=(self), geolocation=()",
     "referrer-policy": "same-origin",  # a token in a query goes nowhere
     "x-content-type-options": "nosniff",

@@ -48,8 +48,8 @@ def _bound(address: Address, before: int) -> socket.socket:
     try:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        # Connections inherit it. asyncio sets it only where a socket names its protocol; without it an answer in two
-        # pieces, or a segment behind another, waits up to 40 ms for the peer's acknowledgement.
+        # Connections inherit it. asyncio sets it only where a socket names its protocol; without it an answer in
+        # two pieces, or a segment behind another, waits up to 40 ms for the peer's acknowledgement.
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             server.bind((address.host, address.port or before))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -112,9 +113,7 @@ def test_speech_in_a_film_out(http: httpx.Client, sid: str) -> None:
 def test_speech_that_is_none_is_refused(http: httpx.Client, sid: str) -> None:
     post = "/api/process_segment"
     refused(http.post(post, data={"session_id": sid}, files={"audio": b"no sound"}), 400, "INVALID_ARGUMENT")
-    assert "base64" in refused(
-        http.post(post, json={"session_id": sid, "audio": "%%"}), 400, "INVALID_ARGUMENT"
-    )
+    assert "base64" in refused(http.post(post, json={"session_id": sid, "audio": "%%"}), 400, "INVALID_ARGUMENT")
     assert "audio is missing" in refused(http.post(post, json={"session_id": sid}), 400, "INVALID_ARGUMENT")
     assert "'audio'" in refused(
         http.post(post, data={"session_id": sid}, files={"sound": b"x"}), 400, "INVALID_ARGUMENT"
@@ -203,7 +202,11 @@ def test_a_turn_is_seen_in_the_metrics(http: httpx.Client, sid: str) -> None:
 def test_the_page_and_the_documents(gateway: GatewayProcess, http: httpx.Client) -> None:
     page = http.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    assert "default-src 'self'" in page.headers["content-security-policy"]
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    (script,) = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    assert "api/start_session" in script, "asked for before anything else is loaded"
+    assert f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in policy
     assert page.headers["permissions-policy"].startswith("microphone=(self)")
     docs = http.get("/docs")
     assert "swagger" in docs.text
@@ -221,8 +224,11 @@ def test_the_description_has_an_example_for_each_operation(http: httpx.Client) -
         assert {"400", "401", "403", "404", "429", "500", "502", "503"} <= one["responses"].keys()
         done = one["responses"].get("200") or one["responses"]["202"]
         content = done.get("content", {})
-        assert not content or "application/json" not in content or content["application/json"].get("example") or (
-            one["operationId"] in ("keep_alive", "delete_template", "delete_recording")
+        assert (
+            not content
+            or "application/json" not in content
+            or content["application/json"].get("example")
+            or (one["operationId"] in ("keep_alive", "delete_template", "delete_recording"))
         ), one["operationId"]
 
 

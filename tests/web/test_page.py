@@ -37,6 +37,7 @@ def _of(seen: dict[str, Result], scenario: str) -> Result:
 def test_a_visitor_sees_a_living_face_and_talks_by_one_click(seen: dict[str, Result]) -> None:
     visit = _of(seen, "text_conversation")
     assert visit["errors"] == []
+    assert visit["connections"] == {"sessions": 1, "sockets": 1}, "what the document begins, the page goes on with"
     assert visit["muted_before"]
     assert visit["heard"]
     assert "Who are you?" in visit["log"]

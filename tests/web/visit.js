@@ -10,6 +10,9 @@ const SERIOUS = ["serious", "critical"];
 async function visit({ browser, base }, { locale = "en", query = "" } = {}) {
   const context = await browser.newContext({ locale });
   const page = await context.newPage();
+  const connections = { sessions: 0, sockets: 0 };
+  page.on("request", (request) => { if (request.url().endsWith("/start_session")) connections.sessions += 1; });
+  page.on("websocket", () => { connections.sockets += 1; });
   page.setDefaultTimeout(LIMIT_MS);
   const errors = [];
   page.on("pageerror", (error) => errors.push(String(error)));
@@ -27,7 +30,7 @@ async function visit({ browser, base }, { locale = "en", query = "" } = {}) {
       .observe(level, { attributeFilter: ["aria-valuenow"] });
   }));
   await page.goto(`${base}/${query}`);
-  return { page, errors, cdp, close: () => context.close() };
+  return { page, errors, cdp, connections, close: () => context.close() };
 }
 
 const moves = (page) => page.waitForFunction(() => {
@@ -93,7 +96,7 @@ async function barriers(cdp) {
 
 /** The first visit: a living face, a question by one click, captions, an interruption. */
 export async function text_conversation(host) {
-  const { page, errors, cdp, close } = await visit(host);
+  const { page, errors, cdp, connections, close } = await visit(host);
   const movedMs = await moves(page);
   const before = await page.evaluate(() => document.getElementById("video").muted);
   const axe = { invitation: await barriers(cdp) };
@@ -117,7 +120,7 @@ export async function text_conversation(host) {
   }
   const { states, heard } = await page.evaluate(() => ({ states: window.states, heard: window.heard }));
   await close();
-  return { moved_ms: movedMs, muted_before: before, heard, log, cut, states, axe, errors };
+  return { moved_ms: movedMs, muted_before: before, heard, log, cut, states, axe, errors, connections };
 }
 
 /** The big button, and a question that is spoken into the microphone. */

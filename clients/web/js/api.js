@@ -49,15 +49,20 @@ export function refusal(status, body) {
  */
 export async function call(path, body, more = {}) {
   const request = body === undefined ? {} : { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+  return answer(fetch(path, { ...request, ...more, headers: { ...request.headers, ...credentials() } }));
+}
+
+/** What came of a request; throws as `call` does. @param {Promise<Response>} request @returns {Promise<any>} */
+export async function answer(request) {
   let response;
   try {
-    response = await fetch(path, { ...request, ...more, headers: { ...request.headers, ...credentials() } });
+    response = await request;
   } catch (error) {
     throw new Refused("NOT_READY", String(error));
   }
-  const answer = await response.text();
-  if (!response.ok) throw refusal(response.status, answer);
-  return answer ? JSON.parse(answer) : {};
+  const body = await response.text();
+  if (!response.ok) throw refusal(response.status, body);
+  return body ? JSON.parse(body) : {};
 }
 
 /** A picture that an `<img>` can show although it may need the key. @param {string} path */

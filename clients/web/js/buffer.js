@@ -4,7 +4,7 @@
 /** Kept behind the play head, in seconds. */
 const BEHIND_S = 10;
 
-/** @typedef {{seq?: number, run: (buffer: SourceBuffer) => void, done?: () => void, bytes?: BufferSource}} Work */
+/** @typedef {{seq?: number, run: (buffer: SourceBuffer) => void, done?: () => void}} Work */
 
 /** @returns {typeof MediaSource | undefined} iPhones have only the managed one */
 function source() {
@@ -23,8 +23,9 @@ export class MediaBuffer {
    * @param {HTMLVideoElement} video
    * @param {string} mime
    * @param {(reason: string) => void} onBroken only a new one helps
+   * @param {Live | null} [begun] shown already; what of it is in the buffer is not appended again
    */
-  constructor(video, mime, onBroken) {
+  constructor(video, mime, onBroken, begun) {
     this.video = video;
     this.onBroken = onBroken;
     /** @type {Work[]} */
@@ -33,19 +34,27 @@ export class MediaBuffer {
     this.current = null;
     /** @type {SourceBuffer | null} */
     this.buffer = null;
+    this.url = "";
     const Source = source();
     if (!Source) throw new Error(unplayable(mime));
-    this.media = new Source();
-    video.disableRemotePlayback = true; // else a managed source never opens
-    this.url = URL.createObjectURL(this.media);
-    this.media.addEventListener("sourceopen", () => this._opened(mime), { once: true });
+    if (begun?.buffer && begun.media?.readyState === "open") {
+      this.media = begun.media;
+      this.begun = begun.messages;
+      this._use(begun.buffer);
+    } else {
+      this.media = new Source();
+      video.disableRemotePlayback = true; // else a managed source never opens
+      this.url = URL.createObjectURL(this.media);
+      this.media.addEventListener("sourceopen", () => this._opened(mime), { once: true });
+      video.src = this.url;
+    }
     this.media.addEventListener("sourceclose", () => this._broken("the browser closed the media source"));
-    video.src = this.url;
   }
 
-  /** @param {BufferSource} bytes @param {number} [seq] @param {() => void} [done] when it is in the buffer */
+  /** @param {Uint8Array<ArrayBuffer>} bytes @param {number} [seq] @param {() => void} [done] when it is in the buffer */
   append(bytes, seq, done) {
-    this._add({ seq, done, run: (buffer) => buffer.appendBuffer(bytes) });
+    const there = this.begun?.get(bytes.buffer)?.fed;
+    this._add({ seq, done, run: (buffer) => (there ? this._ended() : buffer.appendBuffer(bytes)) });
   }
 
   /** Take back all from here on, and what has yet to be appended of the segments up to `seq`. @param {number} from */
@@ -79,14 +88,17 @@ export class MediaBuffer {
     URL.revokeObjectURL(this.url);
     try {
       this.media.duration = Infinity;
-      this.buffer = this.media.addSourceBuffer(mime);
-      this.buffer.mode = "segments";
+      this._use(this.media.addSourceBuffer(mime));
     } catch (error) {
       this._broken(String(error));
-      return;
     }
-    this.buffer.addEventListener("updateend", () => this._ended());
-    this.buffer.addEventListener("error", () => this._broken("a segment could not be read"));
+  }
+
+  /** @param {SourceBuffer} buffer */
+  _use(buffer) {
+    this.buffer = buffer;
+    buffer.onupdateend = () => this._ended();
+    buffer.onerror = () => this._broken("a segment could not be read");
     this._next();
   }
 

@@ -4,19 +4,9 @@
 import { WORDS } from "./words.js";
 
 /** @typedef {keyof typeof WORDS.en} Key */
-/** @typedef {keyof typeof WORDS} Language */
 
 /** @type {Language} */
 let current = "en";
-
-/** @param {readonly string[]} wanted  as `navigator.languages` @returns {Language} */
-export function choose(wanted) {
-  for (const tag of wanted) {
-    const primary = tag.toLowerCase().split("-")[0];
-    if (primary in WORDS) return /** @type {Language} */ (primary);
-  }
-  return "en";
-}
 
 export const language = () => current;
 

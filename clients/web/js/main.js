@@ -7,7 +7,7 @@ import { Conversation } from "./conversation.js";
 import { Debug } from "./debug.js";
 import { $, el, setIcon } from "./dom.js";
 import { Gallery } from "./gallery.js";
-import { choose, language, speak, text } from "./i18n.js";
+import { language, speak, text } from "./i18n.js";
 import * as keys from "./keys.js";
 import * as latency from "./latency.js";
 import * as notes from "./notes.js";
@@ -25,14 +25,13 @@ const PREPARING_MS = 1000;
 const QUESTIONS = ["ask.1", "ask.2", "ask.3"];
 
 key.takeFromAddress();
-const address = new URLSearchParams(location.search);
-speak(choose([address.get("lang") ?? "", ...navigator.languages]));
+const wishes = first.wishes();
+speak(wishes.language);
 
 const video = /** @type {HTMLVideoElement} */ ($("video"));
 const conversation = new Conversation();
 const captions = new Captions(conversation, video);
 const debug = new Debug();
-const wishes = { template: address.get("template") ?? "default", voice: address.get("voice") ?? "", language: language() };
 let state = START;
 let preparing = false;
 let faceTimer = 0;
@@ -60,7 +59,7 @@ const gallery = new Gallery({
 });
 
 function begin() {
-  video.poster = key.get() ? "" : `api/templates/${wishes.template}/picture.jpg`;  // an address cannot show the key
+  if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) video.poster = key.get() ? "" : `api/templates/${wishes.template}/picture.jpg`;  // an address cannot show the key
   dispatch({ type: "session" });
   awaitFace(true);
   sessions.begin(wishes);
@@ -303,5 +302,5 @@ keys.install({
 
 notes.install();
 label();
-debug.show(address.has("debug"));
+debug.show(new URLSearchParams(location.search).has("debug"));
 begin();

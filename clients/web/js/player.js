@@ -86,8 +86,11 @@ export class Player {
     video.playsInline = true;
   }
 
-  /** @param {Partial<Options>} [changes] another session, for instance after "ended" */
-  connect(changes = {}) {
+  /**
+   * @param {Partial<Options>} [changes] another session, for instance after "ended"
+   * @param {Live} [begun] its connection, and what is shown of it already
+   */
+  connect(changes = {}, begun) {
     if (this.socket) this._stop();
     if (changes.url) this.options = { ...this.options, fromSeq: undefined, fromN: undefined };
     this.options = { ...this.options, ...changes };
@@ -102,8 +105,10 @@ export class Player {
       query: () => this.cursor.query(this.wantsMedia),
       onMessage: (header, payload) => this._message(header, payload),
       onState: (state, detail) => this._state(state, detail),
-    });
+    }, begun);
+    this.head.begun = begun ?? null;
     this.socket.open();
+    this.head.begun = null;
   }
 
   close() {

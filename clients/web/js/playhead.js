@@ -39,6 +39,8 @@ export class PlayHead {
   clock = new Clock();
   stall = new Stall();
   started = false;
+  /** What another has begun to show, while it is taken over. @type {Live | null} */
+  begun = null;
 
   /** @param {HTMLVideoElement} video @param {(reason: string) => void} onBroken only `attach` helps */
   constructor(video, onBroken) {
@@ -65,7 +67,8 @@ export class PlayHead {
   attach(mime, init) {
     this.detach();
     for (const [name, listener] of Object.entries(this.listeners)) this.video.addEventListener(name, listener);
-    this.buffer = new MediaBuffer(this.video, mime, (reason) => this.onBroken(reason));
+    this.buffer = new MediaBuffer(this.video, mime, (reason) => this.onBroken(reason), this.begun);
+    this.started = this.buffer.ranges.length > 0;
     this.buffer.append(init);
   }
 
@@ -92,7 +95,8 @@ export class PlayHead {
     const { valid, cut } = this.cuts.media(one);
     this._cut(cut);
     if (!valid) return;
-    this.clock.arrived(one, clock());
+    const came = this.begun?.messages.get(payload.buffer)?.at;
+    this.clock.arrived(one, came === undefined ? clock() : came * 1000);
     const lands = this.cuts.landed();
     this.buffer?.append(payload, one.seq, () => this._appended(one, lands));
   }

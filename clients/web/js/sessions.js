@@ -1,18 +1,12 @@
 // @ts-check
 /** The page's session with the daemon: begun, begun anew when it is gone, ended when the visitor leaves. */
 
-import { call, key } from "./api.js";
+import { answer, call, key } from "./api.js";
 import { $ } from "./dom.js";
 import { delay } from "./reconnect.js";
 
-/** A page that vanished without a word is forgotten by then; while it watches, the gateway keeps its session. */
-const IDLE_S = 120;
-/** Cuts lie so far ahead that no browser has decoded beyond them. */
-const CUT_MARGIN_MS = 250;
 /** Then the gateway closes the socket, and it is opened again with another token. */
 const TOKEN_S = 3600;
-
-/** @typedef {{template: string, voice: string, language: string}} Wishes */
 
 export class Sessions {
   /**
@@ -38,16 +32,18 @@ export class Sessions {
     const round = (this.round += 1);
     this.player.close();  // first: that the old session ends is no news
     this.end();
+    await first.opened;
     for (let attempt = 0; round === this.round; attempt += 1) {
       try {
-        const begun = await call("api/start_session", request(wishes));
+        const before = first.take();
+        const begun = await (before ? answer(before.response) : call("api/start_session", first.request(wishes)));
         if (round !== this.round) {
           end(begun.session_id);
           return;
         }
         this.id = begun.session_id;
         this.tell.onBegun();
-        this.player.connect({ url: `ws/${this.id}`, token: () => this.token(), fromSeq: 0, fromN: 0 });
+        this.player.connect({ url: `ws/${this.id}`, token: () => this.token(), fromSeq: 0, fromN: 0 }, before?.live);
         return;
       } catch (error) {
         const { code, message, retryAfterMs, status } = /** @type {import("./api.js").Refused} */ (error);
@@ -79,14 +75,6 @@ export class Sessions {
 /** @param {string} id */
 function end(id) {
   call("api/end_session", { session_id: id, drain: false }, { keepalive: true }).catch(() => {});
-}
-
-/** @param {Wishes} wishes */
-function request({ template, voice, language }) {
-  return {
-    template_id: template, idle: "loop", cut_margin_ms: CUT_MARGIN_MS, idle_timeout_s: IDLE_S, language,
-    ...(voice ? { voice } : {}),
-  };
 }
 
 /** @returns {Promise<void>} */

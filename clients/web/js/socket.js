@@ -35,13 +35,19 @@ export class RequestError extends Error {
  */
 
 export class Socket {
-  /** @param {string} url @param {Token | undefined} token @param {Owner} owner */
-  constructor(url, token, owner) {
+  /**
+   * @param {string} url
+   * @param {Token | undefined} token
+   * @param {Owner} owner
+   * @param {Live} [begun] the first connection, with what it has brought
+   */
+  constructor(url, token, owner, begun) {
     const address = new URL(url, location.href);
     address.protocol = address.protocol.replace("http", "ws");
     this.address = address;
     this.token = token;
     this.owner = owner;
+    this.begun = begun;
     /** @type {WebSocket | null} */
     this.socket = null;
     this.closed = false;
@@ -57,6 +63,10 @@ export class Socket {
   async open() {
     clearTimeout(this.timer);
     const round = (this.round = (this.round ?? 0) + 1);
+    if (this.begun) {
+      this._adopt(this.begun, round);
+      return;
+    }
     let token;
     try {
       token = typeof this.token === "function" ? await this.token() : this.token;
@@ -69,7 +79,11 @@ export class Socket {
     const query = this.owner.query();
     if (query) address.search += (address.search ? "&" : "") + query;
     this.heard = false;
-    const socket = new WebSocket(address, token ? ["musecast", `bearer.${token}`] : ["musecast"]);
+    this._use(new WebSocket(address, token ? ["musecast", `bearer.${token}`] : ["musecast"]), round);
+  }
+
+  /** @param {WebSocket} socket @param {number} round */
+  _use(socket, round) {
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     this.rate = RATE;
@@ -77,6 +91,15 @@ export class Socket {
     socket.onopen = () => this._opened(round);
     socket.onmessage = ({ data }) => round === this.round && this._message(data);
     socket.onclose = ({ code, reason }) => this._lost(round, code, reason);
+  }
+
+  /** @param {Live} begun @param {number} round */
+  _adopt({ socket, messages }, round) {
+    this.begun = undefined;
+    this._use(socket, round);
+    if (socket.readyState !== WebSocket.CONNECTING) this._opened(round);
+    for (const message of messages.keys()) if (round === this.round) this._message(message);
+    if (socket.readyState > WebSocket.OPEN) this._lost(round, 1006);
   }
 
   /** Connect anew at once, for instance from another place in the media on. */

@@ -30,7 +30,7 @@ async function serve(port = 0) {
   return server;
 }
 
-function connect(server, { token, query = () => "" } = {}) {
+function connect(server, { token, begun, query = () => "" } = {}) {
   const told = { states: [], headers: [] };
   const waiting = [];
   const look = () => waiting.splice(0).forEach((one) => one());
@@ -38,7 +38,7 @@ function connect(server, { token, query = () => "" } = {}) {
     query,
     onMessage: (header) => (told.headers.push(header), look()),
     onState: (state, detail) => (told.states.push([state, detail.code]), look()),
-  });
+  }, begun);
   opened.push(socket);
   socket.open();
   const until = async (what) => {
@@ -46,6 +46,41 @@ function connect(server, { token, query = () => "" } = {}) {
   };
   return { socket, told, until };
 }
+
+test("a connection that was begun elsewhere is taken over with what it has brought, the next one is its own", async () => {
+  const server = await serve();
+  const message = (n) => Buffer.from([0, 0, 0, 4, 0x81, 0xa1, 110, n]);
+  let count = 0;
+  server.on("connection", (client) => {
+    count += 1;
+    client.send(message(count === 1 ? 1 : 3));
+    client.on("message", () => client.terminate());
+  });
+  const begun = new WebSocket(`ws://127.0.0.1:${server.address().port}/ws/a`, ["musecast"]);
+  begun.binaryType = "arraybuffer";
+  const messages = new Map();
+  await new Promise((done) => { begun.onmessage = ({ data }) => done(messages.set(data, { at: 0, fed: true })); });
+  const { socket, told, until } = connect(server, { begun: { socket: begun, messages } });
+  assert.deepEqual(told.states, [["live", undefined]]);
+  assert.deepEqual(told.headers.map((one) => one.n), [1]);
+  await assert.rejects(socket.request("lost"), (error) => error.code === "NOT_READY");
+  await until(() => told.headers.length === 2);
+  assert.deepEqual(told.headers.map((one) => one.n), [1, 3]);
+  assert.equal(count, 2);
+});
+
+test("a connection that was begun elsewhere and has ended gives what it has brought, and is made again", async () => {
+  const server = await serve();
+  const begun = new WebSocket(`ws://127.0.0.1:${server.address().port}/ws/a`, ["musecast"]);
+  await once(begun, "open");
+  begun.close();
+  await once(begun, "close");
+  const messages = new Map([[new Uint8Array([0, 0, 0, 4, 0x81, 0xa1, 110, 1]).buffer, { at: 0, fed: false }]]);
+  const { told, until } = connect(server, { begun: { socket: begun, messages } });
+  assert.deepEqual(told.headers.map((one) => one.n), [1]);
+  await until(() => told.states.at(-1)[0] === "live" && told.states.length === 3);
+  assert.deepEqual(told.states, [["live", undefined], ["reconnecting", 1006], ["live", undefined]]);
+});
 
 const echo = (server) => server.on("connection", (client) => client.on("message", (data, binary) => {
   if (binary) return;

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 
-import { choose } from "../../../clients/web/js/i18n.js";
 import { freeId } from "../../../clients/web/js/gallery.js";
 import { Arrivals, parts } from "../../../clients/web/js/latency.js";
 import { WORDS as STATES } from "../../../clients/web/js/state.js";
@@ -27,12 +26,6 @@ test("every word that the page asks for is there, and none is left over", () => 
   for (const key of [...asked, ...STATES.map((one) => `state.${one}`)]) assert.ok(key in WORDS.en, key);
   const unused = Object.keys(WORDS.en).filter((key) => !sources.includes(`"${key}"`) && !PREFIXES.some((one) => key.startsWith(one)));
   assert.deepEqual(unused, []);
-});
-
-test("the browser's first language that the page speaks is taken", () => {
-  assert.equal(choose(["de-CH", "zh-Hant-TW", "en"]), "zh");
-  assert.equal(choose(["fr"]), "en");
-  assert.equal(choose(["", "en-GB", "zh"]), "en");
 });
 
 test("a new face gets an id that nobody has", () => {
