@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import shutil
@@ -63,6 +64,10 @@ class ChildEnvironment:
         Raises:
             OSError: the folder cannot be made.
         """
+        home = os.path.dirname(self._scratch)
+        if not os.path.isdir(home):  # without the resolved configuration and all sockets a process could only fail
+            gone = "runtime_dir was deleted under the running daemon, nothing can start: a restart makes it anew"
+            raise FileNotFoundError(errno.ENOENT, gone, home)
         folder = os.path.join(self._scratch, instance)
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder, mode=0o700, exist_ok=True)

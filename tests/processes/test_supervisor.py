@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -43,6 +44,16 @@ def seconds_between(first: Told, second: Told) -> float:
     """By the clock of who wrote these lines of the log."""
     begin, end = (datetime.fromisoformat(entry["timestamp"]) for entry in (first, second))
     return (end - begin).total_seconds()
+
+
+def test_a_runtime_folder_that_is_deleted_ends_the_daemon_when_something_has_to_start(start: Start) -> None:
+    """With 70, so that a service manager starts it anew: what lives needs the folder no more."""
+    daemon = start("tts.0=FakeStage", "supervisor.intensity=1", "supervisor.backoff_s=[0]")
+    rows = daemon.wait_idle()
+    shutil.rmtree(daemon.folder)
+    os.kill(rows["tts.0"]["pid"], signal.SIGKILL)
+    assert daemon.process.wait(LIMIT_S) == 70
+    assert "runtime_dir was deleted" in daemon.log().splitlines()[-1]
 
 
 def test_a_killed_stage_is_fenced_before_its_successor_starts(start: Start) -> None:
