@@ -86,6 +86,8 @@ class Agreement(NamedTuple):
     """Mean distance of the lips' points from their median, in widths of the face."""
     presence: float
     """The least of the mesh's confidences."""
+    score: float
+    """The detector's, see ``Face``."""
 
 
 class Landmarker:
@@ -168,7 +170,7 @@ class Landmarker:
                 lips = points[list(OUTER_LIPS), :2]
             seen.append(lips)
             sure.append(presence)
-        return Agreement(scatter(np.stack(seen)) / max(face_width(face.points), 1e-6), min(sure))
+        return Agreement(scatter(np.stack(seen)) / max(face_width(face.points), 1e-6), min(sure), face.score)
 
     def _face(self, bgr: U8, found: Detection) -> Face:
         centre, side, angle = _window_of_detection(found)

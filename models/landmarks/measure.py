@@ -72,6 +72,14 @@ def eye_line(points: Points) -> NDArray[np.float64]:
     return np.asarray(points[[LEFT_EYE_OUTER, 133, 362, RIGHT_EYE_OUTER], :2].mean(axis=0), np.float64)
 
 
+def nose_share(points: Points) -> float:
+    """How far below the line of the eyes the tip of the nose is, in distances from there to the chin; less, the
+    further a head is thrown back.
+    """
+    down = points[CHIN, :2] - eye_line(points)
+    return float((points[NOSE_TIP, :2] - eye_line(points)) @ down / max(float(down @ down), 1e-6))
+
+
 def yaw_degrees(points: Points) -> float:
     """How far the face is turned to its side, degrees; 0 looks at the camera, positive to the picture's right.
 
