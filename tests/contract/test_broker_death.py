@@ -189,6 +189,21 @@ def test_a_cut_stays_a_cut(listener: Stranger) -> None:
     assert new[0]["pts"] == cut["flush_from"]
 
 
+def test_the_broker_and_a_stage_killed_at_once_while_a_turn_is_cut(listener: Stranger) -> None:
+    session = listener.session()
+    turn = session.say(TEXT)
+    session.wait_media(1, turn)
+    pids = {row["instance"]: row["pid"] for row in table(listener)}
+    session.control.send("interrupt", session_id=session.sid)  # nobody knows how far it gets
+    for victim in ("lipsync.0", "broker"):
+        os.kill(pids[victim], signal.SIGKILL)
+    after = again(session, "say", text="It goes on.")["turn"]
+    session.wait_ended(after)
+    _, events = check(session, after)
+    ends = [e["event"] for e in events if e["turn"] == turn and e["event"] in TERMINAL]
+    assert ends in (["turn.failed"], ["turn.interrupted"])
+
+
 def test_frames_before_the_death_and_after_it_are_one_film(listener: Stranger) -> None:
     """The clock goes on, too: what is published after the death begins where the last segment ended."""
     session = listener.session()

@@ -127,12 +127,14 @@ def test_the_recogniser_killed_while_somebody_speaks(listener: Stranger) -> None
     _wait_warm(listener, "asr.0", epoch)
 
 
-def test_both_encoders_killed_at_once(listener: Stranger, undisturbed: Session) -> None:
+def test_both_encoders_killed_at_once_while_the_session_drains(listener: Stranger, undisturbed: Session) -> None:
     session = listener.session()
     turn = session.say(TEXT)
     session.wait_media(1, turn)
+    ending = session.control.send("end_session", session_id=session.sid)
     epochs = {instance: _kill(listener, instance) for instance in ("encode.0", "encode.1")}
     check_whole(session, turn, undisturbed)
+    assert session.control.take(ending)["segments"] == len(session.media)
     for instance, epoch in epochs.items():
         _wait_warm(listener, instance, epoch)
 
