@@ -18,7 +18,7 @@ from models.warp import skipping
 from models.warp.corners import mended
 from models.warp.face import FaceState, face_state
 from models.warp.geometry import CHEEK, Field, Pose, clamped, field
-from models.warp.gesture import LEANING_TOP
+from models.warp.gesture import LEANING_TOP, Moving
 from models.warp.lean import put_back, upright
 from models.warp.lips import shade
 from models.warp.look import Look
@@ -103,20 +103,19 @@ def render_into(out: U8, template: Template, index: int, state: FaceState) -> No
     prepared = load_prepared(template)
     pose = prepared.pose(index)
     if prepared.turns is None:
-        _act(own, out, pose, state, prepared)
+        _act(own, out, pose, state, prepared, prepared.moving(index, state.gesture))
         return
     turn = prepared.turns[index]
     before = upright(own, turn, max(min(int(pose.nose[1] - CHEEK * pose.half) - ABOVE_CHEEK, LEANING_TOP), 0))
     after = before.copy()
-    _act(before, after, pose, state, prepared)
+    _act(before, after, pose, state, prepared, prepared.moving(index, state.gesture))
     out[...] = own
     put_back(out, before, after, turn)
 
 
-def _act(own: U8, out: U8, pose: Pose, state: FaceState, prepared: Prepared) -> None:
+def _act(own: U8, out: U8, pose: Pose, state: FaceState, prepared: Prepared, moving: Moving) -> None:
     """Draw an upright face into ``out``; ``own`` is its picture at rest. Both u8 BGR ``[256, 256, 3]``."""
     mouth, look = state.mouth, prepared.look
-    moving = prepared.fields.of(state.gesture)
     if mouth == REST:
         moving.draw(own, out, *NOWHERE)
         return

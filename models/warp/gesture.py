@@ -1,4 +1,5 @@
-"""Head and brows answer to speech, a little: a nod and a raised brow with what is stressed, a sway while it lasts.
+"""Head, brows and eyes answer to speech, a little: a nod and a raised brow with what is stressed, a sway and a
+glance aside while it lasts.
 
 From sound to gesture as pure as from sound to mouth: the numbers of a frame depend on the sound around it and on
 its place on the media timeline, by smooth windows that end inside the look-ahead.
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.api import CROP
+from models.warp.eyes import Iris, iris
 from models.warp.track import BACK_BLOCKS, CONTEXT_BLOCKS, FLOOR_RMS, FRAME_BLOCKS, Context
 
 F32 = NDArray[np.floating[Any]]
@@ -30,6 +32,13 @@ NOD, BROW, SWAY = 2.9, 3.2, 1.2
 """Pixels of the crop: down on what is stressed, brows up, and to the sides, at the mouth and more so above it."""
 SWAYS = ((7.3, 0.0), (3.1, 1.9))
 """Periods of the sway, seconds, and their phases."""
+GLANCES = ((1.1, 0.75, -1.0), (4.0, 0.5, 0.8))
+"""Of every ``GLANCES_S`` on the media timeline: when the eyes look aside, for how long, and where to."""
+GLANCES_S = 5.7
+GLANCE = 0.055
+"""How far, in widths of the eye."""
+JUMP_S = 0.06
+"""Eyes jump."""
 FADE_IN_US, FADE_OUT_US = 480_000, 120_000
 EDGE = 0.47
 """Of the face's half axes, so much at the border stands still: the outline of the head is not moved."""
@@ -51,6 +60,8 @@ class Gesture(NamedTuple):
     """To the right."""
     brow: float = 0.0
     """Upwards."""
+    glance: float = 0.0
+    """To the right, in widths of an eye."""
 
 
 STILL = Gesture()
@@ -91,8 +102,20 @@ def gesture(context: Context, seconds: float) -> Gesture:
     accent = (stress - phrase * _eased(stress / HEARD)) * fade
     raised = max(accent + 0.12 * min(phrase, stress) * fade, 0.0)
     sway = sum(math.sin(2 * math.pi * seconds / period + phase) for period, phase in SWAYS) / len(SWAYS)
+    while_heard = _eased(words / HEARD) * fade
     return Gesture(
-        NOD * accent, SWAY * sway * _eased(words / HEARD) * fade, BROW * raised * raised / (raised + 0.12)
+        NOD * accent,
+        SWAY * sway * while_heard,
+        BROW * raised * raised / (raised + 0.12),
+        GLANCE * _glance(seconds) * while_heard,
+    )
+
+
+def _glance(seconds: float) -> float:
+    at = seconds % GLANCES_S
+    return sum(
+        side * (_eased((at - first) / JUMP_S) - _eased((at - first - lasting) / JUMP_S))
+        for first, lasting, side in GLANCES
     )
 
 
@@ -108,9 +131,19 @@ class Fields(NamedTuple):
     moving: tuple[slice, slice]
     """Rows and columns outside of which nothing moves."""
 
-    def of(self, gesture: Gesture) -> Moving:
-        """The same with a gesture."""
-        return Moving(self, gesture)
+    def of(self, gesture: Gesture, outlines: NDArray[np.float32] | None = None, shut: float = 0.0) -> Moving:
+        """The same with a gesture.
+
+        Args:
+            gesture: what the face does.
+            outlines: of its eyes, see ``eyes.lids``: f32 ``[2, 18, 2]``; None: irises go with the head.
+            shut: see ``eyes.iris``.
+        """
+        moving = Moving(self, gesture)
+        if outlines is None or gesture == STILL:
+            return moving
+        found = (iris(one, moving.at((one[4, 0], one[0, 1])), gesture.glance, shut) for one in outlines)
+        return Moving(self, gesture, tuple(one for one in found if one is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +152,7 @@ class Moving:
 
     fields: Fields
     gesture: Gesture
+    irises: tuple[Iris, ...] = ()
 
     def at(self, point: tuple[float, float]) -> tuple[float, float]:
         """How far a point of the crop goes, right and down."""
@@ -177,6 +211,8 @@ class Moving:
         y = part * np.float32(gesture.nod)
         raised = brow[rows, columns]
         y[: len(raised)] -= raised * np.float32(gesture.brow)
+        for one in self.irises:
+            one.hold(x, y, rows, columns)
         return x, y
 
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from models.api import CROP, Cancel, EngineError, Progress
 from models.landmarks import measure as mesh_measure
 from models.media.paste import own_crop
+from models.templates.motion import lid
 from models.templates.store import OPEN_TEMPLATES, Template
+from models.warp.eyes import lids
 from models.warp.geometry import COLUMNS, Pose
-from models.warp.gesture import Fields, Shape, face_alpha, fields
+from models.warp.gesture import Fields, Gesture, Moving, Shape, face_alpha, fields
 from models.warp.lean import Turn, turns, upright, upright_points, within
 from models.warp.look import Look, look, measure
 
@@ -98,6 +100,10 @@ class Prepared(NamedTuple):
     points: NDArray[np.float32]
     look: Look
     fields: Fields
+    eyes: NDArray[np.float32] | None
+    """Outlines of the eyes in every pose, see ``eyes.lids``; None: drawn, or not in the upright crop."""
+    blinks: bool
+    """A photo's lids close by ``motion.lid``, and its points do not follow."""
     turns: Turn | None
     """Of every pose where the head leans: its points are those of the upright crop."""
 
@@ -105,6 +111,12 @@ class Prepared(NamedTuple):
         """One pose of the loop."""
         points = self.points[index]
         return Pose(points[: 4 * COLUMNS].reshape(4, COLUMNS, 2), points[-2], points[-1])
+
+    def moving(self, index: int, gesture: Gesture) -> Moving:
+        """The face of one pose with a gesture."""
+        if self.eyes is None:
+            return self.fields.of(gesture)
+        return self.fields.of(gesture, self.eyes[index], lid(index, len(self.eyes)) if self.blinks else 0.0)
 
 
 @lru_cache(maxsize=OPEN_TEMPLATES)
@@ -123,4 +135,8 @@ def load_prepared(template: Template) -> Prepared:
         raise EngineError(
             "FAILED", f"template {template.id} is not prepared for warp: {error}", "prepare it again"
         ) from error
-    return Prepared(points, look(measured), fields(shape, leaning=turned is not None), turned)
+    eyes = None
+    if turned is None and (template.path / "mesh.npy").is_file():
+        eyes = lids(np.load(template.path / "mesh.npy", mmap_mode="r"), template.boxes)
+    moving = fields(shape, leaning=turned is not None)
+    return Prepared(points, look(measured), moving, eyes, template.kind == "image", turned)
