@@ -143,6 +143,8 @@ class Limits(Section, frozen=True):
     """What the daemon accepts."""
 
     sessions: Annotated[int, Range(1, 10_000)] = 64
+    sessions_per_client: Annotated[int, Range(0, 10_000)] = 0
+    """0: no limit."""
     turns_waiting: Annotated[int, Range(0, 1000)] = 8
     text_chars: Annotated[int, Range(1, 1_000_000)] = 20_000
     control_bytes: Annotated[int, Range(65_536, 67_108_864, " bytes")] = 33_554_432

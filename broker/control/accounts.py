@@ -61,13 +61,16 @@ class Account:
     """One connection. ``fd`` is None for what belongs to none that is known: nothing of it is counted."""
 
     __slots__ = (
-        "_acknowledged", "_asked", "_received", "_whole", "fd", "key", "parked", "quota", "told", "waiting",
+        "_acknowledged", "_asked", "_received", "_whole", "fd", "key", "parked", "quota", "shared", "told",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, fd: int | None) -> None:
         self.fd = fd
         self.key: str | None = None
         """Public key of who asks, once it has; None where there are no keys."""
+        self.shared = False
+        """Whether many programs have this key, so that each connection is a client of its own."""
         self.quota = Quota()
         self.quota.accounts.add(self)
         self.waiting = 0
@@ -152,7 +155,7 @@ class Accounts:
         Args:
             shared: many programs have this key, so that each connection counts for itself.
         """
-        account.key = key
+        account.key, account.shared = key, shared
         if account.fd is not None:
             account.count_with(Quota() if shared else self._quotas.setdefault(key, Quota()))
 

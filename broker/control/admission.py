@@ -153,8 +153,16 @@ class Admission:
                 "the daemon is draining and takes no more sessions: ask again after its restart",
             )
 
-    def session(self) -> None:
-        """One more session."""
+    def session(self, client: str) -> None:
+        """One more session of this client."""
+        most = self._limits.sessions_per_client
+        if most and self._sessions.count_of(client) >= most:
+            raise ControlError(
+                ErrorCode.BUSY,
+                f"{most} sessions of this client are live, the limit of one; end one or raise "
+                "limits.sessions_per_client",
+                SESSION_RETRY_MS,
+            )
         limit = self._limits.sessions
         if self._sessions.count >= limit:
             raise ControlError(

@@ -67,7 +67,9 @@ class Request:
 
     @property
     def client(self) -> str:
-        """Routing id, in hex, of the connection that asks."""
+        """Who asks: a key, where keys tell clients apart, else the connection by its routing id in hex."""
+        if self._account.key is not None and not self._account.shared:
+            return self._account.key
         return self._route[0].hex() if self._route else ""
 
     def reply(self, **result: Any) -> None:

@@ -60,8 +60,8 @@ class SessionHandlers:
         self._admission.new_sessions()
         if not self._catalog.known(args.template_id):
             raise ControlError(ErrorCode.NOT_FOUND, self._catalog.missing(args.template_id))
-        self._admission.session()
-        sid = self._sessions.reserve(args.session_id, args.template_id)
+        self._admission.session(request.client)
+        sid = self._sessions.reserve(args.session_id, args.template_id, request.client)
 
         def refuse(error: ControlError) -> None:
             self._sessions.release(sid)

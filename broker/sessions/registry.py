@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -29,6 +30,14 @@ DRAIN_S = 7200
 REJOIN_S = 0.3
 """A new broker gives subscribers so long to connect again before it tells what became of their turns."""
 
+
+class Reserved(NamedTuple):
+    """A session that is about to start."""
+
+    template_id: str
+    owner: str
+
+
 Ended = Callable[[dict[str, int]], None]
 
 
@@ -42,7 +51,7 @@ class Sessions:
         self._speech = Budget(context.config.limits.speech_waiting_s * 1_000_000)
         self._audio = Budget(context.config.limits.audio_bytes_total)
         self.live: dict[str, Session] = {}
-        self._reserved: dict[str, str] = {}
+        self._reserved: dict[str, Reserved] = {}
         self._waiters: dict[str, list[Ended]] = {}
         self._started = 0
         self._last_request: dict[str, int] = {}
@@ -54,8 +63,13 @@ class Sessions:
         """Sessions that live or are about to start."""
         return len(self.live) + len(self._reserved)
 
-    def reserve(self, wanted: str | None, template_id: str) -> str:
-        """An id for a session of this template that is about to start.
+    def count_of(self, owner: str) -> int:
+        """The same of one client."""
+        live = sum(session.settings.owner == owner for session in self.live.values())
+        return live + sum(one.owner == owner for one in self._reserved.values())
+
+    def reserve(self, wanted: str | None, template_id: str, owner: str = "") -> str:
+        """An id for a session of this template and this client that is about to start.
 
         Raises:
             ControlError: ALREADY_EXISTS.
@@ -65,7 +79,7 @@ class Sessions:
             raise ControlError(
                 ErrorCode.ALREADY_EXISTS, f"session {sid!r} is live; choose another id or end it first"
             )
-        self._reserved[sid] = template_id
+        self._reserved[sid] = Reserved(template_id, owner)
         return sid
 
     def release(self, sid: str) -> None:
@@ -131,7 +145,7 @@ class Sessions:
     def shows(self, template_id: str) -> bool:
         """Whether a session that lives or is about to start shows this template."""
         live = any(session.settings.template.id == template_id for session in self.live.values())
-        return live or template_id in self._reserved.values()
+        return live or any(one.template_id == template_id for one in self._reserved.values())
 
     def busy_for(self, session: Session) -> int | None:
         """When a turn of this live session may be asked for again (ms from now), None when it can be served.

@@ -32,7 +32,7 @@ class SessionSettings:
     record: bool = False
     """Whether the gateway keeps a film of it."""
     owner: str = ""
-    """Routing id, in hex, of the connection that started it."""
+    """The client that started it: its key, else its connection."""
 
     def pack(self) -> bytes:
         """For a broker that goes on with the session."""

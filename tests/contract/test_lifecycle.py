@@ -51,9 +51,9 @@ def test_end_session_without_drain_interrupts_first(stranger: Stranger) -> None:
 
 @pytest.fixture(scope="module")
 def forgetful(start_daemon_for_module: Callable[..., Daemon], state_dir: Path) -> Daemon:
-    """Sessions expire soon; the second test with it ends it."""
+    """Sessions expire soon; the last test with it ends it."""
     soon = ("limits.session_idle_s=5", "ring.keep_s=5", "stages.prepare.idle_exit_s=3600")
-    return start_daemon_for_module(state_dir, *soon, *LIGHT)
+    return start_daemon_for_module(state_dir, "limits.sessions_per_client=2", *soon, *LIGHT)
 
 
 def test_sessions_expire_and_are_forgotten(forgetful: Daemon, connect: Callable[[Daemon], Stranger]) -> None:
@@ -77,6 +77,20 @@ def test_sessions_expire_and_are_forgotten(forgetful: Daemon, connect: Callable[
         assert time.monotonic() < deadline, "still readable long after keep_s"
         beats.wait(lambda _: True, BEAT_S, "sys. message", start=len(beats.messages))
     assert session.refused("events", from_n=0)["code"] == "NOT_FOUND"
+
+
+def test_one_client_has_so_many_sessions(forgetful: Daemon, connect: Callable[[Daemon], Stranger]) -> None:
+    stranger = connect(forgetful)
+    one, other = stranger.another_control(), stranger.another_control()
+    first = one.ok("start_session", idle_timeout_s=600)["session_id"]
+    one.ok("start_session", idle_timeout_s=600)
+    error = one.call("start_session")["error"]
+    assert error["code"] == "BUSY"
+    assert error["retry_after_ms"] > 0
+    assert "limits.sessions_per_client" in error["message"]
+    other.ok("start_session")
+    one.ok("end_session", session_id=first)
+    one.ok("start_session")
 
 
 def test_sigterm_ends_sessions_and_leaves_nothing_behind(
