@@ -54,8 +54,8 @@ _SUB_PIXEL = ":no-deblock=0:subme=1"
 """What ``ultrafast`` leaves out and slow movement needs: a quarter fewer bytes at the same quality."""
 AUTO, LIGHT = "auto", "light"
 _AUTO_PARAMS = "aq-mode=0:weightp=0:analyse=none:deadzone-inter=18"
-"""The dead zone is 21 by default: what is predicted would come out 0.1 to 0.2 dB worse, and the step at a joint be as
-much larger."""
+"""The dead zone is 21 by default: what is predicted would come out 0.1 to 0.2 dB worse, and the step at a joint be
+as much larger."""
 _SUBME = {AUTO: 1, LIGHT: 0}
 _COARSE = 20
 """Above, key frames are two steps coarser than the others: they would come out 0.7 to 1.3 dB better."""
