@@ -3,9 +3,9 @@
     python -m benchmarks.encode [--state DIR] [--rounds 2] [--kbps 4000] [--json]
 
 Some seconds of speech, cut into segments as in service, with lip-sync's own crops: first the whole stage, then
-x264 alone with other presets and qualities. CPU time of the thread; the cheapest of several rounds counts. The film
-is a short one of ``benchmarks.prepare``'s: its portrait in 1280x720, which preparation makes 1266x712 because of
-the size of the face. It takes 45 s of processor time; ``--state`` keeps both templates for the next run.
+x264 alone with other presets and qualities. CPU time of the thread; the cheapest of several rounds counts. The
+film is a short one of ``benchmarks.prepare``'s: its portrait in 1280x720, which preparation makes 1266x712 because
+of the size of the face. It takes 45 s of processor time; ``--state`` keeps both templates for the next run.
 """
 
 from __future__ import annotations
