@@ -105,7 +105,7 @@ def iris(
     if x0 >= x1 or y0 >= y1:
         return None
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    drawn = ((points - np.float32((x0, y0))) * (1 << FINE) + 0.5).astype(np.int32)
+    drawn = ((points - np.array((x0, y0), np.float32)) * (1 << FINE) + 0.5).astype(np.int32)
     cv2.fillPoly(mask, [drawn], 255, cv2.LINE_AA, FINE)
     soft = np.asarray(cv2.blur(cv2.blur(mask, (box, box)), (box, box)), np.float32)
     head = float(np.hypot(*moved))
