@@ -13,11 +13,11 @@ from typing import Any
 
 import structlog
 import zmq
-import zmq.asyncio
 
 from clients.aio.channel import Channel
 from clients.aio.control import Control
 from clients.aio.messages import Header, Message
+from clients.aio.reader import Reader
 from clients.aio.viewer import ENDED, TOO_SLOW, Viewer
 from clients.client import RequestError
 from clients.keys import Keys, connect
@@ -42,8 +42,9 @@ class Hub:
     def __init__(self, stream: str, control: Control, meter: Meter, keys: Keys | None = None) -> None:
         self._control = control
         self._meter = meter
-        self._context = zmq.asyncio.Context()
+        self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
+        self._reader = Reader(self._socket, self._received)
         self._socket.setsockopt(zmq.RCVHWM, STREAM_HWM)
         self._socket.setsockopt(zmq.LINGER, 0)
         # Of sessions that nobody looks at, too: it is one of these that tells who wants to be recorded.
@@ -66,22 +67,22 @@ class Hub:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        ticking = asyncio.create_task(self._tick())
         try:
-            while True:
-                parts = await self._socket.recv_multipart(copy=False)
-                try:
-                    topic, raw, payload = parts
-                    self._dispatch(topic.bytes, raw.bytes, payload.buffer)
-                except Exception:  # one message, of whoever it may be, is not the end of all viewers
-                    structlog.get_logger().exception("stream.broken_message")
+            with self._reader.running():
+                await self._tick()
         finally:
-            ticking.cancel()
             for task in (*self._tasks,):
                 task.cancel()
             for channel in self._channels.values():
                 channel.close()
             self._context.destroy(linger=0)
+
+    def _received(self, parts: list[zmq.Frame]) -> None:
+        try:
+            topic, raw, payload = parts
+            self._dispatch(topic.bytes, raw.bytes, payload.buffer)
+        except Exception:  # one message, of whoever it may be, is not the end of all viewers
+            structlog.get_logger().exception("stream.broken_message")
 
     def _dispatch(self, topic: bytes, raw: bytes, payload: memoryview) -> None:
         if topic == b"sys.":
@@ -179,6 +180,7 @@ class Hub:
         if channel is None:
             channel = self._channels[sid] = Channel(sid, self._control)
             self._socket.setsockopt(zmq.SUBSCRIBE, f"seg.{sid}.".encode())
+            self._reader.look()
             self._background(channel.start())
         if channel.unsubscribe is not None:
             channel.unsubscribe.cancel()
@@ -196,4 +198,5 @@ class Hub:
         if self._channels.get(channel.sid) is channel:
             del self._channels[channel.sid]
             self._socket.setsockopt(zmq.UNSUBSCRIBE, f"seg.{channel.sid}.".encode())
+            self._reader.look()
         channel.close()

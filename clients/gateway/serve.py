@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import stat
@@ -76,6 +77,9 @@ async def _serve(config: Config, address: Address, boot: str, health: line.Line)
         loop.add_reader(0, _parent_gone, gateway)
     beats = asyncio.create_task(health.beat(url, gateway.meter))
     logs.get().info("gateway.ready", url=url)
+    # What is there now stays: looking through all of it again would hold up every viewer for 50 ms at a time.
+    gc.collect()
+    gc.freeze()
     try:
         await server.serve(sockets=[listener])
     finally:
