@@ -105,9 +105,9 @@ class Lateness:
 
     # --- holding back ---
 
-    def longest(self, most: int) -> int:
-        """Quanta of the longest segment to be cut now."""
-        return min(most, GENTLE) if self.slow else most
+    def longest(self, most: int, *, yields: bool = False) -> int:
+        """Quanta of the longest segment to be cut now; those that yield do not hold up others for long."""
+        return min(most, GENTLE) if self.slow or yields else most
 
     @property
     def _cost(self) -> tuple[float, float]:

@@ -208,7 +208,7 @@ class Renderer:
     @property
     def _longest(self) -> int:
         most = self._context.config.timeline.max_segment_ms * 1000 // QUANTUM_US
-        return self._pacing.longest(self._output.longest(most))
+        return self._pacing.longest(self._output.longest(most), yields=self._task.yields)
 
     def _cut(self, quanta: int, pts: int) -> None:
         begins = opens([*self._starts, self._moved], self.planned)

@@ -63,7 +63,8 @@ class Task:
         """
         item_id = f"{self._name}/{stage}/{index}"
         priority = self.urgency(self._time_map.pts(at))
-        return self._context.ledger.submit(item_id, stage, job, priority=priority, cost=cost, near=near)
+        submit = self._context.ledger.submit
+        return submit(item_id, stage, job, priority=priority, cost=cost, yields=self.yields, near=near)
 
     def cancel(self, *items: Entry | None) -> None:
         """Void those that are not finished, and tell the workers that hold them."""
@@ -77,6 +78,11 @@ class Task:
         if not self._timeline.paced:
             return now + OFFLINE_US + pts
         return now + max(0, pts - self._timeline.clock(now))
+
+    @property
+    def yields(self) -> bool:
+        """Whether the session presses: others come first."""
+        return self._patience.pressing(self._context.now())
 
     def urgency(self, pts: int) -> int:
         """The deadline by which the stages order their work: that of a session that presses comes later."""

@@ -357,3 +357,30 @@ def test_background_work_may_wait_in_its_worker_but_not_stand_still() -> None:
     ledger.started("llm.0", 1, "b/1", 0, 1000)
     assert ledger.overdue({"llm": 10}, 1005) == []
     assert ledger.overdue({"llm": 10}, 1011) == [entry]
+
+
+def test_what_yields_goes_to_a_worker_that_has_nothing_else() -> None:
+    ledger = Ledger()
+    ledger.up("encode.0", 1, "encode")
+    ledger.ready("encode.0", 1, 4)
+    for name in ("pushy/1", "pushy/2"):
+        ledger.submit(name, "encode", Recorder(), priority=100, yields=True)
+    (first,) = [entry.id for _, entry in ledger.dispatch(0)]
+    assert first == "pushy/1"
+    ledger.submit("polite/1", "encode", Recorder(), priority=50)
+    assert [entry.id for _, entry in ledger.dispatch(0)] == ["polite/1"]
+    for name in ("pushy/1", "polite/1"):
+        ledger.done("encode.0", 1, name, 0)
+    assert [entry.id for _, entry in ledger.dispatch(0)] == ["pushy/2"]
+
+
+def test_what_is_postponed_comes_behind_and_yields() -> None:
+    ledger = Ledger()
+    for name, priority in (("pushy/1", 10), ("polite/1", 20), ("pushy/2", 30)):
+        ledger.submit(name, "encode", Recorder(), priority=priority)
+    ledger.postpone("pushy/", 1000)
+    ledger.up("encode.0", 1, "encode")
+    ledger.ready("encode.0", 1, 4)
+    assert [entry.id for _, entry in ledger.dispatch(0)] == ["polite/1"]
+    ledger.done("encode.0", 1, "polite/1", 0)
+    assert [entry.id for _, entry in ledger.dispatch(0)] == ["pushy/1"]

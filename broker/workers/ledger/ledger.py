@@ -62,6 +62,8 @@ class Entry:
     """Smaller first: the deadline in monotonic microseconds."""
     cost: int = 1
     background: bool = False
+    yields: bool = False
+    """It waits for a worker that has nothing else, so that what is more urgent finds one soon."""
     near: Entry | None = None
     """Who had this one has what it goes on from: preferred, where there is room."""
     attempt: int = 0
@@ -109,7 +111,7 @@ class Worker:
         """Whether ``entry`` may be sent here; an item larger than the whole credit goes to an empty worker."""
         if self.blocked or not self.credit:
             return False
-        if self.leased and (entry.alone or self.alone):
+        if self.leased and (entry.alone or entry.yields or self.alone):
             return False
         return not self.leased or self.outstanding + entry.cost <= self.credit
 
@@ -151,12 +153,13 @@ class Ledger:
         priority: int,
         cost: int = 1,
         background: bool = False,
+        yields: bool = False,
         near: Entry | None = None,
     ) -> Entry:
         """Accept an item. Ids are deterministic: one that is already known is a programming error."""
         if item_id in self._entries:
             raise ValueError(f"item {item_id} is already in the ledger")
-        entry = Entry(item_id, stage, job, priority, 0 if background else cost, background, near)
+        entry = Entry(item_id, stage, job, priority, 0 if background else cost, background, yields, near)
         self._entries[item_id] = entry
         self._push(entry, front=False)
         return entry
@@ -190,11 +193,11 @@ class Ledger:
                 yield worker, entry
 
     def postpone(self, owner: str, by: int) -> None:
-        """What is queued and begins with ``owner`` comes so many microseconds later."""
+        """What is queued and begins with ``owner`` comes so many microseconds later, and yields."""
         for queue in self._queues.values():
             for index, (rank, priority, order, entry) in enumerate(queue):
                 if entry.id.startswith(owner):
-                    entry.priority = priority + by
+                    entry.priority, entry.yields = priority + by, True
                     queue[index] = rank, entry.priority, order, entry
             heapq.heapify(queue)
 
