@@ -32,7 +32,7 @@ class WarpPreparer:
     """
 
     engine = ENGINE
-    version = "5"
+    version = "6"
 
     def prepare(self, template: Template, out: str, progress: Progress, cancel: Cancel) -> None:
         """Write ``poses.npy`` (f32 ``[L, 4 * COLUMNS + 2, 2]``, crop pixels), ``look.npy`` (f32 ``[11]``, see

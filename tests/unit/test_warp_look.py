@@ -185,6 +185,17 @@ def test_a_moustache_is_seen(dark: float, hair: float) -> None:
     assert look_of(picture.astype(np.uint8)).hair == pytest.approx(hair, abs=0.1)
 
 
+@pytest.mark.parametrize(("level", "hair"), [(0.3, 1.0), (0.8, 0.0)])
+@pytest.mark.parametrize("sides", [(-1,), (-1, 1)])
+def test_a_thin_moustache_is_seen_and_a_fold_is_none(level: float, hair: float, sides: tuple[int, ...]) -> None:
+    """Its ends go on beyond both corners of the mouth; skin above the lip is bare."""
+    picture = face()
+    for side in sides:
+        strand = np.array([[128 + side * x, y] for x, y in ((20, 168), (38, 172), (56, 170), (70, 158))], np.int32)
+        cv2.polylines(picture, [strand], False, [int(v * level) for v in SKIN], 3, cv2.LINE_AA)
+    assert look_of(picture).hair == pytest.approx(hair if len(sides) == 2 else 0.0, abs=0.1)
+
+
 def test_corners_are_not_lightened_into_a_moustache() -> None:
     picture = face()
     picture[155:180, 84:172] = (35, 40, 45)

@@ -326,6 +326,11 @@ def test_a_moustache_stays_where_it_is(mouth: MouthState) -> None:
 
     for above in (4, 8, 14):
         assert moved(hairy, above) < min(2.0, moved(bare, above))
+    for column in (77, 83, 173, 179):  # its ends, beside the mouth
+        row = 176
+        dx = hairy.map_x[row - hairy.y0, column - hairy.x0] - column
+        dy = hairy.upper_y[row - hairy.y0, column - hairy.x0] - row
+        assert np.hypot(dx, dy) < 2.5
     middle = int(np.abs(hairy.u).argmin())
     gap = hairy.lower_edge[middle] - hairy.upper_edge[middle]
     assert gap == pytest.approx(mouth.open * 38, rel=0.1), "the mouth below it opens as any"
