@@ -82,6 +82,10 @@ class Lateness:
         if self._head[0] != segment.first:
             self._head = segment.first, now
 
+    def starts_over(self) -> None:
+        """What is to be shown next is made anew for the last time, and waited for from now on."""
+        self._head = (-1, 0)
+
     def given_up_at(self, segment: Segment, due: int) -> int:
         """When this segment's crops are not waited for any more."""
         sign = self._sign(segment)

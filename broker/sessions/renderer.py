@@ -34,6 +34,8 @@ ENCODE_TIME_US = 180_000
 NO_LIPSYNC = "no process of the chosen lip-sync engine is ready"
 MOVES_MAX = 3
 """At most 2^3 quanta are left to idle video before a segment that was late."""
+ANEW_MAX = 4
+"""So often one segment is made anew for a later place; then the picture stands until it is there, or given up."""
 LEAST_CROPS_US = 400_000
 """Crops of audio that itself comes late (a live feed, a slow language model) may take this long before they count
 as close to their deadline.
@@ -90,6 +92,8 @@ class Renderer:
         self._moves = 0
         self._moved = -1
         """Sample that was last given another place: there is a pause before it already."""
+        self._anew = 0
+        """How often it was."""
 
     # --- driven by the turn ---
 
@@ -126,6 +130,14 @@ class Renderer:
         return going and self._context.ledger.serving(self._segments[0].via)
 
     @property
+    def last_place(self) -> bool:
+        """Whether the next segment keeps its place however late it is: lip-sync is there to make it, and would be
+        made to start anew for ever.
+        """
+        tried = bool(self._segments) and self._segments[0].first == self._moved and self._anew >= ANEW_MAX
+        return tried and self._context.ledger.serving(self._segments[0].via)
+
+    @property
     def next_pts(self) -> int | None:
         """Where the next segment in the making belongs; None when there is none."""
         return self._segments[0].pts if self._segments else None
@@ -136,7 +148,11 @@ class Renderer:
         Their pose changes with their place. Each move of a turn leaves twice the time of the one before, or what
         the stages are measured to need, so that they catch up instead of starting over for ever.
         """
-        self.planned = self._moved = self._segments[0].first
+        first = self._segments[0].first
+        self._anew = self._anew + 1 if first == self._moved else 1
+        self.planned = self._moved = first
+        if self._anew == ANEW_MAX:
+            self._pacing.starts_over()
         self.cancel()
         ahead = pts - self._timeline.clock(self._context.now())
         room = self._pacing.room(self.planned, self._uncut, self._longest, ahead=ahead)

@@ -311,6 +311,8 @@ class Session:
             pts = timeline.end
             turn = self.current
             held = turn is not None and turn.next_pts == pts
+            if held and turn is not None and turn.last_place:
+                return None
             if held and turn is not None and turn.midway:
                 early = timeline.overdue(now) - STALL_US
             else:

@@ -396,6 +396,11 @@ class Turn:
         return self._renderer.midway
 
     @property
+    def last_place(self) -> bool:
+        """Whether the next segment keeps its place however late it is."""
+        return self._renderer.last_place
+
+    @property
     def next_pts(self) -> int | None:
         """Where the next segment in the making belongs; None when there is none."""
         return self._renderer.next_pts

@@ -45,6 +45,27 @@ def test_speech_that_misses_its_place_is_made_anew_for_a_later_one(floor: Floor)
     assert len(floor.events("turn.ended")) == 1
 
 
+def test_speech_that_misses_every_place_is_waited_for_at_the_last_one(floor: Floor) -> None:
+    """Made anew for places that are never late enough, it would not be seen before the machine is idle again."""
+    session = floor.session(idle=True)
+    floor.run(2_000_000)
+    floor.delay_us["lipsync"] = 3_500_000
+    session.new_turn("say", floor.time, "Hello there.")
+    asked = floor.time
+    while not (spoken := [(at, h) for at, h in floor.media if h["turn"] == 1]):
+        assert floor.time < asked + 15_000_000
+        floor.run(floor.time + 100_000)
+    at, first = spoken[0]
+    assert contiguous(floor.media)
+    assert first["degraded"] is None
+    assert at - asked < 8_000_000
+    floor.delay_us["lipsync"] = 0
+    floor.run(floor.time + 8_000_000)
+    assert contiguous(floor.media)
+    assert sum(h["dur"] for _, h in floor.media if h["turn"] == 1) == 7 * QUANTUM
+    assert len(floor.events("turn.ended")) == 1
+
+
 def test_a_templates_loop_is_there_before_its_first_session(floor: Floor, tmp_path: Path) -> None:
     floor.idle_cache = idle_cache = IdleCache(floor)
     template = TemplateRef("t", str(tmp_path), "h")
