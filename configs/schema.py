@@ -107,7 +107,7 @@ class Stage(Section, frozen=True):
     concurrency: Annotated[int, Range(1, 64)] = 1
     """Handler threads."""
     credit: Annotated[int, Range(1, 4096)] = 2
-    """Outstanding items (frames for lipsync, where 0 is two quanta or two of the engine's largest batches)."""
+    """Outstanding items (frames for lipsync, where 0 is two of the engine's largest batches)."""
     devices: str = "cpu"
     idle_exit_s: Annotated[float, Range(0, 86_400, " s")] = 0.0
     """On-demand stages end after this long without work; 0: they stay."""

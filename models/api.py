@@ -347,6 +347,14 @@ class TensorSource(Protocol):
 
 
 @runtime_checkable
+class FrameByFrame(Protocol):
+    """A ``LipSync`` engine whose frames gain nothing from each other in a batch."""
+
+    piece: int
+    """Frames of a batch, one of ``buckets``, where somebody waits for the first of them."""
+
+
+@runtime_checkable
 class TensorEngine(TensorSource, Protocol):
     """A ``LipSync`` engine that does the network work of its own preparer, between its batches."""
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
+from configs.grid import QUANTUM_FRAMES
+
 
 class Slice(NamedTuple):
     """Consecutive frames of one item: ``first`` .. ``first + frames - 1``, counted from its first job."""
@@ -29,12 +31,15 @@ class BatchPolicy:
 
     Args:
         buckets: batch sizes that the engine accepts, ascending.
+        piece: the largest batch, one of them, that begins with an item of a quantum: the first of a turn are as
+            short, and what is made of them goes on at once; 0: no other than for longer ones.
     """
 
-    def __init__(self, buckets: Sequence[int]) -> None:
+    def __init__(self, buckets: Sequence[int], piece: int = 0) -> None:
         if not buckets or list(buckets) != sorted(set(buckets)) or buckets[0] != 1:
             raise ValueError(f"buckets {list(buckets)} must ascend from 1")
         self._buckets = tuple(buckets)
+        self._piece = piece or self._buckets[-1]
         self._entries: dict[Hashable, _Entry] = {}
         self._taken: dict[Hashable, int] = {}
         self._total: dict[Hashable, int] = {}
@@ -74,9 +79,11 @@ class BatchPolicy:
         waiting = self.waiting
         if not waiting:
             return []
-        room = max(size for size in self._buckets if size <= waiting)
+        keys = sorted(self._entries, key=self._entries.__getitem__)
+        most = self._piece if self._total[keys[0]] <= QUANTUM_FRAMES else waiting
+        room = max(size for size in self._buckets if size <= min(waiting, most))
         batch: list[Slice] = []
-        for key in sorted(self._entries, key=self._entries.__getitem__):
+        for key in keys:
             count = min(room, self._total[key] - self._taken[key])
             batch.append(Slice(key, self._taken[key], count))
             self._taken[key] += count

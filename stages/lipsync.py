@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from broker.ipc.messages import LipsyncCrops, LipsyncItem, TensorItem
-from configs.grid import MAX_ITEM_FRAMES, QUANTUM_FRAMES
+from configs.grid import MAX_ITEM_FRAMES
 from configs.schema import Config
 from models import registry
 from models.api import (
@@ -22,6 +22,7 @@ from models.api import (
     SAMPLE_RATE,
     EngineError,
     EngineLostError,
+    FrameByFrame,
     FrameJob,
     LipSync,
     Passage,
@@ -66,8 +67,8 @@ class LipsyncStage(Stage):
 
     @property
     def credit(self) -> int:
-        """Frames; two quanta or two of the engine's largest batches unless configured. After ``setup``."""
-        return self.settings.credit or 2 * max(QUANTUM_FRAMES, *self._loaded.buckets)
+        """Frames; two of the engine's largest batches unless configured. After ``setup``."""
+        return self.settings.credit or 2 * max(self._loaded.buckets)
 
     @property
     def info(self) -> dict[str, str | int | float | bool | list[str]]:
@@ -131,7 +132,7 @@ class Batcher:
     def __init__(self, engine: LipSync, meter: Meter) -> None:
         self._engine = engine
         self._meter = meter
-        self._policy = BatchPolicy(engine.buckets)
+        self._policy = BatchPolicy(engine.buckets, engine.piece if isinstance(engine, FrameByFrame) else 0)
         self._open: dict[int, _Open] = {}
         self._next_key = 0
 

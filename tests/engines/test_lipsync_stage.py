@@ -260,7 +260,7 @@ def test_an_engine_for_one_thread_is_not_given_to_two(monkeypatch: pytest.Monkey
 
 
 def test_the_stage_tells_what_its_engine_can(stage: LipsyncStage) -> None:
-    assert stage.info == {"skips": True, "bucket": 2}
+    assert stage.info == {"skips": True, "bucket": 8}
     assert stage.credit == Config().stages.lipsync.credit
     unset = LipsyncStage(Config(stages=Stages(lipsync=StageConfig(credit=0))), "lipsync.0")
     unset._engine = stage._engine

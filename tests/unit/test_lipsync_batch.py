@@ -47,3 +47,14 @@ def test_every_frame_once_in_order_and_every_batch_a_bucket(
             seen[piece.key] = piece.first + piece.frames
     assert seen == {key: frames for key, (frames, _) in enumerate(items)}
     assert len(policy) == 0
+
+
+def test_an_item_of_a_quantum_goes_on_piece_by_piece_and_a_longer_one_in_large_batches() -> None:
+    policy = BatchPolicy((1, 2, 4, 8), piece=2)
+    policy.add("long", 16, 9)
+    assert policy.next_batch() == [("long", 0, 8)]
+    policy.add("first", 8, 5)
+    assert [policy.next_batch() for _ in range(5)] == [
+        *([("first", at, 2)] for at in (0, 2, 4, 6)),
+        [("long", 8, 8)],
+    ]
