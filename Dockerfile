@@ -61,5 +61,6 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     TRITON_CACHE_DIR=/var/lib/musecast/cache/triton \
     CUDA_CACHE_PATH=/var/lib/musecast/cache/cuda \
-    MUSECAST_ENGINES__LIPSYNC="[musetalk, warp]"
+    MUSECAST_ENGINES__LIPSYNC="[musetalk, warp]" \
+    MUSECAST_STAGES__LIPSYNC__DEVICES=auto
 USER 10001:10001

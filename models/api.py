@@ -27,6 +27,7 @@ from configs.grid import PASSAGE_US as PASSAGE_US
 from configs.grid import PAST_US as PAST_US
 from configs.grid import SAMPLE_RATE as SAMPLE_RATE
 from models.errors import EngineError as EngineError
+from models.errors import EngineGoneError as EngineGoneError
 from models.errors import EngineLostError as EngineLostError
 from models.meter import GpuUse
 

@@ -27,3 +27,7 @@ class EngineError(Exception):
 
 class EngineLostError(Exception):
     """An engine cannot go on in this process, whatever it is given: the process ends and is started anew."""
+
+
+class EngineGoneError(EngineError, EngineLostError):
+    """What an engine runs on is gone, such as a GPU that fell off the bus: the process ends, none follows it."""

@@ -21,7 +21,7 @@ import zmq
 
 from broker.ipc import wire
 from broker.ipc.faults import Faults
-from broker.ipc.guards import PARENT_GONE
+from broker.ipc.guards import DEVICE_GONE, PARENT_GONE
 from broker.ipc.messages import (
     AsrAudio,
     AsrClose,
@@ -41,7 +41,7 @@ from broker.ipc.sockets import Endpoints, SocketFactory
 from configs import logs
 from configs.load import ConfigError
 from configs.schema import Config
-from models.api import EngineError
+from models.api import EngineError, EngineGoneError, EngineLostError
 from models.meter import GpuUse
 from stages.feed import WorkFeed
 from stages.gauge import UNKNOWN, Gauge
@@ -53,6 +53,8 @@ EXIT_FAILED = 1
 EXIT_CONFIG = 78
 CONFIGURATION_CODES = frozenset({"UNSUPPORTED", "INVALID_ARGUMENT"})
 """Codes of an ``EngineError`` in ``setup`` that no restart will heal."""
+KNOWN = EngineError | EngineLostError | ConfigError
+"""Errors whose own words say enough."""
 MAX_WAITING = 1024
 """Messages that no handler has taken; beyond it the work socket is left alone and its high-water mark holds."""
 READ_AT_ONCE = 64
@@ -111,7 +113,7 @@ class Runtime:
         self._error = ""
         self._loader: threading.Thread | None = None
         self._load_failure: BaseException | None = None
-        self._handler_failed = False
+        self._failure: BaseException | None = None
         self._begun = time.monotonic()
         self._load_s = 0.0
         self._ready = False
@@ -220,8 +222,8 @@ class Runtime:
             self._feed.cut()
         if self._stopping_since is not None:
             self._maybe_leave(now)
-        elif self._handler_failed:
-            self._exit_code = EXIT_FAILED
+        elif self._failure is not None:
+            self._exit_code = self._report_failure(self._failure, now)
         elif self._idle_too_long(now):
             self._log.info("stage.idle", idle_s=round(now - self._idle_since, 1))
             self._terms += 1
@@ -284,7 +286,7 @@ class Runtime:
     def _after_load(self, now: float) -> None:
         """React once to the end of ``setup``."""
         if self._load_failure is not None and self._exit_code is None:
-            self._exit_code = self._report_load_failure(self._load_failure, now)
+            self._exit_code = self._load_failed(self._load_failure, now)
         if not self._ready or self._handlers or self._stopping_since is not None:
             return
         self._log.info("stage.ready", load_s=round(self._load_s, 2), engine=self._stage.serving)
@@ -299,25 +301,29 @@ class Runtime:
             self._handlers.append(thread)
             thread.start()
 
-    def _report_load_failure(self, error: BaseException, now: float) -> int:
+    def _load_failed(self, error: BaseException, now: float) -> int:
         config = isinstance(error, ConfigError) or (
             isinstance(error, EngineError) and error.code in CONFIGURATION_CODES
         )
-        known = isinstance(error, EngineError | ConfigError)
-        self._error = str(error) if known else f"{type(error).__name__}: {error}"
-        self._log.error("stage.load_failed", reason=self._error, exc_info=None if known else error)
+        known = isinstance(error, KNOWN)
+        self._log.error("stage.load_failed", reason=_reason(error), exc_info=None if known else error)
+        code = self._report_failure(error, now)
+        return EXIT_CONFIG if config else code
+
+    def _report_failure(self, error: BaseException, now: float) -> int:
+        """Tell the supervisor; returns the exit code, which says whether another start may help."""
+        self._error = _reason(error)
         self._beat(now)
-        return EXIT_CONFIG if config else EXIT_FAILED
+        return DEVICE_GONE if isinstance(error, EngineGoneError) else EXIT_FAILED
 
     def _handle(self) -> None:
         try:
             self._stage.run(self._feed)
             if not self._feed.stopping:
-                self._log.error("handler.ended", hint="run() returned although the process is not stopping")
-                self._handler_failed = True
-        except BaseException:
+                raise RuntimeError("run() returned although the process is not stopping")
+        except BaseException as error:
             self._log.exception("handler.failed")
-            self._handler_failed = True  # after the line in the log: the process ends upon it
+            self._failure = error  # after the line in the log: the process ends upon it
         finally:
             self._wake()
 
@@ -458,6 +464,10 @@ class Runtime:
         held_back = self._cooldown.ready(event)
         if held_back is not None:
             self._log.warning(event, more=held_back, **fields)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, KNOWN) else f"{type(error).__name__}: {error}"
 
 
 def _of_device(gpu: GpuUse) -> dict[str, float]:

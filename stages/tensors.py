@@ -137,10 +137,10 @@ class Background:
             return
         try:
             made = self._made(work)
-        except EngineError as error:
-            work.fail(error.code, str(error), retryable=error.retryable)
         except EngineLostError:
             raise
+        except EngineError as error:
+            work.fail(error.code, str(error), retryable=error.retryable)
         except Exception as error:  # an ask that fails costs nobody else anything
             work.fail("FAILED", f"{type(error).__name__}: {error}", retryable=True)
         else:

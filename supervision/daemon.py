@@ -262,8 +262,8 @@ class Supervisor:
         child.end()
 
     def _resume(self, child: Child) -> None:
-        """It is wanted again; what it has failed at before does not count."""
-        if not child.resting:
+        """It is wanted again, also one that was given up; what it has failed at before does not count."""
+        if not child.resting and child.state is not State.FATAL:
             return
         child.resting, self._dirty = False, True
         self._log.info("child.resumed", child=child.spec.instance)
@@ -359,7 +359,7 @@ class Supervisor:
             child.enter(State.STOPPED)
             if child.needed:
                 self._start(child)
-        elif child.exit_code == EXIT_CONFIG:
+        elif child.exit_code in (EXIT_CONFIG, guards.DEVICE_GONE):
             self._give_up(child, child.reason)
         else:
             wait = child.policy.ended(now, now - child.vitals.spawned, ready=child.vitals.ready)

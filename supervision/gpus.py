@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -12,24 +14,51 @@ from configs.load import ConfigError
 from configs.schema import Config
 from configs.stages import STAGES
 
+BY_BUS = "PCI_BUS_ID"
+"""``CUDA_DEVICE_ORDER`` by which numbers mean what nvidia-smi and /proc say; CUDA's own order is by speed."""
 NVIDIA_PROC = "/proc/driver/nvidia/gpus"
-"""One folder per device that the driver has bound."""
+"""One folder per device that the driver has bound, by its address on the bus."""
+_UUID = re.compile(r"^GPU UUID:\s*(GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\s*$", re.MULTILINE)
 
 
 def visible_gpus(environ: Mapping[str, str] | None = None, proc: str = NVIDIA_PROC) -> list[str] | None:
     """What ``CUDA_VISIBLE_DEVICES`` may be set to for one GPU each; None when that cannot be told.
 
     A ``CUDA_VISIBLE_DEVICES`` of the daemon's own is respected, be its names numbers or identifiers of GPUs or of
-    MIG instances. As for CUDA, the first entry that is none of these ends the list.
+    MIG instances. As for CUDA, the first entry that is none of these ends the list. Of several GPUs, numbers
+    become identifiers where the driver tells them: when one falls off the bus, those behind it are numbered anew.
     """
     environ = os.environ if environ is None else environ
     chosen = environ.get("CUDA_VISIBLE_DEVICES")
+    present = _present(proc)
     if chosen is not None:
-        return list(itertools.takewhile(_names_gpu, (name.strip() for name in chosen.split(","))))
+        names = list(itertools.takewhile(_names_gpu, (name.strip() for name in chosen.split(","))))
+    elif present is not None:
+        names = [str(number) for number in range(len(present))]
+    else:
+        return None
+    by_bus = environ.get("CUDA_DEVICE_ORDER", BY_BUS) == BY_BUS
+    return [_lasting(name, present) for name in names] if by_bus and present and len(names) > 1 else names
+
+
+def _present(proc: str) -> list[str] | None:
+    """The identifier of each GPU in the order of the bus; "" where the driver has not told it yet."""
     try:
-        return [str(number) for number in range(len(os.listdir(proc)))]
+        folders = sorted(os.listdir(proc))
     except OSError:
         return None
+    found = []
+    for folder in folders:
+        try:
+            told = _UUID.search(Path(proc, folder, "information").read_text(errors="replace"))
+        except OSError:
+            told = None
+        found.append(told[1] if told else "")
+    return found
+
+
+def _lasting(name: str, present: Sequence[str]) -> str:
+    return (name.isdigit() and int(name) < len(present) and present[int(name)]) or name
 
 
 def _names_gpu(name: str) -> bool:

@@ -12,6 +12,7 @@ from configs import gateway
 from configs.schema import Config
 from configs.schema import Stage as StageConfig
 from configs.stages import GATEWAY, ON_DEMAND, STAGES
+from supervision.gpus import BY_BUS
 from supervision.policy import Limits
 
 BROKER_LOAD_S = 30.0
@@ -127,8 +128,7 @@ def _devices(devices: str, number: int) -> dict[str, str]:
     chosen = devices.split(",")
     return {
         "CUDA_VISIBLE_DEVICES": chosen[number % len(chosen)].removeprefix("cuda:"),
-        # Numbers mean what nvidia-smi and /proc say; CUDA's own order is by speed.
-        "CUDA_DEVICE_ORDER": os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),
+        "CUDA_DEVICE_ORDER": os.environ.get("CUDA_DEVICE_ORDER", BY_BUS),
     }
 
 

@@ -17,6 +17,8 @@ STACKS_BYTES = 65_536
 """Of a dump of stacks, as much is logged."""
 PARENT_GONE = 3
 """Exit code of a child whose parent was already gone when it armed its guard."""
+DEVICE_GONE = 69
+"""Exit code of a stage whose GPU is gone (EX_UNAVAILABLE of sysexits): another start would find none either."""
 
 
 def stacks_path(runtime_dir: str, instance: str, epoch: int) -> str:

@@ -125,6 +125,10 @@ class Drains:
 
     def reported(self) -> None:
         """The supervisor has told how everyone is: answer those whose wish is fulfilled."""
-        rests = {row.instance: row.state == "draining" and row.pid is None for row in self._status.rows}
-        for waiter in [w for w in self._waiters if rests.get(w.instance) is w.out]:
-            self._answer(waiter, None)
+        states = {row.instance: (row.state, row.pid) for row in self._status.rows}
+        for waiter in list(self._waiters):
+            state, pid = states.get(waiter.instance, ("", None))
+            out = state == "draining" and pid is None
+            back = not out and state not in ("", "fatal")
+            if out if waiter.out else back:
+                self._answer(waiter, None)

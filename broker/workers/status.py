@@ -20,7 +20,7 @@ class WorkerStatus:
     def __init__(self, config: Config) -> None:
         self._instances: dict[str, int] = {s: getattr(config.stages, s).instances for s in REQUIRED}
         self.rows: list[StageRow] = []
-        self.warnings: list[str] = []
+        self._warnings: list[str] = []
         self.supervisor_pid: int | None = None
         self._ready: dict[str, Ready] = {}
         self._was_ready = False
@@ -30,7 +30,7 @@ class WorkerStatus:
     def report(self, message: Report) -> None:
         """The supervisor's view."""
         self.rows = message.rows
-        self.warnings = message.warnings
+        self._warnings = message.warnings
         self.supervisor_pid = message.supervisor_pid
 
     def ready(self, message: Ready) -> None:
@@ -52,18 +52,37 @@ class WorkerStatus:
         return next((row.address for row in self.rows if row.stage == GATEWAY), None)
 
     @property
+    def warnings(self) -> list[str]:
+        """What the daemon was started without, and which processes were given up since, in sentences."""
+        return [
+            *self._warnings,
+            *(
+                f"{row.instance} was given up: {row.reason}; `musecast resume {row.instance}` tries it once more"
+                for row in self.rows
+                if row.state == "fatal"
+            ),
+        ]
+
+    @property
     def serving(self) -> bool:
-        """Whether each required stage has, or once had, all its instances warm or a warm stand-in."""
+        """Whether each required stage has, or once had, warm all its instances that are to be had, or a stand-in
+        where all were given up.
+        """
         if not self._was_ready:
-            given_up = self.given_up()
-            self._was_ready = all(self._full(s) or (s in given_up and self._stood_in(s)) for s in REQUIRED)
+            self._was_ready = all(self._settled(s) or self._stood_in(s) for s in REQUIRED)
         return self._was_ready
 
     def _full(self, stage: str) -> bool:
         return self._warm(stage) >= self._instances[stage]
 
+    def _settled(self, stage: str) -> bool:
+        """Whether all are warm but those that an operator has drained, and some that were given up."""
+        out = [row.state for row in self.rows if row.stage == stage and row.pid is None]
+        warm, drained, lost = self._warm(stage), out.count("draining"), out.count("fatal")
+        return warm + drained > 0 and warm + drained + lost >= self._instances[stage]
+
     def _stood_in(self, stage: str) -> bool:
-        return stage in STAND_INS and self._warm(STAND_INS[stage]) > 0
+        return stage in self.given_up() and stage in STAND_INS and self._warm(STAND_INS[stage]) > 0
 
     def _warm(self, stage: str) -> int:
         return sum(1 for r in self._ready.values() if r.stage == stage)

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from configs.grid import QUANTUM_FRAMES, QUANTUM_MS
 from configs.schema import Config
-from models.api import FRAME_US, EngineError, EngineLostError, FrameJob, Progress, SpeechWindow
+from models.api import FRAME_US, EngineError, EngineGoneError, EngineLostError, FrameJob, Progress, SpeechWindow
 from models.meter import GpuUse, Meter
 from models.musetalk.audio import positional_encoding
 from models.musetalk.constants import AUDIO_DIM
 from models.musetalk.gate import weights
 from models.musetalk.generator import Generator
-from models.musetalk.gpu import device_name, gpu_use, is_lost
+from models.musetalk.gpu import device_name, gpu_use, is_gone, is_lost
 from models.musetalk.loading import load_networks
 from models.musetalk.manifest import source_digest
 from models.musetalk.prepared import Prepared, compose, load_prepared, own_crop, to_template_crop
@@ -300,9 +300,13 @@ class MuseTalkLipSync:
         try:
             yield
         except RuntimeError as error:
-            if is_lost(device):
-                raise EngineLostError(f"{device_name(device)} is lost to this process: {error}") from error
-            raise
+            if not is_lost(device):
+                raise
+            if is_gone(device):
+                raise EngineGoneError(
+                    "FAILED", f"{device_name(device)} is gone: {error}", "see nvidia-smi and the kernel's log"
+                ) from error
+            raise EngineLostError(f"{device_name(device)} is lost to this process: {error}") from error
 
     def _count_failures(self, count: int) -> None:
         if count:

@@ -36,6 +36,31 @@ def is_lost(device: torch.device) -> bool:
     return False
 
 
+def is_gone(device: torch.device) -> bool:
+    """Whether the driver says that the GPU has left the machine: it fell off the bus, or was taken out of it.
+
+    False also where NVML is not installed or does not know the GPU by the name that CUDA has for it.
+    """
+    name = os.environ.get("CUDA_VISIBLE_DEVICES") or str(device.index or 0)
+    if device.type != "cuda":
+        return False
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no package, no driver library, no driver
+        return False
+    try:
+        named = name.startswith(("GPU-", "MIG-"))
+        handle = pynvml.nvmlDeviceGetHandleByUUID(name) if named else pynvml.nvmlDeviceGetHandleByIndex(int(name))
+        pynvml.nvmlDeviceGetMemoryInfo(handle)
+    except pynvml.NVMLError as error:
+        return bool(error.value == pynvml.NVML_ERROR_GPU_IS_LOST)
+    except ValueError:
+        return False
+    return False
+
+
 @contextmanager
 def exact() -> Iterator[None]:
     """Full float32 and repeatable algorithms, whatever the networks are set to: for what is kept, and for sound.

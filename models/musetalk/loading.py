@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from configs.schema import Config
-from models.api import EngineError, Progress
+from models.api import EngineGoneError, Progress
 from models.musetalk import norm
+from models.musetalk.gpu import device_name, out_of_memory
 from models.musetalk.keys import build
 from models.musetalk.layout import BY_NAME, unet_component
 from models.musetalk.networks import FastDecoder, FastUNet, ReferenceDecoder, ReferenceUNet, TinyDecoder
@@ -36,18 +37,33 @@ def choose_device(devices: str) -> torch.device:
     """The device for ``devices`` of the process's own stage; the supervisor shows it only the GPU that is its own.
 
     Raises:
-        EngineError: a GPU is asked for by name and PyTorch sees none.
+        EngineGoneError: a GPU is asked for by name, and PyTorch sees none or gets no answer from it.
     """
     if devices == "cpu":
         return torch.device("cpu")
+    device = torch.device("cuda:0")
     if torch.cuda.is_available():
-        return torch.device("cuda:0")
-    if devices == "auto":
+        wrong = _first_touch(device)
+    elif devices == "auto":
         return torch.device("cpu")
-    raise EngineError(
-        "FAILED", f"devices is {devices}, but PyTorch sees no GPU",
-        "check the driver with nvidia-smi and that torch is a CUDA build, or set devices: cpu",
-    )  # fmt: skip
+    else:
+        wrong = "PyTorch sees no GPU"
+    if wrong:
+        raise EngineGoneError(
+            "FAILED", f"{device_name(device)}: {wrong}",
+            "check the driver with nvidia-smi and that torch is a CUDA build, or set devices: cpu",
+        )  # fmt: skip
+    return device
+
+
+def _first_touch(device: torch.device) -> str:
+    """What is wrong with a device that PyTorch counts; a full one has its own way from here."""
+    try:
+        torch.zeros(1, device=device)
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        return "" if out_of_memory(error) else str(error).strip().splitlines()[0]
+    return ""
 
 
 def choose_dtype(name: str, tier: str, device: torch.device) -> torch.dtype:

@@ -1,4 +1,7 @@
-"""Two MuseTalk processes (tiny random weights, CPU) behind a whole daemon: deaths, fallback, shared batches."""
+"""Two MuseTalk processes behind a whole daemon, each with a GPU of its own: deaths, fallback, shared batches.
+
+Networks are tiny and random. GPUs are doubles in place of CUDA and NVML (``tests/support/gpus``): the CPU works.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,8 @@ PATIENT_S = 600.0
 QUANTUM = 15_360
 """Samples of 0.32 s at 48 kHz."""
 INSTANCES = ("lipsync.0", "lipsync.1")
+GPUS = ("GPU-8f0c7ac6-2f5d-4d6e-9d55-6b3c1f0e7a01", "MIG-9a1d2b44-71c3-5e0f-8a35-0c9b77d1e602")
+DOUBLES = Path(__file__).resolve().parents[1] / "support" / "gpus"
 ROUNDS = 4
 Start = Callable[..., Daemon]
 
@@ -76,9 +81,29 @@ def start(places: tuple[Path, Path], start_daemon_for_module: Start) -> Start:
 
 
 @pytest.fixture(scope="module")
-def pair(start: Start) -> Daemon:
+def lost(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder: GPUs with a file of their name in it are lost."""
+    return tmp_path_factory.mktemp("lost")
+
+
+@pytest.fixture(scope="module")
+def pair(start: Start, lost: Path) -> Daemon:
     """Two processes that stay away for a moment after a death; one dies of its work for the session ``mortal``."""
-    return start("supervisor.backoff_s=[2]", "supervisor.intensity=30", fault="lipsync.0:before_output@mortal/*:2")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("CUDA_VISIBLE_DEVICES", ",".join(GPUS))
+        environment.setenv("CUDA_DOUBLE_LOST", str(lost))
+        environment.setenv("PYTHONPATH", str(DOUBLES), prepend=os.pathsep)
+        return start(
+            "stages.lipsync.devices=auto",
+            "stages.lipsync.instances=1",
+            "musetalk.max_batch=4",  # a GPU warms every size
+            "stages.lipsync.credit=32",
+            "musetalk.graphs=false",
+            "musetalk.dtype=float32",
+            "supervisor.backoff_s=[2]",
+            "supervisor.intensity=30",
+            fault="lipsync.0:before_output@mortal/*:2",
+        )
 
 
 @contextmanager
@@ -206,7 +231,10 @@ def test_sessions_share_processes_and_batches_and_nobodys_pixels_change(stranger
     assert apart(check_whole(alone, begin(alone, sounds[0]), sounds[0]), shown[0]) <= 1
     assert apart(shown[0], shown[1]) > 1, "two voices, one face: the comparison proves nothing"
     found = figures(stranger)
-    for instance in INSTANCES:
+    status = stranger.control.ok("status")
+    for instance, gpu in zip(INSTANCES, GPUS, strict=True):
+        assert stage_row(status, instance)["device"] == f"cuda:{gpu}"
+        assert stage_row(status, instance)["gpu_mem_mb"] > 0
         assert found[instance]["templates"] == 1, "a template went to a device more than once"
         assert found[instance]["oom"] == found[instance]["not_finite"] == 0
         assert 0.5 < found[instance]["batch_fill"] <= 1
@@ -253,6 +281,62 @@ def test_both_processes_dead_and_the_fallback_speaks_until_they_are_back(strange
     ]
     assert told == changes
     beats.wait(lambda m: m.header["status"] == "ok", WORK_S, "status ok", start=len(beats.messages))
+
+
+def operate(stranger: Stranger, op: str) -> None:
+    asked = stranger.control.send(op, instance="lipsync.1", timeout_s=LOAD_S)
+    assert stranger.control.take(asked, LOAD_S)["ok"]
+
+
+def given_up(stranger: Stranger) -> dict[str, Any]:
+    """The line of ``lipsync.1``, once it is tried no more."""
+    wait_status(stranger, lambda s: stage_row(s, "lipsync.1")["state"] == "fatal", "it is tried again")
+    health = stranger.control.ok("health")
+    row = stage_row(stranger.control.ok("status"), "lipsync.1")
+    assert health["status"] == "degraded"
+    assert [one for one in health["warnings"] if "lipsync.1" in one and row["reason"] in one]
+    return row
+
+
+def test_a_gpu_is_taken_out_for_maintenance_while_the_other_serves(stranger: Stranger, lost: Path) -> None:
+    """Put back the wrong way first, of which the operator is told at once."""
+    sound = speech_like(8 * QUANTUM / 48_000)
+    session = open_session(stranger)
+    turn = begin(session, sound)
+    session.wait_media(1, turn)
+    operate(stranger, "drain_instance")
+    drained = stage_row(stranger.control.ok("status"), "lipsync.1")
+    assert drained["pid"] is None
+    assert stranger.control.ok("health")["status"] == "degraded"
+    check_whole(session, turn, sound)
+    alone = open_session(stranger)
+    check_whole(alone, begin(alone, sound), sound)
+    assert undegraded(session)
+    assert undegraded(alone)
+    (lost / GPUS[1]).touch()
+    operate(stranger, "resume_instance")
+    row = given_up(stranger)
+    assert (row["epoch"], "PyTorch sees no GPU" in row["reason"]) == (drained["epoch"] + 1, True)
+    (lost / GPUS[1]).unlink()
+    operate(stranger, "resume_instance")
+    wait_status(stranger, lambda s: warm(s, "lipsync.1", row["epoch"]), "lipsync.1 is not in use again")
+    assert stranger.control.ok("health")["status"] == "ok"
+
+
+def test_a_gpu_falls_off_the_bus_and_the_rest_serves(stranger: Stranger, lost: Path) -> None:
+    """Its process is given up at once: neither started again, nor missed. Last of ``pair``: it stays so."""
+    before = stage_row(stranger.control.ok("status"), "lipsync.1")
+    sounds = [speech_like(8 * QUANTUM / 48_000, seed=seed) for seed in range(2)]
+    sessions = [open_session(stranger) for _ in sounds]
+    turn = begin(sessions[0], sounds[0])
+    sessions[0].wait_media(1, turn)
+    (lost / GPUS[1]).touch()
+    check_whole(sessions[0], turn, sounds[0])
+    check_whole(sessions[1], begin(sessions[1], sounds[1]), sounds[1])  # perhaps the first to need that GPU
+    row = given_up(stranger)
+    assert (row["epoch"], row["restarts"], row["pid"]) == (before["epoch"], before["restarts"], None)
+    assert f"cuda:{GPUS[1]} is gone" in row["reason"]
+    assert all(undegraded(session) for session in sessions)
 
 
 def test_an_item_that_kills_its_worker_harms_nobody_beside_it(start: Start) -> None:

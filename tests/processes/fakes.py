@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from broker.ipc.messages import AsrAudio, AsrMark, TtsChunk, TtsItem
-from models.api import Cancel, EngineError, Pause, Pcm, Progress, Transcript
+from models.api import Cancel, EngineError, EngineGoneError, Pause, Pcm, Progress, Transcript
 from models.asr.vad import VoiceDetector
 from models.chain.build import limits
 from models.chain.chain import Chain
@@ -72,6 +72,8 @@ class FakeStage(Stage):
             os._exit(9)
         if "load_unsupported" in temper:
             raise EngineError("UNSUPPORTED", "this engine does not run here", "choose another with engines.tts")
+        if "load_gone" in temper:
+            raise EngineGoneError("FAILED", "cuda:1 has fallen off the bus", "see nvidia-smi")
         if "load_failed" in temper:
             raise EngineError("FAILED", "the model is not there", "pull it")
         if "broken" in temper:

@@ -297,6 +297,7 @@ def test_a_recogniser_that_ends_its_thread_ends_the_process(bench: Bench) -> Non
     [
         ("load_unsupported", 78, "Choose another with engines.tts"),
         ("load_failed", 1, "the model is not there. Pull it"),
+        ("load_gone", 69, "cuda:1 has fallen off the bus. See nvidia-smi"),
         ("broken", 1, "RuntimeError: a defect"),
     ],
 )

@@ -142,6 +142,15 @@ def test_the_loss_of_one_twin_for_good_degrades_and_of_both_ends(start: Start) -
     assert daemon.process.wait(LIMIT_S) == 70
 
 
+def test_a_twin_whose_device_is_gone_is_given_up_at_once(start: Start) -> None:
+    daemon = start("encode.0=FakeEncode@load_gone encode.1=FakeEncode")
+    daemon.wait(lambda rows: bool(rows) and rows["encode.0"]["state"] == "fatal")
+    daemon.wait(lambda rows: rows["encode.1"]["state"] == "idle")
+    assert [m["epoch"] for m in daemon.messages("up", "encode.0")] == [1]
+    (fatal,) = daemon.events("child.fatal")
+    assert "cuda:1 has fallen off the bus" in fatal["reason"]
+
+
 def test_a_configuration_error_of_a_stage_is_not_retried_and_says_the_next_step(start: Start) -> None:
     daemon = start("tts.0=FakeStage@load_unsupported")
     assert daemon.process.wait(LIMIT_S) == 78

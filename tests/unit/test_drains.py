@@ -173,3 +173,18 @@ def test_microphones_move_to_another_process(hall: Hall) -> None:
     assert hall.streams.held("asr.1") == 0
     hall.resume("asr.0")
     assert moving.instance == "asr.0", "what has yet to be heard is heard now"
+
+
+def test_one_that_was_given_up_is_back_when_it_is_started(hall: Hall) -> None:
+    def report(state: str) -> None:
+        hall.status.report(Report(supervisor_pid=1, rows=[
+            StageRow(stage="encode", instance="encode.0", epoch=1, pid=None, state=state)
+        ]))  # fmt: skip
+        hall.drains.reported()
+
+    hall.resume("encode.0")
+    assert hall.told == [Resume(instance="encode.0")]
+    report("fatal")
+    assert not hall.answers, "the supervisor has not heard of it yet"
+    report("starting")
+    assert hall.answers == [None]

@@ -23,6 +23,42 @@ def test_gpus_are_those_of_the_driver_unless_the_environment_says_otherwise(tmp_
         assert visible_gpus({"CUDA_VISIBLE_DEVICES": nothing_after}, str(tmp_path)) == ["3", "1"]
 
 
+UUIDS = [f"GPU-{n}f0c7ac6-2f5d-4d6e-9d55-6b3c1f0e7a0{n}" for n in range(2)]
+
+
+def driver(folder: Path, uuids: list[str]) -> str:
+    """What the driver tells of its GPUs; their folders are made in the wrong order."""
+    for number in reversed(range(len(uuids))):
+        gpu = folder / f"0000:0{number + 1}:00.0"
+        gpu.mkdir()
+        (gpu / "information").write_text(f"Model: \t\t X\nGPU UUID: \t {uuids[number]}\nBlacklisted: No\n")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("environ", "names"),
+    [
+        ({}, UUIDS),
+        ({"CUDA_VISIBLE_DEVICES": "1,0"}, UUIDS[::-1]),
+        ({"CUDA_VISIBLE_DEVICES": f"1,{UUIDS[0]},MIG-8f,GPU-9a/1/0"}, [*UUIDS[::-1], "MIG-8f", "GPU-9a/1/0"]),
+        ({"CUDA_VISIBLE_DEVICES": "1,7"}, [UUIDS[1], "7"]),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, ["1"]),
+        ({"CUDA_VISIBLE_DEVICES": "0,1", "CUDA_DEVICE_ORDER": "FASTEST_FIRST"}, ["0", "1"]),
+        ({"CUDA_VISIBLE_DEVICES": ""}, []),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, []),
+    ],
+)
+def test_of_several_gpus_each_keeps_its_name_when_another_is_lost(
+    environ: dict[str, str], names: list[str], tmp_path: Path
+) -> None:
+    assert visible_gpus(environ, driver(tmp_path, UUIDS)) == names
+
+
+def test_gpus_without_an_identifier_so_far_are_named_by_number(tmp_path: Path) -> None:
+    unknown = "GPU-????????-????-????-????-????????????"
+    assert visible_gpus({}, driver(tmp_path, [unknown, UUIDS[1]])) == ["0", UUIDS[1]]
+
+
 def seen_by(config: Config, gpus: list[str] | None, stage: str = "lipsync") -> list[str]:
     specs = [s for s in make_specs(place_stages(config, gpus), "config.json", "boot") if s.stage == stage]
     return [spec.env["CUDA_VISIBLE_DEVICES"] for spec in specs]

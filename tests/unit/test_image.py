@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import yaml
 
 from configs.container import VARIABLES
+from configs.load import load
+from supervision.gpus import place_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "compose.yaml"
@@ -82,7 +85,7 @@ def test_compose_has_the_names_of_existing_deployments(services: dict[str, Any])
     musecast = services["musecast"]
     assert musecast["ports"] == ["${PUBLISH:-127.0.0.1}:28888:28888"]
     assert {*VARIABLES, "CUDA_VISIBLE_DEVICES"} <= set(musecast["environment"])
-    assert musecast["volumes"] == ["./models:/models", "./template_cache:/var/lib/musecast"]
+    assert musecast["volumes"] == ["${WEIGHTS:-./models}:/models", "./template_cache:/var/lib/musecast"]
     assert musecast["read_only"] is True
     assert musecast["user"] == "10001:10001"
     assert int(musecast["stop_grace_period"].removesuffix("s")) > STOP_S
@@ -101,6 +104,14 @@ def test_without_a_gpu_nothing_is_reserved(services: dict[str, Any]) -> None:
 def test_the_example_names_every_variable_that_compose_reads() -> None:
     example = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
     defaults = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", COMPOSE.read_text()))
+    assert example.pop("WEIGHTS") != defaults.pop("WEIGHTS"), "in a checkout that is source code"
     assert {name: example.get(name) for name in defaults} == defaults
+    assert set(example) - set(defaults) == {"MUSECAST_GATEWAY__TOKEN", "MUSECAST_GATEWAY__ALLOWED_HOSTS"}
     assert example["MUSECAST_GATEWAY__TOKEN"] == "", "a token that everybody knows"
-    assert "MUSECAST_GATEWAY__ALLOWED_HOSTS" in example
+
+
+def test_the_image_with_torch_speaks_on_every_gpu_that_it_is_given() -> None:
+    variables = next(line for line in stages()["cuda"] if line.startswith("ENV "))
+    lipsync = load(None, environ=dict(one.split("=", 1) for one in shlex.split(variables)[1:]))
+    assert lipsync.engines.lipsync == ["musetalk", "warp"]
+    assert place_stages(lipsync, ["0", "MIG-8f"]).stages.lipsync.instances == 2

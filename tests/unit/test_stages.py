@@ -49,3 +49,34 @@ def test_a_stage_that_was_given_up_is_waited_for_unless_another_stands_in() -> N
         assert _status([*rest, "fallback"], given_up=stage).serving == (stage == "lipsync")
     standing_in = [name for name in REQUIRED if name != "lipsync"] + ["fallback"]
     assert _status(standing_in, given_up="lipsync").status(draining=False) == "degraded"
+
+
+@pytest.mark.parametrize(
+    ("warm", "others", "serving"),
+    [
+        (1, {"fatal": 1}, True),
+        (1, {"backoff": 1}, False),
+        (0, {"fatal": 2}, False),
+        (0, {"draining": 2}, True),
+        (0, {"fatal": 1, "draining": 1}, True),
+    ],
+)
+def test_a_twin_that_is_given_up_or_drained_is_not_waited_for(
+    warm: int, others: dict[str, int], serving: bool
+) -> None:
+    status = WorkerStatus(load(None, ["stages.encode.instances=1", "stages.lipsync.instances=2"], {}))
+    for stage in [name for name in REQUIRED if name != "lipsync"] + ["lipsync"] * warm:
+        status.ready(
+            Ready(src=f"{stage}.0", ep=1, broker=1, stage=stage, engine="", device="", credit=1, load_s=0.0)
+        )
+    states = [state for state, count in others.items() for _ in range(count)]
+    rows = [
+        StageRow(stage="lipsync", instance=f"lipsync.{k}", epoch=1, pid=None, state=state, reason="GPU gone")
+        for k, state in enumerate(states, start=warm)
+    ]
+    status.report(Report(supervisor_pid=1, rows=rows, warnings=["no gateway"]))
+    assert status.serving is serving
+    assert status.status(draining=False) == ("degraded" if serving else "starting")
+    assert [one.partition(" was given up: GPU gone")[0] for one in status.warnings] == [
+        "no gateway", *(row.instance for row in rows if row.state == "fatal"),
+    ]  # fmt: skip

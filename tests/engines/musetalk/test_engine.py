@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from configs.schema import Engines
 from models import registry
-from models.api import FRAME_SAMPLES, EngineError, EngineLostError, SpeechWindow
+from models.api import FRAME_SAMPLES, EngineError, EngineGoneError, EngineLostError, SpeechWindow
 from models.media.paste import paster, planes
 from models.musetalk import asks
 from models.musetalk.engine import MuseTalkLipSync
@@ -258,9 +258,17 @@ def test_running_out_of_memory_makes_smaller_batches(
     engine.close()
 
 
-@pytest.mark.parametrize("lost", [True, False])
-def test_a_device_that_is_lost_is_told_from_work_that_goes_wrong(
-    small: Path, template: Template, lost: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "lost", "gone"),
+    [(RuntimeError, False, False), (EngineLostError, True, False), (EngineGoneError, True, True)],
+)
+def test_a_device_that_is_lost_or_gone_is_told_from_work_that_goes_wrong(
+    small: Path,
+    template: Template,
+    error: type[Exception],
+    lost: bool,
+    gone: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = MuseTalkLipSync(scene.config(small, max_batch=4))
     engine.load(quiet)
@@ -273,6 +281,7 @@ def test_a_device_that_is_lost_is_told_from_work_that_goes_wrong(
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr("models.musetalk.engine.is_lost", lambda device: lost)
+    monkeypatch.setattr("models.musetalk.engine.is_gone", lambda device: gone)
     monkeypatch.setattr(engine._generator, "_forward", fault)
     monkeypatch.setattr(engine._stream, "windows", fault)
     monkeypatch.setattr(engine._preparation, "_latents", fault)
@@ -280,8 +289,9 @@ def test_a_device_that_is_lost_is_told_from_work_that_goes_wrong(
     work: list[Any] = [lambda: engine.render(jobs), lambda: engine.plan(item)]
     work.append(lambda: engine.tensors(asks.LATENTS, [crops], quiet))
     for one in work:
-        with pytest.raises(EngineLostError if lost else RuntimeError, match="illegal memory access"):
+        with pytest.raises(error, match="illegal memory access") as caught:
             one()
+        assert type(caught.value) is error
     engine.close()
 
 

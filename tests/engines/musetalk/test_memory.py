@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,8 +16,9 @@ from models.api import EngineError
 from models.musetalk.batching import RETRY_S
 from models.musetalk.constants import AUDIO_DIM, LATENT, TOKENS
 from models.musetalk.generator import Generator
-from models.musetalk.gpu import device_name, gpu_use
+from models.musetalk.gpu import device_name, gpu_use, is_gone
 from tests.support.doubles import quiet
+from tests.support.gpus import pynvml as nvml
 
 SHORT = torch.OutOfMemoryError("CUDA out of memory")
 OTHERS = [
@@ -286,3 +289,21 @@ def test_a_gpu_that_cannot_be_read_has_no_figures(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8f")
     assert device_name(torch.device("cuda:0")) == "cuda:GPU-8f"
     assert device_name(torch.device("cpu")) == "cpu"
+
+
+def test_a_gpu_is_gone_when_the_driver_says_so_and_not_when_it_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NVML as ``tests/support/gpus`` has it, which needs no driver."""
+    device, name = torch.device("cuda:0"), "GPU-8f"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", name)
+    monkeypatch.setenv("CUDA_DOUBLE_LOST", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert not is_gone(device), "nobody to ask"
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert not is_gone(device)
+    (tmp_path / name).touch()
+    assert is_gone(device)
+    assert not is_gone(torch.device("cpu"))
+    monkeypatch.setattr(nvml, "nvmlDeviceGetHandleByUUID", nvml.unknown)
+    assert not is_gone(device), "CUDA takes names that NVML does not"
