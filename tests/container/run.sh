@@ -174,7 +174,9 @@ ask /api/start_session '{"session_id": "outside", "template_id": "kept"}' >/dev/
 said=$(ask /api/say '{"session_id": "outside", "text": "Hello from outside.", "wait": true}') || fail "say: $said"
 echo "container: say: $said"
 stop
-start "$@"
+start "$@" STREAMING_MODE=offline
 healthy
 ask /api/templates | grep -q '"template_id":"kept"' || fail "the template has not survived: $(ask /api/templates)"
+ask /api/start_session '{"session_id": "fast", "template_id": "kept"}' >/dev/null || fail "no session can be started"
+ask /api/status | grep -q '"mode":"offline"' || fail "STREAMING_MODE=offline: $(ask /api/status)"
 stop

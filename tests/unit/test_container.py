@@ -10,6 +10,7 @@ import pytest
 
 from configs.container import translated
 from configs.load import ConfigError, load
+from tests.support.floor import Floor
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,29 @@ def test_frames_and_mode_become_settings() -> None:
     timeline = load(None, environ=translated({"SKIP_FRAMES": "2", "STREAMING_MODE": "offline"})).timeline
     assert (timeline.skip_frames, timeline.mode) == (2, "offline")
     assert load(None, environ=translated({"STREAMING_MODE": "integrated"})).timeline.mode == "realtime"
+
+
+@pytest.mark.parametrize(("given", "longest"), [("0.32", 8), ("1.0", 24), ("2.0", 48)])
+def test_no_segment_is_longer_than_asked_and_long_speech_has_some_that_are_as_long(
+    floor: Floor, given: str, longest: int
+) -> None:
+    floor.config = load(None, environ=translated({"SEGMENT_DURATION": given}))
+    floor.speech_us = 10_000_000
+    session = floor.session(mode="offline")
+    session.new_turn("say", floor.time, "Long.")
+    floor.run(30_000_000)
+    assert max(item.frames for item, _ in floor.lipsync) == longest
+    assert sum(item.frames for item, _ in floor.lipsync) == 256, "32 quanta"
+
+
+@pytest.mark.parametrize(("given", "skip"), [("1", 1), ("2", 2)])
+def test_frames_are_skipped_as_asked(floor: Floor, given: str, skip: int) -> None:
+    floor.config = load(None, environ=translated({"SKIP_FRAMES": given}))
+    floor.lipsync_skips = True
+    session = floor.session()
+    session.new_turn("say", floor.time, "Short.")
+    floor.run(9_000_000)
+    assert {item.skip for item, _ in floor.lipsync} == {skip}
 
 
 def test_musecasts_own_variables_win() -> None:
