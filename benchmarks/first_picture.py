@@ -9,8 +9,9 @@ Where the kernel groups processes by session (autogroup) or by service (cgroups)
 busy processes get equal shares; where it does not, each process of the daemon competes with them by its own nice
 value.
 
-All of it takes a quarter of an hour for each number of hogs. With ``--short`` turns are as many and last 1 to 2 s, and
-a quiet machine is waited for once: ``--state warm`` takes two to three minutes then, ``--state cold`` five to six.
+All of it takes a quarter of an hour for each number of hogs. With ``--short`` turns are as many and last 1 to 2 s,
+and a quiet machine is waited for once: ``--state warm`` takes two to three minutes then, ``--state cold`` five
+to six.
 """
 
 from __future__ import annotations

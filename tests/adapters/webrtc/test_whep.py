@@ -35,9 +35,10 @@ async def _voice(watcher: Watcher, session: Session, text: str = LONG) -> None:
     await watcher.until(lambda: watcher.loud >= before + 5, "voice")
 
 
-def test_pictures_and_sound_come_in_order_and_end_with_the_session(
+def test_pictures_and_sound_come_in_order_are_cut_and_end_with_the_session(
     webrtc: GatewayProcess, stranger: Stranger
 ) -> None:
+    """A cut is silence, and what comes behind it is heard."""
     session = stranger.session(idle="loop")
 
     async def scene() -> None:
@@ -48,31 +49,19 @@ def test_pictures_and_sound_come_in_order_and_end_with_the_session(
             assert (first.width, first.height) == (session.reply["width"], session.reply["height"])
             assert np.std(first.to_ndarray(format="gray")) > 10  # a face, not one colour
             assert not watcher.loud
-            await _voice(watcher, session)
+            await _voice(watcher, session, " ".join([LONG] * 5))
             times = [frame.pts for frame in watcher.frames]
             assert all(step > 0 for step in steps(times)), times
             assert FRAME in steps(times)
             heard = [sound.pts for sound in watcher.sounds]
             assert all(step > 0 and step % 960 == 0 for step in steps(heard)), heard
-            await asyncio.to_thread(session.end, drain=False)
-            await watcher.gone()
-
-    asyncio.run(scene())
-
-
-def test_a_cut_is_silence_and_what_comes_behind_it_is_heard(webrtc: GatewayProcess, stranger: Stranger) -> None:
-    session = stranger.session(idle="loop")
-
-    async def scene() -> None:
-        async with watching(webrtc.url) as watcher:
-            await watcher.watch(session.sid)
-            await _picture(watcher)
-            await _voice(watcher, session, " ".join([LONG] * 5))
             session.control.ok("interrupt", session_id=session.sid)
             # What is on its way, and waits in a receiver that is slow, is far less than the whole text.
             await watcher.until(lambda: max(watcher.peaks[-PAUSE:]) < LOUD, "silence")
             assert watcher.loud < TEXT / 2
             await _voice(watcher, session)
+            await asyncio.to_thread(session.end, drain=False)
+            await watcher.gone()
 
     asyncio.run(scene())
 
