@@ -53,6 +53,13 @@ def test_a_face_too_small(tmp_path: Path) -> None:
     assert "46 pixels wide; at least 64" in error.message
 
 
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 1), (1, 900)])
+def test_a_picture_without_room_for_a_face(tmp_path: Path, width: int, height: int) -> None:
+    error = refusal(tmp_path, encoded(np.full((height, width, 3), 128, np.uint8)))
+    assert error.code == "INVALID_ARGUMENT"
+    assert f"{width}x{height} pixels; at least" in error.message
+
+
 @pytest.mark.parametrize(
     ("rows", "columns"),
     [

@@ -94,6 +94,12 @@ def test_a_reply_cannot_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]
     assert not controls(printed)
 
 
+def test_what_the_picture_lacks_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"level": "audio_only", "stage": "lipsync", "reason": "TIMEOUT: nothing has come for 3 s"}
+    Transcript().event({"event": "degraded", "data": data})
+    assert "degraded the lips stand still: nothing has come for 3 s" in capsys.readouterr().out
+
+
 def test_json_is_exact_and_harmless(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_json({"text": HOSTILE, "name": "a\udcff", "ü": b"123"})
     printed = capsys.readouterr().out
