@@ -6,7 +6,7 @@ once at the edge, handed down as objects.
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -221,8 +221,9 @@ class Asr(Section, frozen=True):
     min_silence_ms: Annotated[int, Range(32, 10_000, " ms")] = 500
     finished_silence_ms: Annotated[int, Range(64, 10_000, " ms")] = 250
     """The same where the text is a finished sentence, or may be one."""
-    echo_control: bool = False
-    """What the avatar says is told from a person's voice where both reach the microphone."""
+    echo_control: bool | Literal["auto"] = "auto"
+    """What the avatar says is told from a person's voice where both reach the microphone; auto: unless the client
+    says that it takes its loudspeaker's sound out itself."""
     barge_in_ms: Annotated[int, Range(0, 10_000, " ms")] = 400
     """So much voice interrupts what is being spoken, whatever it says."""
     pad_ms: Annotated[int, Range(0, 5000, " ms")] = 240

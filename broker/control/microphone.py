@@ -32,7 +32,7 @@ class MicrophoneHandlers:
         self._admission.sample_rate(microphone, args.sample_rate)
         microphone.tune(args.sample_rate)
         self._admission.microphone(microphone, len(args.pcm))
-        microphone.push(args.pcm, end=args.end)
+        microphone.push(args.pcm, end=args.end, echo_cancelled=args.echo_cancelled)
         result: dict[str, Any] = {
             "vad": "speech" if microphone.speaking else "silence",
             "unheard_ms": microphone.unheard_ms,

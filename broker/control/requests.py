@@ -140,6 +140,7 @@ class Audio(Arguments):
     pcm: bytes
     sample_rate: Annotated[int, msgspec.Meta(ge=8000, le=48000)] = 16000
     end: bool = False
+    echo_cancelled: bool = False
 
 
 class Interrupt(Arguments):

@@ -135,13 +135,15 @@ class Utterances:
         """Bytes that may be sent now."""
         return self._current.room if self._current is not None else 0
 
-    def push(self, pcm: bytes, *, end: bool) -> None:
+    def push(self, pcm: bytes, *, end: bool, echo_cancelled: bool = False) -> None:
         """Hear more audio, at the rate that is tuned to: at most ``room`` bytes of it.
 
         Args:
             end: the client says that the utterance ends here.
+            echo_cancelled: it says that what it plays is not in it.
         """
         assert self._current is not None
+        self._current.echoes = not echo_cancelled or self._context.config.asr.echo_control is True
         self._current.push(pcm, end=end, now=self._context.now())
 
     @property

@@ -92,6 +92,8 @@ class AsrStream:
         self.instance: str | None = None
         """The asr process that hears it."""
         self.speaking = False
+        self.echoes = True
+        """The audio to come may have those sounds in it."""
         self.language = language
         self._listener = listener
         self._broker = broker
@@ -209,7 +211,7 @@ class AsrStream:
 
     def _tell_sounds(self, send: Send) -> bool:
         """Before the audio in which they may be heard; returns whether all are told."""
-        for sound in self._sounds.since(self._sounds_sent):
+        for sound in self._sounds.since(self._sounds_sent) if self.echoes else ():
             if not send(AsrSound(broker=self._broker, sid=self.name, at=sound.at), [sound.pcm]):
                 return False
             self._sounds_sent = sound.number + 1

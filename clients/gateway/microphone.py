@@ -23,6 +23,7 @@ Answer = Callable[[Any, dict[str, Any] | ApiError], Awaitable[None]]
 @dataclass(slots=True)
 class _Piece:
     rate: int
+    echo_cancelled: bool
     pcm: bytearray
     end: bool = False
     asked: bool = False
@@ -47,6 +48,8 @@ class Microphone:
         self._come = asyncio.Event()
         self.rate = SAMPLE_RATE
         """Of the sound to come, in Hz."""
+        self.echo_cancelled = False
+        """The client has taken what it plays out of it."""
 
     def feed(self, pcm: bytes) -> None:
         """Sound: s16le mono.
@@ -56,16 +59,17 @@ class Microphone:
         """
         self._check(pcm)
         last = self._waiting[-1] if self._waiting else None
-        if last is not None and last.rate == self.rate and not last.asked:
+        kind = (self.rate, self.echo_cancelled)
+        if last is not None and (last.rate, last.echo_cancelled) == kind and not last.asked:
             last.pcm += pcm
         else:
-            self._put(_Piece(self.rate, bytearray(pcm)))
+            self._put(_Piece(*kind, bytearray(pcm)))
         self._come.set()
 
     def ask(self, number: Any, pcm: bytes, *, end: bool) -> None:
         """The same as a request, which is answered; ``end``: the utterance is over."""
         self._check(pcm)
-        self._put(_Piece(self.rate, bytearray(pcm), end, asked=True, id=number))
+        self._put(_Piece(self.rate, self.echo_cancelled, bytearray(pcm), end, asked=True, id=number))
 
     def _put(self, piece: _Piece) -> None:
         self._waiting.append(piece)
@@ -95,5 +99,10 @@ class Microphone:
             await self._come.wait()
 
     def _arguments(self, piece: _Piece) -> dict[str, Any]:
-        pcm = bytes(piece.pcm)
-        return {"session_id": self._sid, "pcm": pcm, "sample_rate": piece.rate, "end": piece.end}
+        return {
+            "session_id": self._sid,
+            "pcm": bytes(piece.pcm),
+            "sample_rate": piece.rate,
+            "end": piece.end,
+            "echo_cancelled": piece.echo_cancelled,
+        }

@@ -143,7 +143,7 @@ class Connection:
         op = request.pop("op")
         if op == "microphone":
             self.may("audio")
-            self._microphone.rate = _rate(request)
+            self._microphone.rate, self._microphone.echo_cancelled = _rate(request), _echo_cancelled(request)
             await self._answer(number, {})
             return
         self.may(op)
@@ -156,6 +156,8 @@ class Connection:
         if op == "audio":
             if "sample_rate" in request:
                 self._microphone.rate = _rate(request)
+            if "echo_cancelled" in request:
+                self._microphone.echo_cancelled = _echo_cancelled(request)
             self._microphone.ask(number, request.get("pcm", b""), end=request.get("end") is True)
             return
         if len(self._requests) >= IN_FLIGHT:
@@ -194,6 +196,13 @@ def _rate(request: dict[str, Any]) -> int:
     if not isinstance(rate, int) or rate not in RATES:
         raise ApiError("INVALID_ARGUMENT", f"sample_rate is a whole number from {RATES[0]} to {RATES[-1]}")
     return rate
+
+
+def _echo_cancelled(request: dict[str, Any]) -> bool:
+    cancelled = request.get("echo_cancelled", False)
+    if not isinstance(cancelled, bool):
+        raise ApiError("INVALID_ARGUMENT", "echo_cancelled is true or false")
+    return cancelled
 
 
 def from_base64(text: Any, name: str) -> bytes:

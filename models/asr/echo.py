@@ -67,10 +67,19 @@ HEARD_DB = 10.0
 """Above the noise, in several bands: something is heard."""
 FLOOR_DB = 4.0
 """What is no louder than this above the noise is noise."""
-SAME, SAME_AT_FIRST = 0.9, 0.65
-"""Quick correlation from which nobody else is heard, whatever the levels say; in the first"""
+SAME = 0.9
+"""Quick correlation from which nobody else is heard, whatever the levels say, except that"""
+MANY = 6
+"""bands are somebody else's: where both begin at once, their beginnings alone are alike."""
 FIRST = 100
-"""frames after silence, when levels may not be known yet and a viewer may have begun anew with another delay."""
+"""Frames in which the best lag is the echo's; then, and where one was known before, it has to be so much"""
+BETTER = 0.1
+"""better."""
+DEAF = 190
+"""Frames of published sound of which nothing is heard (3 s, half of them beyond the latest echo): there is no echo
+as long as that sound goes on;"""
+CLICKS = 8
+"""frames with a sound in the room that are no echo yet."""
 
 PIECES = 64
 """Published pieces that are kept at most."""
@@ -133,11 +142,11 @@ class _Correlation:
         self._memory = memory
         self._both, self._far, self._near = np.zeros(LAGS), np.zeros(LAGS), 0.0
 
-    def add(self, near: Bands, far: Bands) -> NDArray[np.float64]:
-        """Take a frame; returns the coefficient of each lag."""
-        self._both = self._memory * self._both + far @ near
-        self._far = self._memory * self._far + np.einsum("ij,ij->i", far, far)
-        self._near = self._memory * self._near + float(near @ near)
+    def add(self, both: Bands, far: Bands, near: float) -> NDArray[np.float64]:
+        """Take a frame's covariance and variances; returns the coefficient of each lag."""
+        self._both = self._memory * self._both + both
+        self._far = self._memory * self._far + far
+        self._near = self._memory * self._near + near
         found: NDArray[np.float64] = self._both / np.sqrt(self._far * self._near + PRIOR)
         return found
 
@@ -161,7 +170,11 @@ class EchoGate:
         self._lag = self._other = 0
         self._since = 0
         """Frames in which both were heard since the last silence."""
+        self._lasted = 0
+        """Frames of published sound since then."""
         self._unsure = False
+        self._deaf = False
+        """Nothing was heard of it: headphones, most likely."""
         self._alike = 0.0
         self._elapsed = HANG
         self._foreign: deque[bool] = deque(maxlen=SPAN)
@@ -189,8 +202,7 @@ class EchoGate:
         return Verdict(own, doubt, UNSURE // 2 if self._unsure else SPAN // 2)
 
     def _frame(self, near: Bands, far: Bands) -> bool:
-        self._published = np.roll(self._published, 1, axis=0)
-        self._swings = np.roll(self._swings, 1, axis=0)
+        self._published[1:], self._swings[1:] = self._published[:-1], self._swings[:-1]
         self._published[0], self._swings[0] = far, self._far.swing(far)
         self._heard.appendleft(near)
         swing = self._near.swing(near).clip(-15, 25)
@@ -199,12 +211,14 @@ class EchoGate:
             self._foreign.clear()
             if self._since:  # a viewer may begin anew with another delay
                 self._slow, self._quick = _Correlation(MEMORY), _Correlation(SHORT)
-                self._since, self._unsure = 0, False
+            self._since, self._lasted, self._unsure, self._deaf = 0, 0, False, False
             return False
+        self._lasted += 1
         if np.count_nonzero(near > floor + HEARD_DB) >= SOME:
             self._since += 1
             self._correlate(swing)
-        self._unsure = self._since < (UNSURE if self.present is None else AGAIN if self.present else 0)
+        self._deaf |= self._since <= CLICKS and self._lasted >= DEAF
+        self._unsure = self._since < self._needed
         if self._unsure:
             return True
         if self.present:
@@ -218,6 +232,13 @@ class EchoGate:
         self._elapsed = 0 if sum(self._foreign) >= EVIDENCE else self._elapsed + 1
         return self._elapsed >= HANG
 
+    @property
+    def _needed(self) -> int:
+        """How many frames with both must be heard before anything is said."""
+        if self.present is None:
+            return 0 if self._deaf else UNSURE
+        return AGAIN if self.present else 0
+
     def _settle(self, near: Bands) -> Bands:
         """The level of each band when nobody speaks."""
         self._frames += 1
@@ -227,9 +248,10 @@ class EchoGate:
         return self._floor
 
     def _correlate(self, swing: Bands) -> None:
-        slow, quick = self._slow.add(swing, self._swings), self._quick.add(swing, self._swings)
+        frame = self._swings @ swing, np.einsum("ij,ij->i", self._swings, self._swings), float(swing @ swing)
+        slow, quick = self._slow.add(*frame), self._quick.add(*frame)
         best = int(slow.argmax())
-        if self._since < FIRST or slow[best] > slow[self._lag] + 0.05:
+        if (self._since < FIRST and not self.present) or slow[best] > slow[self._lag] + BETTER:
             self._lag = best
         self.echo = float(slow[best])
         other = int(quick.argmax())
@@ -244,7 +266,7 @@ class EchoGate:
         count = self._unexplained(near, loudest, floor)
         if count >= SOME and self._other != self._lag:
             count = min(count, self._unexplained(near, self._loudest(self._other), floor))
-        foreign = count >= SOME and self._alike < (SAME if self._since > FIRST else SAME_AT_FIRST)
+        foreign = count >= MANY or (count >= SOME and self._alike < SAME)
         told = (loudest + self._gain > floor - 3) & (loudest > FAINT_DB)
         step = np.where(near > loudest + self._gain, RISE_DB, -FALL_DB)
         self._gain += np.where(told, step * (0.15 if foreign else 1.0), 0.0)

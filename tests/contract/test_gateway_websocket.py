@@ -142,6 +142,7 @@ def test_requests_are_answered_as_json(stranger: Stranger, watch: Watch) -> None
         ({"op": "interrupt", "session_id": "another"}, "UNAUTHENTICATED"),
         ({"op": "audio", "pcm": "?"}, "INVALID_ARGUMENT"),
         ({"op": "microphone", "sample_rate": 7}, "INVALID_ARGUMENT"),
+        ({"op": "microphone", "echo_cancelled": 1}, "INVALID_ARGUMENT"),
     ):
         reply = viewer.ask(**arguments)
         assert not reply["ok"]
@@ -158,7 +159,7 @@ def test_a_microphone_is_heard(stranger: Stranger, watch: Watch) -> None:
     samples, rate = question()
     sound = samples.tobytes()
     viewer = joined(watch(stranger.session()))
-    assert viewer.ask("microphone", sample_rate=rate)["ok"]
+    assert viewer.ask("microphone", sample_rate=rate, echo_cancelled=True)["ok"]
     for at in range(0, len(sound), rate // 25):
         viewer.connection.send(sound[at : at + rate // 25])
     assert viewer.ask("audio", end=True)["ok"]

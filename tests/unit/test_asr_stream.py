@@ -173,7 +173,12 @@ def test_what_viewers_hear_is_told_before_the_audio_and_again_to_a_successor() -
     stream.push(bytes(2 * 1600), end=False, now=400_000)
     told = [(m.at, len(pcm)) if isinstance(m, AsrSound) else m.time for _, m, pcm in processes.got]
     assert told == [(5_000, 960), 200_000, 300_000, (9_000, 0), 400_000]
+    stream.echoes = False  # the client says that it cancels echoes itself
+    sounds.add(9_500, b"\x01\x00" * 480)
+    stream.push(bytes(2 * 1600), end=False, now=500_000)
+    assert isinstance(processes.got[-2][1], AsrAudio), "nothing is told before it"
+    stream.echoes = True
     processes.got.clear()
     processes.streams.down("asr.0")
     processes.streams.up("asr.1", 1)
-    assert [type(m) for _, m, _ in processes.got][:3] == [AsrSound, AsrSound, AsrAudio]
+    assert [type(m) for _, m, _ in processes.got][:4] == [AsrSound, AsrSound, AsrSound, AsrAudio]

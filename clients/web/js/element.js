@@ -51,7 +51,7 @@ export class MusecastPlayer extends HTMLElement {
     /** A token for every connection, where the attribute would expire. @type {(() => Promise<string>) | undefined} */
     this.getToken = undefined;
     this.microphone = new Microphone({
-      onPcm: (pcm, rate) => this.player?.sendMicrophone(pcm, rate),
+      onPcm: (pcm, rate, echoCancelled) => this.player?.sendMicrophone(pcm, rate, echoCancelled),
       onState: (state) => this.talkButton.setAttribute("aria-pressed", String(state === "on" || state === "changed")),
     });
   }

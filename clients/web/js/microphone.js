@@ -24,7 +24,8 @@ export class MicrophoneError extends Error {
 export class Microphone {
   /**
    * @param {object} options
-   * @param {(pcm: Int16Array, sampleRate: number) => void} options.onPcm 50 times a second, while not held back
+   * @param {(pcm: Int16Array, sampleRate: number, echoCancelled: boolean) => void} options.onPcm 50 times a second,
+   *   while not held back; `echoCancelled`: the browser takes what it plays out of it
    * @param {(level: number) => void} [options.onLevel] 0 to 1 (RMS), 50 times a second
    * @param {(state: "on" | "off" | "lost" | "changed") => void} [options.onState] "lost": the device went and
    *   there is no other; "changed": another took its place
@@ -92,10 +93,11 @@ export class Microphone {
       source = context.createMediaStreamSource(stream);
     }
     await context.audioWorklet.addModule(new URL("./microphone-worklet.js", import.meta.url));
+    const echoCancelled = stream.getAudioTracks()[0].getSettings().echoCancellation === true;
     const worklet = new AudioWorkletNode(context, "musecast-microphone", { numberOfOutputs: 0 });
     worklet.port.onmessage = ({ data: { pcm, level } }) => {
       this.onLevel(level);
-      if (!this.held) this.onPcm(pcm, context.sampleRate);
+      if (!this.held) this.onPcm(pcm, context.sampleRate, echoCancelled);
     };
     source.connect(worklet);
     context.resume(); // not awaited: without an audio device it never comes

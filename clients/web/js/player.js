@@ -131,9 +131,14 @@ export class Player {
     return this.socket?.request(op, args) ?? Promise.reject(new Error("the player is not connected: connect() first"));
   }
 
-  /** @param {Int16Array} pcm @param {number} [sampleRate] @returns {boolean} false: it could not be sent */
-  sendMicrophone(pcm, sampleRate) {
-    const sent = this.socket?.microphone(pcm, sampleRate) ?? false;
+  /**
+   * @param {Int16Array} pcm
+   * @param {number} [sampleRate]
+   * @param {boolean} [echoCancelled] what the page plays is not in it
+   * @returns {boolean} false: it could not be sent
+   */
+  sendMicrophone(pcm, sampleRate, echoCancelled) {
+    const sent = this.socket?.microphone(pcm, sampleRate, echoCancelled) ?? false;
     if (!sent && this.live) this.options.onNotice?.("microphone-dropped", { samples: pcm.length });
     return sent;
   }

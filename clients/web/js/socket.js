@@ -54,6 +54,7 @@ export class Socket {
     this.attempt = 0;
     this.id = 0;
     this.rate = RATE;
+    this.echoCancelled = false;
     /** @type {Map<number, Request>} sent, or to be sent with the next connection */
     this.requests = new Map();
     this.online = () => this._again(0);
@@ -87,6 +88,7 @@ export class Socket {
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     this.rate = RATE;
+    this.echoCancelled = false;
     this.watch = setTimeout(() => this._lost(round, 1006), CONNECT_MS);
     socket.onopen = () => this._opened(round);
     socket.onmessage = ({ data }) => round === this.round && this._message(data);
@@ -143,13 +145,15 @@ export class Socket {
   /**
    * @param {Int16Array} pcm
    * @param {number} [rate]
+   * @param {boolean} [echoCancelled] what this page plays is not in it
    * @returns {boolean} false: not sent, because there is no connection or it is too slow
    */
-  microphone(pcm, rate = RATE) {
+  microphone(pcm, rate = RATE, echoCancelled = false) {
     if (!this._isOpen() || !this.socket || this.socket.bufferedAmount > MICROPHONE_BYTES) return false;
-    if (rate !== this.rate) {
-      this.socket.send(JSON.stringify({ op: "microphone", sample_rate: rate }));
+    if (rate !== this.rate || echoCancelled !== this.echoCancelled) {
+      this.socket.send(JSON.stringify({ op: "microphone", sample_rate: rate, echo_cancelled: echoCancelled }));
       this.rate = rate;
+      this.echoCancelled = echoCancelled;
     }
     this.socket.send(/** @type {Int16Array<ArrayBuffer>} */ (pcm));
     return true;

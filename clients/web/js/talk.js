@@ -90,7 +90,7 @@ export class Talk {
   /** @returns {Promise<boolean>} */
   async tryToOpen() {
     const microphone = new Microphone({
-      onPcm: (pcm, rate) => { if (this.on) this.player.sendMicrophone(pcm, rate); },
+      onPcm: (pcm, rate, echoCancelled) => { if (this.on) this.player.sendMicrophone(pcm, rate, echoCancelled); },
       onLevel: (rms) => this.level(rms),
       onState: (state) => { if (state === "lost") this.lost(); },
     });

@@ -187,8 +187,10 @@ test("sound goes as it is, its rate before it, and not into a connection that is
   await until(() => told.states.length);
   assert.ok(socket.microphone(new Int16Array(320)));
   assert.ok(socket.microphone(new Int16Array(882), 44_100));
-  while (got.length < 3) await new Promise((done) => setImmediate(done));
-  assert.deepEqual(got, [640, '{"op":"microphone","sample_rate":44100}', 1764]);
+  assert.ok(socket.microphone(new Int16Array(882), 44_100, true));
+  while (got.length < 5) await new Promise((done) => setImmediate(done));
+  const how = (/** @type {boolean} */ cancelled) => JSON.stringify({ op: "microphone", sample_rate: 44_100, echo_cancelled: cancelled });
+  assert.deepEqual(got, [640, how(false), 1764, how(true), 1764]);
   Object.defineProperty(socket.socket, "bufferedAmount", { value: 70_000 });
   assert.equal(socket.microphone(new Int16Array(320), 44_100), false);
 });
