@@ -41,12 +41,14 @@ SHORT = 1 - 1 / 16
 """of the quick one, which notices that the delay has jumped."""
 PRESENT, ABSENT = 0.68, 0.56
 """Correlation from which there is an echo, and below which there is none any more;"""
-EARLY = 0.12
+EARLY = 0.06
 """more of it is needed after ``UNSURE`` frames, falling to nothing in twice as many more;"""
 ELSEWHERE = 0.65
 """quick correlation from which there may be one at another lag."""
 UNSURE, AGAIN = 40, 16
 """Frames with both to be heard before it is said that there is no echo, and before it is said how late one is."""
+COMMON = 0.3
+"""Part of what all bands have in common that is left out of it."""
 PRIOR = BANDS * 20 * 9.0
 """Of both variances: a correlation of next to nothing is none."""
 OVER_DB = 6.0
@@ -75,6 +77,10 @@ FIRST = 100
 """Frames in which the best lag is the echo's; then, and where one was known before, it has to be so much"""
 BETTER = 0.1
 """better."""
+PATIENCE = 96
+"""Windows that may wait (3 s) until it is known whether there is an echo, and for so many"""
+AFTER = 24
+"""frames more, so that nobody loses the beginning of what he said meanwhile."""
 DEAF = 190
 """Frames of published sound of which nothing is heard (3 s, half of them beyond the latest echo): there is no echo
 as long as that sound goes on;"""
@@ -109,6 +115,11 @@ class Verdict(NamedTuple):
     """Or it may be somebody else's: what comes next will tell,"""
     reach: int
     """within so many windows."""
+
+
+def _shape(swing: Bands) -> Bands:
+    """A swing with less of what all bands have in common: two voices that begin at once are alike in that."""
+    return swing - COMMON * swing.mean()
 
 
 class _Picture:
@@ -173,6 +184,8 @@ class EchoGate:
         self._lasted = 0
         """Frames of published sound since then."""
         self._unsure = False
+        self._judged = 0
+        """Frames since then."""
         self._deaf = False
         """Nothing was heard of it: headphones, most likely."""
         self._alike = 0.0
@@ -199,13 +212,13 @@ class EchoGate:
         for near, far in zip(self._near.frames(heard), self._far.frames(published), strict=True):
             own = self._frame(near, far)
             doubt |= self._unsure or bool(self._foreign and self._foreign[-1])
-        return Verdict(own, doubt, UNSURE // 2 if self._unsure else SPAN // 2)
+        return Verdict(own, doubt, PATIENCE if self._unsure or self._judged < AFTER else SPAN // 2)
 
     def _frame(self, near: Bands, far: Bands) -> bool:
         self._published[1:], self._swings[1:] = self._published[:-1], self._swings[:-1]
-        self._published[0], self._swings[0] = far, self._far.swing(far)
+        self._published[0], self._swings[0] = far, _shape(self._far.swing(far))
         self._heard.appendleft(near)
-        swing = self._near.swing(near).clip(-15, 25)
+        swing = _shape(self._near.swing(near).clip(-15, 25))
         floor = self._settle(near)
         if not (self._published[: LAGS + TAIL] > FAINT_DB).any():
             self._foreign.clear()
@@ -220,6 +233,7 @@ class EchoGate:
         self._deaf |= self._since <= CLICKS and self._lasted >= DEAF
         self._unsure = self._since < self._needed
         if self._unsure:
+            self._judged = 0
             return True
         if self.present:
             self.present = self.echo >= ABSENT
@@ -228,6 +242,7 @@ class EchoGate:
         if not self.present:
             self._foreign.clear()
             return False
+        self._judged += 1
         self._foreign.append(self._judge(near, floor))
         self._elapsed = 0 if sum(self._foreign) >= EVIDENCE else self._elapsed + 1
         return self._elapsed >= HANG

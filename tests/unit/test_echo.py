@@ -87,8 +87,11 @@ def test_who_interrupts_before_it_is_known_that_there_is_no_echo_waits_a_little(
     microphone, begin = noise(len(said)), 2 * RATE
     person = (sentence(0, said) * 0.3)[: len(said) - begin]
     microphone[begin : begin + len(person)] += person
-    (sure,) = [at for event, at in heard(detector, microphone, said) if isinstance(event, Confirmed)]
+    found = heard(detector, microphone, said)
+    (sure,) = [at for event, at in found if isinstance(event, Confirmed)]
     assert sure - begin <= 1.3 * RATE
+    (started,) = [event for event, _ in found if isinstance(event, Started)]
+    assert abs(started.at - begin) <= 0.2 * RATE, "what he said meanwhile is not lost"
 
 
 def test_without_an_echo_a_person_interrupts_as_ever(detector: VoiceDetector) -> None:
