@@ -119,7 +119,8 @@ class Verdict(NamedTuple):
 
 def _shape(swing: Bands) -> Bands:
     """A swing with less of what all bands have in common: two voices that begin at once are alike in that."""
-    return swing - COMMON * swing.mean()
+    shape: Bands = swing - COMMON * swing.mean()
+    return shape
 
 
 class _Picture:

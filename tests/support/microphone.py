@@ -54,7 +54,12 @@ class Microphone:
         for number in itertools.count():
             piece = self._sound[number * size : (number + 1) * size]
             piece = np.concatenate([piece, np.zeros(size - len(piece), np.int16)])
-            audio: dict[str, Any] = {"session_id": self._sid, "pcm": piece.tobytes(), "sample_rate": self._rate}
+            audio: dict[str, Any] = {
+                "session_id": self._sid,
+                "pcm": piece.tobytes(),
+                "sample_rate": self._rate,
+                "echo_cancelled": True,  # a recording does not hear the avatar
+            }
             self.sent_at.append(time.monotonic())
             self.replies.append(self._control.ok("audio", **audio))
             # A whole piece after the reply: what was held up on its way is not made up for in a burst.

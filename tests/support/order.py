@@ -27,7 +27,7 @@ LONGEST = (
     "contract/test_network.py",
     "contract/test_cli.py",
     "contract/test_render.py",
-    "contract/test_language_models.py",
+    "contract/test_engine_servers.py",
     "contract/test_isolation.py",
     "engines/musetalk/test_engine.py",
     "engines/musetalk/test_gpu_job.py",

@@ -39,6 +39,8 @@ class EdgeServer:
     """"", "403", "silent", "no audio", "stall" or "drop": the last two after ``after_words`` words."""
     after_words: int = 2
     word_times: bool = True
+    first_s: float = 0.0
+    """Before the first sound."""
     requests: list[str] = field(default_factory=list)
     """The SSML of every request."""
     opened: int = 0
@@ -82,6 +84,7 @@ class EdgeServer:
             return
         await socket.send_str("X-RequestId:1\r\nPath:response\r\n\r\n{}")
         mp3, words = await asyncio.to_thread(speech, unescape(found[2]), found[1])
+        await asyncio.sleep(self.first_s)
         if self.fault == "no audio":
             mp3, words = b"", ()
         sent = 0

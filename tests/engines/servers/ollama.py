@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,8 @@ class OllamaServer(ProtocolServer):
         self.models = models
         self.thinks = thinks
         self.thoughts = "I should think about it."
+        self.first_s = 0.0
+        """Before the first token."""
         super().__init__()
 
     def answer(self, request: Any, method: str, path: str, body: Any) -> None:
@@ -52,6 +55,7 @@ class OllamaServer(ProtocolServer):
         messages = body["messages"]
         prefix = messages[-1].get("content", "") if messages[-1]["role"] == "assistant" else ""
         whole = answer_to([line for line in messages if line["role"] != "assistant" or line is not messages[-1]])
+        time.sleep(self.first_s)
         rest = whole[len(prefix) :] if whole.startswith(prefix) and self.mode != "restart" else whole
         if body.get("think"):
             for word in self.thoughts.split(" "):

@@ -1,19 +1,27 @@
-"""A daemon whose answers come from a language model's server, and what its listeners notice when that fails."""
+"""A daemon whose answers and whose voice come from servers, and what its viewers notice when those fail."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from models.asr.faster_whisper import FasterWhisperTranscriber
+from tests.engines.servers.edge import EdgeServer, edge_server
 from tests.engines.servers.ollama import OllamaServer
 from tests.engines.servers.script import ENGLISH
+from tests.support import whisper
 from tests.support.client import Session, Stranger
 from tests.support.daemon import LIGHT, Daemon, stage_row
+from tests.support.doubles import quiet
 from tests.support.limits import WORK_S
+from tests.support.segments import decode
+from tests.support.word_error import errors, words
 
 FIRST_S = 5.0
 
@@ -26,7 +34,15 @@ def server() -> Iterator[OllamaServer]:
 
 
 @pytest.fixture(scope="module")
-def ollama_daemon(server: OllamaServer, state_dir: Path, start_daemon_for_module: Callable[..., Daemon]) -> Daemon:
+def edge() -> Iterator[EdgeServer]:
+    with edge_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ollama_daemon(
+    server: OllamaServer, edge: EdgeServer, state_dir: Path, start_daemon_for_module: Callable[..., Daemon]
+) -> Daemon:
     return start_daemon_for_module(
         state_dir,
         "engines.llm=[ollama, faq]",
@@ -36,6 +52,9 @@ def ollama_daemon(server: OllamaServer, state_dir: Path, start_daemon_for_module
         "chain.next_output_s.llm=5",
         "chain.probe_s=1",
         *LIGHT,
+        "engines.tts=[espeak, edge_tts]",
+        f"edge_tts.endpoint={edge.url}",
+        "chain.first_output_s.tts=30",  # a slow machine is no outage
     )
 
 
@@ -131,3 +150,42 @@ def test_an_answer_that_breaks_off_is_spoken_to_its_last_whole_word_and_the_turn
     turn = _chat(session, "Who are you?")
     session.wait_ended(turn)
     assert session.events("turn.ended", turn)
+
+
+TEXT = "Yesterday we walked to the market, bought seven red apples, and gave them to the children in the garden."
+BROKEN_OFF = 5
+"""Words of it that the voice has said whole by then."""
+
+
+@pytest.fixture(scope="module")
+def ear() -> Iterator[FasterWhisperTranscriber]:
+    made = FasterWhisperTranscriber(whisper.config(hotwords=False))
+    made.load(quiet)
+    yield made
+    made.close()
+
+
+def _heard(ear: FasterWhisperTranscriber, session: Session) -> list[str]:
+    """What the published sound says."""
+    utterance = ear.open("en")
+    utterance.feed((decode(session.blob()).sound[::3] * 32767).astype(np.int16))
+    return words(utterance.finish(threading.Event()).text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["drop", "stall"])
+def test_when_the_voice_breaks_off_every_word_is_heard_once_and_in_order(
+    talking: Stranger, edge: EdgeServer, ear: FasterWhisperTranscriber, fault: str
+) -> None:
+    edge.fault, edge.after_words = fault, BROKEN_OFF
+    session = talking.session(voice="en-US-AriaNeural")  # which only the second engine has
+    turn = session.say(TEXT)
+    session.wait_ended(turn)
+    edge.fault = ""
+    assert session.events("turn.ended", turn)
+    degraded = [event["data"] for event in session.events("degraded", turn)]
+    assert [data["engine"] for data in degraded if data["stage"] == "tts"][-1] == "espeak", degraded
+    assert [event["data"]["text"] for event in session.events("sentence", turn)] == [TEXT]
+    said, heard = words(TEXT), _heard(ear, session)
+    assert len(heard) == len(said), heard
+    assert errors(said, heard) <= 3, heard  # a synthetic voice is not always understood
