@@ -206,6 +206,15 @@ def test_the_page_and_the_documents(gateway: GatewayProcess, http: httpx.Client)
     assert "default-src 'self'" in policy
     (script,) = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
     assert "api/start_session" in script, "asked for before anything else is loaded"
+    modules = re.findall(r'(?:src|href)="(js/[0-9a-f]{16}/[\w-]+\.js)"', page.text)
+    assert len(modules) > 20
+    for one in (http.get(f"/{modules[0]}"), http.get(f"/{modules[-1]}")):
+        assert (one.status_code, "immutable" in one.headers["cache-control"]) == (200, True)
+    name = modules[0].split("/")[-1]
+    for old in (f"/js/{name}", f"/js/{'0' * 16}/{name}"):
+        assert (http.get(old).status_code, http.get(old).headers["cache-control"]) == (200, "no-cache")
+    for none in ("/js/", f"/js/{'0' * 16}/", f"/js/{'0' * 16}/../index.html", f"/js/{'0' * 16}/nothing.js"):
+        assert http.get(none).status_code == 404
     assert f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in policy
     assert page.headers["permissions-policy"].startswith("microphone=(self)")
     docs = http.get("/docs")
