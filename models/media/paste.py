@@ -199,7 +199,7 @@ class Paster:
         return (rows, columns), np.asarray(cv2.multiply(part, large, scale=1 / 255), np.uint8)
 
     def blend(self, roi: U8, crop: U8, area: Area | None = None, part: U8 | None = None) -> U8:
-        """The rectangle that is pasted: u8 BGR, at most 1 level from the exact blend.
+        """The rectangle that is pasted where crops are not ``own``: u8 BGR, at most 1 level from the exact blend.
 
         Args:
             roi: u8 BGR ``[h, w, 3]``, the template's own pixels in the box.
@@ -212,20 +212,12 @@ class Paster:
             alpha = np.asarray(cv2.merge([part, part, part]), np.uint8)
             rest = np.asarray(cv2.bitwise_not(alpha), np.uint8)
         else:
-            alpha, rest = self._replacing(roi, crop) if self._own else (self._alpha, self._rest)
-        resized = _resized(crop, self._size, fine=self._own)[area]
+            alpha, rest = self._alpha, self._rest
+        resized = _resized(crop, self._size)[area]
         # Two rounded products: each within half a level, and exact where alpha is 0 or 255.
         new = cv2.multiply(resized, alpha, scale=1 / 255)
         old = cv2.multiply(roi[area], rest, scale=1 / 255)
         return np.asarray(cv2.add(new, old, dst=new), np.uint8)
-
-    def _replacing(self, roi: U8, crop: U8) -> tuple[U8, U8]:
-        """The alpha and its rest where only what the crop changes is replaced."""
-        changed = replaced(own_crop(roi), crop)
-        inner = cv2.resize(changed, self._size, interpolation=cv2.INTER_LINEAR)[self._inner]
-        part = cv2.multiply(self._part, inner, scale=1 / 255)
-        alpha = cv2.merge([part, part, part])
-        return np.asarray(alpha, np.uint8), np.asarray(cv2.bitwise_not(alpha), np.uint8)
 
     def paste(self, out: Planes, roi: U8, box: NDArray[np.int32], crop: U8, pose: int = 0) -> None:
         """Write ``crop`` into ``out``, which already holds the template's frame.
