@@ -256,7 +256,7 @@ class Paster:
             cv2.copyTo(cv2.extractChannel(chroma, channel), chroma_mask, target)
 
     def _mix(self, out: Planes, box: NDArray[np.int32], crop: U8, area: Area, part: U8) -> None:
-        """Blend with the frame's own samples, each plane at its size: half the work of doing it in BGR.
+        """Blend with the frame's own samples, each plane at its size: fewer roundings than in BGR, so less trembles.
 
         Args:
             out: as in ``paste``, like ``box`` and ``crop``.
@@ -273,10 +273,9 @@ class Paster:
             large = _resized(np.asarray(channel, np.uint8), (width // by, height // by), fine=True)[rows, columns]
             y, x = top // by, left // by
             target = plane[y : y + large.shape[0], x : x + large.shape[1]]
-            new = cv2.multiply(large, share, scale=1 / 255)
-            # Exact where nothing of the crop is shown: those samples keep their bytes.
-            old = cv2.multiply(target, cv2.bitwise_not(share), scale=1 / 255)
-            target[...] = cv2.add(new, old, dst=new)
+            weight = share * np.float32(1 / 255)
+            # Rounded once, and exact where nothing of the crop is shown: those samples keep their bytes.
+            target[...] = cv2.blendLinear(large, target, weight, 1 - weight)
 
 
 def _touched(part: U8) -> tuple[U8, U8]:
