@@ -11,8 +11,9 @@ EARLY = 2
 """So many times in a row before its time, and a client presses."""
 PRESSING_US = 10_000_000
 """So long after the last such time it does no more."""
-YIELD_US = 30_000_000
-"""Its work comes so much later than its deadline: behind that of others, and before what has none."""
+YIELD_US = 1_800_000_000
+"""Its work comes so much later than its deadline: behind that of others, and before what has none. Less, and what
+has waited for so long would come before everybody else's."""
 TOLERANCE = 0.9
 """Of the time that a client is told; clocks differ."""
 

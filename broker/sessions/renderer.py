@@ -27,8 +27,11 @@ from broker.stream.events import SentencePlaced, SpeechEnded, SpeechStarted
 from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES, QUANTUM_US
 
 LIPSYNC_AHEAD_US = 3_000_000
+YIELDING_AHEAD_US = 640_000
+"""The same while the session presses: the crops of fifty that wait for encode would be 700 MB."""
 ENCODE_AHEAD_US = 2_000_000
 """How far beyond the clock each stage may work for a session."""
+LEAST_WAIT_US = 40_000
 ENCODE_TIME_US = 180_000
 """Kept back for encoding: crops that come later than this before their time are not waited for."""
 NO_LIPSYNC = "no process of the chosen lip-sync engine is ready"
@@ -182,8 +185,9 @@ class Renderer:
             if not self._map.placed or self._map.pts(self.planned) < timeline.end:
                 self._map.move(self.planned, timeline.end)  # the turn begins, or idle video has filled a wait
             pts = self._placed(clock)
-            if pts >= clock + LIPSYNC_AHEAD_US:
-                return now + pts - clock - LIPSYNC_AHEAD_US + 1
+            ahead = YIELDING_AHEAD_US if self._task.yields else LIPSYNC_AHEAD_US
+            if pts >= clock + ahead:
+                return now + max(pts - clock - ahead, LEAST_WAIT_US)  # a clock that stands still comes no nearer
             left = pts - clock
             flush = (
                 track.ended

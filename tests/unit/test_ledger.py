@@ -359,19 +359,24 @@ def test_background_work_may_wait_in_its_worker_but_not_stand_still() -> None:
     assert ledger.overdue({"llm": 10}, 1011) == [entry]
 
 
-def test_what_yields_goes_to_a_worker_that_has_nothing_else() -> None:
+def test_what_yields_waits_for_all_other_speech_and_for_a_worker_that_has_nothing_else() -> None:
     ledger = Ledger()
-    ledger.up("encode.0", 1, "encode")
-    ledger.ready("encode.0", 1, 4)
+    for stage in ("lipsync", "encode"):
+        ledger.up(f"{stage}.0", 1, stage)
+        ledger.ready(f"{stage}.0", 1, 4)
     for name in ("pushy/1", "pushy/2"):
         ledger.submit(name, "encode", Recorder(), priority=100, yields=True)
-    (first,) = [entry.id for _, entry in ledger.dispatch(0)]
-    assert first == "pushy/1"
-    ledger.submit("polite/1", "encode", Recorder(), priority=50)
-    assert [entry.id for _, entry in ledger.dispatch(0)] == ["polite/1"]
-    for name in ("pushy/1", "polite/1"):
-        ledger.done("encode.0", 1, name, 0)
-    assert [entry.id for _, entry in ledger.dispatch(0)] == ["pushy/2"]
+    assert dispatched(ledger) == ["pushy/1"]
+    ledger.submit("polite/1", "lipsync", Recorder(), priority=50)
+    ledger.submit("offline/1", "lipsync", Recorder(), priority=1000)
+    assert dispatched(ledger) == ["polite/1", "offline/1"]
+    ledger.done("encode.0", 1, "pushy/1", 0)
+    assert dispatched(ledger) == [], "the segment of the one that waits comes to encode next"
+    ledger.submit("polite/2", "encode", Recorder(), priority=50)
+    assert dispatched(ledger) == ["polite/2"]
+    ledger.done("lipsync.0", 1, "polite/1", 0)
+    ledger.done("encode.0", 1, "polite/2", 0)
+    assert dispatched(ledger) == ["pushy/2"], "what has no deadline is not waited for"
 
 
 def test_what_is_postponed_comes_behind_and_yields() -> None:
@@ -381,6 +386,10 @@ def test_what_is_postponed_comes_behind_and_yields() -> None:
     ledger.postpone("pushy/", 1000)
     ledger.up("encode.0", 1, "encode")
     ledger.ready("encode.0", 1, 4)
-    assert [entry.id for _, entry in ledger.dispatch(0)] == ["polite/1"]
+    assert dispatched(ledger) == ["polite/1"]
     ledger.done("encode.0", 1, "polite/1", 0)
-    assert [entry.id for _, entry in ledger.dispatch(0)] == ["pushy/1"]
+    assert dispatched(ledger) == ["pushy/1"]
+
+
+def dispatched(ledger: Ledger) -> list[str]:
+    return [entry.id for _, entry in ledger.dispatch(0)]

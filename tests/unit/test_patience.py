@@ -42,6 +42,15 @@ def test_it_is_over_when_it_has_waited_for_a_while() -> None:
     assert patience.late_by(3 + PRESSING_US) == 0
 
 
+def test_what_has_yielded_for_minutes_still_comes_behind_what_is_new() -> None:
+    """Or a flood's backlog would come before everybody else's work once it is old enough."""
+    patience = Patience()
+    patience.told(0, SECOND)
+    patience.came(1)
+    patience.came(2)
+    assert 0 + patience.late_by(3) > 300 * SECOND
+
+
 def press(session: Session, now: int) -> None:
     session.patience.told(now, 60 * SECOND)
     for _ in range(3):

@@ -28,6 +28,10 @@ MAX_FAILURES = 3
 """Attempts of an item whose worker reports a retryable failure."""
 
 
+OF_SPEECH = frozenset({"tts", "lipsync", "fallback", "encode"})
+"""Stages that a segment passes through; they share the processor."""
+
+
 class Job(Protocol):
     """What the ledger calls back; built by the turn that wants the work done."""
 
@@ -63,7 +67,7 @@ class Entry:
     cost: int = 1
     background: bool = False
     yields: bool = False
-    """It waits for a worker that has nothing else, so that what is more urgent finds one soon."""
+    """It waits until nobody else's speech is in the making, and for a worker that has nothing else in hand."""
     near: Entry | None = None
     """Who had this one has what it goes on from: preferred, where there is room."""
     attempt: int = 0
@@ -195,11 +199,14 @@ class Ledger:
     def postpone(self, owner: str, by: int) -> None:
         """What is queued and begins with ``owner`` comes so many microseconds later, and yields."""
         for queue in self._queues.values():
-            for index, (rank, priority, order, entry) in enumerate(queue):
-                if entry.id.startswith(owner):
-                    entry.priority, entry.yields = priority + by, True
-                    queue[index] = rank, entry.priority, order, entry
-            heapq.heapify(queue)
+            for entry in (work[3] for work in queue if work[3].id.startswith(owner)):
+                entry.priority, entry.yields = entry.priority + by, True
+            queue[:] = sorted((rank, entry.priority, order, entry) for rank, _, order, entry in queue)
+
+    def _speech_before(self, entry: Entry) -> bool:
+        """Whether speech that does not yield and is wanted earlier is on its way, in whatever stage."""
+        others = (e for e in self._entries.values() if not e.yields and e.stage in OF_SPEECH)
+        return any(other.priority < entry.priority for other in others)
 
     def _choose(self, stage: str, entry: Entry) -> Worker | None:
         free = [
@@ -207,8 +214,10 @@ class Ledger:
             for worker in self.workers.values()
             if worker.stage == stage and worker.instance not in self._draining and worker.room(entry)
         ]
+        if not free or (entry.yields and self._speech_before(entry)):
+            return None
         near = "" if entry.near is None else entry.near.host
-        return min(free, key=lambda worker: (worker.instance != near, worker.outstanding), default=None)
+        return min(free, key=lambda worker: (worker.instance != near, worker.outstanding))
 
     def _lease(self, worker: Worker, entry: Entry, now: int) -> None:
         entry.moved_at = now
