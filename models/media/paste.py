@@ -256,7 +256,7 @@ class Paster:
             cv2.copyTo(cv2.extractChannel(chroma, channel), chroma_mask, target)
 
     def _mix(self, out: Planes, box: NDArray[np.int32], crop: U8, area: Area, part: U8) -> None:
-        """Blend with the frame's own samples, each plane at its size: fewer roundings than in BGR, so less trembles.
+        """Blend with the frame's own samples, each plane at its size: fewer roundings than in BGR, less trembles.
 
         Args:
             out: as in ``paste``, like ``box`` and ``crop``.
