@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import socket
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from tests.support.daemon import Daemon
 from tests.support.gateway import WebSocket
 from tests.support.gateway_process import GatewayProcess, error_of
 from tests.support.limits import REPLY_S, WORK_S
+from tests.support.mutations import throw_mutated
 
 MAIN = "0123456789abcdef-main"
 SEED = 20261130
@@ -336,47 +336,12 @@ def test_who_sends_too_slowly_is_not_waited_for(gateway: GatewayProcess) -> None
         assert bodiless.recv(65_536).startswith(b"HTTP/1.1 400 ")
 
 
-def _mutated(source: random.Random, whole: bytes) -> bytes:
-    data = bytearray(whole)
-    for _ in range(source.randint(1, 6)):
-        at = source.randrange(len(data))
-        match source.randrange(4):
-            case 0:
-                data[at] = source.randrange(256)
-            case 1:
-                del data[at : at + source.randint(1, 8)]
-            case 2:
-                data[at:at] = source.randbytes(source.randint(1, 8))
-            case _:
-                data[at:at] = data[at : at + 40]
-        if not data:
-            return b"\r\n\r\n"
-    return bytes(data)
-
-
 def test_noise_harms_nobody(gateway: GatewayProcess, stranger: Stranger) -> None:
     """Mutated requests: an error of ours or nothing, never a 500, and the next request is answered."""
-    source = random.Random(SEED)
-    body = b'{"session_id": "nobody", "text": "Hello"}'
-    forms = [
-        b"GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
-        b"POST /api/say HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: close\r\n"
-        b"Content-Length: %d\r\n\r\n%s" % (len(body), body),
-        b"POST /api/process_segment HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 121\r\n"
-        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
-        b'--b\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\nRIFF\r\n'
-        b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n",
-    ]
-    for _ in range(MUTATIONS):
-        with socket.create_connection(("127.0.0.1", gateway.port), REPLY_S) as one:
-            one.sendall(_mutated(source, source.choice(forms)))
-            one.shutdown(socket.SHUT_WR)  # what is not complete is not waited for
-            one.settimeout(REPLY_S)
-            try:
-                answer = one.recv(65_536)
-            except ConnectionResetError:
-                continue
-        assert not answer.startswith(b"HTTP/1.1 5"), answer
+    answers = throw_mutated(gateway.port, MUTATIONS, SEED)
+    assert answers.total() == MUTATIONS
+    assert answers[b"400"] > MUTATIONS // 10
+    assert not [status for status in answers if status.startswith(b"5")], answers
     with client(gateway) as http:
         assert http.get("/health").status_code == 200
     assert stranger.control.ok("health")["status"] == "ok"
