@@ -209,11 +209,8 @@ class Ledger:
         return any(other.priority < entry.priority for other in others)
 
     def _choose(self, stage: str, entry: Entry) -> Worker | None:
-        free = [
-            worker
-            for worker in self.workers.values()
-            if worker.stage == stage and worker.instance not in self._draining and worker.room(entry)
-        ]
+        takes = (w for w in self.workers.values() if w.stage == stage and w.instance not in self._draining)
+        free = [worker for worker in takes if worker.room(entry)]
         if not free or (entry.yields and self._speech_before(entry)):
             return None
         near = "" if entry.near is None else entry.near.host
