@@ -310,7 +310,7 @@ def test_a_gpu_is_taken_out_for_maintenance_while_the_other_serves(stranger: Str
     assert stranger.control.ok("health")["status"] == "degraded"
     check_whole(session, turn, sound)
     alone = open_session(stranger)
-    check_whole(alone, begin(alone, sound), sound)
+    check_whole(alone, begin(alone, sound[: 3 * QUANTUM]), sound[: 3 * QUANTUM])
     assert undegraded(session)
     assert undegraded(alone)
     (lost / GPUS[1]).touch()
@@ -326,7 +326,7 @@ def test_a_gpu_is_taken_out_for_maintenance_while_the_other_serves(stranger: Str
 def test_a_gpu_falls_off_the_bus_and_the_rest_serves(stranger: Stranger, lost: Path) -> None:
     """Its process is given up at once: neither started again, nor missed. Last of ``pair``: it stays so."""
     before = stage_row(stranger.control.ok("status"), "lipsync.1")
-    sounds = [speech_like(8 * QUANTUM / 48_000, seed=seed) for seed in range(2)]
+    sounds = [speech_like(quanta * QUANTUM / 48_000, seed=quanta) for quanta in (8, 4)]
     sessions = [open_session(stranger) for _ in sounds]
     turn = begin(sessions[0], sounds[0])
     sessions[0].wait_media(1, turn)
