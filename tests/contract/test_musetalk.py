@@ -96,8 +96,6 @@ def pair(start: Start, lost: Path) -> Daemon:
         return start(
             "stages.lipsync.devices=auto",
             "stages.lipsync.instances=1",
-            "musetalk.max_batch=4",  # a GPU warms every size
-            "stages.lipsync.credit=32",
             "musetalk.graphs=false",
             "musetalk.dtype=float32",
             "supervisor.backoff_s=[2]",
