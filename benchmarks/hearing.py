@@ -21,8 +21,8 @@ from models.asr.echo import WINDOW, EchoFilter
 from models.asr.endpointing import Ended, Endpointer, Event, Started
 from models.asr.vad import VoiceDetector
 from models.text.sentences import SentenceCutter
-from tests.support.echo import RATE, Sound, echo, noise, pcm, sentence, speech
-from tests.support.hearing import names, recording
+from tests.support.echo import Sound, echo, noise, pcm, sentence, speech
+from tests.support.hearing import RATE, names, recording
 
 LIMIT_MS = {20: 150, 10: 300, 5: 300}
 PERSON_MS = 500
@@ -42,7 +42,8 @@ class Heard(NamedTuple):
 def hear(detector: VoiceDetector, near: Sound, far: Sound | None = None) -> Heard:
     """Play a microphone's sound; with ``far`` beside what is published."""
     sound, published = pcm(near), pcm(near if far is None else far)
-    ends, echoes, found = Endpointer(Asr(), 60.0), EchoFilter(), []
+    ends, echoes = Endpointer(Asr(), 60.0), EchoFilter()
+    found: list[tuple[Event, int]] = []
     began = time.thread_time()
     for number, probability in enumerate(detector.stream().feed(sound)):
         piece = slice(number * WINDOW, (number + 1) * WINDOW)
@@ -122,8 +123,8 @@ def itself(detector: VoiceDetector, minutes: int) -> tuple[int, float]:
     for number in range(2 * minutes):
         random = np.random.default_rng(number)
         said = speech(30, seed=900 + number)
-        room = {"reverberation_s": random.uniform(0.15, 0.6), "seed": number}
-        near = echo(said, random.uniform(20, 1000), random.uniform(-20, 0), **room)
+        delay_ms, level_db, tail_s = random.uniform(20, 1000), random.uniform(-20, 0), random.uniform(0.15, 0.6)
+        near = echo(said, delay_ms, level_db, reverberation_s=tail_s, seed=number)
         heard = hear(detector, near + noise(len(said), random.uniform(3, 30)), said)
         found, cpu_s = found + len(heard.events), cpu_s + heard.cpu_s
     return found, cpu_s / (60 * minutes)

@@ -31,6 +31,7 @@ _CLOSERS = "\"'”’」』）)]】》〉›»*_`~"
 _RUN = _STOPS + _CLOSERS
 _MAX_RUN = 16
 _CLAUSES = ",;:，；：、—–"
+_PLAIN = "az"
 
 
 def _words(listed: str) -> frozenset[str]:
@@ -84,6 +85,8 @@ class SentenceCutter:
         self._early = early
         self._first = True
         self._text = ""
+        self._scan: _Scan | None = None
+        """Of what is left of the text, as far as it has come."""
         self._reasoning = ReasoningFilter()
         self._fence = _FenceFilter()
         self._tables = TableReader()
@@ -106,6 +109,7 @@ class SentenceCutter:
         """The text has broken off: returns what is left up to its last whole word, and begins anew."""
         if self._text and self._text[-1].isalnum() and not is_cjk(self._text[-1]):
             self._text = self._text[: len(self._text) - len(_PARTIAL_WORD.search(self._text).group())]  # type: ignore[union-attr]
+        self._scan = None
         self._reasoning, self._fence, self._tables = ReasoningFilter(), _FenceFilter(), TableReader()
         return self.flush()
 
@@ -113,9 +117,16 @@ class SentenceCutter:
         found: list[str] = []
         text, at = self._text, 0
         while True:
-            at = _SPACES.match(text, at).end()  # type: ignore[union-attr]
-            end = next_cut(text, at, final=final, early=self._early and self._first)
+            scan, self._scan = self._scan, None
+            if scan is None:
+                at = _SPACES.match(text, at).end()  # type: ignore[union-attr]
+                scan = _Scan(text, at, final, self._early and self._first)
+            else:
+                scan.text, scan.final = text, final
+            end = scan.go_on()
             if end is None:
+                scan.move(-at)
+                self._scan = scan if text[at:] and not final else None
                 break
             sentence = speakable(text[at:end])
             at = end
@@ -141,11 +152,7 @@ def next_cut(text: str, begin: int, *, final: bool, early: bool) -> int | None:
         final: no more will come.
         early: a clause may count as a sentence.
     """
-    scan = _Scan(text, begin, final, early)
-    try:
-        return scan.run()
-    except _UndecidedError:
-        return None
+    return _Scan(text, begin, final, early).go_on()
 
 
 class _UndecidedError(Exception):
@@ -155,36 +162,68 @@ class _UndecidedError(Exception):
 class _Scan:
     """One search for the end of a sentence."""
 
-    __slots__ = ("begin", "early", "final", "soft", "soft_rank", "text", "weight")
+    __slots__ = ("at", "begin", "early", "final", "soft", "soft_rank", "text", "weight")
 
     def __init__(self, text: str, begin: int, final: bool, early: bool) -> None:
         self.text, self.begin, self.final, self.early = text, begin, final, early
         self.weight = 0
         self.soft = 0  # the best place to cut a sentence that is too long
         self.soft_rank = 0
+        self.at: int | None = None
+        """Where the search goes on when more has come; None: at the beginning."""
 
-    def run(self) -> int | None:
-        at = self._list_mark(self.begin) or self.begin  # the number or bullet of a list is no sentence
-        while at < len(self.text):
-            if self.text[at] in "hH" and (url := self._url(at)):
-                self.weight += 20
-                at += len(url)
-                continue
-            char = self.text[at]
-            self.weight += CJK_WEIGHT if char >= _FIRST_CJK and is_cjk(char) else 1
-            if self.weight > MAX_WEIGHT:
-                return self.soft or at
-            if char in _STOPS:
-                run = self._run(at)
-                if self._ends(at, run):
-                    return at + len(run)
-                self.weight += len(run) - 1
-                at += len(run)
-                continue
-            if (char == "\n" and self._line_ends(at)) or self._clause(at):
-                return at + 1
-            at += 1
+    def go_on(self) -> int | None:
+        """Where the sentence ends, or None when what has come does not decide; called again when more has."""
+        try:
+            return self._run_on()
+        except _UndecidedError:
+            return None
+
+    def move(self, by: int) -> None:
+        """The text before the sentence is gone."""
+        self.begin += by
+        self.at = self.at + by if self.at is not None else None
+        self.soft = self.soft + by if self.soft else 0
+
+    def _run_on(self) -> int | None:
+        if self.at is None:  # the number or bullet of a list is no sentence
+            self.at = self._list_mark(self.begin) or self.begin
+        at = self.at
+        before = self.weight, self.soft, self.soft_rank
+        try:
+            while at < len(self.text):
+                if _PLAIN[0] <= (char := self.text[at]) <= _PLAIN[1] and char != "h" and self.weight < MAX_WEIGHT:
+                    self.weight += 1  # most of them; nothing can end here
+                    at += 1
+                    continue
+                self.at, before = at, (self.weight, self.soft, self.soft_rank)
+                at, end = self._step(at)
+                if end is not None:
+                    return end
+        except _UndecidedError:
+            self.weight, self.soft, self.soft_rank = before
+            raise
+        self.at = at
         return None
+
+    def _step(self, at: int) -> tuple[int, int | None]:
+        """Look at the character at ``at``: where to go on, and where the sentence ends if it does."""
+        if self.text[at] in "hH" and (url := self._url(at)):
+            self.weight += 20
+            return at + len(url), None
+        char = self.text[at]
+        self.weight += CJK_WEIGHT if char >= _FIRST_CJK and is_cjk(char) else 1
+        if self.weight > MAX_WEIGHT:
+            return at, self.soft or at
+        if char in _STOPS:
+            run = self._run(at)
+            if self._ends(at, run):
+                return at, at + len(run)
+            self.weight += len(run) - 1
+            return at + len(run), None
+        if (char == "\n" and self._line_ends(at)) or self._clause(at):
+            return at, at + 1
+        return at + 1, None
 
     def peek(self, at: int) -> str:
         """The character at ``at``, "" behind the end of the text."""
