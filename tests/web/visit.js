@@ -132,7 +132,8 @@ export async function spoken_conversation(host) {
   await page.waitForSelector("#latency-bar .pause", { state: "attached" });  // the turn's own figures
   const measured = await text(page, "latency-total");
   const parts = await page.locator("#latency-bar .part").evaluateAll((all) => all.map((one) => one.className.split(" ")[1]));
-  const result = { level: await page.evaluate(() => window.loudest), log: await text(page, "log"), measured, parts, errors };
+  const lines = await page.locator("#log li").evaluateAll((all) => all.map((one) => [one.classList[0], one.lastChild.textContent.trim()]));
+  const result = { level: await page.evaluate(() => window.loudest), lines, measured, parts, errors };
   await close();
   return result;
 }
@@ -173,6 +174,7 @@ export async function own_face(host) {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ session_id: id, drain: false }),
   }), session);
   await state(page, "ended");
+  await page.waitForFunction(() => document.getElementById("note-do").textContent);  // when the socket has closed, too
   const offered = await text(page, "note-do");
   await page.click("#note-do");
   await state(page, "idle", "degraded");

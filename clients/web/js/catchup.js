@@ -10,6 +10,7 @@ const LATE_US = 400_000;
 const SEEK_US = 1_500_000;
 const EARLY_US = -20_000;
 const SEEK_PAUSE_US = 5_000_000;
+const BEGIN_US = 3_000_000;
 /** After a cut nobody is to hear a changed rate. */
 const CALM_US = 1_000_000;
 /** How far ahead of its clock a session publishes: `timeline.idle_lead_ms` where it idles, else `lead_ms`, at most. */
@@ -62,6 +63,8 @@ export class CatchUp {
     this.rate = 1;
     this.calmUntil = -Infinity;
     this.seekAgain = -Infinity;
+    /** What a slow start has left behind is jumped over: to hurry after it would take half a minute. */
+    this.begunAt = NaN;
   }
 
   /** @param {number} now */
@@ -76,7 +79,9 @@ export class CatchUp {
    * @returns {{rate: number, seek: boolean}} `seek`: to `OFFSET_US` behind the clock
    */
   next({ lag, idle, now }) {
-    if (idle && lag > SEEK_US && now >= this.seekAgain) {
+    if (Number.isNaN(this.begunAt)) this.begunAt = now;
+    const late = now - this.begunAt < BEGIN_US ? LATE_US : SEEK_US;
+    if (idle && lag > late && now >= this.seekAgain) {
       this.seekAgain = now + SEEK_PAUSE_US;
       this.rate = 1;
       return { rate: 1, seek: true };

@@ -48,6 +48,17 @@ test("far behind it seeks, never in speech, and not all the time", () => {
   assert.equal(catchUp.next({ lag: 2000 * MS, idle: true, now: 5001 * MS }).seek, true);
 });
 
+test("what a slow start has left behind is jumped over, once", () => {
+  const late = (catchUp, idle) => {
+    catchUp.next({ lag: 0, idle, now: 0 });
+    return [2000, 2500, 9000].map((ms) => catchUp.next({ lag: 900 * MS, idle, now: ms * MS }));
+  };
+  const hurry = { rate: 1.05, seek: false };
+  const [idling, speaking] = [new CatchUp({ changesRate: true }), new CatchUp({ changesRate: true })];
+  assert.deepEqual(late(idling, true), [{ rate: 1, seek: true }, hurry, hurry]);
+  assert.deepEqual(late(speaking, false), [hurry, hurry, hurry], "speech is not skipped");
+});
+
 test("no changed rate right after a cut, and none at all in Safari", () => {
   const catchUp = new CatchUp({ changesRate: true });
   catchUp.cut(0);
