@@ -91,6 +91,17 @@ def film(segments: Sequence[Segment]) -> Iterator[bytes]:
         yield rebased(payload, number, at)
 
 
+def mime(init: bytes) -> str:
+    """The MIME type of a session's ``init``, as ``start_session`` tells it: profile, constraints and level of its
+    ``avcC`` (ISO/IEC 14496-15), and AAC-LC.
+
+    Raises:
+        ValueError: there is no ``avcC``.
+    """
+    at = init.index(b"avcC") + 5  # the box's type, and configurationVersion
+    return f'video/mp4; codecs="avc1.{init[at : at + 3].hex()},mp4a.40.2"'
+
+
 def place(moof: bytes | memoryview) -> tuple[int, int, int]:
     """Number, time and length (us) that a segment says of itself; its ``moof`` alone is enough.
 

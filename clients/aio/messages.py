@@ -7,6 +7,8 @@ from typing import Any
 
 import msgpack
 
+from clients import mp4
+
 VERSION = 1
 Header = dict[str, Any]
 _LENGTH = Struct(">I")
@@ -42,7 +44,10 @@ class Message:
 
 def init_message(sid: str, payload: bytes) -> Message:
     """The ``init`` of a session as it was read back, where nothing of its stream has come yet."""
-    header = {"v": VERSION, "sid": sid, "kind": "init", "gen": 0, "turn": 0, "seq": None, "pts": 0, "dur": 0}
+    header = {
+        "v": VERSION, "sid": sid, "kind": "init", "gen": 0, "turn": 0, "seq": None, "pts": 0, "dur": 0,
+        "mime": mp4.mime(payload),
+    }  # fmt: skip
     return Message(msgpack.packb(header), payload)
 
 

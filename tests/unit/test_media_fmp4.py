@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from clients.aio.messages import init_message
 from models.media.fmp4 import ParameterSets, init_segment, media_segment, mime
 
 SETS = ParameterSets(bytes.fromhex("6742c01eda020041"), bytes.fromhex("68ce0fc8"))
@@ -59,6 +60,13 @@ def test_high_profiles_name_their_chroma_format() -> None:
 def test_mime_is_that_of_the_sps() -> None:
     assert mime(SETS) == 'video/mp4; codecs="avc1.42c01e,mp4a.40.2"'
     assert mime(HIGH) == 'video/mp4; codecs="avc1.64001e,mp4a.40.2"'
+
+
+@pytest.mark.parametrize("sets", [SETS, HIGH])
+def test_an_init_that_is_read_back_tells_its_mime_too(sets: ParameterSets) -> None:
+    """The gateway gives it to a viewer as the stream would have."""
+    init = init_segment(512, 512, sets, bytes.fromhex("1188"), 96_000)
+    assert init_message("one", init).header["mime"] == mime(sets)
 
 
 def test_media_offsets_and_sample_data() -> None:
