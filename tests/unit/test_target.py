@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clients.recorder import Recorder
 from clients.target import TargetError, store, writable
+
+NOBODY = 65534
 
 
 def test_a_new_and_an_old_file_are_fine_and_keep_their_modes(tmp_path: Path) -> None:
@@ -76,16 +81,43 @@ def test_no_folder_is_made(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_what_may_not_be_written_is_told(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o500)
-    with pytest.raises(TargetError, match="nothing may be written"):
-        writable(closed / "a.mp4")
-    locked = tmp_path / "locked.mp4"
-    locked.touch(mode=0o400)
-    with pytest.raises(TargetError, match="may not be written"):
-        writable(locked)
+def _as_nobody(check: Callable[[], None]) -> None:
+    """Root may write everywhere, so its tests try this in a child that is nobody."""
+    if os.geteuid():
+        check()
+        return
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            check()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.process
+def test_what_may_not_be_written_is_told() -> None:
+    with tempfile.TemporaryDirectory(prefix="mc-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        closed, locked = folder / "closed", folder / "locked.mp4"
+        closed.mkdir(mode=0o555)
+        locked.touch(mode=0o444)
+
+        def check() -> None:
+            with pytest.raises(TargetError, match="nothing may be written"):
+                writable(closed / "a.mp4")
+            with pytest.raises(TargetError, match="may not be written"):
+                writable(locked)
+
+        _as_nobody(check)
 
 
 def test_a_recording_knows_how_long_its_lips_stand_still(tmp_path: Path) -> None:
