@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,8 @@ def recordings(voices: tuple[str, ...]) -> list[str]:
 def speech(seconds: float, seed: int) -> Sound:
     """The avatar's sentences, with pauses."""
     random = np.random.default_rng(seed)
-    pool, parts, count = recordings(AVATAR), [np.zeros(RATE // 2)], 0
+    pool, count = recordings(AVATAR), 0
+    parts: list[NDArray[Any]] = [np.zeros(RATE // 2)]
     while count < seconds * RATE:
         parts += [recording(pool[random.integers(len(pool))]), np.zeros(int(RATE * random.uniform(0.1, 0.6)))]
         count = sum(len(part) for part in parts)
