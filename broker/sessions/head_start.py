@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker.errors import ErrorCode
-from broker.ipc.messages import EncodeItem, Item, Output
+from broker.ipc.messages import Item, Output
 from broker.sessions.segment import Segment, SegmentState
-from broker.sessions.segment_jobs import Progress
+from broker.sessions.segment_jobs import Progress, encode_item
 from broker.sessions.settings import SessionSettings
 from broker.sessions.task import Task
 
@@ -80,21 +80,12 @@ class AheadJob:
         """The crops since the last item of this kind, and the sound; a second time nothing, for then the process
         that had the rest is gone, by these crops perhaps.
         """
-        settings, seg = self._settings, self._segment
+        seg = self._segment
         if self._sent:
             self._start, self._crops = seg.frames, ()
         self._sent = True
-        item = EncodeItem(
-            sid=self._task.sid,
-            turn=self._task.number,
-            template=settings.template,
-            frame0=seg.frame0,
-            frames=seg.frames,
-            quality=settings.quality,
-            engine=seg.engine if self._crops else "",
-            live=True,
-            ahead=True,
-            start=self._start,
+        item = encode_item(
+            self._task, self._settings, seg, drawn=bool(self._crops), live=True, ahead=True, start=self._start
         )
         return item, [self._owner.pcm(seg), *self._crops]
 

@@ -112,6 +112,25 @@ class LipsyncJob:
         self._progress.not_animated(self._segment, code, message)
 
 
+def encode_item(
+    task: Task, settings: SessionSettings, segment: Segment, *, drawn: bool, live: bool,
+    ahead: bool = False, start: int = 0,
+) -> EncodeItem:  # fmt: skip
+    """What encode is asked for; ``drawn``: there are crops with it, else the template's own pixels are shown."""
+    return EncodeItem(
+        sid=task.sid,
+        turn=task.number,
+        template=settings.template,
+        frame0=segment.frame0,
+        frames=segment.frames,
+        quality=settings.quality,
+        engine=segment.engine if drawn else "",
+        live=live,
+        ahead=ahead,
+        start=start,
+    )
+
+
 class EncodeJob:
     """One media segment."""
 
@@ -124,17 +143,8 @@ class EncodeJob:
 
     def build(self) -> tuple[Item, Sequence[Any]]:
         """Crops and the segment's audio with the encoder's run-in and run-out."""
-        settings, seg = self._settings, self._segment
-        item = EncodeItem(
-            sid=self._task.sid,
-            turn=self._task.number,
-            template=settings.template,
-            frame0=seg.frame0,
-            frames=seg.frames,
-            quality=settings.quality,
-            engine=seg.engine if seg.crops else "",
-            live=settings.paced,
-        )
+        seg = self._segment
+        item = encode_item(self._task, self._settings, seg, drawn=bool(seg.crops), live=self._settings.paced)
         return item, [self._progress.pcm(seg), *seg.crops]
 
     def output(self, message: Output, buffers: list[memoryview]) -> None:
