@@ -114,7 +114,8 @@ class Membership:
         )
         for entry in fallout.poisoned:
             bury(self._dead_items, entry, self._epoch, died=message.instance, reason=message.reason)
-            reason = f"it ended {message.instance} twice ({message.reason}) and is set aside"
+            last = f"the last was {message.instance}: {message.reason}"
+            reason = f"it ended its process twice ({last}) and is set aside"
             self._dispatcher.fail(entry, ErrorCode.FAILED, reason)
         if worker is not None and worker.stage in ON_DEMAND and fallout.requeued:
             self._tell(Demand(stage=worker.stage))

@@ -153,6 +153,21 @@ def test_an_item_that_kills_its_worker_twice_while_alone_is_set_aside() -> None:
     assert given_out(ledger) == []
 
 
+def test_an_item_in_the_hands_of_two_processes_that_died_together_is_tried_once_more() -> None:
+    ledger = Ledger()
+    entry = submit(ledger, "witness")
+    ready(ledger, "llm.0")
+    fallouts = []
+    for instance, then, now in (("llm.0", "llm.1", 0), ("llm.1", "llm.2", 90_000), ("llm.2", "", 2_000_000)):
+        given_out(ledger)
+        ledger.started(instance, 1, "witness", entry.attempt)
+        fallouts.append(ledger.down(instance, 1, commanded=False, now=now))
+        if then:
+            ready(ledger, then)
+    first, at_once, later = fallouts
+    assert (first.poisoned, at_once.poisoned, later.poisoned) == ([], [], [entry])
+
+
 def test_of_several_in_progress_at_a_death_none_is_blamed_and_each_is_tried_by_itself() -> None:
     ledger = Ledger()
     entries = [submit(ledger, name) for name in ("a", "b")]

@@ -163,7 +163,8 @@ def test_an_item_that_ends_two_processes_is_set_aside_and_its_owner_told(house: 
         house.say(Down(instance="tts.0", epoch=epoch, reason="segfault"))
         house.up("tts.0", epoch + 1)
         house.dispatch()
-    assert job.failures == [(ErrorCode.FAILED, "it ended tts.0 twice (segfault) and is set aside")]
+    reason = "it ended its process twice (the last was tts.0: segfault) and is set aside"
+    assert job.failures == [(ErrorCode.FAILED, reason)]
     assert house.touched == ["s"]
     assert house.told[-1] == Fenced(instance="tts.0", epoch=2), "also when the owner breaks"
     [note] = (house.folder / "dead").glob("*.json")

@@ -3,7 +3,8 @@
 Rules. Credit decides who gets work. A lease ends with DONE, FAILED, CANCELLED or the worker's
 death; a dead worker's items go to the front of their queue with the next attempt number. Outputs count only
 from the attempt in force and in order, so a replay collides with its original. A death counts against an
-item only if it was the only one in progress; after two of those the item is poison and is set aside.
+item only if it was the only one in progress; after two of those the item is poison and is set aside. Two processes
+that die at almost the same time are one accident, which the item merely saw twice.
 
 Background items are for workers that do them when they have nothing else: they come last in every queue, also
 after a death, take no credit, and may wait for as long as the worker has other work.
@@ -24,6 +25,8 @@ from models.meter import Meter
 REFUSED = "messages.refused"
 POISON_DEATHS = 2
 """Workers an item may kill while alone."""
+ACCIDENT_US = 1_000_000
+"""Deaths of different instances within this time count once."""
 MAX_FAILURES = 3
 """Attempts of an item whose worker reports a retryable failure."""
 
@@ -80,6 +83,9 @@ class Entry:
     alone: bool = False
     """It was in progress at a death together with others: tried by itself from now on."""
     deaths: int = 0
+    died_on: str = ""
+    """The instance of the last death that counted, and when."""
+    died_at: int = 0
     failures: int = 0
     moved_at: int = 0
     """When it was handed out or its worker last reported progress, monotonic microseconds."""
@@ -422,7 +428,7 @@ class Ledger:
         in_progress = [e for e in worker.leased.values() if e.started or e.id in in_hand]
         if not commanded:
             if len(in_progress) == 1:  # a cancelled one may be the culprit too
-                in_progress[0].deaths += 1
+                self._blame(in_progress[0], instance, now)
             for entry in in_progress:
                 # A worker has nothing else in progress beside a background item: its guilt is never in doubt.
                 entry.alone = not entry.background
@@ -437,6 +443,13 @@ class Ledger:
                 self._push(entry, front=True)
                 fallout.requeued.append(entry)
         return fallout
+
+    @staticmethod
+    def _blame(entry: Entry, instance: str, now: int) -> None:
+        same_accident = entry.deaths and instance != entry.died_on and now - entry.died_at < ACCIDENT_US
+        if not same_accident:
+            entry.deaths += 1
+            entry.died_on, entry.died_at = instance, now
 
     # --- status ---
 
