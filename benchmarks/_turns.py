@@ -7,6 +7,7 @@ ours. MuseTalk and large recognisers are stood in for by warp and Whisper base: 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -115,14 +116,18 @@ def _timings(session: Session, turn: int) -> dict[str, int]:
 
 
 def share_rows(stranger: Stranger, profile: Profile, turns: int) -> tuple[list[float], list[Row]]:
-    """Our share of a typed question's answer: what is left of the way to the first segment."""
+    """Our share of a typed question's answer, as its client sees it: what is left of the way to the first segment."""
     session = stranger.session()
     found = []
     for number in range(turns + 1):
+        begun = time.monotonic()
         turn = session.ok("chat", text="Who are you?")["turn"]
-        first = _timings(session, turn)["first_segment"]
+        session.wait_media(1, turn)
+        first = session.of_turn(turn)[0].at - begun
+        session.ok("interrupt")
+        session.wait_event("turn.interrupted", turn=turn)
         if number:  # the first warms up
-            found.append(first - 1000 * (profile.model_s + profile.voice_s))
+            found.append(1000 * (first - profile.model_s - profile.voice_s))
     session.end()
     rows = [
         (f"our share of a turn, p50 of {turns}", f"{percentile(found, 0.5):.0f} ms", f"{SHARE_P50_MS} ms"),
