@@ -88,7 +88,7 @@ class Broker:
         self.timers = Timers()
         self.meter = Meter()
         self.ledger = Ledger(self.meter)
-        self.paces = {"lipsync": Throughput(), "fallback": Throughput(), "encode": Throughput()}
+        self.throughputs = {"lipsync": Throughput(), "fallback": Throughput(), "encode": Throughput()}
         self._workers = WorkerStatus(config)
         self._open_sockets(boot)
         self._join_workers()

@@ -19,7 +19,7 @@ class Context(Protocol):
     config: Config
     epoch: int
     ledger: Ledger
-    paces: dict[str, Throughput]
+    throughputs: dict[str, Throughput]
     """How fast the stages work whose frames a viewer waits for: lipsync, fallback, encode."""
     timers: Timers
     publisher: Publisher

@@ -32,8 +32,8 @@ from models.asr.vad import VoiceDetector
 from models.chain.build import transcribers
 from models.chain.chain import Chain
 from models.chain.transcriber import ChainTranscriber
-from stages.asr_stream import Again, Audio, Began, EarStream, Step, Still, Sure
 from stages.asr_transcribe import Job, TranscriptionThread
+from stages.microphone import Again, Audio, Began, MicrophoneStream, Step, Still, Sure
 from stages.stage import Feed, Stage
 
 SPARE_STREAMS = 2
@@ -48,7 +48,7 @@ _cooldown = logs.Cooldown()
 class _Listener:
     """A stream and its utterances that have no transcript yet."""
 
-    def __init__(self, ear: EarStream, message: AsrAudio, language: str) -> None:
+    def __init__(self, ear: MicrophoneStream, message: AsrAudio, language: str) -> None:
         self.ear = ear
         self.sid = message.sid
         self.broker = message.broker
@@ -58,7 +58,7 @@ class _Listener:
         self.told = message.at
         """Client's position last reported as heard."""
         self.heard = self.keep = message.at
-        """As of the loop thread's last complete step; see ``EarStream``."""
+        """As of the loop thread's last complete step; see ``MicrophoneStream``."""
         self.speaking = ear.speaking
         self.held_back = False
 
@@ -174,7 +174,7 @@ class _Hearing:
                 return listener
             self._forget(sid)
         try:
-            ear = EarStream(
+            ear = MicrophoneStream(
                 self._config,
                 self._detector.stream(),
                 message.sample_rate,

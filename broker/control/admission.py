@@ -91,12 +91,11 @@ class Admission:
         """So many bytes of frames before a request, which come back with its reply."""
         self.request(nbytes)
         if account.parked + nbytes > PARKED_BYTES:
-            raise ControlError(
-                ErrorCode.BUSY,
+            message = (
                 f"{account.parked} bytes of frames before requests of this client wait for their replies; "
-                f"the limit is {PARKED_BYTES}: wait for one, or send fewer",
-                BUSY_RETRY_MS,
+                f"the limit is {PARKED_BYTES}: wait for one, or send fewer"
             )
+            raise self._later("frames", message)
 
     def client(self, account: Account, now: int) -> None:
         """One more request of this client; ``now``: monotonic microseconds."""
@@ -106,24 +105,17 @@ class Admission:
         quota = account.quota
         wait_ms = quota.bucket.take(per_s, now)
         if wait_ms:
-            raise ControlError(
-                ErrorCode.BUSY,
-                f"more than {per_s} requests a second, the limit of one client: ask less often",
-                wait_ms,
-            )
+            message = f"more than {per_s} requests a second, the limit of one client: ask less often"
+            raise self._later("rate", message, wait_ms)
         if quota.waiting > REQUESTS_WAITING:
-            raise ControlError(
-                ErrorCode.BUSY,
-                f"{REQUESTS_WAITING} requests of this client have no answer yet, the limit: wait for one",
-                BUSY_RETRY_MS,
-            )
+            message = f"{REQUESTS_WAITING} requests of this client have no answer yet, the limit: wait for one"
+            raise self._later("requests", message)
         if (unread := quota.unread) > UNREAD_BYTES:
-            raise ControlError(
-                ErrorCode.BUSY,
+            message = (
                 f"{unread} bytes of replies to this client are not read; the limit is {UNREAD_BYTES}: "
-                "read them, then ask for more",
-                BUSY_RETRY_MS,
+                "read them, then ask for more"
             )
+            raise self._later("replies", message)
 
     def operation(self, key: str | None, op: str) -> None:
         """Whether whoever has this key may ask for it; without keys, everybody may."""
@@ -157,19 +149,15 @@ class Admission:
         """One more session of this client."""
         most = self._limits.sessions_per_client
         if most and self._sessions.count_of(client) >= most:
-            raise ControlError(
-                ErrorCode.BUSY,
+            message = (
                 f"{most} sessions of this client are live, the limit of one; end one or raise "
-                "limits.sessions_per_client",
-                SESSION_RETRY_MS,
+                "limits.sessions_per_client"
             )
+            raise self._later("sessions_per_client", message, SESSION_RETRY_MS)
         limit = self._limits.sessions
         if self._sessions.count >= limit:
-            raise ControlError(
-                ErrorCode.BUSY,
-                f"{limit} sessions are live, the limit; end one or raise limits.sessions",
-                SESSION_RETRY_MS,
-            )
+            message = f"{limit} sessions are live, the limit; end one or raise limits.sessions"
+            raise self._later("sessions", message, SESSION_RETRY_MS)
 
     # --- turns ---
 
@@ -228,9 +216,13 @@ class Admission:
     def _busy(self, why: str, message: str, wait_ms: float, session: Session | None = None) -> ControlError:
         """BUSY, which the session's client hears; whether it waits is seen when it comes again."""
         retry_ms = min(max(-int(-wait_ms // 1), BUSY_RETRY_MS), RETRY_MOST_MS)
-        self._meter.count(f"busy.{why}")
         if session is not None:
             session.patience.told(self._now(), retry_ms * 1000)
+        return self._later(why, message, retry_ms)
+
+    def _later(self, why: str, message: str, retry_ms: int = BUSY_RETRY_MS) -> ControlError:
+        """BUSY, counted by the limit that refused."""
+        self._meter.count(f"busy.{why}")
         return ControlError(ErrorCode.BUSY, message, retry_ms)
 
     def client_audio(self, session: Session, nbytes: int, bytes_per_s: int) -> None:
@@ -255,8 +247,7 @@ class Admission:
 
     # --- microphone ---
 
-    @staticmethod
-    def microphone(microphone: Utterances, nbytes: int) -> None:
+    def microphone(self, microphone: Utterances, nbytes: int) -> None:
         """The audio of one ``audio`` call, beside what has yet to be heard."""
         if nbytes > microphone.capacity:
             raise ControlError(
@@ -265,18 +256,11 @@ class Admission:
                 "send pieces as they are spoken",
             )
         if nbytes > microphone.room:
-            raise ControlError(
-                ErrorCode.BUSY,
-                f"{microphone.room} bytes of audio can still be taken; send it as it is spoken",
-                BUSY_RETRY_MS,
-            )
+            message = f"{microphone.room} bytes of audio can still be taken; send it as it is spoken"
+            raise self._later("microphone", message)
 
-    @staticmethod
-    def sample_rate(microphone: Utterances, sample_rate: int) -> None:
+    def sample_rate(self, microphone: Utterances, sample_rate: int) -> None:
         """A microphone stream at another rate, beside those that are still being heard."""
         if microphone.sample_rate not in (None, sample_rate) and microphone.rates_left >= OLD_RATES:
-            raise ControlError(
-                ErrorCode.BUSY,
-                f"{OLD_RATES} changes of sample_rate are still being heard: keep one rate, or try later",
-                BUSY_RETRY_MS,
-            )
+            message = f"{OLD_RATES} changes of sample_rate are still being heard: keep one rate, or try later"
+            raise self._later("sample_rate", message)

@@ -78,7 +78,7 @@ class Part(NamedTuple):
     encode: int
 
 
-def head_start(parts: Iterable[Part], lipsync_us: float, encode_us: float) -> int:
+def wait_needed(parts: Iterable[Part], lipsync_us: float, encode_us: float) -> int:
     """How long the first of ``parts`` has to wait so that none of those behind it comes late.
 
     Args:

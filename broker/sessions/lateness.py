@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from broker.media.throughput import Part, Throughput, head_start
+from broker.media.throughput import Part, Throughput, wait_needed
 from broker.sessions.segment import Segment, SegmentState
 from broker.workers.ledger import Ledger
 from configs.grid import FRAME_US, QUANTUM_FRAMES, QUANTUM_US
@@ -19,7 +19,7 @@ SILENT_US = 2_500_000
 """Without a sign of life from lip-sync for so long, crops whose time has come are not waited for any more."""
 OVERDUE_US = 10_000_000
 """The longest that a turn waits for the crops of one segment, whatever signs of life there are."""
-HEAD_START_US = 2_000_000
+HOLD_MOST_US = 2_000_000
 """The longest that a sentence is held back so that it need not pause later."""
 SLOW = 0.6
 """Share of real time that a session's frames may cost before its sentences are cut and begun one by one."""
@@ -46,9 +46,9 @@ class Lateness:
         sid: of a live session, or ``throughput.OFFLINE``.
     """
 
-    def __init__(self, ledger: Ledger, paces: dict[str, Throughput], sid: str) -> None:
+    def __init__(self, ledger: Ledger, throughputs: dict[str, Throughput], sid: str) -> None:
         self._ledger = ledger
-        self._paces = paces
+        self._throughputs = throughputs
         self._sid = sid
         self._head = (-1, 0)
         """Sample of the turn that is to be shown next, and since when it is."""
@@ -62,18 +62,18 @@ class Lateness:
 
     def asked(self, segment: Segment, stage: str, now: int) -> None:
         """The segment is given to a stage."""
-        self._paces[stage].asked(now, self._sid, segment.frames)
+        self._throughputs[stage].asked(now, self._sid, segment.frames)
 
     def made(self, stage: str, frames: int, now: int) -> None:
         """A stage has made so many frames."""
-        self._paces[stage].made(now, self._sid, frames)
+        self._throughputs[stage].made(now, self._sid, frames)
 
     def unmade(self, segment: Segment, now: int) -> None:
         """What is still owed of a segment will not come."""
         if segment.state is SegmentState.ANIMATING:
-            self._paces[segment.via].dropped(now, self._sid, segment.frames - segment.crop_frames)
+            self._throughputs[segment.via].dropped(now, self._sid, segment.frames - segment.crop_frames)
         elif segment.state is SegmentState.ENCODING:
-            self._paces["encode"].dropped(now, self._sid, segment.frames)
+            self._throughputs["encode"].dropped(now, self._sid, segment.frames)
 
     # --- giving up ---
 
@@ -116,7 +116,7 @@ class Lateness:
     @property
     def _cost(self) -> tuple[float, float]:
         """Microseconds per frame of this session in lip-sync and in encode, while others want theirs."""
-        lipsync, encode = self._paces["lipsync"], self._paces["encode"]
+        lipsync, encode = self._throughputs["lipsync"], self._throughputs["encode"]
         return lipsync.frame_us * max(1, lipsync.sharers), encode.frame_us * max(1, encode.sharers)
 
     @property
@@ -140,8 +140,8 @@ class Lateness:
             rest = 0
         if self._held[0] != first.first:
             self._held = first.first, now
-        wait = head_start([*map(_part, sentence), *_parts(rest, longest)], *self._cost) - ahead
-        return max(0, min(wait, self._held[1] + HEAD_START_US - now))
+        wait = wait_needed([*map(_part, sentence), *_parts(rest, longest)], *self._cost) - ahead
+        return max(0, min(wait, self._held[1] + HOLD_MOST_US - now))
 
     def delay(self, planned: int, rest: int, longest: int, *, ahead: int) -> int:
         """By how many quanta a sentence that is about to be cut should begin later for the same reason; asked
@@ -154,7 +154,7 @@ class Lateness:
         self._delayed = planned
         if not self.slow:
             return 0
-        wait = min(head_start(_parts(rest, longest), *self._cost) - ahead, HEAD_START_US)
+        wait = min(wait_needed(_parts(rest, longest), *self._cost) - ahead, HOLD_MOST_US)
         return max(0, -(-wait // QUANTUM_US))
 
 

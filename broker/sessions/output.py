@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from broker.journal.state import TERMINAL, State
 from broker.media.lead import Lead
+from broker.media.sounds import Sounds
 from broker.media.speech_track import faded
 from broker.media.timeline import MediaTime, Timeline
 from broker.sessions.segment import Segment
@@ -14,7 +15,6 @@ from broker.sessions.stand_ins import StandIns
 from broker.stream.events import Degraded, Event, Recovered, SessionEnded
 from broker.stream.publisher import Channel, Publisher
 from broker.templates.idle_cache import IdleSegment
-from broker.workers.sounds import Sounds
 from configs.grid import QUANTUM_FRAMES, QUANTUM_SAMPLES, QUANTUM_US, SAMPLE_BYTES, SAMPLE_RATE
 from models.media.stamp import stamp
 from models.meter import Meter

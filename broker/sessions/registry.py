@@ -160,7 +160,7 @@ class Sessions:
         speaking = [s for s in self._speaking if presses or not s.patience.pressing(now)]
         if self._context.lipsync_skips and not any(s.skip.exhausted for s in speaking):
             return None
-        cost = Cost(*(self._context.paces[stage].frame_us for stage in ("lipsync", "encode")))
+        cost = Cost(*(self._context.throughputs[stage].frame_us for stage in ("lipsync", "encode")))
         wait = retry_after([s.current.load(now) for s in speaking if s.current is not None], cost)
         return None if wait is None else -(-wait // 1000)
 

@@ -15,7 +15,7 @@ from broker.media.skip_policy import SkipPolicy
 from broker.media.speech_track import SpeechTrack, to_us
 from broker.media.throughput import OFFLINE
 from broker.media.time_map import TimeMap
-from broker.sessions.head_start import HeadStart
+from broker.sessions.early_encode import EarlyEncode
 from broker.sessions.lateness import Lateness
 from broker.sessions.output import Output
 from broker.sessions.segment import Segment, SegmentState
@@ -80,8 +80,8 @@ class Renderer:
         self._map = time_map
         self._skip = skip
         self._on_published = published
-        self._ahead = HeadStart(task, settings, self)
-        self._pacing = Lateness(context.ledger, context.paces, task.sid if settings.paced else OFFLINE)
+        self._ahead = EarlyEncode(task, settings, self)
+        self._lateness = Lateness(context.ledger, context.throughputs, task.sid if settings.paced else OFFLINE)
         self.planned = 0
         """Samples of the turn that are cut into segments."""
         self.published = 0
@@ -155,10 +155,10 @@ class Renderer:
         self._anew = self._anew + 1 if first == self._moved else 1
         self.planned = self._moved = first
         if self._anew == ANEW_MAX:
-            self._pacing.starts_over()
+            self._lateness.starts_over()
         self.cancel()
         ahead = pts - self._timeline.clock(self._context.now())
-        room = self._pacing.room(self.planned, self._uncut, self._longest, ahead=ahead)
+        room = self._lateness.room(self.planned, self._uncut, self._longest, ahead=ahead)
         self._map.move(self.planned, pts + max((1 << min(self._moves, MOVES_MAX)) - 1, room) * QUANTUM_US)
         self._moves += 1
 
@@ -167,7 +167,7 @@ class Renderer:
         now = self._context.now()
         self._task.cancel(*(item for s in self._segments for item in (s.item, s.ahead)))
         for segment in self._segments:
-            self._pacing.unmade(segment, now)
+            self._lateness.unmade(segment, now)
             segment.enter(SegmentState.VOID)
             segment.item, segment.ahead, segment.crops, segment.payload = None, None, [], None
         self._segments.clear()
@@ -195,7 +195,7 @@ class Renderer:
                 or (timeline.paced and self._count > 0 and left < STARVING_US)
             )
             quanta = segment_quanta(self._count, ready, self._longest, flush=flush)
-            joint = joint_after(self._starts, self.planned) if self._pacing.slow else None
+            joint = joint_after(self._starts, self.planned) if self._lateness.slow else None
             if joint is not None:
                 quanta = min(quanta, joint - self.planned // QUANTUM_SAMPLES)
             if not quanta:
@@ -208,7 +208,7 @@ class Renderer:
         """
         pts = self._map.pts(self.planned)
         if self._settings.loops and opens(self._starts, self.planned):
-            later = self._pacing.delay(self.planned, self._uncut, self._longest, ahead=pts - clock)
+            later = self._lateness.delay(self.planned, self._uncut, self._longest, ahead=pts - clock)
             if later:
                 pts += later * QUANTUM_US
                 self._map.move(self.planned, pts)
@@ -228,13 +228,13 @@ class Renderer:
     @property
     def _longest(self) -> int:
         most = self._context.config.timeline.max_segment_ms * 1000 // QUANTUM_US
-        return self._pacing.longest(self._output.longest(most), yields=self._task.yields)
+        return self._lateness.longest(self._output.longest(most), yields=self._task.yields)
 
     def _cut(self, quanta: int, pts: int) -> None:
         begins = opens([*self._starts, self._moved], self.planned)
         segment = Segment(self._count, self.planned, quanta, pts, opens=begins)
         if not self._segments:
-            self._pacing.leads(segment, self._context.now())
+            self._lateness.leads(segment, self._context.now())
         self._segments.append(segment)
         self.planned += segment.samples
         self._count += 1
@@ -255,7 +255,7 @@ class Renderer:
         segment.enter(SegmentState.ANIMATING)
         segment.crops, segment.crop_frames = [], 0
         segment.asked_at = self._context.now()
-        self._pacing.asked(segment, segment.via, segment.asked_at)
+        self._lateness.asked(segment, segment.via, segment.asked_at)
         job = LipsyncJob(self._task, self._settings, self._track, segment, self)
         segment.item = self._task.submit(segment.via, segment.index, job, at=segment.first, cost=segment.frames)
         self._ahead.go_on(segment)
@@ -265,7 +265,7 @@ class Renderer:
         segment.crops.append(pixels)
         segment.engine = message.engine
         segment.crop_frames += message.frames
-        self._pacing.made(segment.via, message.frames, self._context.now())
+        self._lateness.made(segment.via, message.frames, self._context.now())
         self._ahead.go_on(segment)
 
     def animated(self, segment: Segment) -> None:
@@ -294,14 +294,14 @@ class Renderer:
             self._show_template(segment, reason)
 
     def _show_template(self, segment: Segment, reason: str) -> None:
-        self._pacing.unmade(segment, self._context.now())
+        self._lateness.unmade(segment, self._context.now())
         segment.enter(SegmentState.ANIMATED)
         segment.crops = []
         segment.degraded = "audio_only"
         segment.reason = reason
 
     def _fall_back(self, segment: Segment, reason: str) -> None:
-        self._pacing.unmade(segment, self._context.now())
+        self._lateness.unmade(segment, self._context.now())
         segment.via = segment.degraded = "fallback"
         segment.reason = reason
         self._animate(segment)
@@ -339,12 +339,12 @@ class Renderer:
 
     def _give_up_late(self, segment: Segment, now: int) -> int | None:
         """Show the template's own pixels when crops are not waited for any more; returns until when they are."""
-        due = self._pacing.given_up_at(segment, self._due(segment))
+        due = self._lateness.given_up_at(segment, self._due(segment))
         if due > now:
             return due
         self._task.cancel(segment.item)
         self._skip.observe(1, 0)
-        self._show_template(segment, self._pacing.give_up(segment, now))
+        self._show_template(segment, self._lateness.give_up(segment, now))
         return None
 
     def _encode(self, segment: Segment, now: int, left: int) -> int | None:
@@ -352,7 +352,7 @@ class Renderer:
         if left >= ENCODE_AHEAD_US:
             return now + left - ENCODE_AHEAD_US + 1
         segment.enter(SegmentState.ENCODING)
-        self._pacing.asked(segment, "encode", now)
+        self._lateness.asked(segment, "encode", now)
         job = EncodeJob(self._task, self._settings, segment, self)
         segment.item = self._task.submit("encode", segment.index, job, at=segment.first, near=segment.ahead)
         return None
@@ -373,7 +373,7 @@ class Renderer:
         segment.enter(SegmentState.READY)
         segment.crops, segment.item, segment.ahead = [], None, None
         now = self._context.now()
-        self._pacing.made("encode", segment.frames, now)
+        self._lateness.made("encode", segment.frames, now)
         if self._timeline.paced and segment.index >= len(RAMP):
             self._output.finished(self._task.deadline(segment.pts) - now)
 
@@ -396,7 +396,7 @@ class Renderer:
         track, end = self._track, segment.end
         segment.enter(SegmentState.PUBLISHED)
         if self._segments:
-            self._pacing.leads(self._segments[0], now)
+            self._lateness.leads(self._segments[0], now)
         segment.last = track.ended and not self._segments and end >= track.end
         self._announce(segment)
         self._task.mark("first_segment")
@@ -416,7 +416,7 @@ class Renderer:
             return 0
         ahead = segment.pts - self._timeline.clock(now)
         rest = 0 if opens(self._starts, self.planned) else self._uncut
-        return self._pacing.hold(self._segments, rest, self._longest, ahead=ahead, now=now)
+        return self._lateness.hold(self._segments, rest, self._longest, ahead=ahead, now=now)
 
     def _announce(self, segment: Segment) -> None:
         """Events that belong before a segment."""

@@ -159,8 +159,8 @@ class Session:
             self._context.meter.count("clients.pressing")
             self._context.ledger.postpone(f"{self.id}/", YIELD_US)
         if self.patience.pressing(now):
-            for pace in self._context.paces.values():
-                pace.yields(now, self.id, self.patience.pressing_until)
+            for throughput in self._context.throughputs.values():
+                throughput.yields(now, self.id, self.patience.pressing_until)
 
     @property
     def speech_waiting(self) -> int:

@@ -24,7 +24,7 @@ from broker.ipc.messages import (
     FromStage,
     Message,
 )
-from broker.workers.sounds import Sounds
+from broker.media.sounds import Sounds
 
 SAMPLE_BYTES = 2
 PIECE_S = 0.5

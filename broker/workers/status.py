@@ -117,14 +117,6 @@ class WorkerStatus:
         """Seconds each warm instance took to load."""
         return {r.src: round(r.load_s, 3) for r in self._ready.values()}
 
-    def status(self, *, draining: bool) -> str:
-        """ "ok", "degraded", "starting" or "draining"."""
-        if draining:
-            return "draining"
-        if not self.serving:
-            return "starting"
-        return "ok" if self.complete else "degraded"
-
     def public_rows(self) -> list[dict[str, Any]]:
         """``status.stages``."""
         rows = []

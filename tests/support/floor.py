@@ -77,7 +77,7 @@ class Floor:
         self.epoch = 1
         self.ledger = Ledger()
         self.meter = Meter()
-        self.paces = {"lipsync": Throughput(), "fallback": Throughput(), "encode": Throughput()}
+        self.throughputs = {"lipsync": Throughput(), "fallback": Throughput(), "encode": Throughput()}
         self.timers = Timers()
         self.wire = Wire(self)
         self.publisher = Publisher(self.wire, "boot", None, Journal(None, "boot", self.config.ring))  # type: ignore[arg-type]

@@ -14,9 +14,9 @@ from broker.ipc.messages import (
     FromStage,
     Message,
 )
+from broker.media.sounds import Sounds
 from broker.workers.asr_stream import AsrStream
 from broker.workers.asr_streams import AsrStreams
-from broker.workers.sounds import Sounds
 
 RATE = 16_000
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from broker.workers.sounds import KEPT, KEPT_BYTES, Sounds
+from broker.media.sounds import KEPT, KEPT_BYTES, Sounds
 from configs.schema import Asr
 from models.asr.echo import WINDOW, EchoFilter, Published
 from models.asr.endpointing import Confirmed, Endpointer, Event, Started

@@ -9,13 +9,23 @@ import structlog
 
 from broker.errors import ControlError, ErrorCode
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text("utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "protocol.md").read_text("utf-8")
 
 
 def test_the_codes_are_those_of_the_protocol() -> None:
     told = re.search(r"Error codes are a closed set:(.*?)\. A\s", PAGE, re.DOTALL)
     assert told is not None
     assert set(re.findall(r"`([A-Z_]{4,})`", told[1])) == {code.value for code in ErrorCode}
+
+
+def test_the_doors_to_http_and_to_csharp_know_all_codes() -> None:
+    errors = (ROOT / "clients" / "gateway" / "errors.py").read_text("utf-8")
+    table = re.search(r"^STATUS = \{(.*?)^\}", errors, re.DOTALL | re.MULTILINE)
+    assert table is not None
+    assert set(re.findall(r'"([A-Z_]+)": \d{3}', table[1])) == set(ErrorCode)
+    csharp = (ROOT / "clients" / "csharp" / "Musecast" / "MusecastException.cs").read_text("utf-8")
+    assert set(re.findall(r'const string \w+ = "([A-Z_]+)"', csharp)) >= set(ErrorCode)
 
 
 def test_a_code_that_a_stage_made_up_is_failed_and_told() -> None:

@@ -1,8 +1,8 @@
-"""How fast stages are, how long crops are waited for, and what a sentence's head start has to be."""
+"""How fast stages are, how long crops are waited for, and how long a sentence has to be held."""
 
 from broker.media.segment_plan import joint_after, opens
-from broker.media.throughput import OFFLINE, WINDOW_US, Part, Throughput, head_start
-from broker.sessions.lateness import GENTLE, HEAD_START_US, OVERDUE_US, SILENT_US, Lateness, given_up_at
+from broker.media.throughput import OFFLINE, WINDOW_US, Part, Throughput, wait_needed
+from broker.sessions.lateness import GENTLE, HOLD_MOST_US, OVERDUE_US, SILENT_US, Lateness, given_up_at
 from broker.sessions.segment import Segment, SegmentState
 from broker.workers.ledger import Ledger
 from configs.grid import QUANTUM_FRAMES, QUANTUM_US
@@ -11,45 +11,45 @@ FRAME_US = 40_000
 
 
 def measured(frame_us: int) -> Throughput:
-    pace = Throughput()
-    pace.asked(0, "a", 8)
-    pace.made(8 * frame_us, "a", 8)
-    return pace
+    throughput = Throughput()
+    throughput.asked(0, "a", 8)
+    throughput.made(8 * frame_us, "a", 8)
+    return throughput
 
 
 def test_only_time_in_which_frames_were_waited_for_counts() -> None:
-    pace = measured(5_000)
-    assert pace.frame_us == 5_000
-    pace.asked(9_000_000, "a", 8)
-    pace.made(9_040_000, "a", 8)
-    assert pace.frame_us == 5_000
+    throughput = measured(5_000)
+    assert throughput.frame_us == 5_000
+    throughput.asked(9_000_000, "a", 8)
+    throughput.made(9_040_000, "a", 8)
+    assert throughput.frame_us == 5_000
 
 
 def test_a_pace_follows_what_happens_and_forgets_the_rest() -> None:
-    pace, now = measured(5_000), 1_000_000
+    throughput, now = measured(5_000), 1_000_000
     for _ in range(20):
-        pace.asked(now, "a", 16)
+        throughput.asked(now, "a", 16)
         now += 16 * 48_000
-        pace.made(now, "a", 16)
-    assert abs(pace.frame_us - 48_000) < 1_000
-    pace.asked(now, "a", 80)
+        throughput.made(now, "a", 16)
+    assert abs(throughput.frame_us - 48_000) < 1_000
+    throughput.asked(now, "a", 80)
     now += WINDOW_US // 10  # frozen for a moment, then fast
     for _ in range(10):
         now += 32_000
-        pace.made(now, "a", 8)
-    assert pace.frame_us < 48_000
+        throughput.made(now, "a", 8)
+    assert throughput.frame_us < 48_000
 
 
 def test_frames_of_live_sessions_share_a_stage_and_dropped_ones_are_not_waited_for() -> None:
-    pace = Throughput()
-    pace.asked(0, "a", 8)
-    pace.asked(0, "b", 8)
-    pace.asked(0, OFFLINE, 800)
-    assert pace.sharers == 2
-    pace.made(10, "a", 4)
-    assert pace.sharers == 2
-    pace.dropped(10, "a", 4)
-    assert pace.sharers == 1
+    throughput = Throughput()
+    throughput.asked(0, "a", 8)
+    throughput.asked(0, "b", 8)
+    throughput.asked(0, OFFLINE, 800)
+    assert throughput.sharers == 2
+    throughput.made(10, "a", 4)
+    assert throughput.sharers == 2
+    throughput.dropped(10, "a", 4)
+    assert throughput.sharers == 1
 
 
 def test_crops_are_waited_for_while_the_engine_gives_signs_of_life() -> None:
@@ -60,15 +60,15 @@ def test_crops_are_waited_for_while_the_engine_gives_signs_of_life() -> None:
     assert given_up_at(1_000_000, sign=30_000_000, since=20_000_000, patience=0) == 20_000_000
 
 
-def test_no_head_start_where_the_stages_are_faster_than_the_speech() -> None:
+def test_nothing_waits_where_the_stages_are_faster_than_the_speech() -> None:
     parts = [Part(QUANTUM_US, 0, 0), Part(QUANTUM_US, 8, 8), Part(640_000, 16, 16), Part(1_280_000, 32, 32)]
-    assert head_start(parts, 4_000, 7_000) == 0
+    assert wait_needed(parts, 4_000, 7_000) == 0
 
 
-def test_a_head_start_is_what_the_latest_part_needs() -> None:
-    """Every part is shown at its place, moved by the head start: the worst one comes just in time."""
+def test_a_sentence_waits_for_what_the_latest_part_needs() -> None:
+    """Every part is shown at its place, moved by the wait: the worst one comes just in time."""
     parts = [Part(640_000, 16, 16) for _ in range(5)]
-    wait = head_start(parts, 48_000, 5_000)
+    wait = wait_needed(parts, 48_000, 5_000)
     ready = [16 * (k + 1) * 48_000 + 16 * 5_000 for k in range(5)]
     assert wait == max(at - k * 640_000 for k, at in enumerate(ready))
 
@@ -82,8 +82,8 @@ def segment(index: int, *, ready: bool = False, begins: bool = False) -> Segment
 
 
 def pacing(frame_us: int) -> Lateness:
-    paces = {"lipsync": measured(frame_us), "fallback": Throughput(), "encode": measured(1_000)}
-    return Lateness(Ledger(), paces, "a")
+    throughputs = {"lipsync": measured(frame_us), "fallback": Throughput(), "encode": measured(1_000)}
+    return Lateness(Ledger(), throughputs, "a")
 
 
 def test_a_sentence_is_held_by_what_it_lacks_itself_and_never_for_long() -> None:
@@ -95,8 +95,8 @@ def test_a_sentence_is_held_by_what_it_lacks_itself_and_never_for_long() -> None
     assert slow.hold([*cut, *after], 40, 2, ahead=0, now=0) == alone
     assert slow.hold(cut, 0, 2, ahead=100_000, now=0) == alone - 100_000, "what is published is shown meanwhile"
     hopeless = pacing(400_000)
-    assert hopeless.hold(cut, 100, 2, ahead=0, now=0) == HEAD_START_US
-    assert hopeless.hold(cut, 100, 2, ahead=0, now=HEAD_START_US - 10) == 10
+    assert hopeless.hold(cut, 100, 2, ahead=0, now=0) == HOLD_MOST_US
+    assert hopeless.hold(cut, 100, 2, ahead=0, now=HOLD_MOST_US - 10) == 10
     assert pacing(4_000).hold(cut, 100, 4, ahead=0, now=0) == 0
 
 

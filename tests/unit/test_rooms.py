@@ -21,7 +21,7 @@ BELOW = {
     "timers": "",
     "access": "",
     "stream": "access errors ipc journal",
-    "workers": "errors ipc timers",
+    "workers": "errors ipc media timers",
     "context": "media stream timers workers",
     "templates": "context errors ipc media stream workers",
     "sessions": "context errors ipc journal media stream templates timers workers",

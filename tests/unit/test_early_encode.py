@@ -89,7 +89,7 @@ def test_what_was_begun_by_a_process_that_fails_is_not_tried_again() -> None:
     assert floor.asked() == [("0", False, 0, [b"0", b"2", b"4"])]
 
 
-def test_a_session_without_a_clock_needs_no_head_start() -> None:
+def test_a_session_without_a_clock_is_not_encoded_early() -> None:
     floor = ByHand()
     floor.speak(mode="offline")
     floor.draw(0, 2)

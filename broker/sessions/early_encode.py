@@ -13,7 +13,7 @@ from broker.sessions.settings import SessionSettings
 from broker.sessions.task import Task
 
 
-class HeadStart:
+class EarlyEncode:
     """Gives encode the first segment's sound at once and its crops as they come, one item after the other.
 
     Nothing depends on these items: the one that makes the segment has all crops again.
@@ -61,7 +61,7 @@ class AheadJob:
 
     def __init__(
         self,
-        owner: HeadStart,
+        owner: EarlyEncode,
         task: Task,
         settings: SessionSettings,
         segment: Segment,
@@ -98,4 +98,4 @@ class AheadJob:
             self._owner.ended(self._segment)
 
     def failed(self, code: ErrorCode, message: str) -> None:
-        """It was only a head start: the item that makes the segment says what is wrong."""
+        """It was only to be early: the item that makes the segment says what is wrong."""

@@ -75,7 +75,7 @@ class Over(NamedTuple):
 Step = Began | Sure | Still | Again | Audio | Over
 
 
-class EarStream:
+class MicrophoneStream:
     """The state of one stream.
 
     Args:
