@@ -116,7 +116,7 @@ def _timings(session: Session, turn: int) -> dict[str, int]:
 
 
 def share_rows(stranger: Stranger, profile: Profile, turns: int) -> tuple[list[float], list[Row]]:
-    """Our share of a typed question's answer, as its client sees it: what is left of the way to the first segment."""
+    """Our share of a typed question's answer: what its client waits for the first segment beside the servers."""
     session = stranger.session()
     found = []
     for number in range(turns + 1):

@@ -2,7 +2,7 @@
 
 Noise: eight recordings from their first to their last sound, with 2 s of noise alone on both sides; for each kind
 and level the worst distances of the told beginning and end, and how many were one utterance. Babble is eight other
-voices at once: the voice detector hears them as the voices that they are, so they are reported without a bound.
+voices at once, which are voices to the detector, too.
 Echo: simulated rooms, delays of 20 to 1000 ms, 0 to -20 dB. CPU: of one thread, per second of sound.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks._common import report
 from configs.schema import Asr
+from models.asr.background import Background
 from models.asr.echo import WINDOW, EchoFilter
 from models.asr.endpointing import Ended, Endpointer, Event, Started
 from models.asr.vad import VoiceDetector
@@ -42,16 +43,19 @@ class Heard(NamedTuple):
 def hear(detector: VoiceDetector, near: Sound, far: Sound | None = None) -> Heard:
     """Play a microphone's sound; with ``far`` beside what is published."""
     sound, published = pcm(near), pcm(near if far is None else far)
-    ends, echoes = Endpointer(Asr(), 60.0), EchoFilter()
+    background, ends, echoes = Background(), Endpointer(Asr(), 60.0), EchoFilter()
     found: list[tuple[Event, int]] = []
+    looked = 0
     began = time.thread_time()
     for number, probability in enumerate(detector.stream().feed(sound)):
-        piece = slice(number * WINDOW, (number + 1) * WINDOW)
-        certain = [float(probability)]
-        if far is not None:
-            certain = list(echoes.window(certain[0], sound[piece], published[piece], speaking=ends.speaking))
-        for one in certain:
-            found += [(event, piece.stop) for event in ends.window(one) if isinstance(event, Started | Ended)]
+        here = slice(number * WINDOW, (number + 1) * WINDOW)
+        for near_by in background.window(float(probability), sound[here], speaking=ends.speaking):
+            piece, looked = slice(looked, looked + WINDOW), looked + WINDOW
+            certain = [near_by]
+            if far is not None:
+                certain = list(echoes.window(near_by, sound[piece], published[piece], speaking=ends.speaking))
+            for one in certain:
+                found += [(event, here.stop) for event in ends.window(one) if isinstance(event, Started | Ended)]
     return Heard(found, time.thread_time() - began)
 
 

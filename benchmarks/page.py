@@ -42,11 +42,14 @@ def _cuts(found: dict[str, Any]) -> dict[str, float]:
         - cut["flush"]
         for cut in rounds
     ]
+    leaks = sorted(max(0.0, max(times, default=-1.0) + FRAME_S) for times in before)
     return {
         "cuts": len(rounds),
         "silent_ms": max((cut["quiet"] or cut["append"]) - cut["event"] for cut in rounds),
-        "leaked_s": max(0.0, *(max(times, default=-1.0) + FRAME_S for times in before)),
+        "leaked_s": leaks[-1],
+        "next_leaked_s": leaks[-2] if len(leaks) > 1 else 0.0,
         "first_frame_off_s": max(first),
+        "first_frames_off": sum(off > FRAME_S / 2 for off in first),
     }
 
 
@@ -58,10 +61,14 @@ def _rows(browser: str, found: dict[str, Any]) -> list[Row]:
             (f"{browser}: {name}, {cuts['cuts']} times: silent after", f"{cuts['silent_ms']:.0f} ms", "250 ms"),
             (
                 f"{browser}: {name}: old picture past the cut, muted",
-                f"{cuts['leaked_s'] * 1000:.0f} ms",
+                f"{cuts['leaked_s'] * 1000:.0f} ms (then {cuts['next_leaked_s'] * 1000:.0f} ms)",
                 "" if leak is None else f"{leak * 1000:.0f} ms",
             ),
-            (f"{browser}: {name}: first new frame off", f"{cuts['first_frame_off_s'] * 1000:.0f} ms", "0 ms"),
+            (
+                f"{browser}: {name}: first new frame off",
+                f"{cuts['first_frame_off_s'] * 1000:.0f} ms ({cuts['first_frames_off']} of them)",
+                "0 ms",
+            ),
         ]
     seen = [one["shown_ms"] for one in found["turns"]["seen"]]
     rows.append((f"{browser}: first segment to its frame, p50", f"{percentile(seen, 0.5):.0f} ms", ""))

@@ -14,6 +14,7 @@ import numpy as np
 from configs.grid import ASR_RATE as RATE
 from configs.schema import Config
 from models.api import Pcm
+from models.asr.background import Background
 from models.asr.echo import WINDOW, EchoFilter, Published
 from models.asr.endpointing import Confirmed, Endpointer, Event, Paused, Resumed, Started
 from models.asr.vad import VoiceStream
@@ -109,11 +110,12 @@ class MicrophoneStream:
         self._base = base
         self._resampler = Resampler(rate, RATE)
         self._voice = voice
+        self._background = Background()
         self._published = published or Published()
         self._echo: EchoFilter | None = None
         """From the first published sound on."""
-        self._looked = 0
-        """Position of the next window."""
+        self._looked = self._judged = 0
+        """Positions of the next window that the detector, and that the echo filter, looks at."""
         self._lead: int | None = None
         """Samples by which the clock is ahead of positions; None: not known."""
         self._ends = Endpointer(config.asr, config.limits.utterance_s, speaking=speaking)
@@ -147,9 +149,13 @@ class MicrophoneStream:
         self._kept = np.concatenate([self._kept, fresh])
         steps: list[Step] = []
         for probability in self._voice.feed(fresh):
-            for certain in self._certain(float(probability)):
-                steps += self._window(certain)
+            for near in self._near(float(probability)):
+                for certain in self._certain(near):
+                    steps += self._window(certain)
         if end:
+            for near in self._background.flush():
+                for certain in self._certain(near):
+                    steps += self._window(certain)
             if self._echo is not None:
                 for certain in self._echo.flush():
                     steps += self._window(certain)
@@ -175,9 +181,14 @@ class MicrophoneStream:
             late = lead - self._lead if self._lead is not None else LATE
             self._lead = lead if self._lead is None or not 0 < late < LATE else self._lead + min(late, CREEP)
 
+    def _near(self, probability: float) -> Iterable[float]:
+        """The voices that are no background, of this window and of those that have waited."""
+        at, self._looked = self._looked - self._kept_from, self._looked + WINDOW
+        return self._background.window(probability, self._kept[at : at + WINDOW], speaking=self.speaking)
+
     def _certain(self, probability: float) -> Iterable[float]:
         """The voices that are certainly not the avatar's, of this window and of those that have waited."""
-        at, self._looked = self._looked, self._looked + WINDOW
+        at, self._judged = self._judged, self._judged + WINDOW
         if self._echo is None and (self._lead is None or not self._published):
             return (probability,)
         self._echo = self._echo or EchoFilter()
