@@ -9,8 +9,10 @@ from enum import StrEnum
 
 from configs.schema import Supervisor
 
-PHASE_S = 60.0
-"""A process that loads has to reach its next phase within this."""
+PHASE_S = 120.0
+"""A process that loads has to reach its next phase within this. Importing torch and diffusers takes 3 s; on a machine
+with 15 times the work that it has processors for, 60.
+"""
 DEAF_BEATS = 3
 """Whoever is told to stop says within so many beats that it does."""
 STAGES_STOP_S = 2.0

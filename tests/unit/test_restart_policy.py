@@ -89,8 +89,8 @@ def test_an_idle_process_never_ages_and_a_busy_one_does_by_its_item() -> None:
 
 def test_loading_has_a_budget_of_its_own_and_needs_no_beats() -> None:
     loading = vitals(State.LOADING)
-    assert policy.verdict(59.0, loading, LIMITS) is None
-    assert "change of phase" in str(policy.verdict(60.1, loading, LIMITS))
+    assert policy.verdict(policy.PHASE_S - 1, loading, LIMITS) is None
+    assert "change of phase" in str(policy.verdict(policy.PHASE_S + 0.1, loading, LIMITS))
     loading.phase_since = 290.0
     assert policy.verdict(299.0, loading, LIMITS) is None
     assert "not ready 300 s" in str(policy.verdict(300.1, loading, LIMITS))
