@@ -10,8 +10,8 @@ from enum import StrEnum
 from configs.schema import Supervisor
 
 PHASE_S = 120.0
-"""A process that loads has to reach its next phase within this. Importing torch and diffusers takes 3 s; on a machine
-with 15 times the work that it has processors for, 60.
+"""A process that loads has to reach its next phase within this. Importing torch and diffusers takes 3 s, and 60
+on a machine with 15 times the work that it has processors for.
 """
 DEAF_BEATS = 3
 """Whoever is told to stop says within so many beats that it does."""
