@@ -16,7 +16,7 @@ import pytest
 from clients.reach import reach
 from tests.contract.test_cli import _run
 from tests.support.client import Stranger
-from tests.support.daemon import Daemon, supervisor_command
+from tests.support.daemon import LIGHT, Daemon, supervisor_command
 from tests.support.gateway import OVERRIDE, url_of
 from tests.support.limits import GONE_S, RECOVERY_S, REPLY_S, START_S
 
@@ -25,7 +25,7 @@ from tests.support.limits import GONE_S, RECOVERY_S, REPLY_S, START_S
 def local(tmp_path_factory: pytest.TempPathFactory, state_dir: Path) -> Iterator[Daemon]:
     folder = tmp_path_factory.mktemp("ipc") / "public"
     overrides = [f"endpoints.{name}=ipc://{folder}/{name}" for name in ("control", "stream")]
-    daemon = Daemon(state_dir, *overrides, OVERRIDE, "supervisor.backoff_s=[0]")
+    daemon = Daemon(state_dir, *overrides, OVERRIDE, "supervisor.backoff_s=[0]", *LIGHT)
     try:
         daemon.wait_healthy()
         yield daemon
@@ -77,12 +77,7 @@ def test_a_second_daemon_does_not_take_its_sockets(local: Daemon, tmp_path: Path
     assert reach(local.control, GONE_S) == "listens"
 
 
-def test_nothing_of_it_stays(state_dir: Path, tmp_path: Path) -> None:
-    overrides = [f"endpoints.{name}=ipc://{tmp_path}/public/{name}" for name in ("control", "stream")]
-    daemon = Daemon(state_dir, *overrides)
-    try:
-        daemon.wait_healthy()
-    finally:
-        assert daemon.stop() == 0
-        daemon.remove()
-    assert list((tmp_path / "public").iterdir()) == []
+def test_nothing_of_it_stays(local: Daemon) -> None:
+    """Last here: it ends the daemon."""
+    assert local.stop() == 0
+    assert list(path_of(local.control).parent.iterdir()) == []

@@ -30,7 +30,7 @@ PREPARE_S = 300.0
 BATCH = 4
 """Pictures per ask."""
 LIMIT_S = 60.0
-TEXT = "While I speak somebody else gets a face. Nobody hears or sees anything of it. That is the whole point."
+TEXT = "While I speak somebody else gets a face. That is the whole point."
 OVERRIDES = (
     "engines.lipsync=[musetalk,warp]",
     "engines.asr=[pocketsphinx]",
