@@ -75,6 +75,7 @@ class Admission:
             "text_chars": self._limits.text_chars,
             "control_bytes": self._limits.control_bytes,
             "lead_ms": self._timeline.lead_ms,
+            "idle_lead_ms": self._timeline.idle_lead_ms,
             "max_segment_ms": self._timeline.max_segment_ms,
         }
 

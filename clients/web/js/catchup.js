@@ -13,12 +13,17 @@ const SEEK_PAUSE_US = 5_000_000;
 const BEGIN_US = 3_000_000;
 /** After a cut nobody is to hear a changed rate. */
 const CALM_US = 1_000_000;
-/** How far ahead of its clock a session publishes: `timeline.idle_lead_ms` where it idles, else `lead_ms`, at most. */
-const LEAD_US = { idle: 640_000, speech: 1_000_000 };
+/** How far ahead of its clock a session publishes at most. @typedef {{speech: number, idle: number}} Lead */
+/** As `limits` of `start_session` says it. @typedef {{lead_ms?: number, idle_lead_ms?: number}} Limits */
+
+/** @param {Limits} [limits] none: those of a daemon in which nobody has changed them @returns {Lead} */
+export const leadOf = ({ lead_ms = 1000, idle_lead_ms = 640 } = {}) => ({ speech: lead_ms * 1000, idle: idle_lead_ms * 1000 });
 
 /** The session's media clock, told from what arrives (docs/protocol.md, Pacing). Never ahead of it. */
 export class Clock {
-  constructor() {
+  /** @param {Lead} [lead] */
+  constructor(lead = leadOf()) {
+    this.lead = lead;
     /** @type {{pts: number, at: number} | null} */
     this.anchor = null;
     this.end = 0;
@@ -28,7 +33,7 @@ export class Clock {
   /** @param {import("./cut.js").Held} one a segment that has come @param {number} now */
   arrived(one, now) {
     this.idles ||= one.turn === 0;
-    const led = one.pts - (this.idles ? LEAD_US.idle : LEAD_US.speech);
+    const led = one.pts - (this.idles ? this.lead.idle : this.lead.speech);
     if (!this.anchor) {
       this.anchor = { pts: one.seq === 0 ? one.pts : led, at: now };
     } else if (this._running(now) >= one.pts) {

@@ -50,6 +50,8 @@ export class MusecastPlayer extends HTMLElement {
     this.player = null;
     /** A token for every connection, where the attribute would expire. @type {(() => Promise<string>) | undefined} */
     this.getToken = undefined;
+    /** Of the reply to `start_session`; see `Player`. @type {import("./catchup.js").Limits | undefined} */
+    this.limits = undefined;
     this.microphone = new Microphone({
       onPcm: (pcm, rate, echoCancelled) => this.player?.sendMicrophone(pcm, rate, echoCancelled),
       onState: (state) => this.talkButton.setAttribute("aria-pressed", String(state === "on" || state === "changed")),
@@ -104,6 +106,7 @@ export class MusecastPlayer extends HTMLElement {
       this.player = new Player(this.video, {
         url,
         token: this.getToken ?? this.getAttribute("token") ?? undefined,
+        limits: this.limits,
         onEvent: (header) => this._event(header),
         onMediaTime: (header) => this._reached(header),
         onState: (state, detail) => this._state(state, detail),

@@ -11,6 +11,7 @@
  * - `url`: of `/ws/{sid}`, absolute or relative to the page; http(s) becomes ws(s).
  * - `token`: string, or a function that returns one or a promise of one (asked before every connection).
  * - `fromSeq`, `fromN`: 0 for a session that was just started: media and events from its beginning on.
+ * - `limits`: of the reply to `start_session`; matters where the daemon's `timeline.lead_ms` is not the default.
  * - `onEvent(header)`: every event as it arrives (`header.event`, `.turn`, `.n`, `.pts`, `.data`), once and in order.
  * - `onMediaTime(header)`: an event with a `pts`, its own (speech.started, speech.ended) or in its data (sentence),
  *   when the play head reaches it. Events that a cut made void never come.
@@ -20,13 +21,14 @@
  *   "microphone-dropped" (network too slow), "rebuilt".
  * - `onStats(stats)`: about twice a second while media comes: see `Stats`.
  *
- * Methods: `connect(changes?)` (also to go on with another session: `{url, token, fromSeq, fromN}`), `close()`,
+ * Methods: `connect(changes?)` (also to go on with another session: `{url, token, fromSeq, fromN, limits}`), `close()`,
  * `unlock()`, `request(op, args)` -> Promise of the reply (rejects with `RequestError`: `.code`, `.message`,
  * `.retry_after_ms`), `sendMicrophone(int16, sampleRate = 16000)`, `endOfSpeech()`, `mute(bool)`, `interrupt()`,
  * `currentPts()` -> microseconds on the media timeline, or null before the first picture.
  */
 
 import { unplayable } from "./buffer.js";
+import { leadOf } from "./catchup.js";
 import { PlayHead } from "./playhead.js";
 import { Cursor, HIDDEN_MS, STALE_MS } from "./reconnect.js";
 import { Socket } from "./socket.js";
@@ -42,6 +44,7 @@ import { Socket } from "./socket.js";
  * @property {import("./socket.js").Token} [token]
  * @property {number} [fromSeq]
  * @property {number} [fromN]
+ * @property {import("./catchup.js").Limits} [limits]
  * @property {(header: Header) => void} [onEvent]
  * @property {(header: Header) => void} [onMediaTime]
  * @property {(state: string, detail: Record<string, any>) => void} [onState]
@@ -92,9 +95,10 @@ export class Player {
    */
   connect(changes = {}, begun) {
     if (this.socket) this._stop();
-    if (changes.url) this.options = { ...this.options, fromSeq: undefined, fromN: undefined };
+    if (changes.url) this.options = { ...this.options, fromSeq: undefined, fromN: undefined, limits: undefined };
     this.options = { ...this.options, ...changes };
     this.cursor = new Cursor(this.options);
+    this.head.lead = leadOf(this.options.limits);
     this.turn = 0;
     this.lostAt = null;
     this.wantsMedia = true;

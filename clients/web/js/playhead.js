@@ -2,7 +2,7 @@
 /** What is in the browser's buffer and where its play head is: appends, cuts, keeping up, moments of media time. */
 
 import { MediaBuffer } from "./buffer.js";
-import { CatchUp, Clock, NUDGE_US, OFFSET_US, Stall, newestTurn } from "./catchup.js";
+import { CatchUp, Clock, NUDGE_US, OFFSET_US, Stall, leadOf, newestTurn } from "./catchup.js";
 import { Cuts, DECODED_AHEAD_US, seeks } from "./cut.js";
 import { Moments } from "./moments.js";
 import { Volume } from "./volume.js";
@@ -36,7 +36,9 @@ export class PlayHead {
   buffer = null;
   moments = new Moments();
   cuts = new Cuts();
-  clock = new Clock();
+  /** Of the session; in force from the next `attach`. */
+  lead = leadOf();
+  clock = new Clock(this.lead);
   stall = new Stall();
   started = false;
   /** What another has begun to show, while it is taken over. @type {Live | null} */
@@ -79,7 +81,7 @@ export class PlayHead {
     this.buffer?.close();
     this.buffer = null;
     this.cuts = new Cuts();
-    this.clock = new Clock();
+    this.clock = new Clock(this.lead);
     this.stall = new Stall();
     this.started = false;
     this.volume.restore();

@@ -43,7 +43,8 @@ export class Sessions {
         }
         this.id = begun.session_id;
         this.tell.onBegun();
-        this.player.connect({ url: `ws/${this.id}`, token: () => this.token(), fromSeq: 0, fromN: 0 }, before?.live);
+        const { limits } = begun;
+        this.player.connect({ url: `ws/${this.id}`, token: () => this.token(), fromSeq: 0, fromN: 0, limits }, before?.live);
         return;
       } catch (error) {
         const { code, message, retryAfterMs, status } = /** @type {import("./api.js").Refused} */ (error);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { CatchUp, Clock, OFFSET_US, Stall, newestTurn } from "../../../clients/web/js/catchup.js";
+import { CatchUp, Clock, OFFSET_US, Stall, leadOf, newestTurn } from "../../../clients/web/js/catchup.js";
 import { Moments } from "../../../clients/web/js/moments.js";
 
 const Q = 320_000;
@@ -25,6 +25,16 @@ test("who joins late knows the clock by the lead, and a late segment anchors it 
   assert.equal(clock.time(300 * MS), 51 * Q - 640 * MS);
   clock.arrived(media(52, 0, 52), 5000 * MS);
   assert.equal(clock.time(5000 * MS), 52 * Q);
+});
+
+test("the lead is the daemon's own, as its limits say it", () => {
+  for (const [limits, speech, idle] of [[undefined, 1000, 640], [{}, 1000, 640], [{ lead_ms: 400, idle_lead_ms: 1280 }, 400, 1280]]) {
+    for (const [turn, ms] of [[3, speech], [0, idle]]) {
+      const clock = new Clock(leadOf(limits));
+      clock.arrived(media(50, turn, 50), 0);
+      assert.equal(clock.time(0), 50 * Q - ms * MS);
+    }
+  }
 });
 
 test("the rate helps only a little, never speech by more than 5 %, and ends where it is on time", () => {
