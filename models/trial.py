@@ -17,7 +17,8 @@ import numpy as np
 
 from configs.grid import ASR_RATE, SAMPLE_RATE
 from configs.schema import Config
-from models.api import ChatMessage, EngineError, Responder, Synthesizer, Transcriber
+from models.api import ChatMessage, EngineError, Pcm, Responder, Synthesizer, Transcriber
+from models.media.resample import Resampler
 from models.registry import create
 
 QUESTION = [ChatMessage("user", "Say in one short sentence that you are there.")]
@@ -25,6 +26,8 @@ SENTENCES = {"en": "Hello, can you hear me?", "zh": "你好，你听得到我吗
 THOUGHTS = 8
 """So many pieces without text are thoughts."""
 LISTEN_S = 1.0
+FAQ_ALONE = frozenset({"pocketsphinx"})
+"""Recognisers that know the FAQ's questions and nothing else."""
 
 
 class Verdict(NamedTuple):
@@ -100,7 +103,51 @@ def _hears(engine: Transcriber, config: Config) -> Verdict:
     took = time.monotonic() - began
     if heard.text.strip():
         return Verdict(False, f"it heard {heard.text!r} in silence", "Choose another model")
-    return Verdict(True, f"listened to {LISTEN_S:g} s in {took:.1f} s")
+    sentence = None if engine.name in FAQ_ALONE else _sentence(config)
+    if sentence is None:
+        return Verdict(True, f"listened to {LISTEN_S:g} s in {took:.1f} s")
+    began = time.monotonic()
+    utterance = engine.open(config.asr.language)
+    utterance.feed(sentence.pcm)
+    text = utterance.finish(threading.Event()).text.strip()
+    if not text:
+        fact = f"it understood nothing of {sentence.text!r}, spoken by {sentence.voice}"
+        return Verdict(False, fact, "Choose a larger model, or set asr.language to what is spoken")
+    return Verdict(True, f"heard {text!r} in {time.monotonic() - began:.1f} s")
+
+
+class _Sentence(NamedTuple):
+    text: str
+    voice: str
+    pcm: Pcm
+    """At ``ASR_RATE``."""
+
+
+def _sentence(config: Config) -> _Sentence | None:
+    """By the first voice of this machine that speaks English; None where something else is listened to."""
+    text = SENTENCES["en"]
+    if config.asr.language.partition("-")[0] not in ("", "en"):
+        return None
+    for name in config.engines.tts:
+        try:
+            pcm = _spoken(create("tts", name, config), text)
+        except EngineError:  # which its own trial tells
+            continue
+        if pcm is not None:
+            return _Sentence(text, name, pcm)
+    return None
+
+
+def _spoken(voice: Synthesizer, text: str) -> Pcm | None:
+    """None by a service, which need not know, and by a voice of another language."""
+    if not voice.deterministic or not voice.speaks("en"):
+        return None
+    resampler = Resampler(SAMPLE_RATE, ASR_RATE)
+    try:
+        voice.load(_quiet)
+        return np.concatenate([resampler.feed(one.pcm) for one in voice.speak(text, "", 0, threading.Event())])
+    finally:
+        voice.close()
 
 
 TRIALS: dict[str, Callable[[Any, Config], Verdict]] = {"llm": _answers, "tts": _speaks, "asr": _hears}

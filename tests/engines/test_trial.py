@@ -12,6 +12,7 @@ from models.trial import trial
 from supervision.trials import trials
 from tests.engines.servers.ollama import OllamaServer
 from tests.engines.servers.openai import OpenaiServer
+from tests.support import whisper
 
 
 @pytest.fixture
@@ -52,6 +53,27 @@ def test_an_openai_compatible_server_names_its_model_and_a_wrong_key_is_told(
     assert not found.ok
     assert "refuses the key" in found.fact
     assert found.next_step == "Set the environment variable SOME_KEY"
+
+
+def test_a_server_that_cannot_keep_its_model_from_thinking_is_told() -> None:
+    server = OpenaiServer(strict=True)
+    server.mode = "think_apart"
+    config = msgspec.structs.replace(Config(), openai=Openai(base_url=f"{server.url}/v1", api_key_env=""))
+    found = trial("llm", "openai", config)
+    server.close()
+    assert found.ok
+    assert found.fact.endswith("it thinks first, and the server cannot be told not to")
+    assert found.next_step == "Answers begin sooner with a model that does not think"
+
+
+@pytest.mark.slow
+def test_a_recogniser_is_tried_with_a_sentence() -> None:
+    config = whisper.config(hotwords=False)
+    voices = Engines(asr=["faster_whisper"], llm=["faq"], tts=["edge_tts", "hibari"])
+    found = trial("asr", "faster_whisper", msgspec.structs.replace(config, engines=voices))
+    assert found.ok
+    assert found.fact.startswith("heard '")
+    assert "hear me" in found.fact
 
 
 @pytest.mark.process

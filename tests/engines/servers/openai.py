@@ -49,7 +49,7 @@ class OpenaiServer(ProtocolServer):
             for part in ("<thi", "nk>I should th", "ink about it.</thin", "k>\n\n"):
                 yield self._event({"content": part})
         if self.mode == "think_apart":
-            for word in ("I ", "should ", "think."):
+            for word in ("I", "should", "think", "about", "it,", "and", "then", "think", "again."):
                 yield self._event({"reasoning_content": word})
         for number, word in enumerate(re.findall(r"\s*\S{1,12}|\s+", answer_to(body["messages"]))):
             if self.mode == "error_in_stream" and number == 3:
