@@ -94,9 +94,10 @@ bench: $(TEST_STAMP) $(WEB_STAMP) $(FACES)
 
 # How long sessions come; what was seen, with plots, is in out/soak.
 DURATION ?= 1800
-soak: $(TEST_STAMP) $(FACES)
+soak: $(TEST_STAMP) $(WEB_STAMP) $(FACES)
 	@$(BIN)/python -m tests.soak --seconds $(DURATION)
 	@$(BIN)/python -m tests.soak.garbage
+	@$(BIN)/python -m tests.soak.page
 	@$(BIN)/python -m tests.soak.flood
 
 test-gpu: $(TEST_STAMP) $(FACES)

@@ -77,6 +77,8 @@ def _rows(browser: str, found: dict[str, Any]) -> list[Row]:
     talk = found["conversation"]
     shown = 25 * talk["shown"] / talk["frames"]
     rows.append((f"{browser}: distinct frames a second of speech", f"{shown:.2f}", f"{FRAMES_PER_S}"))
+    captions = percentile(talk["captions_ms"], 0.95)
+    rows.append((f"{browser}: captions after their time, p95", f"{captions:.0f} ms", f"{FRAME_S * 1000:.0f} ms"))
     lags = talk["lags_ms"][4:]
     rows.append((f"{browser}: behind the session, p50 to worst", f"{percentile(lags, 0.5)} to {max(lags)} ms", ""))
     held = talk["sizes"][-1]

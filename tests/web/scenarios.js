@@ -291,6 +291,7 @@ export async function conversation({ browser, base, seconds = 20 }) {
     let shown = 0;
     let numbers = 0;
     const sizes = [];
+    const captions = [];
     while (performance.now() - began < length * 1000) {
       const turn = await stage.say(text);
       await stage.reached("speech.ended", turn);
@@ -299,6 +300,9 @@ export async function conversation({ browser, base, seconds = 20 }) {
       const end = stage.log.media.find((m) => m.event === "speech.ended" && m.turn === turn).pts;
       shown += new Set(frames.map((f) => f.time).filter((t) => t >= pts / 1e6 && t < end / 1e6)).size;
       numbers += Math.floor(end / 40_000) - Math.ceil(pts / 40_000);
+      // A sentence is told again when its end is known.
+      const told = new Map(stage.log.media.filter((m) => m.event === "sentence").reverse().map((m) => [m.data.index, m]));
+      for (const one of told.values()) captions.push(1000 * one.head - one.data.pts / 1000);
       const { head } = stage.player;
       const ranges = head.buffer.ranges;
       sizes.push({
@@ -310,7 +314,7 @@ export async function conversation({ browser, base, seconds = 20 }) {
       stage.log.media = [];
     }
     const { stats, notices } = stage.log;
-    return { shown, frames: numbers, sizes, lags_ms: stats.map((s) => s.lag_ms), rates: stats.map((s) => s.rate), notices };
+    return { shown, frames: numbers, sizes, captions_ms: captions, lags_ms: stats.map((s) => s.lag_ms), rates: stats.map((s) => s.rate), notices };
   }, [SENTENCE, seconds]);
   await one.close();
   return { ...result, errors: one.errors };
