@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import base64
+import threading
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
+from configs.schema import Config
+from models.api import ChatMessage
+from models.registry import create
+from tests.support.doubles import quiet
 from tests.support.gateway_process import GatewayProcess
 from tests.support.pictures import astronaut_file
+from tests.support.word_error import words
 from tests.web.browsing import Web
 
 Result = dict[str, Any]
@@ -20,10 +23,8 @@ Result = dict[str, Any]
 def seen(web: Web, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     photo = tmp_path_factory.mktemp("page") / "Eileen Collins.png"
     photo.write_bytes(astronaut_file())
-    wall = cv2.imencode(".png", np.full((256, 256, 3), 128, np.uint8))[1].tobytes()
-    own_face = {"name": "own_face", "photo": str(photo), "nobody": base64.b64encode(wall).decode()}
     return {
-        **web.browse("chromium", {"name": "text_conversation"}, own_face),
+        **web.browse("chromium", {"name": "text_conversation"}, {"name": "own_face", "photo": str(photo)}),
         **web.browse("chromium", {"name": "spoken_conversation"}, microphone=str(web.microphone)),
         **web.browse("chromium", {"name": "chinese_without_microphone"}, microphone=False),
     }
@@ -62,10 +63,18 @@ def test_a_spoken_question_is_answered_and_its_time_is_shown(seen: dict[str, Res
     visit = _of(seen, "spoken_conversation")
     assert visit["errors"] == []
     assert visit["level"] > 0
-    # Which words are heard depends on what a busy machine loses of the sound.
-    assert [who for who, text in visit["lines"] if text][:2] == ["you", "avatar"]
+    # Which words are heard depends on what a busy machine loses of the sound; those that are shown are answered.
+    (asking, question), (answering, answer) = [line for line in visit["lines"] if line[1]][:2]
+    assert (asking, answering) == ("you", "avatar")
+    faq = create("llm", "faq", Config())
+    faq.load(quiet)
+    wanted = "".join(faq.reply([ChatMessage("user", question)], "", threading.Event()))
+    begun = words(answer)[:5]  # as much of it as was said when that was read
+    assert begun
+    assert begun == words(wanted)[: len(begun)], visit["lines"]
     assert visit["measured"].startswith("First frame after ")
     assert {"pause", "voice", "lips"} <= set(visit["parts"])
+    assert visit["keys"] == [True, False, True, False], "off by M, held by Space, let go"
 
 
 def test_the_page_speaks_chinese_and_works_without_a_microphone(seen: dict[str, Result]) -> None:

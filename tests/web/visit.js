@@ -132,10 +132,30 @@ export async function spoken_conversation(host) {
   await page.waitForSelector("#latency-bar .pause", { state: "attached" });  // the turn's own figures
   const measured = await text(page, "latency-total");
   const parts = await page.locator("#latency-bar .part").evaluateAll((all) => all.map((one) => one.className.split(" ")[1]));
-  const lines = await page.locator("#log li").evaluateAll((all) => all.map((one) => [one.classList[0], one.lastChild.textContent.trim()]));
-  const result = { level: await page.evaluate(() => window.loudest), lines, measured, parts, errors };
+  const lines = await page.locator("#log li").evaluateAll((all) => all.map((one) => {
+    const copy = one.cloneNode(true);
+    for (const aside of copy.querySelectorAll(".unseen, small")) aside.remove();
+    return [one.classList[0], copy.textContent.trim()];
+  }));
+  const keys = await byKeys(page);
+  const result = { level: await page.evaluate(() => window.loudest), lines, measured, parts, keys, errors };
   await close();
   return result;
+}
+
+/** The microphone off by its letter; then held to talk by Space, which no button that has the focus takes for itself. */
+async function byKeys(page) {
+  const on = (is) => page.waitForSelector(`#mic[aria-pressed="${is}"]`).then(() => is);
+  const told = [await on(true)];
+  await page.keyboard.press("m");
+  told.push(await on(false));
+  await page.click("#mode-push");
+  await page.evaluate(() => document.activeElement.blur());
+  await page.keyboard.down("Space");
+  told.push(await on(true));
+  await page.keyboard.up("Space");
+  told.push(await on(false));
+  return told;
 }
 
 /** In Chinese, and without a microphone: a sentence says so, and typing works. */
@@ -154,13 +174,15 @@ export async function chinese_without_microphone(host) {
   return result;
 }
 
-/** A face of one's own, what cannot be one, and a session that ends under the page. */
+/** A face of one's own, a picture from the webcam that cannot be one, and a session that ends under the page. */
 export async function own_face(host) {
   const { page, errors, close } = await visit(host);
   await moves(page);
   await page.click("#open-faces");
   await page.waitForFunction(() => document.querySelectorAll("#faces-list .pick").length > 0);
-  await page.setInputFiles("#file", { name: "no face.png", mimeType: "image/png", buffer: Buffer.from(host.nobody, "base64") });
+  await page.click("#camera");  // Chromium's fake one, which shows nobody
+  await page.waitForFunction(() => document.getElementById("finder-video").videoWidth > 0);
+  await page.click("#snap");
   await page.waitForSelector("#upload-text.refused");
   const refusal = await text(page, "upload-text");
   await page.setInputFiles("#file", host.photo);

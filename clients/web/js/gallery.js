@@ -137,6 +137,7 @@ export class Gallery {
 
   async snap() {
     const video = $("finder-video");
+    if (!video.videoWidth) return; // no picture has come yet
     const canvas = el("canvas", { width: video.videoWidth, height: video.videoHeight });
     canvas.getContext("2d").drawImage(video, 0, 0);
     this.closeCamera();
