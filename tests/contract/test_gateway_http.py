@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -92,6 +93,15 @@ def test_a_session_from_its_start_to_its_end(gateway: GatewayProcess, http: http
     again = http.post("/api/start_session", json={"session_id": "by-http"})
     refused(again, 409, "ALREADY_EXISTS")
     assert ok(http.post("/api/end_session", json={"session_id": "by-http"}))["turns"] == 2
+
+
+def test_who_is_too_many_is_told_when_to_come_back(http: httpx.Client, sid: str) -> None:
+    text = "One two three four five six seven eight nine ten. " * 4
+    answers = [http.post("/api/say", json={"session_id": sid, "text": text}) for _ in range(12)]
+    assert answers[0].status_code == 200
+    refused(answers[-1], 429, "BUSY")
+    error = answers[-1].json()["error"]
+    assert int(answers[-1].headers["retry-after"]) == max(1, -(-error["retry_after_ms"] // 1000))
 
 
 def test_speech_in_a_film_out(http: httpx.Client, sid: str) -> None:
@@ -321,4 +331,31 @@ def test_curl(gateway: GatewayProcess) -> None:
     )
     assert film["turn"] == 2
     assert film["frames"] >= 16
+    low, high = film["segments"][0], film["segments"][-1]
+    media = f"{gateway.url}/api/sessions/{sid}"
+    for address, of in (
+        (f"{gateway.url}/", "text/html"),
+        (f"{gateway.url}/docs", "text/html"),
+        (f"{gateway.url}/openapi.json", "application/json"),
+        (f"{gateway.url}/metrics", "text/plain"),
+        (f"{gateway.url}/health", "application/json"),
+        (f"{gateway.url}/api/status", "application/json"),
+        (f"{gateway.url}/api/templates", "application/json"),
+        (f"{gateway.url}/api/templates/default/picture.jpg", "image/jpeg"),
+        (f"{gateway.url}/api/voices", "application/json"),
+        (f"{media}/segments/{low}-{high}.mp4", "video/mp4"),
+        (f"{media}/recording.mp4", "video/mp4"),
+        (f"{media}/transcript.json", "application/json"),
+        (f"{media}/transcript.vtt", "text/vtt"),
+        (f"{media}/transcript.srt", "application/x-subrip"),
+    ):
+        told = subprocess.run(
+            [curl, "-sSf", "-o", os.devnull, "-w", "%{http_code} %{content_type}", address],
+            capture_output=True, text=True, timeout=WORK_S, check=True,
+        ).stdout  # fmt: skip
+        assert told.startswith(f"200 {of}"), (address, told)
+    for op, more in (("chat", {"text": "Hi."}), ("interrupt", {}), ("update_session", {}), ("keep_alive", {})):
+        run(f"{gateway.url}/api/{op}", *json_type, "-d", json.dumps({"session_id": sid, **more}))
+    assert run(f"{media}/token", *json_type, "-d", "{}")["token"]
+    assert run(f"{gateway.url}/api/initialize", "-X", "POST")["ready"]
     run(f"{gateway.url}/api/end_session", *json_type, "-d", json.dumps({"session_id": sid}))

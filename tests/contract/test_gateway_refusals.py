@@ -22,12 +22,14 @@ from tests.support.mutations import throw_mutated
 MAIN = "0123456789abcdef-main"
 SEED = 20261130
 MUTATIONS = 2000
+VIEWERS = 6
 
 
 @pytest.fixture(scope="module")
 def guarded(daemon: Daemon) -> Iterator[GatewayProcess]:
     """A gateway with a token."""
-    process = GatewayProcess(daemon, f"gateway.token={MAIN}", "gateway.allowed_origins=[https://www.example.org]")
+    settings = (f"gateway.token={MAIN}", "gateway.allowed_origins=[https://www.example.org]")
+    process = GatewayProcess(daemon, *settings, f"gateway.viewers={VIEWERS}")
     yield process
     assert process.stop() == 0
 
@@ -230,6 +232,26 @@ def test_a_websocket_and_media_ask_for_a_token_of_their_session(guarded: Gateway
     with client(guarded, MAIN) as http:
         for session in (sid, other):
             http.post("/api/end_session", json={"session_id": session})
+
+
+def test_there_are_no_more_viewers_than_allowed(guarded: GatewayProcess) -> None:
+    with client(guarded, MAIN) as http, contextlib.ExitStack() as stack:
+        started = http.post("/api/start_session", json={}).json()
+        sid, token = started["session_id"], started["token"]
+        there, deadline = 0, time.monotonic() + WORK_S
+        while there < VIEWERS:
+            one = stack.enter_context(viewer(guarded, sid, token))
+            one.until(lambda one=one: one.messages or one.code, "init, or an end")
+            there += one.code is None  # not yet while those of another test are still on their way out
+            assert time.monotonic() < deadline
+        one_more = stack.enter_context(viewer(guarded, sid, token))
+        assert one_more.wait_closed() == 1013
+        assert not one_more.messages
+        film = http.get(f"/api/sessions/{sid}/stream.mp4")
+        assert status_and_code(film) == (429, "BUSY")
+        assert "gateway.viewers" in film.text
+        assert int(film.headers["retry-after"]) > 0
+        http.post("/api/end_session", json={"session_id": sid})
 
 
 def error_of_reply(reply: dict[str, Any]) -> str:

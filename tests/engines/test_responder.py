@@ -16,6 +16,7 @@ from models.registry import create
 from tests.engines.servers.http import ProtocolServer
 from tests.engines.servers.ollama import OllamaServer
 from tests.engines.servers.openai import OpenaiServer
+from tests.engines.servers.script import ENGLISH
 from tests.support.doubles import CancelAfter, quiet
 
 SERVERS: dict[str, Callable[[], ProtocolServer]] = {"ollama": OllamaServer, "openai": OpenaiServer}
@@ -230,3 +231,44 @@ def test_no_server_is_told_with_what_to_do(name: str) -> None:
         made.load(quiet)
     made.close()
     assert "Start it" in caught.value.hint
+
+
+@pytest.mark.parametrize("mode", ["think", "think_apart"])
+def test_what_a_model_thinks_is_output_and_not_said(mode: str) -> None:
+    """In the text or beside it: the chain's deadline is told of every piece, the voice of none."""
+    server = OpenaiServer()
+    made: Responder = create("llm", "openai", configured("openai", server))
+    made.load(quiet)
+    server.mode = mode
+    pieces = ask(made, "Who are you?")
+    made.close()
+    server.close()
+    assert "".join(pieces).strip() == ENGLISH
+    assert next(number for number, piece in enumerate(pieces) if piece.strip()) >= 3
+
+
+@pytest.mark.parametrize("think", [False, True])
+def test_a_model_that_thinks_is_told_whether_to(think: bool) -> None:
+    server = OllamaServer(thinks=True)
+    config = msgspec.structs.replace(Config(), ollama=Ollama(host=server.url, think=think))
+    made: Responder = create("llm", "ollama", config)
+    made.load(quiet)
+    server.requests.clear()
+    pieces = ask(made, "Who are you?")
+    made.close()
+    server.close()
+    assert [body["think"] for _, path, body, _ in server.requests if path == "/api/chat"] == [think]
+    assert "".join(pieces) == ENGLISH
+    assert pieces.count("") >= (len(server.thoughts.split()) if think else 0)
+
+
+def test_an_answer_that_is_begun_anew_is_not_said_twice() -> None:
+    """As models do whose template does not leave the last message open."""
+    server = OllamaServer()
+    made: Responder = create("llm", "ollama", configured("ollama", server))
+    made.load(quiet)
+    server.mode = "restart"
+    with pytest.raises(EngineError, match="begins the answer anew"):
+        ask(made, "Who are you?", prefix=ENGLISH[:40])
+    made.close()
+    server.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from models.tts import edge
 from models.tts.language import script_language
 from tests.engines.servers.edge import edge_server
 from tests.support.doubles import CancelAfter, quiet
+from tests.support.processes import resident
 
 ENGINES = ["espeak", "hibari", "edge_tts"]
 ENGLISH_ONLY = ["hibari"]
@@ -209,6 +211,24 @@ def test_what_cannot_be_spoken_is_no_audio(engine: Synthesizer, text: str) -> No
     assert speak(engine, text) == []
 
 
+@pytest.mark.parametrize(
+    ("engine", "text"),
+    [
+        *(pytest.param(name, "A", id=f"{name}-1 character") for name in ENGINES),
+        *(pytest.param(name, "many words " * 1818, id=f"{name}-20,000 characters") for name in REPEATING),
+    ],
+    indirect=["engine"],
+)
+def test_a_text_of_any_length_begins(engine: Synthesizer, text: str) -> None:
+    assert len(next(iter(engine.speak(text, "", 0, threading.Event()))).pcm) > 0
+
+
+def test_emoji_alone_are_no_error(engine: Synthesizer) -> None:
+    """Some read their names aloud; what is asked of them in earnest has none (``models.text.speakable``)."""
+    assert len(pcm(speak(engine, "😀🎉👍🏽"))) < 10 * SAMPLE_RATE
+    assert len(pcm(speak(engine, "Hello."))) > 0
+
+
 @pytest.mark.parametrize("text", ["[[h@l]] brackets", "<speak>tags</speak> & so", "a\x00b", "x\ud800y", "\x01[[x"])
 def test_hostile_text_is_only_text(engine: Synthesizer, text: str) -> None:
     assert len(pcm(speak(engine, text))) > 0
@@ -295,6 +315,21 @@ def test_an_abandoned_stream_holds_nothing(engine: Synthesizer) -> None:
     abandoned = engine.speak(TEXTS["english"], "", 0, threading.Event())
     next(abandoned)
     assert len(speak(engine, TEXTS["english"])) > 1
+
+
+@engines(*REPEATING)
+def test_memory_does_not_grow_with_sentences(engine: Synthesizer) -> None:
+    """Half of them left in the middle."""
+
+    def many(count: int) -> int:
+        for number in range(count):
+            cancel = CancelAfter(2) if number % 2 else threading.Event()
+            list(engine.speak("Hello there, my friend.", "", 0, cancel))
+        gc.collect()
+        return resident()
+
+    before = many(6)
+    assert many(20) - before < 24 << 20
 
 
 def test_faster_words_take_less_time() -> None:

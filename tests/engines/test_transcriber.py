@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +17,7 @@ from models.registry import create
 from tests.support import whisper
 from tests.support.doubles import quiet
 from tests.support.hearing import RATE, Pcm, index, names, recording, room
+from tests.support.processes import resident
 
 ENGINES = ["pocketsphinx", "faster_whisper"]
 CLEAR = [name for name in names("question") if "rms" in name or "slt" in name][:3]
@@ -151,8 +150,3 @@ def test_memory_does_not_grow_with_utterances(engine: Transcriber) -> None:
     many(20)
     before = resident()
     assert many(200) - before < 24 << 20
-
-
-def resident() -> int:
-    """Bytes of memory that this process holds."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,15 +1,19 @@
-"""A recording that grows: cuts taken off its end, and going on where another process stopped."""
+"""A recording that grows: cuts taken off its end, going on where another process stopped; and what is kept."""
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from clients.gateway.recording_file import RecordingFile
+from clients.gateway.recordings import Recordings
 from clients.mp4 import Segment, film, place
+from configs.schema import Recordings as Settings
 from tests.unit.test_mp4 import QUANTUM, payload, segment
 
 INIT = b"\0\0\0\x10ftypiso6\0\0\0\0" + b"\0\0\0\x08moov"
@@ -70,3 +74,17 @@ def test_a_segment_that_was_not_written_to_its_end_is_taken_off(tmp_path: Path) 
 
 def test_a_segment_says_where_it_stands() -> None:
     assert place(payload(3, seq=7, pts=5 * QUANTUM)) == (7, 5 * QUANTUM, 3 * QUANTUM)
+
+
+def test_what_is_too_old_and_the_oldest_of_what_is_too_much_goes_and_what_grows_stays(tmp_path: Path) -> None:
+    recordings = Recordings(tmp_path, Settings(max_bytes=250, keep_h=1), cast(Any, None), cast(Any, None))
+    growing = recordings._files["growing"] = RecordingFile(tmp_path / "growing.mp4")
+    growing.begin(INIT)
+    for name, age_s in (("growing", 7200), ("old", 3700), ("first", 300), ("second", 200), ("third", 100)):
+        path, then = tmp_path / f"{name}.mp4", time.time() - age_s
+        if name != "growing":
+            path.write_bytes(bytes(100))
+        os.utime(path, (then, then))
+    assert recordings._sweep() == 200 + len(INIT)
+    growing.close()
+    assert {path.stem for path in tmp_path.glob("*.mp4")} == {"growing", "second", "third"}

@@ -42,6 +42,14 @@ def test_turns_follow_each_other_without_a_gap_in_media_time(floor: Floor) -> No
     assert session.output.timeline.late == 0
 
 
+def test_the_next_sentences_are_spoken_while_the_first_one_plays(floor: Floor) -> None:
+    floor.speech_us = 4_000_000
+    floor.session().new_turn("say", floor.time, "One is said. Two is said. Three is said.")
+    floor.run(2_500_000)
+    assert floor.media[0][0] + floor.speech_us > floor.time
+    assert [name for name in floor.done if "/tts/" in name] == [f"s/1.1/tts/{number}" for number in range(3)]
+
+
 def test_interrupt_cuts_at_the_formula_ends_all_turns_and_keeps_what_was_heard(floor: Floor) -> None:
     session = floor.session()
     floor.speech_us = 5_000_000
