@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import itertools
+import os
 import re
 from collections.abc import Iterator
 from functools import lru_cache
@@ -144,8 +147,43 @@ def _endpoints(config: Config) -> Iterator[Finding]:
     curve = config.security.curve
     yield from _endpoint("endpoints.control", config.endpoints.control, curve=curve)
     yield from _endpoint("endpoints.stream", config.endpoints.stream, curve=curve)
-    if config.endpoints.control == config.endpoints.stream:
-        yield Finding("endpoints.stream", "control and stream share one address", "give each one of its own")
+    for first, second in itertools.combinations(_places(config), 2):
+        if first.port == second.port and (first.host == second.host or {first.host, second.host} & _EVERY_HOST):
+            fact = f"{first.name} and {second.name} share one address"
+            yield Finding(f"endpoints.{second.name}", fact, "give each one of its own")
+
+
+class _Place(NamedTuple):
+    """Where something listens: ``host`` as it is usually written, or the path of a local socket and port 0."""
+
+    name: str
+    host: str
+    port: int
+
+
+_EVERY_HOST = frozenset({"0.0.0.0", "::"})
+
+
+def _places(config: Config) -> Iterator[_Place]:
+    """All addresses that can be read."""
+    for name in ("control", "stream"):
+        value = getattr(config.endpoints, name)
+        match = _TCP.fullmatch(value)
+        if match is not None:
+            yield _Place(name, _usual(match["host"].strip("[]")), int(match["port"]))
+        elif value.startswith(_IPC):
+            yield _Place(name, os.path.normpath(value.removeprefix(_IPC)), 0)
+    with contextlib.suppress(ValueError):
+        found = gateway.address(config.endpoints.gateway)
+        if found is not None and found.port:
+            yield _Place("gateway", _usual(found.host), found.port)
+
+
+def _usual(host: str) -> str:
+    """An address in its one usual spelling."""
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.ip_address(host))
+    return host
 
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]")

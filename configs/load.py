@@ -168,6 +168,21 @@ def read_resolved(path: str) -> Config:
 # --- layers ----------------------------------------------------------------------------------------------
 
 
+_UNREADABLE = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
+"""PyYAML meets a date or a number that cannot be with whatever the conversion raises."""
+
+
+def _why_no_yaml(error: Exception) -> str:
+    """What is wrong, in one line."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"it has the character U+{error.character:04X}"
+    if isinstance(error, AttributeError):
+        return "a value does not fit its tag"
+    return str(getattr(error, "problem", None) or error)
+
+
 def _file_layer(path: Path) -> Layer:
     try:
         text = path.read_text(encoding="utf-8")
@@ -177,21 +192,18 @@ def _file_layer(path: Path) -> Layer:
         raise ConfigError(
             f"cannot be read: {why}", where=str(path), hint="name another file with --config"
         ) from None
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         places: dict[str, str] = {}
         if node is not None:
             _walk(node, "", str(path), places)
         values = {} if node is None else loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        _check_texts(values, places)
+    except _UNREADABLE as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"not YAML: {error.problem}", where=f"{path}{line}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not YAML: {error}", where=str(path)) from None
-    finally:
-        loader.dispose()
+        raise ConfigError(f"not YAML: {_why_no_yaml(error)}", where=f"{path}{line}") from None
     if not isinstance(values, dict):
         raise ConfigError("the top level is not a map of sections", where=f"{path}, line 1")
     return values, places
@@ -232,13 +244,16 @@ def _set_layer(text: str) -> Layer:
 
 
 def _single(keys: list[str], text: str, where: str) -> Layer:
+    whole = ".".join(keys)
+    places = {whole: where}
     try:
         value: Any = yaml.safe_load(text) if text.strip() else ""
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value is not YAML: {error}", key=".".join(keys), where=where) from None
+        _check_texts(value, places, whole)
+    except _UNREADABLE as error:
+        raise ConfigError(f"the value is not YAML: {_why_no_yaml(error)}", key=whole, where=where) from None
     for key in reversed(keys):
         value = {key: value}
-    return value, {".".join(keys): where}
+    return value, places
 
 
 def _overlay(base: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -280,6 +295,20 @@ def _check_keys(
                 )
 
 
+def _check_texts(value: Any, places: dict[str, str], key: str = "") -> None:
+    """No text may have what neither a path nor a message can have: a zero byte, half a character."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_texts(inner, places, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            _check_texts(inner, places, key)
+    elif isinstance(value, str) and (found := _NO_TEXT.search(value)):
+        fact = f"it has the character U+{ord(found[0]):04X}, which no text can have"
+        raise ConfigError(fact, key=key, where=place_of(places, key), hint="leave it out")
+
+
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _AT = re.compile(r" - at `\$\.?(?P<key>[^`]*)`$")
 
 

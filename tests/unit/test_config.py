@@ -126,6 +126,20 @@ def test_text_that_is_no_map_of_sections_is_refused_with_its_line(tmp_path: Path
     assert f"line {line}" in refused(write(tmp_path, text)).where
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["2024-13-45", "0x_", "!!int x", "!!timestamp x", "[" * 3000, "&a [*a]", "[", "\0", r'"/a\0b"', r'"\ud800"'],
+)
+def test_a_value_that_cannot_be_is_refused_in_one_line_wherever_it_stands(tmp_path: Path, value: str) -> None:
+    for error in (
+        refused(write(tmp_path, f"llm:\n  faq: {value}\n")),
+        refused(None, [f"llm.faq={value}"]),
+        refused(None, environ={"MUSECAST_LLM__FAQ": value}),
+    ):
+        assert error.where
+        assert "\n" not in error.message
+
+
 def test_a_file_that_is_not_there() -> None:
     assert "cannot be read" in str(refused("/nonexistent/x.yaml"))
 
@@ -225,6 +239,28 @@ def test_which_engines_are_not_reentrant_is_what_they_say() -> None:
 def test_the_credit_of_lip_sync_may_be_left_to_its_engine() -> None:
     config = load(None, ["stages.lipsync.credit=0", "stages.fallback.credit=0"], {})
     assert (config.stages.lipsync.credit, config.stages.fallback.credit) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("sets", "key"),
+    [
+        (["control=tcp://127.0.0.1:28881"], "stream"),
+        (["control=tcp://127.0.0.1:5", "stream=tcp://127.0.0.1:05"], "stream"),
+        (["control=tcp://[::1]:5", "gateway=http://[0::1]:5"], "gateway"),
+        (["control=ipc:///run/x/a", "stream=ipc:///run/x/./a"], "stream"),
+        (["stream=tcp://127.0.0.1:28888"], "gateway"),
+        (["gateway=http://127.0.0.1:28880"], "gateway"),
+    ],
+)
+def test_two_sockets_at_one_address_are_refused_however_it_is_written(sets: list[str], key: str) -> None:
+    error = refused(None, [f"endpoints.{one}" for one in sets])
+    assert error.key == f"endpoints.{key}"
+    assert "share one address" in error.message
+
+
+def test_one_port_of_two_addresses_is_no_fault() -> None:
+    load(None, ["endpoints.control=tcp://127.0.0.1:5", "endpoints.stream=tcp://[::1]:5"], {})
+    load(None, ["endpoints.control=tcp://127.0.0.2:28881", "endpoints.gateway=http://127.0.0.1:0"], {})
 
 
 def test_the_loopback_may_be_that_of_ipv6() -> None:

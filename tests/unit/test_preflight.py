@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -120,13 +120,21 @@ def test_an_engine_that_does_not_exist_is_refused_with_its_place_even_behind_one
         ("entries: [", ":1: not valid YAML"),
         ("entries: []\n", "has no entries"),
         ("- a list\n", ":1: a FAQ file is a map"),
+        ("entries: " + "[" * 3000, "not valid YAML: nested too deeply"),
+        (os.mkfifo, "is no regular file"),
     ],
 )
 def test_a_faq_that_is_missing_or_misshapen_is_refused(
-    capsys: pytest.CaptureFixture[str], sets: list[str], tmp_path: Path, text: str | None, words: str
+    capsys: pytest.CaptureFixture[str],
+    sets: list[str],
+    tmp_path: Path,
+    text: str | Callable[[Path], None] | None,
+    words: str,
 ) -> None:
     faq = tmp_path / "faq.yaml"
-    if text is not None:
+    if callable(text):
+        text(faq)
+    elif text is not None:
         faq.write_text(text)
     code, lines = start(capsys, sets, f"llm.faq={faq}")
     assert code == 78

@@ -50,6 +50,8 @@ def read(path: str) -> Book:
     """
     name = path or "models/llm/faq/faq.yaml"
     try:
+        if path and Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
+            raise FaqError(f"{name}: is no regular file")  # a pipe would be waited for, and is read once only
         source = Path(path) if path else files("models.llm.faq").joinpath("faq.yaml")
         data = source.read_bytes()
     except OSError as error:
@@ -63,8 +65,9 @@ def read(path: str) -> Book:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise FaqError(f"{name}:{line}: not valid YAML: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise FaqError(f"{name}: not valid YAML: {error}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        fact = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise FaqError(f"{name}: not valid YAML: {fact}") from error
     return _Reader(name).book(root)
 
 
