@@ -31,10 +31,11 @@ MIN_SIDE = 64
 """Pixels; a smaller picture has no room for a face that can speak."""
 MEGAPIXELS = {
     "JPEG": 256, "progressive JPEG": 50, "PNG": 64, "WebP": 24, "HEIC": 64, "AVIF": 40, "GIF": 64, "BMP": 64,
-    "TIFF": 40,
+    "TIFF": 40, "16-bit TIFF": 24,
 }  # fmt: skip
 """The largest picture of each format: decoding it takes at most about 350 MB. A JPEG is decoded at an eighth of
-its size, unless it is progressive."""
+its size, unless it comes in several scans, as a progressive one does: then all of it is held meanwhile. A TIFF
+may be one strip, which is held beside the pixels made of it; a "16-bit" one has more than 32 bits a pixel."""
 READ_WHOLE = {"WebP", "HEIC", "AVIF"}
 READ_WHOLE_BYTES, BYTES = 64 << 20, 256 << 20
 """The largest file of a format whose decoder wants all of it in memory, and of any other."""
@@ -42,6 +43,10 @@ _PILLOW = {"WebP": "WEBP"}
 _ANIMATED = {"GIF", "PNG", "WebP", "AVIF"}
 """Formats whose further pictures are a film; in a TIFF they are pages, in a JPEG other views."""
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"mif1"}
+_BARE = {0, 1, *range(0xD0, 0xD9)}
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""Markers of a JPEG that stand alone, and those of a frame's header."""
+_BITS_PER_SAMPLE = 258
 _BITMAP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
 
 
@@ -59,7 +64,7 @@ class Picture(NamedTuple):
     """An opened picture, not decoded yet."""
 
     format: str
-    """As in ``MEGAPIXELS``, without "progressive"."""
+    """As in ``MEGAPIXELS``, without "progressive" and "16-bit"."""
     width: int
     height: int
     """As stored; an orientation may exchange them."""
@@ -114,9 +119,9 @@ def open_picture(file: BinaryIO, kind: str) -> Iterator[Picture]:
     try:
         with _blamed(kind):
             animated = kind in _ANIMATED and bool(getattr(handle, "is_animated", False))
-        progressive = kind == "JPEG" and bool(handle.info.get("progressive"))
+            limited = _limited(kind, handle, file)
         width, height = handle.size
-        _refuse_pixels("progressive JPEG" if progressive else kind, width, height)
+        _refuse_pixels(limited, width, height)
         yield Picture(kind, width, height, animated, handle)
     finally:
         if kind != "HEIC":
@@ -147,6 +152,44 @@ def decode_photo(picture: Picture, side: int) -> U8:
         if picture.format == "TIFF":  # Pillow has turned it while loading
             return pixels.square(found, _density(handle.info, swapped=orientation >= 5))
         return pixels.upright(found, _orientation(handle))
+
+
+def _limited(kind: str, handle: Any, file: BinaryIO) -> str:
+    """Which of ``MEGAPIXELS`` holds for an opened picture."""
+    if kind == "JPEG" and (handle.info.get("progressive") or _in_scans(file)):
+        return "progressive JPEG"
+    if kind == "TIFF" and sum(handle.tag_v2.get(_BITS_PER_SAMPLE, ())) > 32:
+        return "16-bit TIFF"
+    return kind
+
+
+def _in_scans(file: BinaryIO) -> bool:
+    """Whether the first scan of a JPEG holds fewer components than its frame (ITU-T T.81, B.2.2 and B.2.3): the
+    decoder then keeps the coefficients of the whole picture. The place in the file stays as it is.
+    """
+    place, components = file.tell(), 0
+    file.seek(2)
+    try:
+        while True:
+            while file.read(1)[0] != 0xFF:
+                pass
+            while (code := file.read(1)[0]) == 0xFF:
+                pass
+            if code == 0xD9:
+                return False
+            if code in _BARE:
+                continue
+            size = int.from_bytes(file.read(2), "big")
+            body = file.tell()
+            if code == 0xDA:
+                return file.read(1)[0] < components
+            if code in _FRAMES:
+                components = file.read(6)[-1]
+            file.seek(body + max(size - 2, 0))
+    except IndexError:  # it ends there
+        return False
+    finally:
+        file.seek(place)
 
 
 def _open_heic(file: Any) -> Any:

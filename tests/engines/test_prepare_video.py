@@ -277,6 +277,12 @@ def test_a_playlist_opens_nothing(tmp_path: Path) -> None:
         assert error.code == "INVALID_ARGUMENT"
 
 
+def test_pictures_that_no_decoder_knows_are_refused(tmp_path: Path) -> None:
+    error = refusal(tmp_path, film([small()] * 2).replace(b"avc1", b"zzzz"))
+    assert error.code == "INVALID_ARGUMENT"
+    assert "not known" in error.message
+
+
 def test_sound_alone_is_refused(tmp_path: Path) -> None:
     import io
 

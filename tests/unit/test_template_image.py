@@ -301,6 +301,43 @@ def test_every_format_has_its_limit(kind: str) -> None:
     assert f"the limit is {MEGAPIXELS[kind]}" in error.message
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_jpeg_that_the_decoder_holds_whole_has_the_limit_of_a_progressive_one(together: bool) -> None:
+    components = b"\1\x11\0\2\x11\0\3\x11\0"
+    scan = b"\3\1\0\2\0\3\0" if together else b"\1\1\0"
+    parts = {
+        0xDB: bytes(1) + b"\1" * 64, 0xC0: struct.pack(">BHHB", 8, 8000, 8000, 3) + components,
+        0xDA: scan + b"\0\x3f\0",
+    }  # fmt: skip
+    data = b"\xff\xd8" + b"junk".join(
+        b"\xff\xff" + struct.pack(">BH", marker, len(body) + 2) + body for marker, body in parts.items()
+    )
+    if together:
+        with open_picture(io.BytesIO(data), "JPEG") as opened:
+            assert opened.width == 8000
+        return
+    error = refusal(data)
+    assert error.code == "TOO_LARGE"
+    assert "64 megapixels; the limit is 50 for a progressive JPEG" in error.message
+
+
+@pytest.mark.parametrize(("bits", "limit"), [(8, 0), (16, 24)])
+def test_a_tiff_of_many_bits_has_a_lower_limit(bits: int, limit: int) -> None:
+    tags = [
+        (256, 4, 1, 5000), (257, 4, 1, 5000), (258, 3, 4, 200), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 208),
+        (277, 3, 1, 4), (278, 4, 1, 5000), (279, 4, 1, 8), (338, 3, 1, 2),
+    ]  # fmt: skip
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    data = head.ljust(200, b"\0") + struct.pack("<4H", *[bits] * 4) + bytes(8)
+    if not limit:
+        with open_picture(io.BytesIO(data), "TIFF") as opened:
+            assert opened.width == 5000
+        return
+    error = refusal(data)
+    assert error.code == "TOO_LARGE"
+    assert f"25 megapixels; the limit is {limit} for a 16-bit TIFF" in error.message
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "HEIC"])
 def test_a_large_picture_is_brought_to_the_wanted_size(kind: str) -> None:
     large = picture(301, 499)
