@@ -116,12 +116,12 @@ def load_checkpoint(path: Path) -> Any:
         EngineError: FAILED when the file is not what it should be.
     """
     check_container(path)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
     archive = is_archive(path)
     try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except pickle.UnpicklingError as error:
         if archive:

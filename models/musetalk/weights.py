@@ -279,9 +279,14 @@ def store(
     target = converted_path(root, component.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(".part")
-    # Clones: tensors of one checkpoint may share storage, which safetensors refuses.
-    save_file({key: value.clone().contiguous() for key, value in state.items()}, part)
-    os.replace(part, target)
+    try:
+        # Clones: tensors of one checkpoint may share storage, which safetensors refuses.
+        save_file({key: value.clone().contiguous() for key, value in state.items()}, part)
+        os.replace(part, target)
+    except (SafetensorError, OSError) as error:
+        part.unlink(missing_ok=True)
+        fact = f"{target} cannot be written: {error}"
+        raise EngineError("FAILED", fact, "free space or set weights_dir") from error
     return {
         "file": target.name,
         "sha256": _sha256(target),

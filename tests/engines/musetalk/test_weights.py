@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import shutil
+import signal
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from models.api import EngineError
 from models.musetalk import configurations, constants, keys
@@ -20,6 +23,7 @@ from models.musetalk.weights import (
     load_converted,
     read_config,
     read_official,
+    store,
     verify,
 )
 from tests.engines.musetalk import checkpoints as made
@@ -347,6 +351,30 @@ def test_a_flipped_byte_inside_an_archive_is_found(copy_of: Copy) -> None:
     with pytest.raises(EngineError, match="is damaged"):
         convert(copy)
     assert not converted_path(copy, "whisper").exists()
+
+
+def test_a_damaged_safetensors_file_is_named(tmp_path: Path) -> None:
+    made.write_json(tmp_path / "taesd" / "config.json", {}, "AutoencoderTiny")
+    path = tmp_path / "taesd" / "diffusion_pytorch_model.safetensors"
+    save_file({"a": torch.ones(8)}, path)
+    whole = path.read_bytes()
+    for damaged in (whole[:-5], whole.replace(b"F32", b"F99"), b"\x08" + bytes(7) + b"no json!"):
+        path.write_bytes(damaged)
+        with pytest.raises(EngineError, match="cannot be read"):
+            read_official(BY_NAME["taesd"], tmp_path)
+
+
+def test_a_disk_that_is_full_is_told_and_leaves_no_part(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(EngineError, match="cannot be written"):
+            store(tmp_path, BY_NAME["taesd"], {}, {"a": torch.ones(1000)}, "x", "y")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_changed_converted_file_is_noticed(copy_of: Copy) -> None:
