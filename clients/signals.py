@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while PyAV works.
+"""Ctrl-C, SIGTERM and SIGHUP while PyAV works.
 
 Python raises a signal's exception wherever the main thread happens to be. Inside PyAV that may be the making of an
 exception that PyAV itself catches (``err_check`` for EAGAIN, many times a second), and the signal is lost. So here
@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager

@@ -151,7 +151,7 @@ def _spoken(voice: Synthesizer, text: str) -> Pcm | None:
 
 
 TRIALS: dict[str, Callable[[Any, Config], Verdict]] = {"llm": _answers, "tts": _speaks, "asr": _hears}
-"""By kind. Lip-sync is tried by ``musecast probe render``."""
+"""By kind. Lip-sync is tried by ``musecast render``."""
 
 
 def _quiet(phase: str, done: int, total: int) -> None:

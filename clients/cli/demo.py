@@ -74,7 +74,7 @@ def demo(
         soft_wrap=True,
     )
     out.print(escape(f"{picture}  the same as one picture"), soft_wrap=True)
-    me = _program()
+    me = escape(_program())
     out.print(
         f'next: {me} up, and in another terminal: {me} chat "What can you do?" --out answer.mp4', soft_wrap=True
     )

@@ -135,7 +135,7 @@ def _gateway_of(config: Config) -> str:
             found = client.request("status", timeout_s=ANSWER_S)["endpoints"]["gateway"]
     except (NoDaemonError, RequestError) as error:
         return f"not told: {error}"
-    return f"the page is at {found}" if found else "none: see `musecast status`"
+    return f"the page is at {found}" if found else "none: see `musecast probe status`"
 
 
 def _engines(config: Config, blamed: set[str]) -> Iterator[Finding]:

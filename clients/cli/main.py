@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     from clients.cli.exits import EXIT_INTERRUPTED
 
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
+        signal.signal(signal.SIGHUP, _terminated)
     try:
         if _INTERRUPTIBLE:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -33,7 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _terminated(number: int, _: object) -> None:
-    """Leave every block in order, as after Ctrl-C: no half-written file stays, no daemon of one's own."""
+    """Leave every block in order, as after Ctrl-C: no half-written file stays, no daemon of one's own. A terminal
+    that is closed sends SIGHUP.
+    """
     from clients.cli.exits import SIGNAL
 
     raise SystemExit(SIGNAL + number)

@@ -32,8 +32,9 @@ class Watched:
 
     def __init__(self, title: str) -> None:
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[phase]}"), TimeElapsedColumn(),
-            console=err, transient=True, disable=not err.is_terminal,  # elsewhere it leaves an empty line
+            TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[phase]}"),
+            TimeElapsedColumn(), console=err, transient=True,
+            disable=not err.is_terminal,  # elsewhere it leaves an empty line
         )  # fmt: skip
         self._task = self._bar.add_task(title, total=None, phase="")
 

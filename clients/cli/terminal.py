@@ -32,8 +32,8 @@ class PlainConsole(Console):
             yield segment
 
 
-out = PlainConsole(highlight=False)
-err = PlainConsole(stderr=True, highlight=False)
+out = PlainConsole(highlight=False, emoji=False)
+err = PlainConsole(stderr=True, highlight=False, emoji=False)
 
 _NOT_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What JSON lets through and a terminal, or who reads what it shows, may not take as text."""

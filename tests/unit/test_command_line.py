@@ -11,8 +11,10 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from clients.cli import app
 from clients.cli.failures import told
@@ -121,6 +123,25 @@ def test_refusals_are_told_in_commands(code: str, message: str, shown: str) -> N
     text = told(RequestError(code, message))
     assert shown in text
     assert not re.search(r"[a-z]_[a-z]|segments", text), "a word of the protocol"
+
+
+def test_every_command_that_is_named_to_people_exists() -> None:
+    root = Path(app.__file__).parents[2]
+    pages = [*root.glob("*.md"), *(root / "docs").glob("*.md"), *(root / "configs").glob("*.yaml")]
+    rooms = ("clients", "configs", "models", "supervision")
+    sources = [path for room in rooms for path in (root / room).rglob("*.py")]
+    commands: Any = typer.main.get_command(app.app)
+    named = set()
+    for path in [*pages, *sources]:
+        text = path.read_text("utf-8")
+        named |= set(re.findall(r"`(?:\.venv/bin/)?musecast ([a-z]+)(?: ([a-z]+))?", text))
+    assert len(named) > 20
+    groups = {name: getattr(one, "commands", None) for name, one in commands.commands.items()}
+    unknown = {
+        (first, second) for first, second in named
+        if first not in groups or (second and groups[first] is not None and second not in groups[first])
+    }  # fmt: skip
+    assert not unknown
 
 
 def test_light_commands_import_nothing_heavy() -> None:

@@ -25,10 +25,12 @@ def swallowed(number: int) -> None:
 
 @pytest.fixture
 def terminated() -> Iterator[None]:
-    """SIGTERM ends the program in order, as in the command."""
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    """SIGTERM and SIGHUP end the program in order, as in the command."""
+    ends = (signal.SIGTERM, signal.SIGHUP)
+    before = {one: signal.signal(one, lambda number, _: sys.exit(128 + number)) for one in ends}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
 def test_a_block_is_not_cut_and_the_signal_is_acted_on_at_its_end(terminated: None) -> None:
@@ -41,10 +43,11 @@ def test_a_block_is_not_cut_and_the_signal_is_acted_on_at_its_end(terminated: No
 
     with pytest.raises(KeyboardInterrupt):
         work(signal.SIGINT)
-    with pytest.raises(SystemExit) as ended:
-        work(signal.SIGTERM)
-    assert ended.value.code == 143
-    assert done == ["the rest"] * 2
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        with pytest.raises(SystemExit) as ended:
+            work(number)
+        assert ended.value.code == 128 + number
+    assert done == ["the rest"] * 3
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rich.markup import escape
 from rich.progress import Progress, TextColumn
 
-from clients.cli import terminal
+from clients.cli import template_view, terminal
 from clients.cli.show import Transcript
 from clients.cli.terminal import PlainConsole, table
 from configs import logs
@@ -70,6 +70,19 @@ def test_every_way_to_print_is_clean(monkeypatch: pytest.MonkeyPatch) -> None:
         bar.add_task(escape(HOSTILE))
     assert "red" in file.getvalue()
     assert not controls(file.getvalue())
+
+
+def test_what_looks_like_markup_or_an_emoji_is_shown_as_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "see [/usr/bin] :100: [red]x :smile:"
+    Transcript().event({"event": "reply.delta", "data": {"text": text}})
+    assert text in capsys.readouterr().out
+    file = io.StringIO()
+    monkeypatch.setattr(template_view, "err", PlainConsole(file=file, force_terminal=True, width=200))
+    with template_view.Watched(text):
+        pass
+    assert text in file.getvalue()
 
 
 def test_our_own_colours_stay() -> None:
