@@ -104,7 +104,7 @@ def open_video(file: BinaryIO, max_s: float, threads: int = 1) -> Iterator[Video
             raise EngineError("INVALID_ARGUMENT", "the file has no picture, only sound", FORMATS_HINT)
         stream = container.streams.video[0]
         if stream.codec_context is None:
-            raise EngineError("INVALID_ARGUMENT", "the video's pictures are coded in a way that is not known", _BAD)
+            raise EngineError("INVALID_ARGUMENT", "the coding of the video's pictures is not known", _BAD)
         stream.codec_context.thread_count = threads
         stream.thread_type = "AUTO"
         moving.refuse_size(stream.codec_context.width, stream.codec_context.height)
