@@ -158,7 +158,7 @@ def test_an_item_in_the_hands_of_two_processes_that_died_together_is_tried_once_
     entry = submit(ledger, "witness")
     ready(ledger, "llm.0")
     fallouts = []
-    for instance, then, now in (("llm.0", "llm.1", 0), ("llm.1", "llm.2", 90_000), ("llm.2", "", 2_000_000)):
+    for instance, then, now in (("llm.0", "llm.1", 0), ("llm.1", "llm.2", 90_000), ("llm.2", "", 3_000_000)):
         given_out(ledger)
         ledger.started(instance, 1, "witness", entry.attempt)
         fallouts.append(ledger.down(instance, 1, commanded=False, now=now))

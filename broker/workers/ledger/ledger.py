@@ -23,7 +23,7 @@ from models.meter import Meter
 REFUSED = "messages.refused"
 POISON_DEATHS = 2
 """Workers an item may kill while alone."""
-ACCIDENT_US = 1_000_000
+ACCIDENT_US = 2_000_000
 """Deaths of different instances within this time count once."""
 MAX_FAILURES = 3
 """Attempts of an item whose worker reports a retryable failure."""
