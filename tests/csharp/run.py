@@ -15,9 +15,10 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.contract.test_keys import Locked
 from tests.support.daemon import Daemon
 from tests.support.gateway_process import GatewayProcess
 
@@ -27,6 +28,11 @@ PLACE = ROOT / ".venv-csharp"
 ROSLYN = "@autorest/csharp@3.0.0-beta.20251203.1"
 """Carries Roslyn 4.1, whose C# is 10."""
 NETMQ = ("NetMQ.dll", "AsyncIO.dll", "NaCl.dll")
+IMPLICIT = (
+    *("System", "System.Collections.Generic", "System.IO", "System.Linq", "System.Net.Http", "System.Threading"),
+    "System.Threading.Tasks",
+)
+"""What an SDK's ``ImplicitUsings`` stands for, which the sample has."""
 LIMIT_S = 900
 
 
@@ -68,7 +74,10 @@ def build(env: dict[str, str], netmq: Path | None) -> Path:
     for one in packages:
         shutil.copy(one, out)
 
-    def compiled(name: str, kind: str, folders: list[Path], references: list[Path]) -> Path:
+    usings = out / "Usings.cs"
+    usings.write_text("".join(f"global using {name};\n" for name in IMPLICIT))
+
+    def compiled(name: str, kind: str, folders: list[Path], references: list[Path], *more: Path) -> Path:
         files = [file for folder in folders for file in (folder.rglob("*.cs") if folder.is_dir() else [folder])]
         files = [one for one in files if netmq or "NetMq" not in one.relative_to(CLIENT).as_posix()]
         command = [PLACE / "bin/python", ROOT / "tests/csharp/compiler.py", "--roslyn", PLACE / "package"]
@@ -76,37 +85,52 @@ def build(env: dict[str, str], netmq: Path | None) -> Path:
         for reference in references:
             command += ["--reference", reference]
         print(f"compiling {name}: {len(files)} files", flush=True)
-        subprocess.run([*command, *sorted(files)], check=True, env=env, timeout=LIMIT_S)
+        subprocess.run([*command, *sorted(files), *more], check=True, env=env, timeout=LIMIT_S)
         return out / name
 
     library = compiled("Musecast.dll", "library", [CLIENT / "Musecast"], packages)
     polyfill = CLIENT / "Musecast/Compatibility.cs"
-    parts = ("LiveAvatarService/Avatar", "tests/Cases", "tests/NetMqCases", "tests/Runner")
-    tests = [CLIENT / name for name in parts]
-    return compiled("Runner.dll", "console", [*tests, polyfill], [library, *packages])
+    sample = ("LiveAvatarService/Avatar", "LiveAvatarService/Examples.cs")
+    tests = [CLIENT / name for name in (*sample, "tests/Cases", "tests/NetMqCases", "tests/Runner")]
+    return compiled("Runner.dll", "console", [*tests, polyfill], [library, *packages], usings)
 
 
 @contextmanager
-def daemon() -> Iterator[dict[str, str]]:
-    """A daemon with a gateway beside it, in the words of the tests' environment."""
-    with tempfile.TemporaryDirectory(prefix="mc-state-", dir="/tmp") as state:
-        running = Daemon(Path(state))
-        try:
-            running.wait_healthy()
-            gateway = GatewayProcess(running)
-            try:
-                yield {
-                    "MUSECAST_GATEWAY": gateway.url,
-                    "MUSECAST_GATEWAY_PID": str(gateway.process.pid),
-                    "MUSECAST_CONTROL": running.control,
-                    "MUSECAST_STREAM": running.stream,
-                    "MUSECAST_GOLDEN": str(ROOT / "tests/wire/public_golden.json"),
-                }
-            finally:
-                gateway.stop()
-        finally:
-            running.stop()
-            running.remove()
+def daemon(*, keys: bool) -> Iterator[dict[str, str]]:
+    """A daemon with two gateways beside it, one of them to be killed, in the words of the tests' environment.
+
+    Args:
+        keys: another daemon, whose sockets take only listed keys.
+    """
+    with ExitStack() as stack:
+        state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mc-state-", dir="/tmp")))
+        running = _started(stack, Daemon(state))
+        gateways = []
+        for _ in range(2):
+            gateways.append(GatewayProcess(running))
+            stack.callback(gateways[-1].stop)
+        told = {
+            "MUSECAST_GATEWAY": gateways[0].url,
+            "MUSECAST_GATEWAY_TO_KILL": gateways[1].url,
+            "MUSECAST_GATEWAY_TO_KILL_PID": str(gateways[1].process.pid),
+            "MUSECAST_CONTROL": running.control,
+            "MUSECAST_STREAM": running.stream,
+            "MUSECAST_GOLDEN": str(ROOT / "tests/wire/public_golden.json"),
+        }
+        if keys:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mc-keys-", dir="/tmp"))
+            locked = Locked(Path(folder), state)
+            _started(stack, locked.daemon)
+            watching = " ".join(key.decode() for key in locked.list("watcher", "watch"))
+            told["MUSECAST_KEYS"] = f"{locked.daemon.control} {locked.daemon.stream} {watching}"
+        yield told
+
+
+def _started(stack: ExitStack, daemon: Daemon) -> Daemon:
+    stack.callback(daemon.remove)
+    stack.callback(daemon.stop)
+    daemon.wait_healthy()
+    return daemon
 
 
 def has_sdk() -> bool:
@@ -127,7 +151,7 @@ def main() -> int:
     parser.add_argument("--no-daemon", action="store_true", help="only what needs no daemon")
     asked = parser.parse_args()
     if has_sdk():
-        with daemon() as env:
+        with daemon(keys=True) as env:
             command = ["dotnet", "test", str(CLIENT / "tests/XUnit")]
             return subprocess.run(command, check=False, env={**os.environ, **env}, timeout=LIMIT_S).returncode
     try:
@@ -140,7 +164,7 @@ def main() -> int:
     if asked.no_daemon:
         golden = {"MUSECAST_GOLDEN": str(ROOT / "tests/wire/public_golden.json")}
         return subprocess.run(command, check=False, env={**env, **golden}, timeout=LIMIT_S).returncode
-    with daemon() as of_daemon:
+    with daemon(keys=asked.netmq is not None) as of_daemon:
         return subprocess.run(command, check=False, env={**env, **of_daemon}, timeout=LIMIT_S).returncode
 
 

@@ -8,7 +8,7 @@ using Musecast.Streaming;
 var builder = WebApplication.CreateBuilder(args);
 var musecast = builder.Configuration.GetSection("Musecast");
 
-builder.Services.AddSignalR();
+builder.Services.AddSignalR(hub => hub.MaximumParallelInvocationsPerClient = 4); // Interrupt comes while Ask still writes
 builder.Services.AddHttpClient<MusecastHttp>(http =>
 {
     http.BaseAddress = new Uri(musecast["Gateway"] ?? "http://127.0.0.1:28888/");
@@ -39,12 +39,17 @@ internal sealed class AvatarHub : Hub
 {
     private readonly LiveAvatar _avatar;
     private readonly IHostApplicationLifetime _life;
+    private readonly ILogger<AvatarHub> _log;
 
-    public AvatarHub(LiveAvatar avatar, IHostApplicationLifetime life) => (_avatar, _life) = (avatar, life);
+    public AvatarHub(LiveAvatar avatar, IHostApplicationLifetime life, ILogger<AvatarHub> log) =>
+        (_avatar, _life, _log) = (avatar, life, log);
 
     public async Task<object> Start(string templateId)
     {
-        var (session, _) = await _avatar.StartAsync(templateId, _life.ApplicationStopping);
+        var (session, pushing) = await _avatar.StartAsync(templateId, _life.ApplicationStopping);
+        _ = pushing.ContinueWith(
+            lost => _log.LogError(lost.Exception, "no more media of session {Session}", session.SessionId),
+            TaskContinuationOptions.OnlyOnFaulted);
         await Groups.AddToGroupAsync(Context.ConnectionId, session.SessionId);
         Context.Items["session"] = session.SessionId;
         return new { session.SessionId, session.Mime, session.Init };

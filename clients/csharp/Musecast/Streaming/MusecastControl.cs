@@ -58,6 +58,7 @@ namespace Musecast.Streaming
         public async Task<Map> RequestAsync(
             string operation, Map? arguments = null, TimeSpan? limit = null, CancellationToken cancel = default)
         {
+            cancel.ThrowIfCancellationRequested(); // what nobody wants any more is not asked
             var wait = limit ?? (LongOperations.Contains(operation) ? LongLimit : Limit);
             var id = Interlocked.Increment(ref _ids);
             var message = new Map { { "v", 1 }, { "id", id }, { "op", operation } };
