@@ -118,10 +118,17 @@ def start_daemon(state_dir: Path) -> Iterator[Callable[..., Daemon]]:
 def _starter() -> Iterator[Callable[..., Daemon]]:
     started: list[Daemon] = []
 
-    def start(state_dir: Path, *overrides: str, fault: str = "", limit_s: float = START_S) -> Daemon:
+    def start(
+        state_dir: Path,
+        *overrides: str,
+        fault: str = "",
+        limit_s: float = START_S,
+        meanwhile: Callable[[Daemon], None] = lambda _: None,
+    ) -> Daemon:
         daemon = Daemon(state_dir, *overrides, fault=fault)
         started.append(daemon)
         _daemons.append(daemon)
+        meanwhile(daemon)
         daemon.wait_healthy(limit_s)
         return daemon
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.client import Session, Stranger
 from tests.support.daemon import Daemon, stage_row
-from tests.support.limits import RECOVERY_S, WORK_S
+from tests.support.limits import RECOVERY_S, START_S, WORK_S
 from tests.support.processes import alive, wait_until
 from tests.support.whole import check_whole
 
@@ -38,7 +38,7 @@ ARMED = ",".join(
     [
         *(f"{stage}:{KINDS[kind].name}:1:{kind}:*" for kind in ("exit", "spin") for stage in VICTIMS),
         *(f"{stage}:{DEAF.name}:1:deaf:*" for stage in VICTIMS),
-        "broker:published@deaf:1:deaf",
+        "broker:published@deaf:1:deaf:*",
     ]
 )
 OVERRIDES = (
@@ -51,6 +51,8 @@ OVERRIDES = (
     f"supervisor.stop_s={STOP_S}",
     "stages.prepare.idle_exit_s=3600",
 )
+AT_BIRTH = ("broker", "tts.0", "lipsync.0", "gateway")
+"""Killed before anybody is ready."""
 TEXT = (
     "This is a speech about nothing in particular, so that something may break in it. "
     "Nobody notices. In the end every word has been said exactly once."
@@ -64,7 +66,19 @@ SLACK_S = 3 * 5
 @pytest.fixture(scope="module")
 def faulty(start_daemon_for_module: Callable[..., Daemon], state_dir: Path) -> Daemon:
     print(f"seed {SEED}")
-    return start_daemon_for_module(state_dir, *OVERRIDES, fault=ARMED)
+    return start_daemon_for_module(state_dir, *OVERRIDES, fault=ARMED, meanwhile=kill_at_birth)
+
+
+def kill_at_birth(daemon: Daemon) -> None:
+    wait_until(lambda: {*AT_BIRTH} <= first_born(daemon).keys(), START_S, "processes")
+    for instance in AT_BIRTH:
+        os.kill(first_born(daemon)[instance], signal.SIGKILL)
+
+
+def first_born(daemon: Daemon) -> dict[str, int]:
+    """The first process of each instance."""
+    spawned = daemon.logged("child.spawned")
+    return {line["child"]: line["child_pid"] for line in spawned if line["child_epoch"] == 1}
 
 
 @pytest.fixture
@@ -97,6 +111,11 @@ def warm(client: Stranger, instance: str, after: int = 0) -> bool:
 def prepares(client: Stranger) -> None:
     reply = client.control.call("preprocess_template", WORK_S, template_id="no-picture", image=b"x")
     assert reply["error"]["code"] == "INVALID_ARGUMENT", reply
+
+
+def test_a_daemon_is_healthy_whose_processes_died_while_it_started(faulty: Daemon) -> None:
+    ends = [line for line in faulty.logged("child.exited") if line["child_epoch"] == 1]
+    assert {*AT_BIRTH} <= {line["child"] for line in ends if line["reason"].startswith("SIGKILL")}
 
 
 @pytest.mark.parametrize("kind", KINDS)

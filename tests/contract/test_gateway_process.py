@@ -12,10 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.client import Stranger
+from tests.support.client import TERMINAL, Stranger
 from tests.support.daemon import LIGHT, Daemon, stage_row
+from tests.support.gateway import WebSocket
 from tests.support.limits import RECOVERY_S, REPLY_S
 from tests.support.processes import wait_until
+from tests.support.survival import again
 
 OVERRIDES = (
     "endpoints.gateway=http://127.0.0.1:0",
@@ -65,16 +67,29 @@ def test_one_that_dies_or_hangs_is_replaced_at_the_same_address(admin: Stranger,
     assert session.end()["turns"] == 1
 
 
-def test_without_a_broker_it_says_so_at_once(admin: Stranger) -> None:
+def test_without_a_broker_it_says_so_at_once_and_a_viewer_sees_a_pause(admin: Stranger) -> None:
     url = row_of(admin)["address"]
-    os.kill(stage_row(admin.control.ok("status"), "broker")["pid"], signal.SIGKILL)
-    answers: list[httpx.Response] = []
+    session = admin.session()
+    with contextlib.closing(WebSocket(url, session.sid)) as viewer:
+        viewer.until(lambda: viewer.messages, "init")
+        session.say("Somebody watches while this is being said, and the broker dies in the middle of it. " * 2)
+        viewer.until(lambda: viewer.media, "a segment")
+        os.kill(stage_row(admin.control.ok("status"), "broker")["pid"], signal.SIGKILL)
+        answers: list[httpx.Response] = []
 
-    def back() -> bool:
-        answers.append(httpx.get(f"{url}/health", timeout=REPLY_S))
-        return answers[-1].status_code == 200
+        def back() -> bool:
+            answers.append(httpx.get(f"{url}/health", timeout=REPLY_S))
+            return answers[-1].status_code == 200
 
-    wait_until(back, RECOVERY_S, "the next broker")
+        wait_until(back, RECOVERY_S, "the next broker")
+        viewer.until(lambda: {*viewer.names} & {*TERMINAL}, "the end of the turn", RECOVERY_S)
+        assert viewer.ask("keep_alive")["ok"]
+        assert again(session, "say", text="It goes on.")["turn"] == 2
+        viewer.until(lambda: sum(name in TERMINAL for name in viewer.names) == 2, "another turn")
+        assert viewer.code is None
+        for name in ("seq", "n"):
+            numbers = [m.header[name] for m in [*viewer.messages] if m.header.get(name) is not None]
+            assert numbers == [*range(numbers[0], numbers[0] + len(numbers))], name
     gone = [one for one in answers if one.status_code != 200]
     assert gone
     assert {one.status_code for one in gone} == {503}

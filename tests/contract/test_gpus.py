@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.client import Stranger
-from tests.support.daemon import Daemon, stage_row, supervisor_command
+from tests.support.daemon import LIGHT, Daemon, stage_row, supervisor_command
 from tests.support.limits import COMMAND_S
 
 AUTO = ("stages.lipsync.devices=auto", "engines.tts=[espeak]")
@@ -44,7 +44,7 @@ def test_auto_without_a_gpu_is_one_process_on_the_cpu_with_a_warning(
     start_daemon: Callable[..., Daemon], connect: Callable[[Daemon], Stranger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    daemon = start_daemon(*AUTO)
+    daemon = start_daemon(*AUTO, *LIGHT)
     stranger = connect(daemon)
     status = stranger.control.ok("status")
     assert [row["instance"] for row in status["stages"] if row["stage"] == "lipsync"] == ["lipsync.0"]

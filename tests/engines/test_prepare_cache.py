@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -25,6 +26,7 @@ from models.templates.work import Source, Workplace
 from models.templates.writer import damaged_files, sweep_all, template_lock
 from models.warp.preparer import WarpPreparer
 from tests.support.pictures import WEIGHTS, astronaut, encoded, film, moved, nobody, wander
+from tests.support.processes import wait_until
 
 MADE_S = 240.0
 """For a process that makes a template."""
@@ -340,6 +342,24 @@ def test_locks_of_templates_that_are_gone_are_removed(state: Path) -> None:
     assert make(state, name="two").cached
 
 
+def test_one_that_is_whole_serves_from_a_folder_that_takes_no_lock(state: Path) -> None:
+    lock = state / "templates" / ".one.lock"
+    lock.unlink()
+    lock.mkdir()  # as unwritable for root as a read-only folder is for others
+    assert make(state).cached
+    with pytest.raises(EngineError, match="cannot write template one"):
+        make(state, force=True)
+
+
+def times_open(path: Path) -> int:
+    """By this process."""
+    found = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += os.readlink(descriptor) == str(path.resolve())
+    return found
+
+
 def test_a_lock_that_was_removed_while_waiting_is_taken_anew(tmp_path: Path) -> None:
     order: list[str] = []
 
@@ -348,9 +368,11 @@ def test_a_lock_that_was_removed_while_waiting_is_taken_anew(tmp_path: Path) -> 
             order.append("second")
 
     thread = threading.Thread(target=second)
+    lock = tmp_path / ".x.lock"
     with template_lock(tmp_path, "x"):
         thread.start()
-        (tmp_path / ".x.lock").unlink()
+        wait_until(lambda: times_open(lock) == 2, what="the other one waits for this file")
+        lock.unlink()
         with template_lock(tmp_path, "x", wait=False) as held:
             assert held, "a new file is another lock"
             order.append("first")

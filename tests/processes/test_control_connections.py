@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import zmq
 
+from broker.access.door import ADDRESS, DOMAIN, Door
+from broker.access.keyring import Keyring
 from broker.control import server
 from broker.control.admission import Admission
 from broker.control.requests import Nothing
 from broker.ipc.connections import Connections, descriptor
-from broker.ipc.sockets import SocketFactory
+from broker.ipc.sockets import Lock, SocketFactory
+from configs import keys, scopes
 from configs.schema import Limits
 from models.meter import Meter
 from tests.support.client import Control
@@ -26,14 +31,20 @@ CLIENT = """
 import sys, msgpack, zmq
 context, dealer = zmq.Context(), None
 for line in sys.stdin:
-    if line.strip() == "ask":
+    what, *keys = line.split()
+    if what == "ask":
         dealer = context.socket(zmq.DEALER)
+        if keys:
+            dealer.curve_serverkey, dealer.curve_publickey, dealer.curve_secretkey = map(str.encode, keys)
         dealer.connect(sys.argv[1])
         dealer.send(msgpack.packb({"v": 1, "id": 1, "op": "wait"}))
-    elif line.strip() == "leave":
+    elif what == "leave":
         dealer.close(0)
+    elif dealer.poll(float(what) * 1000):
+        reply = msgpack.unpackb(dealer.recv())
+        print(reply["ok"] or reply["error"]["code"], flush=True)
     else:
-        print(msgpack.unpackb(dealer.recv())["ok"] if dealer.poll(float(line) * 1000) else "no reply", flush=True)
+        print("no reply", flush=True)
 """
 TRIES = 10
 
@@ -67,8 +78,16 @@ class Client:
 class Broker:
     """A control socket that is read when the test says so; ``wait`` is answered when it says so, too."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], limits: Limits) -> None:
-        self.router = SocketFactory(context).router_bind("tcp://127.0.0.1:0")
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        limits: Limits,
+        keyring: Keyring | None = None,
+        lock: Lock | None = None,
+    ) -> None:
+        factory = SocketFactory(context)
+        self.door = None if keyring is None else Door(factory.zap_bind(ADDRESS), keyring, Meter())
+        self.router = factory.router_bind("tcp://127.0.0.1:0", lock)
         self.endpoint = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
         self.connections = Connections(self.router)
         self.asked: list[server.Request] = []
@@ -78,17 +97,24 @@ class Broker:
         self.control = server.Control(
             self.router,
             {"wait": (Nothing, self._wait), "health": (Nothing, lambda request, _: request.reply())},
-            Admission(cast(Any, config), cast(Any, None), cast(Any, None)),
+            Admission(cast(Any, config), cast(Any, None), cast(Any, None), keyring),
             Meter(),
             self.connections,
+            keyring,
         )
 
     def _wait(self, request: server.Request, args: Nothing) -> None:
         self.asked.append(request)
 
     def receive(self) -> None:
-        """Wait for one request, and read it and nothing else."""
-        assert self.router.poll(int(REPLY_S * 1000))
+        """Wait for one request, and read it and nothing else; who knocks meanwhile is answered."""
+        poller, deadline = zmq.Poller(), time.monotonic() + REPLY_S
+        for socket in (self.router,) if self.door is None else (self.router, self.door.socket):
+            poller.register(socket, zmq.POLLIN)
+        while self.router not in dict(poller.poll(1000)):
+            assert time.monotonic() < deadline, "nobody asks"
+            if self.door is not None:
+                self.door.read()
         frames = self.router.recv_multipart(copy=False)
         self.numbers.append(descriptor(frames[-1]))
         self.control.receive(frames)
@@ -96,15 +122,17 @@ class Broker:
     def close(self) -> None:
         self.control.close()
         self.router.close(0)
+        if self.door is not None:
+            self.door.socket.close(0)
 
 
 @pytest.fixture
-def bind() -> Iterator[Callable[[Limits], Broker]]:
+def bind() -> Iterator[Callable[..., Broker]]:
     made: list[Broker] = []
     with zmq.Context() as context:
 
-        def one(limits: Limits) -> Broker:
-            made.append(Broker(context, limits))
+        def one(*arguments: Any) -> Broker:
+            made.append(Broker(context, *arguments))
             return made[-1]
 
         yield one
@@ -113,7 +141,7 @@ def bind() -> Iterator[Callable[[Limits], Broker]]:
 
 
 def test_the_request_of_a_new_connection_is_not_dropped_with_its_predecessor(
-    bind: Callable[[Limits], Broker],
+    bind: Callable[..., Broker],
 ) -> None:
     """It has the number of one that has just gone, and is read before the broker has read of that."""
     broker = bind(Limits())
@@ -138,7 +166,38 @@ def test_the_request_of_a_new_connection_is_not_dropped_with_its_predecessor(
         client.close()
 
 
-def test_requests_of_one_client_have_a_rate(bind: Callable[[Limits], Broker]) -> None:
+def test_a_request_has_the_scopes_of_the_key_that_it_came_with(
+    bind: Callable[..., Broker], tmp_path: Path
+) -> None:
+    """Whatever the key of the connection before may, whose number it has."""
+    clients, server = tmp_path / "clients", Lock(*zmq.curve_keypair(), DOMAIN)
+    answers = {"watch": "UNAUTHENTICATED", "operate": "True"}
+    made = {scope: keys.make(clients, scope, scope=scopes.level(scope)) for scope in answers}
+    broker = bind(Limits(), Keyring("nobody", str(clients)), server)
+    client = Client(broker.endpoint)
+    followed: set[str] = set()
+    try:
+        for scope in [*answers] * TRIES:
+            pair = keys.read_pair(made[scope].secret_file)
+            client.tell(" ".join(["ask", *(one.decode() for one in (server.public, *pair))]))
+            broker.receive()
+            for request in broker.asked:
+                request.reply()
+            client.tell(str(REPLY_S))
+            assert client.heard() == answers[scope]
+            if broker.numbers[-1] in broker.numbers[-2:-1]:
+                followed.add(scope)
+            if followed == {*answers}:
+                break
+            broker.control.changed()
+            client.tell("leave")
+            assert broker.connections.monitor.poll(int(REPLY_S * 1000))
+        assert followed == {*answers}, "the system gives the lowest number that is free"
+    finally:
+        client.close()
+
+
+def test_requests_of_one_client_have_a_rate(bind: Callable[..., Broker]) -> None:
     broker = bind(Limits(requests_per_s=10))
     with zmq.Context() as context:
         hasty, other = Control(broker.endpoint, context), Control(broker.endpoint, context)

@@ -224,6 +224,18 @@ def test_two_callers_at_once_draw_once(default: builtin.Prepared) -> None:
 
 
 @pytest.mark.slow
+def test_a_builtin_that_is_whole_serves_from_a_folder_that_takes_no_lock(default: builtin.Prepared) -> None:
+    lock = default.path.parent / ".default.lock"
+    lock.unlink()
+    lock.mkdir()  # as unwritable for root as a read-only folder is for others
+    try:
+        made = builtin.ensure_builtin(str(default.path.parents[1]), "default", quiet, threading.Event())
+    finally:
+        lock.rmdir()
+    assert made.cached
+
+
+@pytest.mark.slow
 def test_a_damaged_builtin_is_drawn_again(default: builtin.Prepared) -> None:
     with (default.path / "frames.i420").open("r+b") as file:
         file.truncate(1000)
