@@ -55,7 +55,7 @@ help:
 	@echo "make lint      ruff and mypy alone"
 	@echo "make bench     the numbers that the README quotes, on this machine"
 	@echo "make test-service  the service under a real systemd, in a container (root on Debian; its packages are fetched once)"
-	@echo "make soak      a daemon for DURATION seconds (1800): sessions come and go, processes are killed; out/soak; then garbage, a flood"
+	@echo "make soak      a daemon for DURATION seconds (1800): sessions come and go, processes die; out/soak; then garbage, every failure ROUNDS times (20), a flood"
 	@echo "make test-container  the image, built and run as compose.yaml does, without an engine (root on Debian)"
 	@echo "make test-gpu  the tests that need a CUDA device"
 	@echo "make test-csharp  the C# client: dotnet test, or without a .NET SDK what needs no package"
@@ -92,13 +92,18 @@ bench: $(TEST_STAMP) $(WEB_STAMP) $(FACES)
 		echo "== $$one"; $(BIN)/python -m benchmarks.$$one || missed="$$missed $$one"; \
 	done; test -z "$$missed" || { echo "a bound is missed, or it failed:$$missed" >&2; exit 1; }
 
-# How long sessions come; what was seen, with plots, is in out/soak.
+# How long sessions come; what was seen, with plots, is in out/soak. ROUNDS: how often every process fails in every way.
 DURATION ?= 1800
+ROUNDS ?= 20
+MATRIX := tests/contract/test_fault_matrix.py tests/contract/test_broker_death.py
 soak: $(TEST_STAMP) $(WEB_STAMP) $(FACES)
-	@$(BIN)/python -m tests.soak --seconds $(DURATION)
-	@$(BIN)/python -m tests.soak.garbage
-	@$(BIN)/python -m tests.soak.page
-	@$(BIN)/python -m tests.soak.flood
+	@one() { echo "== $$*"; "$$@" || missed="$$missed; $$*"; }; \
+		one $(BIN)/python -m tests.soak --seconds $(DURATION); \
+		one $(BIN)/python -m tests.soak.garbage; \
+		one $(BIN)/python -m tests.soak.page; \
+		for round in $$(seq $(ROUNDS)); do one $(BIN)/pytest -n 0 -q $(MATRIX); done; \
+		one $(BIN)/python -m tests.soak.flood; \
+		test -z "$$missed" || { echo "does not hold$$missed" >&2; exit 1; }
 
 test-gpu: $(TEST_STAMP) $(FACES)
 	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or \

@@ -23,6 +23,7 @@ from typing import Any
 import msgpack
 import zmq
 
+from benchmarks.machine import describe
 from tests.support.client import Control, Session, Stranger
 from tests.support.daemon import Daemon
 from tests.support.limits import REPLY_S, WORK_S
@@ -213,6 +214,7 @@ def main() -> int:
         report.problems.append(
             f"of the client that behaves {report.late} segments were late, {report.shut} with a shut mouth"
         )
+    print(describe())
     print(json.dumps({name: getattr(report, name) for name in report.__slots__}, indent=1))
     return 1 if report.problems else 0
 
