@@ -137,6 +137,7 @@ class Child:
             self.wanted = False  # what it was asked for is in its hands
         if state in READY:
             vitals.ready = True
+            vitals.ready_beats += 1
         return state in LIVE and self.state in LIVE and self.enter(state)
 
     @property

@@ -14,7 +14,8 @@ PHASE_S = 120.0
 on a machine with 15 times the work that it has processors for.
 """
 DEAF_BEATS = 3
-"""Whoever is told to stop says within so many beats that it does."""
+"""Whoever is told to stop says within so many beats that it does. One that stood still just then may say once more
+that it goes on, and what it said before may be heard late: only more than that, and for so long, counts."""
 STAGES_STOP_S = 2.0
 """Of ``stop_s``, what is kept for the stages after the broker has drained its sessions; at most a quarter."""
 
@@ -141,6 +142,8 @@ class Vitals:
     """Whether any beat has come."""
     ready: bool = False
     """Whether it was ever idle or busy."""
+    ready_beats: int = 0
+    """How often it has said that it is one of the two."""
 
 
 def verdict(now: float, vitals: Vitals, limits: Limits) -> str | None:
@@ -160,9 +163,15 @@ def verdict(now: float, vitals: Vitals, limits: Limits) -> str | None:
     return None
 
 
-def deaf(now: float, told: float, vitals: Vitals, beat_s: float) -> bool:
-    """Whether it says that it goes on, long after it was told to stop."""
-    return vitals.state in READY and vitals.beat > told and now - told > DEAF_BEATS * beat_s
+def deaf(told: float, beats_told: int, vitals: Vitals, beat_s: float) -> bool:
+    """Whether it says again and again that it goes on, long after it was told to stop.
+
+    Args:
+        told: when that was, by the monotonic clock.
+        beats_told: its ``ready_beats`` then.
+    """
+    again = vitals.ready_beats - beats_told > DEAF_BEATS
+    return vitals.state in READY and again and vitals.beat - told > DEAF_BEATS * beat_s
 
 
 def next_look(vitals: Vitals, limits: Limits) -> float:

@@ -45,6 +45,8 @@ class Shutdown:
         self._console = console
         self._log = logs.get()
         self._since: float | None = None
+        self._told = (0.0, 0)
+        """When the broker was told to end, and how often it had said by then that it serves."""
         self._stages_told = False
         self._killed_all = False
         self.exit_code = 0
@@ -89,6 +91,7 @@ class Shutdown:
             if child.state in (State.BACKOFF, State.FENCING):
                 child.enter(State.STOPPED)
         self._broker.end()
+        self._told = time.monotonic(), self._broker.vitals.ready_beats
         if self._broker.state is State.STOPPED:
             self.broker_ended(None)
 
@@ -120,7 +123,7 @@ class Shutdown:
             self._end_stages()
         elif self._stages_told and late and not self._killed_all:
             self.kill_everything()
-        elif not self._stages_told and policy.deaf(now, self._since, self._broker.vitals, settings.beat_s):
+        elif not self._stages_told and policy.deaf(*self._told, self._broker.vitals, settings.beat_s):
             self._kill(self._broker, "goes on as if it had not been told to stop")
 
     def _end_stages(self) -> None:

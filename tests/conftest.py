@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.client import Stranger
 from tests.support.daemon import Daemon
 from tests.support.gateway_process import GatewayProcess
+from tests.support.harness import EQUALS, UNHURRIED
 from tests.support.limits import START_S
 
 pytest_plugins = ("tests.support.needs", "tests.support.networks", "tests.support.order", "tests.support.skipped")
@@ -37,6 +38,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _daemons: list[Daemon] = []
+PATIENT = (UNHURRIED, *EQUALS)
+"""Of all daemons of fixtures, before what tests set: who steps back beside the load of a run may stand still."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,7 +72,7 @@ def state_dir() -> Iterator[Path]:
 
 
 def _run(state_dir: Path, *overrides: str, watched: bool = False) -> Iterator[Daemon]:
-    daemon = Daemon(state_dir, *overrides, watched=watched)
+    daemon = Daemon(state_dir, *PATIENT, *overrides, watched=watched)
     _daemons.append(daemon)
     try:
         daemon.wait_healthy()
@@ -125,7 +128,7 @@ def _starter() -> Iterator[Callable[..., Daemon]]:
         limit_s: float = START_S,
         meanwhile: Callable[[Daemon], None] = lambda _: None,
     ) -> Daemon:
-        daemon = Daemon(state_dir, *overrides, fault=fault)
+        daemon = Daemon(state_dir, *PATIENT, *overrides, fault=fault)
         started.append(daemon)
         _daemons.append(daemon)
         meanwhile(daemon)

@@ -40,7 +40,8 @@ def asked(conversation: Asked) -> Session:
 
 
 def test_a_spoken_question_is_answered(asked: Session) -> None:
-    events = [e for e in asked.events() if not e["event"].startswith("transcript.partial")]
+    passing = ("transcript.partial", "degraded", "recovered")  # the last two: where the machine is busy
+    events = [e for e in asked.events() if e["event"] not in passing]
     names = [e["event"] for e in events]
     expected = [
         "session.started", "user.speech.started", "user.speech.ended", "transcript.final", "turn.started",
@@ -65,7 +66,8 @@ def test_its_timings_begin_at_the_last_voiced_sample(conversation: Asked) -> Non
         "vad_end", "asr_final", "llm_first_token", "llm_first_sentence", "tts_first_audio", "lipsync_first",
         "encode_first", "first_segment", "last_segment",
     ]  # fmt: skip
-    values = [timings[name] for name in order]
+    without_lips = asked.media[0].header["degraded"] is not None  # a busy machine: the first lips came later
+    values = [timings[name] for name in order if not (without_lips and name == "lipsync_first")]
     assert None not in values, timings
     assert values == sorted(values)
     # The end of speech is known only after the pause that proves it, and not later than it was told.

@@ -290,7 +290,12 @@ def test_an_aborted_render_leaves_nothing(
     assert process.returncode == 130
     assert printed.splitlines()[-1] == "interrupted"
     assert [p.name for p in tmp_path.iterdir()] == ["long.wav"]
-    seen.wait(lambda m: m.header.get("sessions") == others, STOP_S, "end of its session", start=len(seen.messages))
+    seen.wait(  # or fewer: one that somebody has left behind expires
+        lambda m: m.header.get("sessions", others + 1) <= others,
+        STOP_S,
+        "end of its session",
+        start=len(seen.messages),
+    )
 
 
 def test_listen_hears_a_recording(daemon: Daemon) -> None:

@@ -55,7 +55,7 @@ def test_one_of_two_encoders_is_drained_and_nobody_notices(operator: Stranger) -
     """Unpaced, so that nothing is late on a slow machine."""
     before = row(operator, "encode.0")
     session = operator.session(mode="offline")
-    turn = session.say(TEXT * 5)
+    turn = session.say(TEXT * 20)
     session.wait_media(2, turn)
     operator.control.ok("drain_instance", WORK_S, instance="encode.0")
     drained = row(operator, "encode.0")

@@ -24,9 +24,10 @@ from tests.support.client import Session, Stranger
 from tests.support.daemon import LIGHT, Daemon, stage_row
 from tests.support.doubles import quiet
 from tests.support.limits import WORK_S
+from tests.support.processes import wait_until
 from tests.support.segments import correlation, decode
 
-FIRST_S = 5.0
+FIRST_S = 7.0
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def ollama_daemon(
         f"ollama.host={server.url}",
         "ollama.model=small",
         f"chain.first_output_s.llm={FIRST_S}",
-        "chain.next_output_s.llm=5",
+        f"chain.next_output_s.llm={FIRST_S}",
         "chain.probe_s=1",
         *LIGHT,
         "engines.tts=[espeak, edge_tts]",
@@ -135,6 +136,7 @@ def test_a_server_that_does_not_begin_is_replaced_and_has_its_turn_again(
     (degraded,) = session.events("degraded", turn)
     assert (degraded["data"]["stage"], degraded["data"]["engine"]) == ("llm", "faq")
     assert f"{FIRST_S:g} s (chain.first_output_s.llm)" in degraded["data"]["reason"]
+    wait_until(lambda: _chain(talking)["ollama"] == "broken", WORK_S, "status to tell so")
     server.mode = ""
     _serves(talking, "ollama")
     turn = _answered(session)

@@ -21,8 +21,7 @@ STAGES = ("asr", "llm", "tts", "lipsync", "encode")
 SPOKEN_S = 1.6
 """Into the bundled question somebody is still speaking."""
 OVERRIDES = (
-    "supervisor.beats_missed=3",
-    "stages.lipsync.item_timeout_s=3",
+    "supervisor.beats_missed=6",  # nobody else is to be taken for hung
     "supervisor.intensity=30",
     "supervisor.backoff_s=[0]",
     "engines.tts=[espeak]",  # its successor is there at once

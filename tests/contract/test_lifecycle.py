@@ -13,7 +13,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from tests.support.client import Stranger
+from tests.support.client import TERMINAL, Stranger
 from tests.support.daemon import LIGHT, ROOT, Daemon, stage_row, supervisor_command
 from tests.support.limits import BEAT_S, COMMAND_S, GONE_S, REPLY_S, STOP_S, WORK_S
 from tests.support.processes import MUSECAST, alive, free_ports
@@ -52,7 +52,7 @@ def test_end_session_without_drain_interrupts_first(stranger: Stranger) -> None:
 @pytest.fixture(scope="module")
 def forgetful(start_daemon_for_module: Callable[..., Daemon], state_dir: Path) -> Daemon:
     """Sessions expire soon; the last test with it ends it."""
-    soon = ("limits.session_idle_s=5", "ring.keep_s=5", "stages.prepare.idle_exit_s=3600")
+    soon = ("limits.session_idle_s=7", "ring.keep_s=7", "stages.prepare.idle_exit_s=3600")
     return start_daemon_for_module(state_dir, "limits.sessions_per_client=2", *soon, *LIGHT)
 
 
@@ -67,7 +67,7 @@ def test_sessions_expire_and_are_forgotten(forgetful: Daemon, connect: Callable[
     asked = time.monotonic()
     session.ok("segments", from_seq=0)
     ended = session.wait_event("session.ended")
-    assert time.monotonic() - asked > 4.9
+    assert time.monotonic() - asked > 6.9
     assert ended["data"]["reason"] == "expired"
     kept = session.ok("segments", from_seq=0)
     assert kept["end"] is True
@@ -106,6 +106,7 @@ def test_sigterm_ends_sessions_and_leaves_nothing_behind(
     preparing = stage_row(stranger.control.ok("status"), "prepare.0")["pid"]
     os.kill(preparing, signal.SIGSTOP)
     begun = stranger.control.send("preprocess_template", template_id="never", image=b"a photo", keep=False)
+    stranger.control.ok("health")  # requests of one connection are read in order
     daemon.process.terminate()
     refused = stranger.control.take(begun, STOP_S)["error"]
     os.kill(preparing, signal.SIGCONT)
@@ -113,11 +114,7 @@ def test_sigterm_ends_sessions_and_leaves_nothing_behind(
     assert "restart" in refused["message"]
     assert session.wait_event("session.ended", timeout_s=STOP_S)["data"]["reason"] == "shutdown"
     assert daemon.process.wait(STOP_S) == 0
-    assert [e["event"] for e in session.events() if e["turn"] == turn][-1] in (
-        "turn.ended",
-        "turn.interrupted",
-        "turn.failed",
-    )
+    assert len([e for e in session.events(turn=turn) if e["event"] in TERMINAL]) == 1
     assert not [pid for pid in children if alive(pid)]
 
 
@@ -154,8 +151,8 @@ def test_sigkill_of_the_supervisor_takes_every_child_along_and_commands_notice(
     daemon.process.kill()
     daemon.process.wait()
     for name, process in running.items():
-        printed = stream.read() if name == "probe stream" else process.communicate(timeout=GONE_S)[0]
-        assert process.wait(GONE_S) == 1, (name, printed)
+        printed = stream.read() if name == "probe stream" else process.communicate(timeout=WORK_S)[0]
+        assert process.wait(WORK_S) == 1, (name, printed)
         assert "is gone" in printed, (name, printed)
     assert list(tmp_path.iterdir()) == []
     deadline = time.monotonic() + GONE_S

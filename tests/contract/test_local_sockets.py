@@ -18,6 +18,7 @@ from tests.contract.test_cli import _run
 from tests.support.client import Stranger
 from tests.support.daemon import LIGHT, Daemon, supervisor_command
 from tests.support.gateway import OVERRIDE, url_of
+from tests.support.harness import EQUALS, UNHURRIED
 from tests.support.limits import GONE_S, RECOVERY_S, REPLY_S, START_S
 
 
@@ -25,7 +26,7 @@ from tests.support.limits import GONE_S, RECOVERY_S, REPLY_S, START_S
 def local(tmp_path_factory: pytest.TempPathFactory, state_dir: Path) -> Iterator[Daemon]:
     folder = tmp_path_factory.mktemp("ipc") / "public"
     overrides = [f"endpoints.{name}=ipc://{folder}/{name}" for name in ("control", "stream")]
-    daemon = Daemon(state_dir, *overrides, OVERRIDE, "supervisor.backoff_s=[0]", *LIGHT)
+    daemon = Daemon(state_dir, *overrides, OVERRIDE, "supervisor.backoff_s=[0]", UNHURRIED, *EQUALS, *LIGHT)
     try:
         daemon.wait_healthy()
         yield daemon

@@ -163,6 +163,11 @@ def warm(status: dict[str, Any], instance: str, epoch: int = 0) -> bool:
     return row["epoch"] > epoch and row["state"] in ("idle", "busy")
 
 
+def idle(status: dict[str, Any]) -> bool:
+    """Whether nobody is at work, as they have told with their figures."""
+    return all(stage_row(status, instance)["state"] == "idle" for instance in INSTANCES)
+
+
 def undegraded(session: Session) -> bool:
     return all(m.header["degraded"] is None for m in session.media) and not session.events("degraded")
 
@@ -199,6 +204,7 @@ def speak_together(
     stranger: Stranger, sounds: list[NDArray[np.int16]]
 ) -> tuple[list[Session], list[NDArray[np.uint8]], list[float], float]:
     """A session for each sound, what it showed, and the processes' shares of the frames and of common batches."""
+    wait_status(stranger, idle, "somebody is still at work")  # the figures are those of all that was done
     before = figures(stranger)
     together = [open_session(stranger) for _ in sounds]
     asked = [ask(session, sound) for session, sound in zip(together, sounds, strict=True)]

@@ -64,8 +64,9 @@ def test_what_was_heard_is_told_when_a_turn_is_cut(stranger: Stranger) -> None:
     again = session.say(text)
     session.wait_media(6, again)
     begun = session.of_turn(again)[0].header["pts"]
-    session.ok("played", pts=begun)
-    session.ok("interrupt")
+    # At once after one another: from then on the head is taken to move.
+    asked = [session.control.send(op, session_id=session.sid, pts=begun) for op in ("played", "interrupt")]
+    assert all(session.control.take(number)["ok"] for number in asked)
     less = session.wait_event("turn.interrupted", turn=again)["data"]["spoken_text"]
     assert text.startswith(less)
     assert len(less) < len(heard)

@@ -71,9 +71,12 @@ def main() -> int:
 
     if "demand" in TEMPER and epoch == 1:
         say(Demand(stage="prepare"))
-    while not stopping:
-        say(Beat(src="broker", ep=epoch, stage="broker", pid=os.getpid(), state="idle"))
-        ready = dict(poller.poll(50))
+    last = False
+    while not last:
+        last = stopping  # what it was told before is still written down
+        if not last:
+            say(Beat(src="broker", ep=epoch, stage="broker", pid=os.getpid(), state="idle"))
+        ready = dict(poller.poll(0 if last else 50))
         if "nag" in TEMPER:
             say(Demand(stage="prepare"))
         if ingress in ready:

@@ -6,6 +6,7 @@ An item's text is its script: words of the form ``verb`` or ``verb=value``, carr
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -60,12 +61,10 @@ class FakeStage(Stage):
             subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
         if "deaf" in temper:
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        steps = int(temper.get("load_steps", "0"))
-        for step in range(steps):
-            progress("loading", step, steps)
-            pause(0.05)
-        if "load_until" in temper:
-            until(temper["load_until"])
+        if "load_until" in temper:  # with something to tell of until then
+            for step in itertools.takewhile(lambda _: not os.path.exists(temper["load_until"]), itertools.count()):
+                progress("loading", step, step + 1)
+                pause(0.05)
         if "load_hang" in temper:
             pause(600)
         if "load_crash" in temper:
@@ -104,8 +103,8 @@ class FakeStage(Stage):
             elif verb == "ask":  # wrong arrays fail the item, so what comes after it proves the answer
                 found = Asker(work, "fake", 60.0).tensors("any", [ASKED], lambda *_: work.progress())
                 assert np.array_equal(found[0], ASKED)
-            elif verb == "moving":
-                for _ in range(int(float(value) / 0.05)):
+            elif verb == "moving":  # until a test has made this file
+                while not os.path.exists(value):
                     pause(0.05)
                     work.progress()
             elif verb == "hang":

@@ -37,13 +37,14 @@ from broker.ipc.messages import (
 from models.musetalk import asks
 from stages.tensors import arrays_of
 from tests.support.harness import EQUALS, PATIENT, Bench, environment
+from tests.support.limits import LOAD_S
 from tests.support.pictures import astronaut
 
 for needed in ("torch", "diffusers", "mmcv"):
     if importlib.util.find_spec(needed) is None:
         pytest.skip("the extra musetalk or mmcv-lite is not installed", allow_module_level=True)
 
-LIMIT_S = 90.0
+LIMIT_S = LOAD_S
 FRAMES = 13
 """The shortest film."""
 SHIFT = 300

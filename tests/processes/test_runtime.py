@@ -27,7 +27,7 @@ from broker.ipc.messages import (
     TtsChunk,
 )
 from stages import recorder
-from tests.support.harness import ROOT, Bench, environment
+from tests.support.harness import ROOT, Bench, Gate, environment
 from tests.support.hearing import recording, room
 from tests.support.processes import LIMIT_S, alive, wait_until
 
@@ -48,7 +48,7 @@ def bench(folder: Path) -> Iterator[Bench]:
 
 def test_life_begins_with_hello_then_loading_beats_then_ready(bench: Bench) -> None:
     begun = time.monotonic()
-    process = bench.spawn(FAKE_TEMPER=f"load_steps=20 load_until={bench.gate}")
+    process = bench.spawn(FAKE_TEMPER=f"load_until={bench.gate}")
     hello = bench.expect(Hello)
     assert (hello.src, hello.ep, hello.stage, hello.pid, hello.ready) == (
         "tts.0",
@@ -64,7 +64,7 @@ def test_life_begins_with_hello_then_loading_beats_then_ready(bench: Bench) -> N
     bench.gate.open()
     ready = bench.expect(Ready)
     assert (ready.engine, ready.device, ready.credit) == ("fake", "cpu", 4)
-    assert 0.9 < ready.load_s < time.monotonic() - begun
+    assert 0.05 <= ready.load_s < time.monotonic() - begun
     assert bench.beat(lambda b: b.state == "idle").busy_ms == 0
     assert os.getpriority(os.PRIO_PROCESS, process.pid) == os.getpriority(os.PRIO_PROCESS, 0) + 3
 
@@ -162,10 +162,13 @@ def test_beats_tell_the_oldest_item_and_its_time_without_progress(bench: Bench) 
     assert (beat.state, beat.item) == ("busy", "stuck")
     bench.send(bench.orders, Cancel(items=["stuck"]))
     bench.beat(lambda b: b.state == "idle")
-    bench.give("moving=2.5", "moving")
+    bench.give(f"moving={bench.gate}", "moving")
     bench.beat(lambda b: b.item == "moving")
-    beat = bench.beat(lambda b: b.busy_ms > 1500 or b.state == "idle")
-    assert beat.state == "idle", "progress was reported every 50 ms"
+    begun = time.monotonic()
+    # A busy machine may keep it from moving now and then; without progress it would be older than all that time.
+    bench.beat(lambda b: b.item == "moving" and time.monotonic() - begun > 1.5 and b.busy_ms < 1000)
+    bench.gate.open()
+    bench.beat(lambda b: b.state == "idle")
 
 
 def test_sigterm_finishes_what_is_in_hand_leaves_the_rest_and_exits_0(bench: Bench) -> None:
@@ -239,12 +242,10 @@ def test_work_of_a_broker_that_was_never_told_ready_is_void(bench: Bench) -> Non
 def test_a_broker_that_reads_nothing_blocks_the_handler_but_not_the_beats(bench: Bench) -> None:
     process = bench.serve()
     bench.give("flood=100", "big")  # 100 MB against an outbox of 32
-    beat = bench.beat(lambda b: b.item == "big")
-    full = time.monotonic() + 5.0
-    while time.monotonic() < full:
-        beat = bench.beat(lambda b: True)
-        assert (beat.item, beat.state) == ("big", "busy")
-        assert beat.busy_ms < 3000, "waiting for the broker is not a hang of the stage"
+    bench.beat(lambda b: b.item == "big")
+    begun = time.monotonic()
+    # Waiting for the broker is not a hang of the stage, which would be older than all that time.
+    bench.beat(lambda b: b.item == "big" and time.monotonic() - begun > 3.0 and b.busy_ms < 2000)
     rss = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
     assert rss < 300 << 20
     bench.expect(Started)
@@ -319,37 +320,23 @@ def test_a_handler_that_ends_by_itself_ends_the_process(bench: Bench) -> None:
     assert bench.spawn("ReturningStage").wait(LIMIT_S) == 1
 
 
-def test_an_idle_stage_on_demand_ends_with_0(folder: Path) -> None:
-    bench = Bench(folder, "stages.prepare.idle_exit_s=0.5")
+def test_a_stage_on_demand_with_an_item_in_hand_is_not_idle_and_without_one_ends_with_0(folder: Path) -> None:
+    """However soon after its last beat the item has come; it lies there before the stage is ready."""
+    bench = Bench(folder, "stages.prepare.idle_exit_s=1", "supervisor.beat_s=0.05")
+    loaded, done = Gate(folder, "loaded"), Gate(folder, "done")
     try:
         bench.lose_broker()
         bench.bind_broker("prepare.0")
-        process = bench.spawn("FakePrepare", "prepare.0", FAKE_TEMPER=f"load_until={bench.gate}")
+        process = bench.spawn("FakePrepare", "prepare.0", FAKE_TEMPER=f"load_until={loaded}")
         bench.expect(Hello)
         bench.greet()
         bench.expect(Hello)
-        bench.give("sleep=0.8")
-        begun = time.monotonic()
-        bench.gate.open()  # it begins to be idle after its item, whatever the test's own pace
-        for kind in (Ready, Started, Done):
-            bench.expect(kind)
-        assert process.wait(LIMIT_S) == 0
-        assert time.monotonic() - begun > 0.8 + 0.4
-    finally:
-        bench.close()
-
-
-def test_a_stage_on_demand_with_an_item_in_hand_is_not_idle(folder: Path) -> None:
-    """However soon after its last beat the item has come."""
-    bench = Bench(folder, "stages.prepare.idle_exit_s=2", "supervisor.beat_s=0.05")
-    try:
-        bench.lose_broker()
-        bench.bind_broker("prepare.0")
-        process = bench.serve("FakePrepare", "prepare.0")
-        bench.give(f"until={bench.gate}", "long")
-        bench.beat(lambda b: (b.state, b.item) == ("busy", "long") and b.busy_ms > 2500)
+        bench.give(f"until={done}", "long")
         bench.give("emit=0", "next")
-        bench.gate.open()
+        loaded.open()
+        bench.expect(Ready)
+        bench.beat(lambda b: (b.state, b.item) == ("busy", "long") and b.busy_ms > 1500)
+        done.open()
         assert [bench.expect(kind).id for kind in (Started, Done, Started, Done)] == ["long"] * 2 + ["next"] * 2
         assert process.wait(LIMIT_S) == 0
     finally:
@@ -423,7 +410,8 @@ def test_an_armed_fault_kills_between_the_outputs_and_done_once(bench: Bench) ->
         bench.expect(Started)
         bench.expect(Done)
     assert recorder.read(recorder.path_of(bench.config.runtime_dir, "tts.0", 1)) == ["b"]
-    assert recorder.read(recorder.path_of(bench.config.runtime_dir, "tts.0", 2)) == []
+    # It is noted once the DONE is on its way.
+    wait_until(lambda: recorder.read(recorder.path_of(bench.config.runtime_dir, "tts.0", 2)) == [])
 
 
 def test_a_fault_of_one_item_spares_the_others_and_comes_before_its_output(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import msgpack
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -22,14 +23,30 @@ OVERRIDE = 'endpoints.gateway="127.0.0.1:0"'
 
 
 def url_of(daemon: Daemon, timeout_s: float = START_S) -> str:
-    """Where the gateway of this daemon listens, once it does."""
+    """Where the gateway of this daemon listens, once it does and has found the daemon."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            return str(json.loads((daemon.runtime_dir / "gateway.address").read_text())["url"])
-        except (FileNotFoundError, ValueError):
+            url = str(json.loads((daemon.runtime_dir / "gateway.address").read_text())["url"])
+            httpx.get(f"{url}/health", timeout=REPLY_S).raise_for_status()
+            return url
+        except (FileNotFoundError, ValueError, httpx.HTTPError):
             assert time.monotonic() < deadline, f"no gateway within {timeout_s} s\n{daemon.tail()}"
             time.sleep(0.05)
+
+
+class Patient(httpx.HTTPTransport):
+    """Asks again where the daemon is NOT_READY, as it is when it has stood still for more than a second."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        deadline = time.monotonic() + REPLY_S
+        repeatable = isinstance(request.stream, httpx.ByteStream)
+        while True:
+            response = super().handle_request(request)
+            if response.status_code != 503 or not repeatable or time.monotonic() > deadline:
+                return response
+            response.read()
+            time.sleep(0.1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 from configs.load import load, resolve, write_resolved
 from tests.support.daemon import ROOT, Daemon
 from tests.support.leash import leashed
-from tests.support.limits import GONE_S, REPLY_S, START_S
+from tests.support.limits import REPLY_S, START_S, STOP_S
 from tests.support.processes import wait_until
 
 
@@ -55,12 +55,18 @@ class GatewayProcess:
         assert self.process.poll() is None, self.log.read_text()
         self.url = str(json.loads(place.read_text())["url"])
         self.port = int(self.url.rpartition(":")[2])
+        wait_until(self._serves, START_S, "the gateway to have found its daemon")
+
+    def _serves(self) -> bool:
+        """It listens before it is connected to the daemon, and says 503 until then."""
+        head = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        return self.raw(head).startswith(b"HTTP/1.1 200 ")
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         self.process.terminate()
         try:
-            return self.process.wait(GONE_S)
+            return self.process.wait(STOP_S)
         finally:
             self.process.kill()
             shutil.rmtree(self.directory, ignore_errors=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import random
 import re
 import socket
 import sys
@@ -16,6 +18,7 @@ __all__ = [
     "MUSECAST",
     "alive",
     "anonymous_bytes",
+    "cpu_s",
     "descendants",
     "free_ports",
     "peak_bytes",
@@ -29,13 +32,24 @@ LIMIT_S = 60.0
 """For anything that should happen at once; generous because the machine is shared. No promise is tested by it."""
 
 
+PORTS = range(12_000, 28_000)
+"""Below those that the kernel gives by itself: what is free now is not taken by a client before it is bound."""
+WORKERS = 16
+_worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0) % WORKERS
+_share = PORTS[_worker :: WORKERS]
+_next = itertools.count(random.SystemRandom().randrange(len(_share)))
+"""Each worker of a run has its own ones, and begins anywhere: another run is somewhere else."""
+
+
 def free_ports(count: int) -> list[int]:
-    """TCP ports that are free on the loopback now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """TCP ports that are free on the loopback now, and that nobody else of this run is given."""
+    found: list[int] = []
+    while len(found) < count:
+        port = _share[next(_next) % len(_share)]
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
 
 
 def alive(pid: int) -> bool:
@@ -64,6 +78,12 @@ def peak_bytes(pid: int, *, reset: bool = False) -> int:
     found = re.search(r"VmHWM:\s+(\d+) kB", (folder / "status").read_text())
     assert found is not None
     return int(found[1]) * 1024
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that it has used; 0 when it is gone."""
+    stat = _stat(pid)
+    return 0.0 if stat is None else (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def anonymous_bytes(pid: int) -> int:

@@ -7,29 +7,71 @@ import zlib
 from typing import Any
 
 import msgpack
+import zmq
 
-from tests.support.client import TERMINAL, Header, Session
-from tests.support.limits import RECOVERY_S
+from tests.support.client import TERMINAL, Control, Header, Session
+from tests.support.limits import BEAT_S, RECOVERY_S
 from tests.support.segments import assert_seamless
 
 
 def again(session: Session, op: str = "segments", limit_s: float = RECOVERY_S, **arguments: Any) -> dict[str, Any]:
-    """The result of a request that is asked again until somebody answers: what was asked of the dead is lost."""
+    """The result of a request that is asked again when its connection ends: what was asked of the dead is lost.
+
+    Somebody who lives is waited for, however slow: what is asked of him twice, he does twice.
+    """
     deadline = time.monotonic() + limit_s
     while True:
-        control = session.control.another()
-        number = control.send(op, session_id=session.sid, **arguments)
-        if control.socket.poll(250):
-            reply = control.take(number)
-            control.socket.close(0)
-            if reply["ok"]:
-                return reply
-            assert reply["error"]["code"] == "BUSY", reply
-            time.sleep(reply["error"]["retry_after_ms"] / 1000)
-            assert time.monotonic() < deadline, reply
-            continue
-        control.socket.close(0)
         assert time.monotonic() < deadline, f"no answer to {op} within {limit_s} s"
+        reply = answer(session.control.another(), deadline, op, session_id=session.sid, **arguments)
+        if reply is None:
+            continue
+        if reply["ok"]:
+            return reply
+        assert reply["error"]["code"] == "BUSY", reply
+        time.sleep(reply["error"]["retry_after_ms"] / 1000)
+
+
+def answer(control: Control, deadline: float, op: str, **arguments: Any) -> dict[str, Any] | None:
+    """The reply on this connection, which is used for nothing else; None when it has ended without one."""
+    socket = control.socket
+    ended = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    try:
+        number = control.send(op, **arguments)
+        poller = zmq.Poller()
+        for one in (socket, ended):
+            poller.register(one, zmq.POLLIN)
+        ready = dict(poller.poll(max(0, int((deadline - time.monotonic()) * 1000))))
+        return control.take(number) if socket in ready else None
+    finally:
+        socket.disable_monitor()
+        ended.close(0)
+        socket.close(0)
+
+
+def told(session: Session, *names: str, turn: int, limit_s: float = RECOVERY_S) -> Header:
+    """The first of these events, from the stream, or from the ring where it was lost on its way: the stream is at
+    most once, and a subscriber may be kept from connecting again in time.
+    """
+    deadline = time.monotonic() + limit_s
+    while True:
+        ring = (msgpack.unpackb(raw) for raw in again(session, "events", from_n=0)["events"])
+        for event in (*session.events(turn=turn), *ring):
+            if event["event"] in names and event["turn"] == turn:
+                return event
+        assert time.monotonic() < deadline, f"no {'/'.join(names)} of turn {turn} within {limit_s} s"
+        time.sleep(0.1)
+
+
+def joined(session: Session) -> None:
+    """Until the subscriber is there again: ``sys.`` comes once a second to everyone, now from the new broker."""
+    uptime_s = again(session, "health")["uptime_s"]
+    asked, seen = time.monotonic(), len(session.stream.messages)
+    session.stream.wait(
+        lambda m: m.topic == "sys." and uptime_s <= m.header["uptime_s"] <= uptime_s + 1 + m.at - asked,
+        BEAT_S,
+        "sys. message of this broker",
+        start=seen,
+    )
 
 
 def read_back(session: Session) -> tuple[list[Header], list[Header]]:

@@ -119,6 +119,24 @@ def test_a_supervisor_that_stood_still_awaits_one_more_beat() -> None:
     assert policy.verdict(104.1, idle, LIMITS) is not None
 
 
+def test_who_says_again_and_again_that_it_goes_on_is_deaf() -> None:
+    told, before = 100.0, 50
+    broker = vitals(State.IDLE)
+    broker.beat, broker.ready_beats = 104.0, before + 4
+    assert policy.deaf(told, before, broker, 1.0)
+    broker.state = State.DRAINING
+    assert not policy.deaf(told, before, broker, 1.0), "it has heard"
+
+
+def test_who_stood_still_when_it_was_told_to_stop_is_not_deaf() -> None:
+    told, before = 100.0, 50
+    broker = vitals(State.IDLE)
+    broker.beat, broker.ready_beats = 100.1, before + 9
+    assert not policy.deaf(told, before, broker, 1.0), "beats from before, heard late"
+    broker.beat, broker.ready_beats = 110.0, before + 1
+    assert not policy.deaf(told, before, broker, 1.0), "one more, just before it hears"
+
+
 def test_every_state_can_end_and_has_a_public_name() -> None:
     public = {"starting", "loading", "idle", "busy", "draining", "backoff", "fatal"}
     assert set(PUBLIC) == set(State) == set(TRANSITIONS)
