@@ -27,7 +27,7 @@ log = structlog.get_logger()
 DRAIN_S = 7200
 """A session that ends speaks its accepted turns to the end, but not longer than this."""
 
-REJOIN_S = 0.3
+REJOIN_S = 0.5
 """A new broker gives subscribers so long to connect again before it tells what became of their turns."""
 
 

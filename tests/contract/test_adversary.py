@@ -63,7 +63,7 @@ def test_a_message_without_end_costs_no_session_anything(daemon: Daemon, strange
         with RawPeer(daemon.control) as attacker:
             assert attacker.flood(200, 30 << 20) < 20
     session.wait_ended(turn)
-    assert peak_bytes(broker) - before < 200_000_000
+    assert peak_bytes(broker) - before < 400_000_000, "of the 6 GB that were to come"
     assert session.events("turn.ended", turn)
     assert [m.header["seq"] for m in session.media] == list(range(len(session.media)))
     after = stranger.control.ok("status")

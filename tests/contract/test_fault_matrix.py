@@ -5,6 +5,7 @@ The broker's own failures are in test_broker_death.py; only that it may be deaf 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -52,6 +53,7 @@ OVERRIDES = (
     "supervisor.backoff_s=[0]",
     f"supervisor.stop_s={STOP_S}",
     "stages.prepare.idle_exit_s=3600",
+    *(f"stages.{stage}.nice=5" for stage in ("lipsync", "encode", "prepare")),  # who spins leaves others some time
 )
 AT_BIRTH = ("broker", "tts.0", "lipsync.0", "gateway")
 """Killed before anybody is ready."""
@@ -130,7 +132,8 @@ def test_everything_fails_in_one_turn(faulty: Daemon, client: Stranger, undistur
     begun = time.monotonic()
     for at, instance in sorted((chance.random() * SPAN_S, instance) for instance in VICTIMS):
         time.sleep(max(0.0, begun + at - time.monotonic()))  # the moment itself is what is random
-        os.kill(before[instance]["pid"], KINDS[kind])
+        with contextlib.suppress(ProcessLookupError):  # a busy machine has had it taken for hung
+            os.kill(before[instance]["pid"], KINDS[kind])
     check_whole(session, turn, undisturbed)
     for instance in (*SPEAKING, "gateway"):
         epoch = before[instance]["epoch"]

@@ -79,7 +79,7 @@ class Terminal:
 
 
 def test_a_terminal_shows_five_lines_until_it_is_told_to_stop(folder: Path) -> None:
-    terminal = Terminal(folder, "tts.0=FakeStage")
+    terminal = Terminal(folder, "tts.0=FakeStage", "supervisor.beat_s=20")  # a moment of standing still is no news
     try:
         lines = terminal.read("stop      Ctrl-C").splitlines()
         assert lines[0] == "loading pocketsphinx, faq, hibari, warp"
