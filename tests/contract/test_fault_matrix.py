@@ -24,7 +24,7 @@ from tests.support.processes import alive, wait_until
 from tests.support.whole import check_whole
 
 SEED = random.randrange(1 << 30)
-STOP_S = 14
+STOP_S = 12
 """Time for one more broker to be started and to end the sessions, also on a busy machine."""
 DEAF = signal.SIGWINCH
 KINDS = {
