@@ -119,7 +119,7 @@ class Daemon:
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Lines of the log about this event, as the daemon wrote them."""
-        lines = self.log.read_text(errors="replace").splitlines()
+        *lines, _ = self.log.read_text(errors="replace").split("\n")  # the last one may be half written
         found = [json.loads(line) for line in lines if line.startswith("{") and f'"{event}"' in line]
         return [entry for entry in found if entry.get("event") == event]
 
