@@ -16,7 +16,7 @@ import pytest
 from tests.support.client import TERMINAL, Stranger
 from tests.support.daemon import LIGHT, ROOT, Daemon, stage_row, supervisor_command
 from tests.support.limits import BEAT_S, COMMAND_S, GONE_S, REPLY_S, STOP_S, WORK_S
-from tests.support.processes import MUSECAST, alive, free_ports
+from tests.support.processes import MUSECAST, alive, free_ports, wait_until
 
 
 def test_end_session_lets_everything_be_heard(stranger: Stranger) -> None:
@@ -155,14 +155,7 @@ def test_sigkill_of_the_supervisor_takes_every_child_along_and_commands_notice(
         assert process.wait(WORK_S) == 1, (name, printed)
         assert "is gone" in printed, (name, printed)
     assert list(tmp_path.iterdir()) == []
-    deadline = time.monotonic() + GONE_S
-    waiter = subprocess.Popen(["sleep", str(2 * GONE_S)])
-    while left := [pid for pid in children if alive(pid)]:
-        assert time.monotonic() < deadline, f"still alive: {left}"
-        with pytest.raises(subprocess.TimeoutExpired):
-            waiter.wait(0.05)
-    waiter.kill()
-    waiter.wait()
+    wait_until(lambda: not any(map(alive, children)), GONE_S, "the end of all children")
 
 
 def test_a_second_daemon_on_the_same_runtime_dir_is_refused(daemon: Daemon, stranger: Stranger) -> None:
