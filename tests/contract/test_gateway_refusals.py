@@ -21,7 +21,8 @@ from tests.support.mutations import throw_mutated
 
 MAIN = "0123456789abcdef-main"
 SEED = 20261130
-MUTATIONS = 2000
+MUTATIONS = 500
+"""``make soak`` sends twenty times as many."""
 VIEWERS = 6
 
 
