@@ -12,7 +12,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -197,13 +197,21 @@ def _restricted_load(file: IO[bytes], **options: Any) -> Any:
     return _Restricted(file, **options).load()
 
 
+def as_dict(value: Any) -> dict[Any, Any]:
+    """A copy of a checkpoint's dictionary, made by the methods of its type: a pickle can hide an ordered one's
+    behind attributes of their names. Empty for anything else.
+    """
+    return dict(dict.items(value)) if isinstance(value, dict) else {}
+
+
 def _flat(path: Path, loaded: Any) -> State:
+    held = as_dict(loaded)
     for wrapper in ("state_dict", "model_state_dict"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, Mapping):
+        if isinstance(held.get(wrapper), dict):
+            held = as_dict(held[wrapper])
+    if not isinstance(loaded, dict):
         raise _bad(path, f"holds a {type(loaded).__name__}, not a dictionary of tensors")
-    found = {key: value for key, value in loaded.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    found = {key: value for key, value in held.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not found:
         raise _bad(path, "holds no tensors")
     return found

@@ -22,7 +22,7 @@ from models.musetalk import configurations
 from models.musetalk.keys import differences, expected_shapes, normalise
 from models.musetalk.layout import BY_NAME, COMPONENTS, Component, belongs_to, is_published
 from models.musetalk.manifest import converted_entry, converted_path, read_manifest, write_manifest
-from models.musetalk.pickles import State, check_container, check_sums, load_checkpoint, load_state
+from models.musetalk.pickles import State, as_dict, check_container, check_sums, load_checkpoint, load_state
 
 Step = Callable[[str, int, int], None]
 
@@ -85,9 +85,8 @@ def _check_config(component: Component, path: Path, config: Any) -> None:
 
 def _dims(component: Component, path: Path) -> dict[str, Any]:
     check_container(path)
-    loaded = load_checkpoint(path)
-    dims = loaded.get("dims") if isinstance(loaded, Mapping) else None
-    if not isinstance(dims, Mapping):
+    dims = as_dict(as_dict(load_checkpoint(path)).get("dims"))
+    if not dims:
         raise EngineError("FAILED", f"{path} has no dims", "use whisper/tiny.pt as OpenAI publishes it")
     _check_config(component, path, dims)
     return {key: dims[key] for key in configurations.OPENAI}

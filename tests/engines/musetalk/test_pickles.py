@@ -10,6 +10,7 @@ import struct
 import sys
 import tarfile
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -191,6 +192,19 @@ def test_what_a_file_may_call_it_cannot_change(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="may not set __defaults__"):
         load_checkpoint(path)
     assert function.__defaults__ == before
+
+
+@pytest.mark.parametrize("name", ["items", "get", "keys", "__class__"])
+def test_a_dictionary_whose_methods_are_hidden_is_read_by_those_of_its_type(tmp_path: Path, name: str) -> None:
+    state = OrderedDict(TENSORS)
+    state.__dict__[name.upper()] = 7  # saving it needs the methods
+    whole = io.BytesIO()
+    torch.save({"state_dict": state}, whole)
+    path = tmp_path / "hidden.pth"
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
+        for record in source.infolist():
+            target.writestr(record.filename, source.read(record).replace(name.upper().encode(), name.encode()))
+    assert load_state(path).keys() == TENSORS.keys()
 
 
 def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
