@@ -101,7 +101,6 @@ def test_a_session_from_its_start_to_its_end(gateway: GatewayProcess, http: http
 def test_who_is_too_many_is_told_when_to_come_back(http: httpx.Client, sid: str) -> None:
     text = "One two three four five six seven eight nine ten. " * 4
     answers = [http.post("/api/say", json={"session_id": sid, "text": text}) for _ in range(12)]
-    assert answers[0].status_code == 200
     refused(answers[-1], 429, "BUSY")
     error = answers[-1].json()["error"]
     assert int(answers[-1].headers["retry-after"]) == max(1, -(-error["retry_after_ms"] // 1000))
