@@ -90,7 +90,7 @@ class Speaking:
 def away_s(client: Client, instance: str) -> float:
     """Without a segment, after its process was killed in the middle of a turn."""
     pid = warm(client, instance)["pid"]
-    with Speaking(client, "offline", 12) as session:
+    with Speaking(client, "offline", 8) as session:
         while len(session.came) < BEFORE:
             session.hear(LIMIT_S)
         os.kill(pid, signal.SIGKILL)
@@ -136,7 +136,7 @@ def extra_s(client: Client) -> tuple[float, float]:
 def main() -> int:
     """Print the numbers; 1 when one is out of bounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     print(describe())
     supervisor = load(None, SETTINGS).supervisor
