@@ -30,6 +30,10 @@ stay within 6 dB of their mean.
 """
 QUIETER_DB = 6.0
 """Who has not come so near to his loudest for a second has ended."""
+LOW_DB = 3.0
+"""Of eight voices, from the lowest of ten levels to somewhat below the mean. One person in noise has his peaks far
+above that.
+"""
 PATIENCE = 12
 """Windows above the background that wait for a peak."""
 SMOOTH = 3
@@ -120,10 +124,12 @@ class Background:
         if even and len(self._levels) < FIRST:
             return [] if max(self._waiting) >= VOICE else self.flush()
         self._begun = True
-        if even:
+        low = float(np.quantile(self._levels, 0.1))
+        if even and (not self.speaks or max(self._levels) < low + LOW_DB + PEAK_DB):
             self._power = self._mean
             return self._refuse() if self.speaks else self.flush()
-        self._power, self._share = 10 ** (float(np.quantile(self._levels, 0.1)) / 10), 0.0
+        self._power = 10 ** ((low + LOW_DB * even) / 10)
+        self._share *= even
         return self.flush()
 
 

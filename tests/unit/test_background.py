@@ -75,6 +75,14 @@ def test_a_single_person_does_not_wait() -> None:
     assert background.window(0.9, quiet + 1000, speaking=False) == [0.9]
 
 
+def test_a_person_in_noise_from_the_first_sample_on_is_heard() -> None:
+    said = person()
+    noise = np.random.default_rng(2).normal(0, 3000 / 10 ** (10 / 20), len(said))
+    told = [event for event, _ in hear(said + noise, 0.95) if isinstance(event, Started)]
+    assert told
+    assert told[0].at < 0.2 * RATE
+
+
 def test_every_window_is_told_once_and_none_waits_for_long() -> None:
     random = np.random.default_rng(4)
     for seed in range(20):
