@@ -7,9 +7,11 @@ import contextlib
 import faulthandler
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
+from broker.ipc import guards
 from configs import keys, logs
 from configs.load import ConfigError, write_resolved
 from configs.plain import plain
@@ -47,6 +49,8 @@ def main(
     """
     faulthandler.enable()  # systemd's watchdog sends SIGABRT
     options = _parse(argv)
+    if options.parent:
+        guards.follow(options.parent, signal.SIGTERM)
     try:
         plan = preflight.read(options.config, options.set)
         with contextlib.closing(RuntimeDir(plan.config.runtime_dir)):
@@ -64,6 +68,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--set", metavar="a.b=c", action="append", default=[], help="one setting, over file and environment"
     )
+    parser.add_argument("--parent", metavar="PID", type=int, help="stop in order when this process is gone")
     return parser.parse_args(argv)
 
 

@@ -57,7 +57,17 @@ def arm(parent: int | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
     if parent is None:
         return
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+    follow(parent, signal.SIGKILL)
+
+
+def follow(parent: int, number: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent is gone; end it where it is gone already.
+
+    Args:
+        parent: pid of the process that spawned this one.
+        number: of the signal.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
         print(f"prctl(PR_SET_PDEATHSIG): errno {ctypes.get_errno()}", file=sys.stderr)
     if os.getppid() != parent:
         os._exit(PARENT_GONE)

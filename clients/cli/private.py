@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -38,7 +39,8 @@ def private_daemon(config: Path | None, overrides: list[str]) -> Iterator[Client
     # Short, because the path of a local socket is limited to about a hundred bytes.
     directory = Path(tempfile.mkdtemp(prefix="musecast-"))
     control, stream = (f"ipc://{directory / name}" for name in ("control", "stream"))
-    command = [sys.executable, "-m", "supervisor"]
+    # Should this command be killed, its daemon is told to stop.
+    command = [sys.executable, "-m", "supervisor", "--parent", str(os.getpid())]
     if config is not None:
         command += ["--config", str(config)]
     for override in (

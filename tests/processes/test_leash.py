@@ -1,4 +1,4 @@
-"""A run of the tests that is killed leaves no daemon behind."""
+"""What starts a daemon for itself, a run of the tests or a command, and is killed, leaves none behind."""
 
 from __future__ import annotations
 
@@ -27,6 +27,25 @@ def test_who_is_killed_takes_along_what_it_started() -> None:
         assert alive(child)
         starter.kill()
     wait_until(lambda: not alive(child), LIMIT_S, "the end of the child")
+
+
+FOLLOWER = """
+import os, signal
+from broker.ipc import guards
+guards.follow(os.getppid(), signal.SIGTERM)
+signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"told") and os._exit(0))
+print("follows", flush=True)
+signal.pause()
+"""
+
+
+def test_a_daemon_of_its_own_is_told_to_stop_when_a_command_is_killed() -> None:
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {FOLLOWER!r}])"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == b"follows\n"
+        command.kill()
+        assert command.stdout.read() == b"told", "the pipe ends with the last that holds it"
 
 
 def test_what_is_started_by_somebody_else_does_not_begin() -> None:
