@@ -29,12 +29,20 @@ class Attempt(Generic[T]):
         name: the member's, for messages.
         make: begins the work.
         cancel: the item's.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, name: str, make: Callable[[Cancel], Iterator[T]], cancel: Cancel) -> None:
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[Cancel], Iterator[T]],
+        cancel: Cancel,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._name = name
         self._make = make
         self._cancel = cancel
+        self._clock = clock
         self._abandoned = False
         self._made: deque[T] = deque()
         self._over = False
@@ -65,10 +73,10 @@ class Attempt(Generic[T]):
             OverdueError: it has not come within ``limit_s``.
             Exception: what the member raised.
         """
-        until = time.monotonic() + limit_s
+        until = self._clock() + limit_s
         with self._moved:
             while not self._made and not self._over:
-                left = until - time.monotonic()
+                left = until - self._clock()
                 if self.is_set():
                     return
                 if left <= 0:

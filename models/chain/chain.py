@@ -163,6 +163,10 @@ class Chain(Generic[E]):
 
     # --- items ---
 
+    def attempt(self, name: str, make: Callable[[Cancel], Iterator[T]], cancel: Cancel) -> Attempt[T]:
+        """Begin one member's work; its limits are told by the chain's clock."""
+        return Attempt(name, make, cancel, self._clock)
+
     def outputs(
         self, name: str, make: Callable[[Cancel], Iterator[T]], cancel: Cancel, *, last: bool = False
     ) -> Iterator[T]:
@@ -171,7 +175,7 @@ class Chain(Generic[E]):
         Raises:
             EngineError: the member failed or was too slow; ``cancel`` ends it quietly.
         """
-        attempt = Attempt(name, make, cancel)
+        attempt = self.attempt(name, make, cancel)
         began = self._clock()
         first = True
         try:
@@ -238,7 +242,7 @@ class Chain(Generic[E]):
                 log.info("engine.available", kind=self.kind, engine=name)
             return
         try:
-            attempt = Attempt(name, lambda cancel: self._probe(engine, cancel), self._closing)
+            attempt = self.attempt(name, lambda cancel: self._probe(engine, cancel), self._closing)
             try:
                 list(attempt.take(self.limits.first_output_s, f"chain.first_output_s.{self.kind}"))
             finally:

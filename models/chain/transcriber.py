@@ -10,7 +10,6 @@ import numpy as np
 
 from configs.grid import ASR_RATE
 from models.api import Cancel, EngineError, Pause, Pcm, Progress, Transcriber, Transcript, Utterance
-from models.chain.attempt import Attempt
 from models.chain.chain import Chain, as_engine_error, exhausted
 
 T = TypeVar("T")
@@ -115,7 +114,7 @@ class ChainUtterance:
 
         began = time.monotonic()
         patience_s = self._chain.patience_s(name, audio_s, last=len(self._members) == 1)
-        attempt = Attempt(name, whole, cancel)
+        attempt = self._chain.attempt(name, whole, cancel)
         try:
             found = list(attempt.take(patience_s, "chain.first_output_s.asr and the length of the audio"))
         finally:

@@ -9,8 +9,8 @@ import asyncio
 import json
 import re
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,6 +23,7 @@ from aiohttp import WSMsgType, web
 from configs.schema import Config
 from models.api import Span
 from models.tts.espeak import EspeakSynthesizer
+from tests.support.limits import GONE_S
 
 RATE = 24_000
 FRAME_BYTES = 144
@@ -44,15 +45,14 @@ class EdgeServer:
     requests: list[str] = field(default_factory=list)
     """The SSML of every request."""
     opened: int = 0
-    closed: list[float] = field(default_factory=list)
-    """When connections ended, as ``time.monotonic`` counts."""
+    closed: int = 0
+    """Connections so far, and those of them that have ended."""
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def until_closed(self, count: int, limit_s: float = 5.0) -> float:
-        """Wait until ``count`` connections have ended; when the last one did."""
+    def until(self, there: Callable[[], bool]) -> None:
+        """Wait for something that happens to connections."""
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.closed) >= count, limit_s), (count, self.closed)
-            return self.closed[count - 1]
+            assert self.changed.wait_for(there, GONE_S), (self.opened, self.closed)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """One connection."""
@@ -60,7 +60,7 @@ class EdgeServer:
             return web.Response(status=403, headers={"Date": "Mon, 30 Nov 2026 11:00:00 GMT"})
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        self.opened += 1
+        self._count(opened=1)
         try:
             async for message in socket:
                 if message.type != WSMsgType.TEXT or "Path:ssml" not in message.data:
@@ -71,10 +71,14 @@ class EdgeServer:
                     pass
                 said.cancel()
         finally:
-            with self.changed:
-                self.closed.append(time.monotonic())
-                self.changed.notify_all()
+            self._count(closed=1)
         return socket
+
+    def _count(self, opened: int = 0, closed: int = 0) -> None:
+        with self.changed:
+            self.opened += opened
+            self.closed += closed
+            self.changed.notify_all()
 
     async def _say(self, socket: web.WebSocketResponse, request: str) -> None:
         found = re.search(r"<voice name='[^']*\(([\w-]+),[^']*'><prosody[^>]*>(.*)</prosody>", request, re.S)
@@ -156,6 +160,10 @@ def edge_server() -> Iterator[EdgeServer]:
     """A server on a free port of this machine, in a thread of its own."""
     server = EdgeServer()
     loop = asyncio.new_event_loop()
+    # One thread from the beginning on: who counts threads is told of no other.
+    worker = ThreadPoolExecutor(1, "speech")
+    worker.submit(int).result()
+    loop.set_default_executor(worker)
     ready = threading.Event()
     runner: list[web.AppRunner] = []
 
@@ -181,4 +189,5 @@ def edge_server() -> Iterator[EdgeServer]:
     assert ready.wait(30)
     yield server
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    thread.join(GONE_S)
+    worker.shutdown()

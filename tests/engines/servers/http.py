@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+STALL_S = 60.0
+"""So long a server stalls for a client that stays."""
+
 
 class ProtocolServer:
     """Base of the servers: what each request was, and how many connections are open.
@@ -102,10 +105,13 @@ class ProtocolServer:
     def _stall(self, request: Any) -> None:
         """Send nothing more until the client leaves."""
         self.stalled.set()
-        request.connection.settimeout(20)
+        request.connection.settimeout(STALL_S)
         try:
-            if request.connection.recv(1) == b"":
-                self.closed_early.set()
+            left = request.connection.recv(1) == b""
+        except TimeoutError:
+            left = False
         except OSError:
+            left = True
+        if left:
             self.closed_early.set()
         request.close_connection = True
