@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -13,11 +12,13 @@ import pytest
 from configs.schema import Config, Ollama, Openai
 from models.api import ChatMessage, EngineError, Responder
 from models.registry import create
-from tests.engines.servers.http import ProtocolServer
+from tests.engines.servers.http import STALL_S, ProtocolServer
 from tests.engines.servers.ollama import OllamaServer
 from tests.engines.servers.openai import OpenaiServer
 from tests.engines.servers.script import ENGLISH
 from tests.support.doubles import CancelAfter, quiet
+from tests.support.limits import GONE_S, WORK_S
+from tests.support.processes import wait_until
 
 SERVERS: dict[str, Callable[[], ProtocolServer]] = {"ollama": OllamaServer, "openai": OpenaiServer}
 ENGINES = ["faq", *SERVERS]
@@ -137,20 +138,17 @@ def test_threads_do_not_disturb_each_other(engine: Responder) -> None:
 
 
 def test_two_hundred_answers_leave_nothing_behind(engine: Responder) -> None:
-    def held() -> tuple[int, int]:
-        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+    def files() -> int:
+        return len(os.listdir("/proc/self/fd"))
 
     ask(engine, "Who are you?")
-    before = held()
+    threads_before, files_before = threading.active_count(), files()
     for number in range(200):
         cancel = CancelAfter(2) if number % 2 else threading.Event()
         list(engine.reply([ChatMessage("user", "Who are you?")], "", cancel))
-    deadline = time.monotonic() + 10
-    while held() > (before[0] + 2, before[1] + 4) and time.monotonic() < deadline:
-        time.sleep(0.05)  # connections that were cut are closed by the other side, in its own time
-    threads, files = held()
-    assert threads <= before[0] + 2
-    assert files <= before[1] + 4
+    # Connections that were cut are closed by the other side, in its own time.
+    wait_until(lambda: threading.active_count() <= threads_before + 2, GONE_S, "threads end")
+    wait_until(lambda: files() <= files_before + 4, GONE_S, "files are closed")
 
 
 # --- engines that ask a server ---
@@ -161,7 +159,7 @@ def test_an_answer_streams_before_it_is_finished(engine: Responder, failing: Pro
     failing.mode = "stall"
     stream = engine.reply([ChatMessage("user", "Who are you?")], "", threading.Event())
     assert isinstance(next(stream), str)
-    assert failing.stalled.wait(5)
+    assert failing.stalled.wait(WORK_S)
     stream.close()  # type: ignore[attr-defined]
 
 
@@ -180,11 +178,11 @@ def test_cancel_ends_a_stalled_answer_and_closes_its_connection(
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert failing.stalled.wait(10)
+    assert failing.stalled.wait(WORK_S)
     cancel.set()
-    assert ended.wait(10), "a server that says nothing is waited for until its own limit"
+    assert ended.wait(STALL_S / 2), "a server that says nothing is waited for until its own limit"
     thread.join()
-    assert failing.closed_early.wait(5)
+    assert failing.closed_early.wait(GONE_S)
 
 
 @on_servers

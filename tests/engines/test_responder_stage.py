@@ -50,7 +50,7 @@ def stage() -> Iterator[LlmStage]:
 
 def scripted(*pieces: str, can_continue: bool = True) -> LlmStage:
     made = LlmStage(Config(), "llm.0")
-    limits = Limits(5, 5, 2, 60, 5)
+    limits = Limits(60, 60, 2, 60, 60)
     chain: Chain[Responder] = Chain(
         "llm", {"scripted": lambda: Scripted(pieces, can_continue)}, limits, made.meter, probe
     )
