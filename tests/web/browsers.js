@@ -15,11 +15,11 @@ const visibility = (hidden) => [
   hidden ? "hidden" : "visible",
 ];
 
-/** @param {{microphone?: string | false}} options a WAV file that is heard once; false: a machine without a microphone */
+/** @param {{microphone?: string | false}} options a WAV file, heard again and again; false: a machine without a microphone */
 async function chromium({ microphone }) {
   const { chromium: engine } = await import("playwright-core");
   const devices = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"];
-  if (microphone) devices.push(`--use-file-for-fake-audio-capture=${microphone}%noloop`);
+  if (microphone) devices.push(`--use-file-for-fake-audio-capture=${microphone}`);
   const browser = await engine.launch({
     executablePath: first("/usr/bin/chromium", "/usr/bin/chromium-browser"),
     args: ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", ...(microphone === false ? [] : devices)],

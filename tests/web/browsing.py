@@ -28,6 +28,8 @@ HERE = Path(__file__).parent
 SCENARIO_S = 2 * WORK_S
 """For one line of a browser: a scenario, or a request to this side. How long one is told to last comes on top."""
 MICROPHONE_RATE = 48_000
+AGAIN_S = 25.0
+"""Of silence between two questions."""
 
 
 class Web:
@@ -131,9 +133,12 @@ def _rest(lines: queue.Queue[str | None]) -> str:
 
 
 def _record(path: Path) -> None:
-    """The question as a fake microphone wants it: at 48 kHz, after silence, because capture begins first."""
+    """The question as a fake microphone wants it: at 48 kHz, after silence, because capture begins first.
+
+    It is asked again when the answer to it is long over, for a machine that was too busy to hear it.
+    """
     samples, rate = question()
-    heard = np.repeat(room(1.0, samples, 3.0), MICROPHONE_RATE // rate)
+    heard = np.repeat(room(1.0, samples, AGAIN_S), MICROPHONE_RATE // rate)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

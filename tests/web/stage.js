@@ -17,7 +17,7 @@ export function install() {
     wait,
     /** Everything that happened, with the time it happened at. */
     log: {
-      events: [], media: [], states: [], notices: [], frames: [], appends: [], sound: [], seeks: [], loudness: [], stats: [], begun: 0,
+      events: [], media: [], states: [], notices: [], frames: [], appends: [], sound: [], seeks: [], loudness: [], stats: [], begun: [],
     },
 
     summary() {
@@ -47,7 +47,7 @@ export function install() {
       stage.sid = sid ?? (await stage.start(settings));
       const video = (stage.video = document.createElement("video"));
       document.body.append(video);
-      video.addEventListener("playing", () => (log.begun += 1));
+      video.addEventListener("playing", () => log.begun.push(now()));
       const frame = (_, { mediaTime }) => {
         log.frames.push({ at: now(), time: mediaTime, heard: !video.muted });
         video.requestVideoFrameCallback(frame);
@@ -125,6 +125,12 @@ export function install() {
     /** The play head has reached the event of this turn. */
     reached: (name, turn, ms) =>
       wait(() => stage.log.media.find((one) => one.event === name && one.turn === turn), ms, `${name} of ${turn} seen`),
+
+    /** A picture from there on, told from now on: what comes before it may be told late. */
+    shown: (seconds) => {
+      const asked = performance.now();
+      return wait(() => stage.log.frames.find((one) => one.at > asked && one.time >= seconds), undefined, `a picture behind ${seconds} s`);
+    },
 
     say: async (text, op = "say") => (await stage.player.request(op, { text })).turn,
 

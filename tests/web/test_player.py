@@ -11,6 +11,10 @@ from tests.web.browsing import Web
 
 FRAME_S = 0.04
 EPSILON_S = 0.001
+SEGMENT = 8
+"""Frames of the shortest one."""
+KEPT_S = 9.0
+"""Behind the play head: the player keeps 10 s, and a key frame before them."""
 BROWSERS = ("chromium", "firefox")
 CUTS = {"name": "cuts", "times": 4}
 MARGIN = {
@@ -68,10 +72,21 @@ def _assert_in_order(numbers: list[int], result: Result, browser: str) -> None:
     """Pictures are told in their order, each once.
 
     Firefox begins to play by the system's clock and goes on by that of the sound once it runs: that may be a step
-    back, once each time it begins.
+    back, once each time it begins. So may be what a new source begins with.
     """
     steps_back = [(a, b) for a, b in itertools.pairwise(numbers) if b <= a]
-    assert len(steps_back) <= (result["begun"] if browser == "firefox" else 0), steps_back
+    most = 2 * _only_busy(result).count("rebuilt") + (len(result["begun"]) if browser == "firefox" else 0)
+    assert len(steps_back) <= most, steps_back
+
+
+def _sources(media: list[Result]) -> list[list[Result]]:
+    """Segments of each source: a new one begins with what is shown, which the one before has had already."""
+    found = [media[:1]]
+    for before, one in itertools.pairwise(media):
+        if one["pts"] <= before["pts"]:
+            found.append([])
+        found[-1].append(one)
+    return found
 
 
 def _assert_whole(result: Result, browser: str) -> None:
@@ -79,16 +94,18 @@ def _assert_whole(result: Result, browser: str) -> None:
 
     What a browser tells of pictures that it has presented says no more than that: a busy machine presents fewer.
     """
-    media = [one for one in result["appends"] if one["pts"] is not None]
-    assert media[0]["pts"] == 0
-    ends = [(one["pts"] + one["dur"]) / 1e6 for one in media]
-    for at, (before, one) in enumerate(itertools.pairwise(media), 1):
-        assert one["pts"] == before["pts"] + before["dur"]
-        if one["ranges"] is None:
-            continue  # its end was not told yet
-        ((start, end),) = one["ranges"]
-        assert start < 2 * FRAME_S
-        assert any(abs(end - so_far) < FRAME_S for so_far in ends[at:]), "its own end, or that of a later one"
+    sources = _sources([one for one in result["appends"] if one["pts"] is not None])
+    assert len(sources) <= 1 + _only_busy(result).count("rebuilt")
+    assert sources[0][0]["pts"] == 0
+    for media in sources:
+        ends = [(one["pts"] + one["dur"]) / 1e6 for one in media]
+        for at, (before, one) in enumerate(itertools.pairwise(media), 1):
+            assert one["pts"] == before["pts"] + before["dur"]
+            if one["ranges"] is None:
+                continue  # its end was not told yet
+            ((start, end),) = one["ranges"]
+            assert start < media[0]["pts"] / 1e6 + 2 * FRAME_S or start < one["head"] - KEPT_S
+            assert any(abs(end - so_far) < FRAME_S for so_far in ends[at:]), "its own end, or that of a later one"
     assert len(result["seeks"]) <= len(_only_busy(result))
     numbers = _shown(result["frames"])
     _assert_in_order(numbers, result, browser)
@@ -102,7 +119,7 @@ def test_a_sentence_is_shown_whole_and_in_order(seen: dict[str, dict[str, Result
     if browser == "chromium":
         assert result["loud"] > 0.02
     ended = next(one for one in result["media"] if one["event"] == "speech.ended")
-    assert _shown(result["frames"])[-1] * FRAME_S > ended["pts"] / 1e6 - 3 * FRAME_S
+    assert result["frames"][-1]["time"] > ended["pts"] / 1e6 - 3 * FRAME_S - EPSILON_S
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
@@ -121,21 +138,19 @@ def test_events_are_told_when_the_play_head_is_there(seen: dict[str, dict[str, R
 
 def _landing(cut: Result) -> None:
     """The new generation begins at the cut: the play head has not passed it, or goes back to it."""
-    seek = next((one for one in cut["seeks"] if one["at"] <= cut["landed"]["done"]), None)
-    if seek is None:
-        assert cut["landed"]["head"] < cut["flush"] + FRAME_S
-    else:
-        assert abs(seek["to"] - cut["flush"]) < EPSILON_S
+    seeks = [one["to"] for one in cut["seeks"] if one["at"] <= cut["landed"]["done"]]
+    there = any(abs(to - cut["flush"]) < EPSILON_S for to in seeks)  # beside those that help on a busy machine
+    assert there or cut["landed"]["head"] < cut["flush"] + FRAME_S
 
 
-def _begun(cut: Result) -> int:
+def _begun(cut: Result, browser: str) -> int:
     """Which frame of the new generation is the first that the browser tells of; 0 is the one at the cut."""
     told = _shown([one for one in cut["frames"] if one["at"] >= cut["append"]])
     leaps = [i for i, (a, b) in enumerate(itertools.pairwise(told), 1) if b < a]
     first = round(cut["flush"] / FRAME_S)
     # Old picture from before the append may be told late. From the leap back on all is new, and in order.
-    # Each seek may bring one, and in Firefox another, when its sound runs again.
-    assert len(leaps) <= 2 * len(cut["seeks"]), (first, told)
+    # Each seek may bring one, and in Firefox another, whenever its sound runs again.
+    assert len(leaps) <= 2 * len(cut["seeks"]) + (cut["begun"] if browser == "firefox" else 0), (first, told)
     return next(number for number in told[leaps[0] if leaps else 0 :] if number >= first) - first
 
 
@@ -147,7 +162,9 @@ def test_a_cut_is_silent_at_once_and_begins_with_its_first_frame(
 ) -> None:
     result = _of(seen, browser, scenario)
     _only_busy(result)
-    for cut in result["rounds"]:
+    # A source that had to be made anew in the middle of a cut tells nothing of the cut.
+    rounds = [one for one in result["rounds"] if not one["rebuilt"]]
+    for cut in rounds:
         # Quieter in the very task that asks or is told, and never louder until the new generation is reached.
         assert cut["at_once"] is None or cut["at_once"] < 1
         assert cut["level"] < 1
@@ -161,8 +178,8 @@ def test_a_cut_is_silent_at_once_and_begins_with_its_first_frame(
         assert all(one["gen"] > cut["before"] for one in cut["appends"]), "old media after the event"
         assert cut["landed"]["pts"] / 1e6 == pytest.approx(cut["flush"])
         _landing(cut)
-    # A cut that is done wrongly loses a segment each time; a machine that is busy presents some frames less, once.
-    assert min(_begun(cut) for cut in result["rounds"]) <= 1
+    # A cut that is done wrongly loses a segment each time; a machine that is busy presents some frames less.
+    assert min((_begun(cut, browser) for cut in rounds), default=0) < SEGMENT
 
 
 @pytest.mark.parametrize("browser", BROWSERS)

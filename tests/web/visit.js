@@ -228,7 +228,7 @@ export async function with_a_key(host) {
   const refused = errors.filter((one) => !one.includes("401"));
   const log = await text(page, "log");
   const documented = async () => {
-    await page.waitForSelector(".opblock");
+    await page.waitForFunction(() => document.querySelectorAll(".opblock").length > 20);
     return page.locator(".opblock").count();
   };
   await page.goto(`${host.base}/docs`);

@@ -213,7 +213,8 @@ async function send(words) {
     conversation.accepted(line, turn);
     captions.draw();
     asked.set(turn, at);
-    dispatch({ type: "event", header: { event: "turn.started", turn, data: {} } });
+    // The stream may be quicker than the reply, and even have told of the turn's end.
+    if (turn > arrivals.turn) dispatch({ type: "event", header: { event: "turn.started", turn, data: {} } });
   } catch (error) {
     line.note = /** @type {Error} */ (error).message;
     captions.draw();

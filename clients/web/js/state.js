@@ -85,6 +85,7 @@ function arrived(state, { event, turn, data }) {
 /** @param {State} state @param {Header} header @returns {State} */
 function reached(state, { event, turn }) {
   if (event === "speech.started") {
+    if (!state.coming.includes(turn)) return state;  // it was cut before the play head got there: its end will not come
     return { ...state, speaking: turn, waiting: without(state.waiting, turn), coming: without(state.coming, turn), interrupted: false };
   }
   if (event === "speech.ended" && state.speaking === turn) return { ...state, speaking: null };

@@ -43,7 +43,8 @@ test("a turn without sound leaves nothing behind", () => {
 });
 
 test("an interruption is shown for a moment, and ends what was waiting", () => {
-  const speaking = reaches(arrives(OPEN, header("turn.started"), header("turn.started", 2)), header("speech.started"));
+  const started = arrives(OPEN, header("turn.started"), header("turn.started", 2), header("speech.started"));
+  const speaking = reaches(started, header("speech.started"));
   const cut = arrives(speaking, header("turn.interrupted", 1, { reason: "client" }), header("turn.interrupted", 2, { reason: "client" }));
   assert.equal(word(cut), "interrupted");
   assert.equal(busy(cut), false);
@@ -51,8 +52,16 @@ test("an interruption is shown for a moment, and ends what was waiting", () => {
   assert.equal(word(arrives(cut, header("user.speech.started", 3))), "hearing");
 });
 
+test("a turn that is cut shortly before its voice is reached is not spoken, for nobody would tell of its end", () => {
+  const cut = arrives(OPEN, header("turn.started"), header("speech.started"), header("turn.interrupted", 1, { reason: "client" }));
+  const reached = reaches(cut, header("speech.started"));
+  assert.equal(word(reached), "interrupted");
+  assert.equal(busy(reached), false);
+  assert.equal(word(reduce(reached, { type: "settled" })), "idle");
+});
+
 test("a cough interrupts nothing", () => {
-  const speaking = reaches(arrives(OPEN, header("turn.started")), header("speech.started"));
+  const speaking = reaches(arrives(OPEN, header("turn.started"), header("speech.started")), header("speech.started"));
   const coughed = arrives(speaking, header("user.speech.started", 2), header("user.speech.ended", 2), header("turn.interrupted", 2, { reason: "no_speech" }));
   assert.equal(word(coughed), "speaking");
 });
