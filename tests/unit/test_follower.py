@@ -36,11 +36,12 @@ class Daemon:
 
 
 def test_an_event_that_was_missed_is_asked_for_however_short_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUIET_S", 0.05)
     daemon = Daemon()
     follower = Follower(daemon, "s", media=False).from_start()
+    monkeypatch.setattr(module, "QUIET_S", 600.0)
     assert follower.receive(0.01) is None
     assert daemon.asked == 0, "not before it has been quiet for a while"
+    monkeypatch.setattr(module, "QUIET_S", 0.05)
     deadline = time.monotonic() + 20
     while (found := follower.receive(0.01)) is None:
         assert time.monotonic() < deadline

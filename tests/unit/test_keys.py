@@ -28,7 +28,7 @@ from configs.keys import KeyFileError
 from configs.schema import Config, Endpoints
 from models.meter import Meter
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 WATCH, OPERATE = 0, 3
 
 

@@ -15,6 +15,7 @@ from clients.client import Client, DaemonGoneError, RequestError
 from clients.liveness import FROZEN_S, LOOK_S, RESTART_S, SILENT_S, Liveness
 from clients.reach import reach
 from tests.support.limits import GONE_S
+from tests.support.processes import wait_until
 
 
 def watched(*, until: float, live: Liveness) -> list[float]:
@@ -116,13 +117,23 @@ def fake() -> Iterator[FakeDaemon]:
     one.die()
 
 
+def until_heard(client: Client, number: int) -> None:
+    """Wait for the first beacon, while nobody answers the request."""
+
+    def heard() -> bool:
+        assert not client.ready(number, 0.01)
+        return client._liveness._boot is not None
+
+    wait_until(heard, GONE_S, "a beacon")
+
+
 def test_a_request_ends_when_the_daemon_dies(fake: FakeDaemon) -> None:
     with Client(fake.control, fake.stream) as client:
         fake.subscribed()
         fake.beacon("a", 1.0)
         number = client.send("preprocess_template")
         fake.asked()
-        assert not client.ready(number, 0.3)
+        until_heard(client, number)
         killer = threading.Timer(0.1, fake.die)
         killer.start()
         with pytest.raises(DaemonGoneError, match="musecast up"):
@@ -138,7 +149,7 @@ def test_a_request_and_a_subscription_end_when_another_daemon_has_taken_its_plac
         fake.beacon("a", 1.0)
         number = client.send("preprocess_template")
         subscription = client.subscribe("seg.x.")
-        assert not client.ready(number, 0.3)
+        until_heard(client, number)
         fake.beacon("b", 0.5)
         with pytest.raises(DaemonGoneError, match="anew"):
             client.receive(number, GONE_S)
@@ -157,7 +168,7 @@ def test_requests_are_asked_again_or_refused_when_another_broker_serves(fake: Fa
         said, read = client.send("say", text="Hello."), client.send("segments")
         fake.asked()
         fake.asked()
-        assert not client.ready(said, 0.3)
+        until_heard(client, said)
         fake.beacon("a", 0.5)
         with pytest.raises(RequestError, match=r"'say'.* events tell") as lost:
             client.receive(said, GONE_S)

@@ -22,7 +22,7 @@ from broker.workers.status import WorkerStatus
 from configs.schema import Config
 
 EPOCH = 7
-WAIT_MS = 10_000
+WAIT_MS = 60_000
 
 
 class Job:
