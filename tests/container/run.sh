@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 PYTHON=${PYTHON:-.venv/bin/python}
 STORE=$(mkdir -p .venv/container && cd .venv/container && pwd)
 PHOTO=models/portrait/default-portrait.webp
-UNTIL_HEALTHY_S=120 UNTIL_ENDED_S=25 COMMAND_S=60 # the second is stop_grace_period in compose.yaml
+UNTIL_HEALTHY_S=240 UNTIL_ENDED_S=25 COMMAND_S=60 # the second is stop_grace_period in compose.yaml
 
 skip() { echo "the container's tests are left out: $*"; exit 0; }
 [ "$(id -u)" = 0 ] || skip "only root can build and run an image without an engine"

@@ -24,8 +24,10 @@ PYTHON = "/opt/python"
 ENTRY = f"#!{HOME}/.venv/bin/python\nimport sys\nfrom clients.cli.main import main\nsys.exit(main())\n"
 """What pip makes of the entry point."""
 BOOT_S = 60.0
-COMMAND_S = 120.0
-"""For one command; a busy machine takes half a minute for a start."""
+SETTLED_S = 240.0
+"""From the first process to the last service, which may be the daemon."""
+COMMAND_S = 240.0
+"""For one command; a busy machine takes half a minute for a start, a busier one more."""
 SETTLED = ("running", "degraded")
 
 
@@ -118,7 +120,7 @@ class Box:
             wait_until(lambda: self._nspawn_ended() or self._find_first(), BOOT_S)
         if not self._first:
             raise UnavailableError(f"systemd-nspawn: {_last_line(log)}")
-        wait_until(lambda: self._state() in SETTLED, BOOT_S, f"booted; {_last_line(log)}")
+        wait_until(lambda: self._state() in SETTLED, SETTLED_S, f"booted; {_last_line(log)}")
         if PYTHON in str(self._binds):
             self.run("ldconfig")
 

@@ -38,15 +38,11 @@ namespace Musecast.Tests
 
         public static async Task TimeoutAndCancellationAreToldApart()
         {
-            using var http = new HttpClient(new Handler(async (_, cancel) =>
-            {
-                await Task.Delay(Timeout.Infinite, cancel);
-                return new HttpResponseMessage();
-            })) { BaseAddress = new Uri("http://gateway/"), Timeout = TimeSpan.FromMilliseconds(200) };
-            var client = new MusecastHttp(http);
-            await Check.Refused(ErrorCodes.NotReady, () => client.ChatAsync("s", "t"));
+            using var hasty = Silent(TimeSpan.FromMilliseconds(50));
+            await Check.Refused(ErrorCodes.NotReady, () => new MusecastHttp(hasty).ChatAsync("s", "t"));
+            using var patient = Silent(TimeSpan.FromMinutes(2));
             using var cancel = new CancellationTokenSource(50);
-            await Check.Throws<OperationCanceledException>(() => client.ChatAsync("s", "t", cancel.Token));
+            await Check.Throws<OperationCanceledException>(() => new MusecastHttp(patient).ChatAsync("s", "t", cancel.Token));
         }
 
         public static async Task AHealthThatIsNotGoodIsNoException()
@@ -56,6 +52,13 @@ namespace Musecast.Tests
             Check.Equal(("starting", false, 1), (health.Status, health.Serves, health.Warnings.Count), "health");
             Check.That(!await Answering(503, starting).IsHealthyAsync(), "not healthy");
         }
+
+        private static HttpClient Silent(TimeSpan timeout) =>
+            new HttpClient(new Handler(async (_, cancel) =>
+            {
+                await Task.Delay(Timeout.Infinite, cancel);
+                return new HttpResponseMessage();
+            })) { BaseAddress = new Uri("http://gateway/"), Timeout = timeout };
 
         private static MusecastHttp Answering(int status, string body, string? retryAfter = null) =>
             new MusecastHttp(new HttpClient(new Handler((_, _) =>
