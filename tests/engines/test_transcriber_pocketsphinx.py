@@ -56,11 +56,11 @@ def test_a_quiet_and_a_loud_microphone_are_understood(engine: PocketsphinxTransc
 def test_the_answer_does_not_wait_for_the_decoder(engine: PocketsphinxTranscriber) -> None:
     """What the words cost has been done while they were spoken; what is left is a small part of it."""
     utterance = engine.open("en")
-    begin = time.process_time()
+    begin = time.thread_time()
     utterance.feed(room(0.24, recording(names("question")[0]), 0.5))
-    spoken = time.process_time()
+    spoken = time.thread_time()
     utterance.finish(threading.Event())
-    assert time.process_time() - spoken < 0.2 * (spoken - begin)
+    assert time.thread_time() - spoken < 0.2 * (spoken - begin)
 
 
 def test_endless_speech_is_refused_and_costs_nothing_more(engine: PocketsphinxTranscriber) -> None:

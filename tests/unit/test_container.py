@@ -11,6 +11,7 @@ import pytest
 from configs.container import translated
 from configs.load import ConfigError, load
 from tests.support.floor import Floor
+from tests.support.limits import COMMAND_S
 
 
 @pytest.mark.parametrize(
@@ -73,9 +74,9 @@ def test_anything_else_is_refused_with_the_names(name: str, value: str) -> None:
 def test_the_entry_point_becomes_the_command_or_ends_with_78() -> None:
     command = [sys.executable, "-m", "configs.container", "env"]
     environ = {"PATH": os.environ["PATH"], "SKIP_FRAMES": "2"}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=COMMAND_S, check=True)
     assert "MUSECAST_TIMELINE__SKIP_FRAMES=2" in done.stdout.splitlines()
     environ["SKIP_FRAMES"] = "4"
-    refused = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    refused = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=COMMAND_S, check=False)
     assert (refused.returncode, refused.stdout) == (78, "")
     assert refused.stderr.startswith("musecast: SKIP_FRAMES='4'")

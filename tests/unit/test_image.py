@@ -15,6 +15,7 @@ import yaml
 from configs.container import VARIABLES
 from configs.load import load
 from supervision.gpus import place_stages
+from tests.support.limits import COMMAND_S
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "compose.yaml"
@@ -59,7 +60,7 @@ def services() -> dict[str, Any]:
 )
 def test_linter_and_schema_find_nothing(command: list[Any]) -> None:
     command = [SCRIPTS / command[0], *command[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

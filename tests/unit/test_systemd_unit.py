@@ -18,6 +18,7 @@ from configs.schema import Config
 from supervision.daemon import EXIT_CONFIG, EXIT_FATAL, SWEEP_LIMIT_S
 from supervision.place import InUseError
 from tests.support import seccomp
+from tests.support.limits import COMMAND_S
 
 UNIT = Path(__file__).parents[2] / "systemd" / "musecast.service"
 BIND = """
@@ -46,7 +47,7 @@ def test_systemd_takes_every_line_of_the_unit(tmp_path: Path) -> None:
     here = tmp_path / UNIT.name
     here.write_text(UNIT.read_text().replace("/opt/musecast/.venv/bin/musecast", shutil.which("true") or ""))
     command = ["systemd-analyze", "verify", "--man=no", here]
-    found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=COMMAND_S)
     ours = [line for line in found.stderr.splitlines() if UNIT.name in line]  # not what else is wrong on a machine
     assert (found.returncode, ours) == (0, [])
 
@@ -72,7 +73,7 @@ def test_a_tcp_socket_is_bound_with_the_address_families_of_the_unit(service: co
     def bind(*families: str) -> int:
         numbers = [str(int(getattr(socket, family))) for family in families]
         command = [sys.executable, "-c", BIND, *numbers]
-        return subprocess.run(command, check=False, capture_output=True, cwd=seccomp.ROOT, timeout=60).returncode
+        return subprocess.run(command, check=False, capture_output=True, cwd=seccomp.ROOT, timeout=COMMAND_S).returncode
 
     assert bind(*names) == 0
     assert bind(*(name for name in names if name != "AF_NETLINK")) == -signal.SIGABRT

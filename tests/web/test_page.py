@@ -16,6 +16,7 @@ from tests.support.pictures import astronaut_file
 from tests.support.word_error import words
 from tests.web.browsing import Web
 
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for all that the browser does
 Result = dict[str, Any]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.web.browsing import Web
 
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for all that the browsers do
 FRAME_S = 0.04
 EPSILON_S = 0.001
 SEGMENT = 8

@@ -17,6 +17,7 @@ SECONDS = 540
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2 * SECONDS)
 def test_the_whole_job_runs_and_no_part_fails(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
     done = subprocess.run(
