@@ -73,7 +73,8 @@ def test_a_tcp_socket_is_bound_with_the_address_families_of_the_unit(service: co
     def bind(*families: str) -> int:
         numbers = [str(int(getattr(socket, family))) for family in families]
         command = [sys.executable, "-c", BIND, *numbers]
-        return subprocess.run(command, check=False, capture_output=True, cwd=seccomp.ROOT, timeout=COMMAND_S).returncode
+        done = subprocess.run(command, check=False, capture_output=True, cwd=seccomp.ROOT, timeout=COMMAND_S)
+        return done.returncode
 
     assert bind(*names) == 0
     assert bind(*(name for name in names if name != "AF_NETLINK")) == -signal.SIGABRT
