@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import queue
@@ -20,9 +21,9 @@ import numpy as np
 from tests.support.client import Stranger
 from tests.support.daemon import Daemon, stage_row
 from tests.support.hearing import room
-from tests.support.limits import WORK_S
+from tests.support.limits import GONE_S, START_S, WORK_S
 from tests.support.microphone import question
-from tests.support.processes import descendants, free_ports
+from tests.support.processes import descendants, free_ports, wait_until
 
 HERE = Path(__file__).parent
 SCENARIO_S = 2 * WORK_S
@@ -41,17 +42,31 @@ class Web:
     """
 
     def __init__(self, start: Callable[..., Daemon], directory: Path) -> None:
-        port, self.elsewhere = free_ports(2)
-        self.base = f"http://127.0.0.1:{port}"
-        self._start = start
+        self._port, self.elsewhere = free_ports(2)
+        self.base = f"http://127.0.0.1:{self._port}"
+        self._make = start
         self._overrides = (
             f"endpoints.gateway={self.base}",
             f"gateway.allowed_origins=[http://127.0.0.1:{self.elsewhere}]",
             "engines.tts=[espeak]",  # speaks at once, so that the cores are the browsers'
         )
-        self.daemon = start(*self._overrides)
+        self.daemon = self._start()
         self.microphone = directory / "question.wav"
         _record(self.microphone)
+
+    def _start(self) -> Daemon:
+        """A daemon whose gateway serves: its health does not wait for that."""
+        made = self._make(*self._overrides)
+        wait_until(self._serves, START_S, "the gateway to have found its daemon")
+        return made
+
+    def _serves(self) -> bool:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=GONE_S)) as one:
+            try:
+                one.request("GET", "/health")
+                return one.getresponse().status == http.HTTPStatus.OK
+            except (OSError, http.client.HTTPException):
+                return False
 
     def browse(self, browser: str, *scenarios: dict[str, Any], **options: Any) -> dict[str, dict[str, Any]]:
         """Results by the scenario's name (with its ``label``); one that failed has ``failed`` instead.
@@ -108,7 +123,7 @@ class Web:
     def restart_daemon(self) -> None:
         """Another daemon at the same address."""
         self.daemon.stop()
-        self.daemon = self._start(*self._overrides)
+        self.daemon = self._start()
 
 
 def _lines(stream: IO[str]) -> queue.Queue[str | None]:
