@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import shutil
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -31,8 +30,10 @@ def model() -> Path:
         assert spec.submodule_search_locations
         folders.append(Path(next(iter(spec.submodule_search_locations))) / "data")
     place.mkdir(parents=True, exist_ok=True)
-    for name in OTHERS:
-        shutil.copy(folders[1] / name, place / name)
+    for name in OTHERS:  # each whole or not at all: another worker may be reading those that are there
+        with tempfile.NamedTemporaryFile(dir=place, delete=False) as copy:
+            copy.write((folders[1] / name).read_bytes())
+        os.replace(copy.name, place / name)
     digest = hashlib.sha256()
     with tempfile.NamedTemporaryFile(dir=place, delete=False) as joined:
         for number, folder in enumerate(folders, 1):

@@ -57,7 +57,7 @@ async function firefox() {
     executablePath: first("/usr/bin/firefox-esr", "/usr/bin/firefox"),
     headless: true,
     userDataDir: profile,
-    protocolTimeout: 180_000,
+    protocolTimeout: 300_000,
     extraPrefsFirefox: {
       "media.autoplay.default": 0,
       "media.navigator.streams.fake": true,
