@@ -10,8 +10,8 @@ const LONG = `${TWO} ${TWO}`;
 async function page(browser, base, path = "/app.css") {
   const one = await browser.newPage();
   const errors = [];
-  // Firefox takes a connection that was refused for an error of the page.
-  one.onError((error) => /establish a connection/.test(error) || errors.push(String(error)));
+  // Firefox takes a connection that was refused, or broke while something was loading, for an error of the page.
+  one.onError((error) => /establish a connection|was interrupted while/.test(error) || errors.push(String(error)));
   await one.goto(base + path);
   await one.evaluate(install);
   return Object.assign(one, { errors });

@@ -14,8 +14,8 @@ FRAME_S = 0.04
 EPSILON_S = 0.001
 SEGMENT = 8
 """Frames of the shortest one."""
-KEPT_S = 9.0
-"""Behind the play head: the player keeps 10 s, and a key frame before them."""
+KEPT_S = 8.0
+"""Behind the play head: the player keeps 10 s, of which a browser drops the beginning up to a key frame."""
 BROWSERS = ("chromium", "firefox")
 CUTS = {"name": "cuts", "times": 4}
 MARGIN = {
