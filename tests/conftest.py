@@ -25,8 +25,10 @@ from tests.support.limits import START_S
 
 pytest_plugins = ("tests.support.needs", "tests.support.networks", "tests.support.order", "tests.support.skipped")
 
-# How fast examples are drawn and tried says something about the machine, not about the code.
-settings.register_profile("musecast", settings(deadline=None), suppress_health_check=[HealthCheck.too_slow])
+# How fast examples are drawn and tried says something about the machine, not about the code; and each test has the
+# same ones until its text changes, so that a run that fails can be repeated.
+EXAMPLES = settings(deadline=None, derandomize=True)
+settings.register_profile("musecast", EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("musecast")
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
