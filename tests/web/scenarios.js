@@ -14,7 +14,8 @@ async function page(browser, base, path = "/app.css") {
   one.onError((error) => /establish a connection|was interrupted while/.test(error) || errors.push(String(error)));
   await one.goto(base + path);
   await one.evaluate(install);
-  return Object.assign(one, { errors });
+  const { close } = one;
+  return Object.assign(one, { errors, close: () => one.evaluate(() => stage.end()).then(close) });
 }
 
 /** A sentence from its beginning to its end. */
@@ -166,6 +167,7 @@ export async function restart({ browser, base, host }) {
   const result = await one.evaluate(async (text) => {
     await stage.wait(() => stage.log.states.find((one) => one.state === "ended"), undefined, "the session's end is told");
     const sid = await stage.wait(() => 1) && (await stage.start({ idle: "none" }));
+    stage.sid = sid;
     const [lives, shown, appended] = [stage.log.states.length, stage.log.frames.length, stage.log.appends.length];
     stage.log.seeks = [];
     stage.player.connect({ url: `/ws/${sid}`, fromSeq: 0, fromN: 0 });
@@ -263,7 +265,7 @@ export async function embedded({ browser, base, port }) {
       await stage.wait(() => element.video.currentTime > 0.3, undefined, "idle motion");
       const quiet = element.video.muted;
       element.shadowRoot.querySelector("button").click();
-      const { turn } = await element.say("Hello from another page.");
+      const { turn } = await stage.patiently(() => element.say("Hello from another page."));
       await stage.wait(() => told.some(([name, d]) => name === "mediatime" && d.event === "speech.started" && d.turn === turn), undefined, "speech");
       return {
         quiet, muted: element.video.muted, caption,

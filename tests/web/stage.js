@@ -132,12 +132,29 @@ export function install() {
       return wait(() => stage.log.frames.find((one) => one.at > asked && one.time >= seconds), undefined, `a picture behind ${seconds} s`);
     },
 
-    say: async (text, op = "say") => (await stage.player.request(op, { text })).turn,
+    /** What a machine with too much to do asks for: to come back when it says. */
+    patiently: async (ask) => {
+      for (;;) {
+        try {
+          return await ask();
+        } catch (error) {
+          if (error.code !== "BUSY") throw error;
+          await new Promise((done) => setTimeout(done, error.retry_after_ms));
+        }
+      }
+    },
+
+    say: async (text, op = "say") => (await stage.patiently(() => stage.player.request(op, { text }))).turn,
 
     /** Another client of the same session does it. */
-    elsewhere: (op) => fetch(`/api/${op}`, {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ session_id: stage.sid }),
+    elsewhere: (op, args = {}) => fetch(`/api/${op}`, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ session_id: stage.sid, ...args }),
     }),
+
+    /** Nobody looks any more: the machine is the next scenario's. */
+    end: async () => {
+      if (stage.sid) await stage.elsewhere("end_session", { drain: false }).catch(() => {});
+    },
   };
   globalThis.stage = stage;
   return true;
