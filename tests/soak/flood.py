@@ -35,6 +35,8 @@ ASK_EVERY_S = 0.25
 OUTSTANDING = 8
 TEXT = "Whoever asks for more than there is, again and again, is told when to come back, and harms nobody."
 POLITE = "One client asks once, and waits."
+GROWTH_BYTES = 200_000_000
+"""Of a process, however few sessions speak: a network takes 130 MB for its first long sentences."""
 SESSION_BYTES = 5_000_000
 """Of a session that speaks, at most: 3 s of crops (1.1 MB each) and 10 s of sound are made ahead of its clock."""
 RECOVERY_S = 5.0
@@ -178,7 +180,7 @@ def flood(
     report.late = session.end(drain=True)["late"]
     report.grown_mb = {name: round((most[name] - before[name]) / 1e6, 1) for name in pids}
     for name, pid in pids.items():
-        if most[name] - before[name] > SESSION_BYTES * (clients + 1):
+        if most[name] - before[name] > max(GROWTH_BYTES, SESSION_BYTES * (clients + 1)):
             report.problems.append(f"{name} has grown by {report.grown_mb[name]} MB")
         if not anonymous_bytes(pid):
             report.problems.append(f"{name} (process {pid}) is gone")
