@@ -14,8 +14,7 @@ async function page(browser, base, path = "/app.css") {
   one.onError((error) => /establish a connection|was interrupted while/.test(error) || errors.push(String(error)));
   await one.goto(base + path);
   await one.evaluate(install);
-  const { close } = one;
-  return Object.assign(one, { errors, close: () => one.evaluate(() => stage.end()).then(close) });
+  return Object.assign(one, { errors });
 }
 
 /** A sentence from its beginning to its end. */
@@ -167,7 +166,6 @@ export async function restart({ browser, base, host }) {
   const result = await one.evaluate(async (text) => {
     await stage.wait(() => stage.log.states.find((one) => one.state === "ended"), undefined, "the session's end is told");
     const sid = await stage.wait(() => 1) && (await stage.start({ idle: "none" }));
-    stage.sid = sid;
     const [lives, shown, appended] = [stage.log.states.length, stage.log.frames.length, stage.log.appends.length];
     stage.log.seeks = [];
     stage.player.connect({ url: `/ws/${sid}`, fromSeq: 0, fromN: 0 });

@@ -147,14 +147,9 @@ export function install() {
     say: async (text, op = "say") => (await stage.patiently(() => stage.player.request(op, { text }))).turn,
 
     /** Another client of the same session does it. */
-    elsewhere: (op, args = {}) => fetch(`/api/${op}`, {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ session_id: stage.sid, ...args }),
+    elsewhere: (op) => fetch(`/api/${op}`, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ session_id: stage.sid }),
     }),
-
-    /** Nobody looks any more: the machine is the next scenario's. */
-    end: async () => {
-      if (stage.sid) await stage.elsewhere("end_session", { drain: false }).catch(() => {});
-    },
   };
   globalThis.stage = stage;
   return true;
