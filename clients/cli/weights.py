@@ -153,6 +153,7 @@ def verify_weights(*, common: Common) -> None:
         print_json([asdict(report) for report in reports])
     else:
         shown = table("network", "status", ">parameters", "dtype", "converted", "file")
+        shown.columns[-1].overflow = "fold"
         for report in reports:
             status = report.status if report.needed or report.status != "missing" else "not used"
             shown.add_row(
