@@ -1,4 +1,4 @@
-"""Leaves out the blocks in which a reasoning model thinks aloud: pure, standard library only."""
+"""Leaves out the blocks in which a model thinks aloud or calls tools: pure, standard library only."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ _BLOCKS = (
     *((f"<{name}>", (f"</{name}>",)) for name in _NAMES),
     ("[think]", ("[/think]",)),
     ("◁think▷", ("◁/think▷",)),
+    ("<|start_thinking|>", ("<|end_thinking|>",)),
+    ("<tool_call>", ("</tool_call>",)),
+    ("<tool_response>", ("</tool_response>",)),
     ("<|begin_of_thought|>", ("<|end_of_thought|>",)),
-    ("<|channel|>analysis<|message|>", ("<|end|>", "<|return|>", "<|start|>")),
+    *(
+        (f"{before}<|channel|>{channel}", ("<|end|>", "<|return|>", "<|call|>", "<|start|>"))
+        for before in ("", "<|start|>assistant")
+        for channel in ("analysis<|message|>", "commentary to=")
+    ),
 )
 """What opens a block, and what closes it; in lower case."""
 _FIRST = frozenset(opener[0] for opener, _ in _BLOCKS)
+_OPENER_MAX = max(len(opener) for opener, _ in _BLOCKS)
 _CLOSER_MAX = max(len(closer) for _, closers in _BLOCKS for closer in closers)
 
 
@@ -61,7 +69,7 @@ class ReasoningFilter:
                 return ""
             text = bare
             if text[0].lower() in _FIRST:
-                head = text[:40].lower()
+                head = text[:_OPENER_MAX].lower()
                 for opener, closers in _BLOCKS:
                     if head.startswith(opener):
                         self._closers = closers

@@ -1,7 +1,7 @@
 """What a voice can say of a written text: pure, standard library only.
 
 Emphasis marks, list bullets, HTML tags, chat marks and emoji are left out, a link is its text, a URL its host.
-Only what is certainly markup goes: ``a<b and c>d``, ``2**3`` and ``(a+b)*(c+d)`` stay as they are.
+Only what is certainly markup goes: ``a<b and c>d``, ``a<b>c``, ``2**3`` and ``(a+b)*(c+d)`` stay as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,12 @@ import re
 URL = re.compile(r"https?://[^\s<>\"'()\[\]{}，。！？；、（）《》“”‘’]+", re.IGNORECASE)
 _URL_END = ".,;:!?*_`~"
 
-_IMAGE_OR_LINK = re.compile(r"!?\[([^\[\]]*)\]\((?:[^()\s]|\([^()]*\))*(?:\s+\"[^\"]*\")?\)")
+_IMAGE_OR_LINK = re.compile(
+    r"(?:(?<![A-Za-z0-9_)\]])|(?=!?\[[^\[\]]*\]\((?:[a-z]+:|www\.|[/#])))"
+    r"!?\[([^\[\]]*)\]\((?:[^()\s]|\([^()]*\))*(?:\s+\"[^\"]*\")?\)",
+    re.IGNORECASE,
+)
+"""Right behind a word only what has an address: ``a[i](x)`` calls a function."""
 _TAGS = (
     "a|abbr|address|article|aside|b|bdi|bdo|big|blockquote|body|br|button|caption|center|cite|code|col|colgroup|dd|del|"
     "details|dfn|div|dl|dt|em|figcaption|figure|font|footer|form|h[1-6]|head|header|hr|html|i|iframe|img|input|ins|kbd|"
@@ -28,6 +33,7 @@ _ATTRIBUTE = (
 _TAG = re.compile(
     rf"<!--.*?-->|</(?:{_TAGS})\s*>|<(?:{_TAGS})(?:{_ATTRIBUTE}){{0,8}}\s*/?>", re.IGNORECASE | re.DOTALL
 )
+_LETTER_TAG = re.compile(r"<([a-z])>", re.IGNORECASE)
 _CHAT_MARK = re.compile(
     r"<\|(?:im_start|start_header_id|start|role)\|>[ \t]*(?:system|user|assistant|tool)?(?!\w)"
     r"|<\|channel\|>[ \t]*(?:analysis|commentary|final)?(?!\w)"
@@ -46,11 +52,14 @@ _MARKS = re.compile(r"\*+|_+|~~+")
 _CJK = "\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uff9f"
 _BEFORE = re.compile(rf"[\s({{\[<\"'“‘（「『《，。！？；：、—–{_CJK}]")
 _AFTER = re.compile(rf"[\s)}}\]>\"'”’）」』》.,!?;:，。！？；：、…—–{_CJK}]")
+_NUMBER_BEFORE, _NUMBER_AFTER = re.compile(r"[\d)] ?\Z"), re.compile(r" ?[\d(]")
 _EMOJIS = (
-    "\U0001f000-\U0001faff\U0001fb00-\U0001fbff\u2600-\u27bf\u2b00-\u2bff\u2300-\u23ff"
+    "\U0001f000-\U0001faff\U0001fb00-\U0001fbff\u2600-\u266c\u2670-\u27bf\u2b00-\u2bff\u2300-\u23ff"
     "\u25a0-\u25ff\u2190-\u21ff\ufe00-\ufe0f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\u20e3"
     "\U000e0000-\U000e007f"
 )
+"""Without the sharps and flats of music."""
+_OPERATORS = str.maketrans("➕➖✖➗", "+-×÷")
 _EMOJI = re.compile(f"[{_EMOJIS}]+")
 _EMOJI_BEFORE_STOP = re.compile(rf"(?<![\s{_EMOJIS}])\s*[{_EMOJIS}][\s{_EMOJIS}]*(?=[.,!?;:，。！？；：、])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
@@ -79,7 +88,7 @@ def speakable(text: str) -> str:
     if "://" in text:
         text = URL.sub(_host, text)
     if "<" in text or "[" in text or "◁" in text:
-        text = _TAG.sub(" ", _CHAT_MARK.sub(" ", text))
+        text = _TAG.sub(_tag, _CHAT_MARK.sub(" ", text))
     text = _RULE.sub(" ", text)
     text = _LINE_MARK.sub("", text)
     if "`" in text:
@@ -88,7 +97,7 @@ def speakable(text: str) -> str:
         text = _plain(text)
     text = _CONTROL.sub(" ", text)
     if _EMOJI.search(text):
-        text = _EMOJI.sub(" ", _EMOJI_BEFORE_STOP.sub("", text))
+        text = _EMOJI.sub(" ", _EMOJI_BEFORE_STOP.sub("", text.translate(_OPERATORS)))
     if "|" in text:
         text = _TABLE_ROW.sub(lambda row: row.group().replace("|", " "), text)
     text = _SPACE.sub(" ", text).strip()
@@ -108,7 +117,8 @@ def _plain(text: str) -> str:
         before, after = text[begin - 1 : begin], text[end : end + 1]
         if before and not before.isspace() and (not after or _AFTER.match(after)):
             if mark in opened:
-                dropped += [opened.pop(mark), (begin, end)]
+                pair = opened.pop(mark), (begin, end)
+                dropped += () if mark == "*" and _multiplies(text, *pair[0], end) else pair
                 continue
             if not after and not before.isdigit() and len(mark) <= 3:
                 dropped.append((begin, end))
@@ -121,8 +131,23 @@ def _plain(text: str) -> str:
     return text
 
 
+def _multiplies(text: str, begin: int, inside: int, end: int) -> bool:
+    """Whether a number stands on either side and between them: ``5 *3* 2``."""
+    before = _NUMBER_BEFORE.search(text, max(begin - 4, 0), begin)
+    return bool(before and _NUMBER_AFTER.match(text, inside) and _NUMBER_AFTER.match(text, end))
+
+
 def _word(text: str, at: int) -> bool:
     return text[at].isalpha() or text[at] in "\"“‘"
+
+
+def _tag(match: re.Match[str]) -> str:
+    """What is said for a tag: nothing. ``a<b>c``, which nothing closes, is none."""
+    text, letter = match.string, _LETTER_TAG.fullmatch(match.group())
+    glued = match.start() > 0 and (text[match.start() - 1].isalnum() or text[match.start() - 1] in "_)]")
+    if letter and glued and f"</{letter[1].lower()}>" not in text[match.end() :].lower():
+        return match.group()
+    return " "
 
 
 def _host(match: re.Match[str]) -> str:

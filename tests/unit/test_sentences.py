@@ -230,6 +230,10 @@ def test_no_text_takes_time_that_grows_with_its_square(unit: str) -> None:
         ("5 < 6 and 7 > 3", "5 < 6 and 7 > 3"),
         ("a<b and c>d", "a<b and c>d"),
         ("a<b && c>d", "a<b && c>d"),
+        ("a<b>c and if x<i>y", "a<b>c and if x<i>y"),
+        ("H<sub>2</sub>O, x<b>2</B>, Hello.<p>World", "H 2 O, x 2 , Hello. World"),
+        ("a[i](x) and f(x)[0](y)", "a[i](x) and f(x)[0](y)"),
+        ("see[it](https://x.org/a), 见[链接](b), ([x](y))", "seeit, 见链接, (x)"),
         ("List<String> and vector<int>", "List<String> and vector<int>"),
         ('<a href="http://x.org/a b" class=c>here</a>', "here"),
         ("<p hidden>no</p> <input disabled> <img src='a.png'/>", "no"),
@@ -237,6 +241,10 @@ def test_no_text_takes_time_that_grows_with_its_square(unit: str) -> None:
         ('<speak>Hi <break time="1s"/>there</speak>', "Hi there"),
         ("2*3 = 6, 2 * 3 = 6, 2**3 = 8", "2*3 = 6, 2 * 3 = 6, 2**3 = 8"),
         ("(a+b)*(c+d) and x* y", "(a+b)*(c+d) and x* y"),
+        ("5 *3* 2, (1) *(2+3)* 4", "5 *3* 2, (1) *(2+3)* 4"),
+        ("In 2020 *all* 5 came, it was *3* dollars", "In 2020 all 5 came, it was 3 dollars"),
+        ("2 ➕ 3 ✖️ 4 ➖ 1 ➗ 5", "2 + 3 × 4 - 1 ÷ 5"),
+        ("C♯ and B♭ ✔", "C♯ and B♭"),
         ("x_1 + y_2, snake_case_name", "x_1 + y_2, snake_case_name"),
         ("say *this* and _that_, ***both***", "say this and that, both"),
         ("你好**世界**吗", "你好世界吗"),
@@ -268,6 +276,7 @@ def test_markup_is_not_read_aloud(written: str, spoken: str) -> None:
     assert speakable(written) == spoken
 
 
+ANALYSIS = "<|channel|>analysis<|message|>"
 THOUGHTS = "The user says hi. I should answer! <b>Well</b>\n\nSo..."
 
 
@@ -279,6 +288,15 @@ THOUGHTS = "The user says hi. I should answer! <b>Well</b>\n\nSo..."
         (f"\n <thinking>{THOUGHTS}</thinking>Hello.", ["Hello."]),
         (f"[THINK]{THOUGHTS}[/THINK]Hello.", ["Hello."]),
         (f"◁think▷{THOUGHTS}◁/think▷Hello.", ["Hello."]),
+        (f"<|START_THINKING|>{THOUGHTS}<|END_THINKING|>Hello.", ["Hello."]),
+        ('<tool_call>\n{"name": "look", "arguments": {}}\n</tool_call>\nHello.', ["Hello."]),
+        (f"{ANALYSIS}{THOUGHTS}<|end|><|start|>assistant{ANALYSIS}{THOUGHTS}<|end|>", []),
+        (
+            f"{ANALYSIS}{THOUGHTS}<|end|><|start|>assistant<|channel|>commentary to=functions.look "
+            '<|constrain|>json<|message|>{"a": 1}<|call|><|start|>assistant<|channel|>final<|message|>H',
+            ["H"],
+        ),
+        ("<|channel|>commentary<|message|>I look.<|end|>", ["I look."]),
         (f"<|channel|>analysis<|message|>{THOUGHTS}<|end|><|start|>assistant<|channel|>final<|message|>H", ["H"]),
         (f"<think></think><think>{THOUGHTS}</think>Hello.", ["Hello."]),
         (f"Hello.\n<think>{THOUGHTS}</think>\nBye.", ["Hello.", "Bye."]),
