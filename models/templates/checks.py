@@ -152,7 +152,7 @@ def _direction(face: Face) -> Fault | None:
         return None
     return Fault(
         "side",
-        f"the face is turned to the side, about {yaw:.0f} degrees; the limit is {MAX_YAW:.0f}",
+        f"the face is turned to the side, about {_beyond(yaw, MAX_YAW)} degrees; the limit is {MAX_YAW:.0f}",
         "look at the camera",
     )
 
@@ -161,9 +161,15 @@ def lean_fault(roll: float | None) -> Fault | None:
     """What stands against a head that leans by ``roll`` degrees clockwise; nothing where that is not known."""
     if roll is None or abs(roll) <= MAX_ROLL:
         return None
-    lying = f"the face leans to the side, by about {abs(roll):.0f} degrees; the limit is {MAX_ROLL:.0f}"
+    degrees = _beyond(abs(roll), MAX_ROLL)
+    lying = f"the face leans to the side, by about {degrees} degrees; the limit is {MAX_ROLL:.0f}"
     back = "counter-clockwise" if roll > 0 else "clockwise"
-    return Fault("leaning", lying, f"turn the picture upright, about {abs(roll):.0f} degrees {back}")
+    return Fault("leaning", lying, f"turn the picture upright, about {degrees} degrees {back}")
+
+
+def _beyond(value: float, limit: float) -> int:
+    """Rounded, but never to the limit that it exceeds."""
+    return max(round(value), math.floor(limit) + 1)
 
 
 def unlike(looks: Agreement) -> Fault | None:

@@ -107,10 +107,11 @@ class _Reader:
     def _begin(self, picture: U8) -> None:
         """The first frame decides the size: a face that fills more than a crop can hold is scaled down."""
         height, width = picture.shape[:2]
-        lying = lean_fault(self._models.lean(picture))
+        faces = self._models.faces(picture)
+        lying = lean_fault(self._models.lean(picture, faces))
         if lying is not None:
             raise EngineError("INVALID_ARGUMENT", f"this video cannot be used: {lying.fact}", lying.hint)
-        face = choose(self._models.faces(picture), picture)
+        face = choose(faces, picture)
         scale = 1.0
         if isinstance(face, Face):
             scale = min(1.0, BOX_MAX / framing.box_side(face.points[None], (1 << 20, 1 << 20)))

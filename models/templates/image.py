@@ -7,6 +7,7 @@ small as the format allows, and brought to the wanted size in strips, so that a 
 from __future__ import annotations
 
 import contextlib
+import struct
 import warnings
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
@@ -42,6 +43,8 @@ READ_WHOLE_BYTES, BYTES = 64 << 20, 256 << 20
 _PILLOW = {"WebP": "WEBP"}
 _ANIMATED = {"GIF", "PNG", "WebP", "AVIF"}
 """Formats whose further pictures are a film; in a TIFF they are pages, in a JPEG other views."""
+_DNG_VERSION = 50706
+"""Its tag (Digital Negative Specification 1.7, chapter 4)."""
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"mif1"}
 _BARE = {0, 1, *range(0xD0, 0xD9)}
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -108,6 +111,8 @@ def open_picture(file: BinaryIO, kind: str) -> Iterator[Picture]:
         EngineError: INVALID_ARGUMENT when it is damaged, TOO_LARGE beyond a limit.
     """
     _refuse_bytes(file, kind)
+    if kind == "TIFF":
+        _refuse_raw(file)
     lent: Any = _Lent(file)
     with _blamed(kind):
         if kind == "PNG":  # the decoder skips the checksums
@@ -199,6 +204,21 @@ def _open_heic(file: Any) -> Any:
         raise EngineError("FAILED", f"reading HEIC needs pi-heif: {error}", "pip install pi-heif") from error
     found = pi_heif.open_heif(file, convert_hdr_to_8bit=True)
     return found[found.primary_index]
+
+
+def _refuse_raw(file: BinaryIO) -> None:
+    """Raise INVALID_ARGUMENT for a raw file of a camera: a TIFF of which only a small preview could be read."""
+    tags: tuple[int, ...] = ()
+    with contextlib.suppress(struct.error):  # what is damaged is told by the decoder
+        head = file.read(8)
+        order = "<" if head.startswith(b"II") else ">"
+        file.seek(*struct.unpack(f"{order}4xI", head))
+        (count,) = struct.unpack(f"{order}H", file.read(2))
+        tags = struct.unpack(order + "H10x" * count, file.read(12 * count))
+    file.seek(0)
+    if _DNG_VERSION in tags:
+        fact = "this is a raw photo (DNG), of which only a small preview could be read"
+        raise EngineError("INVALID_ARGUMENT", fact, "export it as JPEG")
 
 
 def _orientation(handle: Any) -> int:

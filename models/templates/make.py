@@ -263,7 +263,8 @@ def _drawn(animator: PhotoAnimator, cancel: Cancel) -> Iterator[U8]:
 
 
 def _the_face(picture: U8, models: Landmarker) -> Face:
-    found = checks.lean_fault(models.lean(picture)) or checks.choose(models.faces(picture), picture)
+    faces = models.faces(picture)
+    found = checks.lean_fault(models.lean(picture, faces)) or checks.choose(faces, picture)
     if isinstance(found, Face):
         found = checks.unlike(models.agreement(picture, found)) or checks.open_fault(found) or found
     if isinstance(found, checks.Fault):

@@ -57,9 +57,9 @@ class Video:
             raise EngineError("INVALID_ARGUMENT", fact, _BAD) from error
         if held is None:
             raise EngineError("INVALID_ARGUMENT", "the video is damaged: not one picture of it decodes", _BAD)
-        if last < WHOLE * self._listed:
+        if held.until < WHOLE * self._listed:
             # Of a variable rate the last picture may stand for long: then the file has all that its index lists.
-            if not 0 < WHOLE * self._stream.frames <= self._read:
+            if last < WHOLE * self._listed and not 0 < WHOLE * self._stream.frames <= self._read:
                 fact = f"the video is damaged: {last:.2f} of {self._listed:.2f} s are there"
                 raise EngineError("INVALID_ARGUMENT", fact, _BAD)
             held = held._replace(until=self._listed)
@@ -136,4 +136,5 @@ def _matrix(frame: Any) -> int:
 
 def _why(error: Exception) -> str:
     """What FFmpeg says, unless it is only that something is wrong with the data."""
-    return "" if isinstance(error, av.error.InvalidDataError) else f": {getattr(error, 'strerror', '') or error}"
+    plain = isinstance(error, av.error.InvalidDataError | av.error.ArgumentError)
+    return "" if plain else f": {getattr(error, 'strerror', '') or error}"

@@ -161,3 +161,12 @@ def test_one_that_lies_is_refused_with_its_degrees(
 def test_so_is_one_in_which_no_face_is_found_as_it_lies(tmp_path: Path, angle: int) -> None:
     with pytest.raises(EngineError, match=r"leans to the side, by about (8|9|17)\d degrees"):
         make(tmp_path, encoded(np.ascontiguousarray(np.rot90(astronaut(), angle // 90))))
+
+
+@pytest.mark.parametrize(("quarters", "said"), [(1, r"8\d"), (2, r"17\d")])
+def test_a_small_one_in_a_large_picture_is_looked_at_closely(tmp_path: Path, quarters: int, said: str) -> None:
+    """What finds small faces sees an upright one in a face that is upside down."""
+    scene = np.full((1280, 1280, 3), 128, np.uint8)
+    scene[384:896, 256:768] = np.rot90(astronaut(), quarters)
+    with pytest.raises(EngineError, match=rf"leans to the side, by about {said} degrees"):
+        make(tmp_path, encoded(scene))

@@ -113,11 +113,13 @@ def test_a_film_that_is_longer_than_its_header_says_is_refused() -> None:
     assert caught.value.code == "TOO_LARGE"
 
 
-def standing(folder: Path, last_s: float) -> bytes:
-    """Two seconds of a moving bar at odd times; then its last picture stands for ``last_s``."""
+def standing(folder: Path, last_s: float, between: int = 0) -> bytes:
+    """Two seconds of noise at odd times; then its last picture stands for ``last_s``. With B frames (so many in a
+    row) another one is stored last.
+    """
     target = folder / "film.mp4"  # the muxer reads back what it wrote
     with av.open(str(target), "w", options={"movflags": "faststart"}) as out:
-        stream = out.add_stream("libx264", rate=30, options={"preset": "ultrafast", "bf": "0", "g": "10"})
+        stream = out.add_stream("libx264", rate=30, options={"preset": "ultrafast", "bf": f"{between}", "g": "10"})
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
         stream.codec_context.time_base = stream.time_base = Fraction(1, 12800)
         at, packets = 0.0, []
@@ -128,14 +130,16 @@ def standing(folder: Path, last_s: float) -> bytes:
             packets += stream.encode(frame)
             at += (0.03, 0.07, 0.05)[n % 3]
         packets += stream.encode(None)
+        assert (packets[-1].pts == max(packet.pts or 0 for packet in packets)) == (not between)
         packets[-1].duration = round(last_s * 12800)
         for packet in packets:
             out.mux(packet)
     return target.read_bytes()
 
 
-def test_the_last_picture_may_stand_for_long(tmp_path: Path) -> None:
-    shown = read(standing(tmp_path, 2.9))
+@pytest.mark.parametrize("between", [0, 2])
+def test_the_last_picture_may_stand_for_long(tmp_path: Path, between: int) -> None:
+    shown = read(standing(tmp_path, 2.9, between))
     assert len(shown) == pytest.approx((1.95 + 2.9) * 25, abs=3)
     assert np.array_equal(shown[60], shown[-1])
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from models.api import EngineError
 from models.templates.image import HEAD, MEGAPIXELS, PHOTOS, decode_photo, format_of, open_picture
@@ -216,6 +216,16 @@ def test_pages_of_a_scan_are_no_film() -> None:
     data = saved(images[0], "TIFF", save_all=True, append_images=images[1:])
     with open_picture(io.BytesIO(data), "TIFF") as opened:
         assert not opened.animated
+
+
+def test_a_raw_photo_is_not_taken_for_its_preview() -> None:
+    """A phone's DNG is a TIFF that begins with a small picture."""
+    marks = TiffImagePlugin.ImageFileDirectory_v2()
+    marks[50706], marks.tagtype[50706] = b"\1\4\0\0", 1
+    error = refusal(saved(picture(), "TIFF", tiffinfo=marks))
+    assert error.code == "INVALID_ARGUMENT"
+    assert "raw photo" in error.message
+    assert "JPEG" in error.hint
 
 
 @pytest.mark.parametrize(
