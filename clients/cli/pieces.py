@@ -16,6 +16,8 @@ from clients.client import Client, NoDaemonError, RequestError
 PIECE_BYTES = 4096
 KEEP_S = 4.0
 """So often an empty piece keeps the turn open: it ends 10 s after the newest one."""
+LOOK_S = 0.5
+"""So often before the first words the session is kept open, which tells as well when the daemon is gone."""
 
 
 class Pieces:
@@ -48,9 +50,17 @@ class Pieces:
         os.close(self._stop)
 
     def begin(self, client: Client) -> int:
-        """Wait for the first words and say them; returns the turn. Raises ``CommandError`` when there are none."""
+        """Wait for the first words and say them; returns the turn.
+
+        Raises:
+            CommandError: there are none.
+            RequestError, NoDaemonError: see ``Client``.
+        """
         text = ""
         while not text.strip():
+            if not select.select([sys.stdin.fileno()], [], [], LOOK_S)[0]:
+                client.request("keep_alive", session_id=self._session_id)
+                continue
             read = os.read(sys.stdin.fileno(), PIECE_BYTES)
             text += self._decode(read, final=not read)
             if not read and not text.strip():

@@ -20,6 +20,8 @@ from clients.target import readable
 app = typer.Typer(help="The people on screen: list, show, add, rm.", no_args_is_help=True)
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
+ID_SHOWN = 40
+"""Characters of a template's id in one line of the list."""
 SEND_MAX = 31 << 20
 """Bytes of a source that go in one message (docs/protocol.md: 32 MiB, with its envelope)."""
 
@@ -34,6 +36,9 @@ def list_templates(*, common: Common) -> None:
         print_json(templates)
         return
     rows = table("template", "kind", ">frames", ">size", "engines", ">MB", "kept", "in use")
+    # An id is there to be typed again: the engines' column gives way, and what is still too long goes on below.
+    ids = rows.columns[0]
+    ids.overflow, ids.min_width = "fold", min(ID_SHOWN, max(len(one["template_id"]) for one in templates))
     for one in templates:
         rows.add_row(*("" if value == "no" else value for value in _described(one).values()))
     out.print(rows)

@@ -132,6 +132,7 @@ def test_sigkill_of_the_supervisor_takes_every_child_along_and_commands_notice(
         "say": ("say", "One long sentence after the other. " * 100, "--out", str(film)),
         "render": ("render", "--text", "A film of many sentences. " * 400, "--out", str(film), "--connect"),
         "listen": ("listen", "-"),
+        "say of a pipe": ("say", "-"),
         "probe stream": ("probe", "stream"),
     }
     where = os.environ | {
@@ -142,16 +143,17 @@ def test_sigkill_of_the_supervisor_takes_every_child_along_and_commands_notice(
     stream = running["probe stream"].stdout
     assert stream is not None
     assert stream.readline()
-    for count in range(3):
+    for count in range(4):
         everything.wait(
-            lambda _, least=count: everything.names().count("session.started") > least, COMMAND_S, "three sessions"
+            lambda _, least=count: everything.names().count("session.started") > least, COMMAND_S, "four sessions"
         )
     everything.wait(lambda m: m.header.get("kind") == "media", COMMAND_S, "media")
     children = daemon.descendants()
     daemon.process.kill()
     daemon.process.wait()
     for name, process in running.items():
-        printed = stream.read() if name == "probe stream" else process.communicate(timeout=WORK_S)[0]
+        assert process.stdout is not None
+        printed = process.stdout.read()  # with standard input still open
         assert process.wait(WORK_S) == 1, (name, printed)
         assert "is gone" in printed, (name, printed)
     assert list(tmp_path.iterdir()) == []
