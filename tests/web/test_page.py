@@ -91,6 +91,7 @@ def test_a_visitor_makes_a_face_and_goes_on_when_the_session_ended(seen: dict[st
     visit = _of(seen, "own_face")
     assert "face" in visit["refusal"]
     assert "eileen-collins" in visit["templates"]
+    assert "eileen-collins" in visit["kept"], "nobody's face is evicted"
     assert visit["offered"] == "Start a new one"
     assert [error for error in visit["errors"] if "preprocess_template" not in error] == []
 

@@ -191,6 +191,8 @@ export async function own_face(host) {
   await moves(page);
   const status = await page.evaluate(async () => (await fetch("api/status")).json());
   const templates = status.sessions.map((one) => one.template_id);
+  const all = await page.evaluate(async () => (await fetch("api/templates")).json());
+  const kept = all.templates.filter((one) => one.keep).map((one) => one.template_id);
   const session = await page.getAttribute("#transcript", "href").then((href) => href.split("/")[2]);
   await page.evaluate((id) => fetch("api/end_session", {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ session_id: id, drain: false }),
@@ -202,7 +204,7 @@ export async function own_face(host) {
   await state(page, "idle", "degraded");
   await moves(page);
   await close();
-  return { refusal, templates, offered, errors };
+  return { refusal, templates, kept, offered, errors };
 }
 
 /** An installation that asks for a key: typed on the page, then known to /docs; given by the address to both. */

@@ -84,6 +84,8 @@ export function upload(file, templateId, onProgress) {
   const form = new FormData();
   form.append("template_id", templateId);
   form.append("crop", "face"); // of a photo of a room, the one in it
+  form.append("keep", "true"); // until somebody removes it
+  form.append("if_absent", "true"); // never another visitor's in its place
   form.append("file", file);
   const request = new XMLHttpRequest();  // fetch does not tell how much of a body was sent
   request.open("POST", "api/preprocess_template?stream=1");

@@ -8,6 +8,8 @@ import { text } from "./i18n.js";
 /** Built-in templates have names; those of visitors are called as they called them. */
 const NAMES = /** @type {Record<string, string>} */ ({ default: "faces.builtin", "default-portrait": "faces.portrait" });
 const JPEG_QUALITY = 0.92;
+/** So often another name is looked for when somebody else has just taken it. */
+const NAMINGS = 3;
 
 /** @param {string} id */
 const nameOf = (id) => (id in NAMES ? text(NAMES[id]) : id);
@@ -89,8 +91,8 @@ export class Gallery {
     $("choose").focus();
   }
 
-  /** @param {Blob} file @param {string} filename */
-  async send(file, filename) {
+  /** @param {Blob} file @param {string} filename @param {number} [namings] */
+  async send(file, filename, namings = NAMINGS) {
     const id = freeId(filename, this.ids);
     $("upload").hidden = false;
     $("upload-bar").hidden = false;
@@ -108,6 +110,11 @@ export class Gallery {
       this.pick(id);
       $("upload").hidden = true;
     } catch (error) {
+      if (/** @type {any} */ (error).code === "ALREADY_EXISTS" && namings > 1) {
+        await this.refresh();
+        await this.send(file, filename, namings - 1);
+        return;
+      }
       this.tell(text("upload.refused", { reason: /** @type {Error} */ (error).message }), true);
     }
     $("upload-bar").hidden = true;
