@@ -24,10 +24,10 @@ from tests.support.client import Session, Stranger
 from tests.support.daemon import LIGHT, Daemon, stage_row
 from tests.support.doubles import quiet
 from tests.support.limits import WORK_S
-from tests.support.processes import wait_until
 from tests.support.segments import correlation, decode
 
 FIRST_S = 7.0
+TRIES = 4
 
 
 @pytest.fixture(scope="module")
@@ -136,11 +136,13 @@ def test_a_server_that_does_not_begin_is_replaced_and_has_its_turn_again(
     (degraded,) = session.events("degraded", turn)
     assert (degraded["data"]["stage"], degraded["data"]["engine"]) == ("llm", "faq")
     assert f"{FIRST_S:g} s (chain.first_output_s.llm)" in degraded["data"]["reason"]
-    wait_until(lambda: _chain(talking)["ollama"] == "broken", WORK_S, "status to tell so")
     server.mode = ""
-    _serves(talking, "ollama")
-    turn = _answered(session)
-    assert [event["data"] for event in session.events("recovered", turn)] == [{"stage": "llm", "engine": "ollama"}]
+    for _ in range(TRIES):  # what ``status`` tells may be of before it broke
+        _serves(talking, "ollama")
+        _answered(session)
+        if session.events("recovered"):
+            break
+    assert [event["data"] for event in session.events("recovered")] == [{"stage": "llm", "engine": "ollama"}]
 
 
 def test_an_answer_that_breaks_off_is_spoken_to_its_last_whole_word_and_the_turn_fails(
