@@ -120,7 +120,7 @@ def test_an_engine_that_does_not_exist_is_refused_with_its_place_even_behind_one
         ("entries: [", ":1: not valid YAML"),
         ("entries: []\n", "has no entries"),
         ("- a list\n", ":1: a FAQ file is a map"),
-        ("entries: " + "[" * 3000, "not valid YAML: nested too deeply"),
+        pytest.param("entries: " + "[" * 3000, "not valid YAML: nested too deeply", id="deep"),
         (os.mkfifo, "is no regular file"),
     ],
 )
