@@ -157,11 +157,13 @@ def _prepare(client: Client, source: Path, arguments: dict[str, Any]) -> dict[st
                 raise
     rows = client.request("list_templates")["templates"]
     if any(row["template_id"] == name and row["kind"] == "builtin" for row in rows):
-        raise CommandError(f"template {name!r} comes with musecast and stays: name {source.name} with --id")
-    raise CommandError(
-        f"there is a template {name!r} already, made from another file: give {source.name} another name with "
-        "--id, or replace that template with --force"
-    )
+        told = f"template {name!r} comes with musecast and stays: name {source.name} with --id"
+    else:
+        told = (
+            f"there is a template {name!r} already, made from another file: give {source.name} another name with "
+            "--id, or replace that template with --force"
+        )
+    raise RequestError("ALREADY_EXISTS", told, op="preprocess_template")
 
 
 def _how(result: dict[str, Any]) -> str:

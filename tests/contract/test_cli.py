@@ -142,9 +142,10 @@ def _check_another_photo(daemon: Daemon, photo: Path, content: bytes) -> None:
     same = _run(daemon, "template", "add", str(other), "--id", "my-face-2")
     assert f"made from the same file as template {made['template_id']}" in same
     assert "already" not in same
-    refused = _run(daemon, "template", "add", str(other), "--id", "my-face", code=1)
-    assert "made from another file" in refused
-    assert "--force" in refused
+    error = json.loads(_run(daemon, "template", "add", str(other), "--id", "my-face", "--json", code=1))["error"]
+    assert error["code"] == "ALREADY_EXISTS"
+    assert "made from another file" in error["message"]
+    assert "--force" in error["message"]
     assert "it replaced another one" in _run(daemon, "template", "add", str(photo), "--id", "my-face-2", "--force")
     listed = json.loads(_run(daemon, "template", "list", "--json"))
     assert {row["template_id"] for row in listed if row["keep"]} >= {"my-face", "my-face-2", made["template_id"]}
