@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.musetalk.library import diffusers
 from models.musetalk.pickles import State
 
 Shapes = dict[str, tuple[int, ...]]
@@ -75,17 +76,11 @@ def build(kind: str, config: Mapping[str, Any]) -> nn.Module:
     """
     module: nn.Module
     if kind == "unet":
-        from diffusers import UNet2DConditionModel
-
-        module = UNet2DConditionModel.from_config(_public(config))
+        module = diffusers("UNet2DConditionModel").from_config(_public(config))
     elif kind == "vae":
-        from diffusers import AutoencoderKL
-
-        module = AutoencoderKL.from_config(_public(config))
+        module = diffusers("AutoencoderKL").from_config(_public(config))
     elif kind == "taesd":
-        from diffusers import AutoencoderTiny
-
-        module = AutoencoderTiny.from_config(_public(config))
+        module = diffusers("AutoencoderTiny").from_config(_public(config))
     elif kind == "whisper":
         from models.musetalk.whisper import Encoder, EncoderConfig
 
