@@ -45,8 +45,11 @@ def model() -> Path:
     return place
 
 
-def config(*, hotwords: bool = True, threads: int = 2) -> Config:
-    """A configuration with this model; without hotwords the FAQ is not what answers."""
+def config(*, hotwords: bool = True, threads: int = 1) -> Config:
+    """A configuration with this model; without hotwords the FAQ is not what answers.
+
+    One thread: more would spin for one another beside the other workers of a run.
+    """
     return Config(
         engines=Engines(asr=["faster_whisper"], llm=["faq"] if hotwords else []),
         faster_whisper=FasterWhisper(model=str(model()), device="cpu"),
