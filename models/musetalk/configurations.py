@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.musetalk.constants import UNET_CONFIG, VAE_CONFIG, WHISPER_CONFIG
-from models.musetalk.library import diffusers
 
 _WIDTHS = ("block_out_channels", "encoder_block_out_channels", "decoder_block_out_channels")
 _MOST_LAYERS = 2
@@ -64,8 +63,9 @@ def _diffusers(kind: str, config: Mapping[str, Any], published: Mapping[str, Any
 
 def _defaults(kind: str) -> dict[str, Any]:
     """Every parameter of diffusers' class and its default."""
-    name = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "taesd": "AutoencoderTiny"}[kind]
-    made = diffusers(name)
+    from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+
+    made = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "taesd": AutoencoderTiny}[kind]
     parameters = list(inspect.signature(made.__init__).parameters.values())[1:]
     return {one.name: one.default for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD}
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.musetalk.library import diffusers
 from models.musetalk.pickles import State
 
 Shapes = dict[str, tuple[int, ...]]
@@ -76,11 +75,17 @@ def build(kind: str, config: Mapping[str, Any]) -> nn.Module:
     """
     module: nn.Module
     if kind == "unet":
-        module = diffusers("UNet2DConditionModel").from_config(_public(config))
+        from diffusers import UNet2DConditionModel
+
+        module = UNet2DConditionModel.from_config(_public(config))
     elif kind == "vae":
-        module = diffusers("AutoencoderKL").from_config(_public(config))
+        from diffusers import AutoencoderKL
+
+        module = AutoencoderKL.from_config(_public(config))
     elif kind == "taesd":
-        module = diffusers("AutoencoderTiny").from_config(_public(config))
+        from diffusers import AutoencoderTiny
+
+        module = AutoencoderTiny.from_config(_public(config))
     elif kind == "whisper":
         from models.musetalk.whisper import Encoder, EncoderConfig
 
