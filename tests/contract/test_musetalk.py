@@ -370,4 +370,5 @@ def test_an_item_that_kills_its_worker_harms_nobody_beside_it(start: Start) -> N
     assert item.startswith("guilty/")
     assert item in first["in_hand"]
     assert len(first["in_hand"]) > 1, "nobody was beside it"
-    assert [entry["in_hand"] for entry in alone] == [[item], [item]]
+    assert all(entry["in_hand"] == [item] for entry in alone)
+    assert len(alone) in (2, 3), "two that die at once, standing side by side, count once"

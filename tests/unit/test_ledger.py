@@ -168,6 +168,19 @@ def test_an_item_in_the_hands_of_two_processes_that_died_together_is_tried_once_
     assert (first.poisoned, at_once.poisoned, later.poisoned) == ([], [], [entry])
 
 
+def test_a_process_that_came_after_a_death_is_killed_by_the_item_that_it_dies_with() -> None:
+    ledger = Ledger()
+    entry = submit(ledger, "poison")
+    fallouts = []
+    for instance, since, died in (("llm.0", 0, 1_000_000), ("llm.1", 1_100_000, 1_200_000)):
+        ledger.up(instance, 1, "llm")
+        ledger.ready(instance, 1, 2, since)
+        given_out(ledger)
+        ledger.started(instance, 1, "poison", entry.attempt)
+        fallouts.append(ledger.down(instance, 1, commanded=False, now=died))
+    assert [fallout.poisoned for fallout in fallouts] == [[], [entry]]
+
+
 def test_of_several_in_progress_at_a_death_none_is_blamed_and_each_is_tried_by_itself() -> None:
     ledger = Ledger()
     entries = [submit(ledger, name) for name in ("a", "b")]

@@ -83,6 +83,8 @@ class Worker:
     stage: str
     credit: int = 0
     """0 until READY."""
+    ready_at: int = 0
+    """When that was, monotonic microseconds."""
     leased: dict[str, Entry] = field(default_factory=dict)
     outstanding: int = 0
     alone: bool = False

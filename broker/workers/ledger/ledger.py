@@ -3,8 +3,8 @@
 Rules. Credit decides who gets work. A lease ends with DONE, FAILED, CANCELLED or the worker's
 death; a dead worker's items go to the front of their queue with the next attempt number. Outputs count only
 from the attempt in force and in order, so a replay collides with its original. A death counts against an
-item only if it was the only one in progress; after two of those the item is poison and is set aside. Two processes
-that die at almost the same time are one accident, which the item merely saw twice.
+item only if it was the only one in progress; after two of those the item is poison and is set aside. Processes
+that stood side by side and die at almost the same time are one accident, which the item merely saw twice.
 
 Background items are for workers that do them when they have nothing else: they come last in every queue, also
 after a death, take no credit, and may wait for as long as the worker has other work.
@@ -24,7 +24,7 @@ REFUSED = "messages.refused"
 POISON_DEATHS = 2
 """Workers an item may kill while alone."""
 ACCIDENT_US = 2_000_000
-"""Deaths of different instances within this time count once."""
+"""Deaths within this time count once, of processes that were all there before the first."""
 MAX_FAILURES = 3
 """Attempts of an item whose worker reports a retryable failure."""
 
@@ -272,7 +272,7 @@ class Ledger:
         if worker is None or worker.epoch != epoch:
             self._meter.count(REFUSED)
             return None
-        worker.credit = credit
+        worker.credit, worker.ready_at = credit, now
         self._sign(src, now)
         return worker
 
@@ -327,7 +327,7 @@ class Ledger:
         in_progress = [e for e in worker.leased.values() if e.started or e.id in in_hand]
         if not commanded:
             if len(in_progress) == 1:  # a cancelled one may be the culprit too
-                self._blame(in_progress[0], instance, now)
+                self._blame(in_progress[0], worker, now)
             for entry in in_progress:
                 # A worker has nothing else in progress beside a background item: its guilt is never in doubt.
                 entry.alone = not entry.background
@@ -344,11 +344,12 @@ class Ledger:
         return fallout
 
     @staticmethod
-    def _blame(entry: Entry, instance: str, now: int) -> None:
-        same_accident = entry.deaths and instance != entry.died_on and now - entry.died_at < ACCIDENT_US
-        if not same_accident:
+    def _blame(entry: Entry, worker: Worker, now: int) -> None:
+        """A process that was there when another died with the item, and dies soon after, proves nothing."""
+        beside = worker.instance != entry.died_on and worker.ready_at <= entry.died_at
+        if not (entry.deaths and beside and now - entry.died_at < ACCIDENT_US):
             entry.deaths += 1
-            entry.died_on, entry.died_at = instance, now
+            entry.died_on, entry.died_at = worker.instance, now
 
     # --- status ---
 
