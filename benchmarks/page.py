@@ -98,8 +98,17 @@ def _opening(openings: list[dict[str, float]]) -> list[Row]:
     return rows
 
 
+def _holds(row: Row) -> bool:
+    """Whether a row is within its bound, which is the least for frames and the most for all else."""
+    what, value, bound = row
+    if not bound:
+        return True
+    number, limit = float(value.split()[0]), float(bound.split()[0])
+    return number >= limit if "frames a second" in what else number <= limit
+
+
 def main() -> int:
-    """Run it."""
+    """Print the numbers; 1 when one is out of bounds."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
     parser.add_argument("--cuts", type=int, default=20, help="in each browser and each kind of session")
     parser.add_argument("--seconds", type=int, default=60, help="of conversation in each browser")
@@ -131,7 +140,7 @@ def main() -> int:
             web.daemon.stop()
             web.daemon.remove()
     report(found, rows, arguments.json)
-    return 0
+    return 0 if all(map(_holds, rows)) else 1
 
 
 if __name__ == "__main__":

@@ -32,8 +32,6 @@ class OllamaResponder:
         self._loop: Loop | None = None
         self.can_think = False
         """Whether the model thinks, as the server says; after ``load``."""
-        self.knows_thinking = False
-        """Whether the server can tell, and so can switch it off."""
 
     def load(self, progress: Progress) -> None:
         """Reach the server, look for the model and have it loaded.
@@ -110,7 +108,6 @@ class OllamaResponder:
 
     def _look_for_model(self, loop: Loop) -> None:
         found = loop.run(self._client.show(self._settings.model), ASK_S)
-        self.knows_thinking = found.capabilities is not None
         self.can_think = "thinking" in (found.capabilities or [])
 
     def _warm(self, loop: Loop, progress: Progress) -> None:
