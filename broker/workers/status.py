@@ -12,6 +12,7 @@ from configs.stages import GATEWAY, REQUIRED, STAND_INS
 
 _VOICE = ("engine", "name", "language", "gender")
 """What a line of the tts stage's ``voices`` says, between tabs."""
+_BEFORE_READY = ("starting", "loading")
 
 
 class WorkerStatus:
@@ -124,6 +125,9 @@ class WorkerStatus:
             entry: dict[str, Any] = msgspec.to_builtins(row)
             ready = self._ready.get(row.instance)
             if ready is not None and ready.ep == row.epoch:
+                if row.state in _BEFORE_READY:
+                    # its word came here before the supervisor's next report
+                    entry["state"] = "idle"
                 entry["engine"] = (row.engine if row.chain else ready.engine) or None
                 entry["device"] = ready.device or None
             if row.instance in self.draining:

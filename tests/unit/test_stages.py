@@ -82,3 +82,16 @@ def test_a_twin_that_is_given_up_or_drained_is_not_waited_for(
     assert [one.partition(" was given up: GPU gone")[0] for one in status.warnings] == [
         "no gateway", *(row.instance for row in rows if row.state == "fatal"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("epoch", "state"), [(1, "idle"), (2, "loading")])
+def test_a_process_that_says_it_is_ready_is_not_told_as_loading(epoch: int, state: str) -> None:
+    """``health`` goes by what the process itself has said: they agree before the supervisor's next report, too."""
+    status = _status(["encode"])
+    status.report(
+        Report(
+            supervisor_pid=1,
+            rows=[StageRow(stage="encode", instance="encode.0", epoch=epoch, pid=7, state="loading")],
+        )
+    )
+    assert [row["state"] for row in status.public_rows()] == [state]
