@@ -28,8 +28,8 @@ export async function say({ browser, base }) {
     await stage.event("turn.ended", turn);
     const { pts } = await stage.reached("speech.ended", turn);
     await stage.wait(() => stage.log.frames.at(-1)?.time > pts / 1e6 - 0.12, undefined, "the last picture");
-    const { events, media, frames, appends, seeks, begun, notices, loudness } = stage.log;
-    return { events, media, frames, appends, seeks, begun, notices, loud: Math.max(0, ...loudness.map((sample) => sample.rms)) };
+    const { events, media, frames, appends, seeks, begun, notices, loudness, played } = stage.log;
+    return { events, media, frames, appends, seeks, begun, notices, played, loud: Math.max(0, ...loudness.map((sample) => sample.rms)) };
   }, SENTENCE);
   await one.close();
   return { ...result, errors: one.errors };

@@ -18,6 +18,7 @@ export function install() {
     /** Everything that happened, with the time it happened at. */
     log: {
       events: [], media: [], states: [], notices: [], frames: [], appends: [], sound: [], seeks: [], loudness: [], stats: [], begun: [],
+      played: [],
     },
 
     summary() {
@@ -96,6 +97,12 @@ export function install() {
       head.media = (header, payload) => {
         headers.set(payload, header);
         media.call(head, header, payload);
+      };
+      const { request } = stage.player;
+      stage.player.request = (op, args) => {
+        const reply = request.call(stage.player, op, args);
+        if (op === "played") reply.then(() => log.played.push(args));
+        return reply;
       };
       stage.player.connect();
       stage.player.unlock();

@@ -62,6 +62,11 @@ def _shown(frames: list[dict[str, float]]) -> list[int]:
     return numbers
 
 
+def _end(result: Result) -> int:
+    """Of all media, in microseconds."""
+    return max(int(one["pts"] + one["dur"]) for one in result["appends"] if one["pts"] is not None)
+
+
 def _only_busy(result: Result) -> list[str]:
     """What the player told; nothing but that it had to help a play head on that stood still."""
     told = [one["code"] for one in result["notices"]]
@@ -123,6 +128,14 @@ def test_a_sentence_is_shown_whole_and_in_order(seen: dict[str, dict[str, Result
         assert result["loud"] > 0.02
     ended = next(one for one in result["media"] if one["event"] == "speech.ended")
     assert result["frames"][-1]["time"] > ended["pts"] / 1e6 - 3 * FRAME_S - EPSILON_S
+
+
+@pytest.mark.parametrize("browser", BROWSERS)
+def test_the_daemon_is_told_how_far_an_answer_was_heard(seen: dict[str, dict[str, Result]], browser: str) -> None:
+    result = _of(seen, browser, "say")
+    told = [one["pts"] for one in result["played"]]
+    assert told, "while it was spoken"
+    assert all(0 <= pts < _end(result) for pts in told)
 
 
 @pytest.mark.parametrize("browser", BROWSERS)

@@ -61,6 +61,8 @@ const REBUILD_MS = 10_000;
 const REFUSED_MS = 300;
 /** What a resumed connection sends at once has come by then. */
 const RESUME_MS = 300;
+/** Errors of a request that may go well the next time. */
+const PASSING = ["BUSY", "NOT_READY"];
 const TERMINAL = ["turn.ended", "turn.interrupted", "turn.failed"];
 
 const hidden = () => document.visibilityState === "hidden";
@@ -79,6 +81,8 @@ export class Player {
   brokenWhileHidden = false;
   rebuiltAt = -Infinity;
   looks = 0;
+  /** The daemon takes a word on where the play head is; a token that only watches may not give it. */
+  mayTell = true;
 
   /** @param {HTMLVideoElement} video @param {Options} options */
   constructor(video, options) {
@@ -101,6 +105,7 @@ export class Player {
     this.head.lead = leadOf(this.options.limits);
     this.turn = 0;
     this.lostAt = null;
+    this.mayTell = true;
     this.wantsMedia = true;
     document.addEventListener("visibilitychange", this.seen);
     this.timer = setInterval(() => this._look(), LOOK_MS);
@@ -165,6 +170,7 @@ export class Player {
   /** Silent at once, before the daemon has answered. @returns {Promise<any>} the reply */
   async interrupt() {
     this.head.volume.fade();
+    this._played();
     try {
       const reply = await this.request("interrupt");
       if (reply.turn === null) this.head.spared();
@@ -295,10 +301,20 @@ export class Player {
   _look() {
     const found = this.head.look({ visible: !hidden(), turn: this.turn });
     if (!found) return;
+    this._played();
     this.looks += 1;
     if (this.looks % STATS === 0) this.options.onStats?.(found.stats);
     if (found.stalled !== "none") this.options.onNotice?.("stalled", { what: found.stalled });
     if (found.stalled === "rebuild") this._rebuild();
+  }
+
+  /** Of an answer that is cut, the conversation keeps what was heard: the daemon is told how far that is. */
+  _played() {
+    const pts = this.head.speaking ? this.currentPts() : null;
+    if (pts === null || !this.live || !this.mayTell) return;
+    this.request("played", { pts }).catch((error) => {
+      if (!PASSING.includes(error.code)) this.mayTell = false;
+    });
   }
 
   /** @param {string} reason */

@@ -92,6 +92,11 @@ export class PlayHead {
     return this.started ? Math.round(this.video.currentTime * 1e6) : null;
   }
 
+  /** What is shown is of a turn. */
+  get speaking() {
+    return (this.cuts.at(this.position ?? -1)?.turn ?? 0) > 0;
+  }
+
   /** @param {Held} one @param {Uint8Array<ArrayBuffer>} payload */
   media(one, payload) {
     const { valid, cut } = this.cuts.media(one);
