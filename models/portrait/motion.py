@@ -27,6 +27,9 @@ GAZE = (
 )
 """Where the eyes look from a frame on, scene units; the last entry leads into the first. At the viewer for one to
 three seconds, aside for little more than one."""
+HELD = 2
+"""Frames for which head and shoulders stay where they are: they move by 0.3 pixels a frame at most, so nobody sees
+it, and a picture in which only the mouth moves takes half the bytes. Eyes and lids do not wait."""
 LID_STEPS = (2, 4, 4, 3, 2, 1)
 """Indices into ``LIDS``: down within 80 ms, up again within 160 ms."""
 
@@ -47,9 +50,10 @@ class Sway(NamedTuple):
 
 def sway(n: int, loop: int) -> Sway:
     """The movement of frame ``n``."""
+    held = n - n % HELD
 
     def wave(periods: int, phase: float) -> float:
-        return float(np.sin(2 * np.pi * (periods * n / loop + phase)))
+        return float(np.sin(2 * np.pi * (periods * held / loop + phase)))
 
     gaze = gaze_at(n, loop)
     x = 3.0 * wave(1, 0.05) + 0.9 * wave(3, 0.4)

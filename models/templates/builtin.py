@@ -18,7 +18,7 @@ from models.templates.origin import Entry
 from models.templates.writer import TemplateWriter, content_hash, template_lock
 from models.warp.preparer import WarpPreparer
 
-ARTWORK_VERSION = "9"
+ARTWORK_VERSION = "10"
 """Raise it whenever a pixel of the artwork changes: older templates are then made again."""
 LOOP = 248
 """Frames: 9.92 s, a multiple of the quantum."""
