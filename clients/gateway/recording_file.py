@@ -7,6 +7,7 @@ again goes on where it ends. What a cut makes void is taken off its end.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -29,7 +30,7 @@ class _Written(NamedTuple):
 
 
 class RecordingFile:
-    """Opened for writing; made when it is not there. Use it from one thread at a time.
+    """Opened for writing; made when it is not there. Written from one thread at a time; any may read its ``tail``.
 
     Args:
         path: of the file; its folder is there.
@@ -40,6 +41,8 @@ class RecordingFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.Lock()
+        self._closed = False
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.size = 0
         self.next_seq = 0
@@ -58,22 +61,35 @@ class RecordingFile:
 
     def append(self, header: dict[str, Any], payload: bytes | memoryview) -> None:
         """Write the next segment; one that is in it already is passed over."""
-        if header["seq"] < self.next_seq:
-            return
-        if header["pts"] < self._end_us:
-            self._cut(header["pts"])
-        self._add(header["seq"], header["pts"], header["dur"], payload)
-        self.next_seq = header["seq"] + 1
+        with self._lock:
+            if self._closed or header["seq"] < self.next_seq:
+                return
+            if header["pts"] < self._end_us:
+                self._cut(header["pts"])
+            self._add(header["seq"], header["pts"], header["dur"], payload)
+            self.next_seq = header["seq"] + 1
 
-    def tail(self) -> tuple[int, bytes]:
-        """Where what may still be cut begins, and that."""
-        young = time.monotonic() - SETTLED_S
-        offset = next((one.offset for one in self._recent if one.at > young), self.size)
-        return offset, os.pread(self._descriptor, self.size - offset, offset)
+    def tail(self) -> tuple[int, bytes] | None:
+        """Where what may still be cut begins, and that; None while no segment is in it, and once it is closed."""
+        with self._lock:
+            if self._closed or not self.next_seq:
+                return None
+            young = time.monotonic() - SETTLED_S
+            offset = next((one.offset for one in self._recent if one.at > young), self.size)
+            return offset, os.pread(self._descriptor, self.size - offset, offset)
+
+    def _reopened(self) -> None:
+        """A cut that came when nobody wrote takes off what of it is young by its place."""
+        now, settled = time.monotonic(), self._end_us - int(SETTLED_S * 1_000_000)
+        for number, one in enumerate(self._recent):
+            if one.pts + one.dur > settled:
+                self._recent[number] = one._replace(at=now)
 
     def close(self) -> None:
         """Nothing more will be written."""
-        os.close(self._descriptor)
+        with self._lock:
+            self._closed = True
+            os.close(self._descriptor)
 
     def _add(self, seq: int, pts: int, dur: int, payload: bytes | memoryview) -> None:
         self._recent.append(_Written(self.size, seq, pts, dur, time.monotonic()))
@@ -117,3 +133,4 @@ class RecordingFile:
                 self.size = at + box
             at += box
         os.ftruncate(self._descriptor, self.size)
+        self._reopened()

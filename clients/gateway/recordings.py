@@ -34,6 +34,8 @@ SWEEP_S = 600.0
 SWEEP_BYTES = 16 << 20
 """So much more in the folder, and it is looked whether it is too much."""
 RETRY_S = 1.0
+BEGUN_S = 5.0
+"""After the start of this process a reader waits so long for what is to be recorded to be known."""
 WAITING_S, WAITING_BYTES = 30.0, 64 << 20
 """For a disk that is slow for a while; what it misses even so is read back."""
 CHUNK = 1 << 18
@@ -56,14 +58,24 @@ class Recordings:
         self._control = control
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._files: dict[str, RecordingFile] = {}
+        self._opening: dict[str, asyncio.Event] = {}
+        """Of each task: set once it has its file."""
+        self._looked = asyncio.Event()
+        """Set once those are begun that this process found."""
         self._restarted = asyncio.Event()
 
     def path(self, sid: str) -> Path:
         """Where the recording of a session is, or would be."""
         return self._folder / f"{sid}.mp4"
 
-    def growing(self, sid: str) -> RecordingFile | None:
-        """The file that is being written."""
+    async def growing(self, sid: str) -> RecordingFile | None:
+        """The file that is being written. One that is only being opened is waited for: its end may be cut off."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BEGUN_S):
+                await self._looked.wait()
+        opening = self._opening.get(sid)
+        if opening is not None:
+            await opening.wait()
         return self._files.get(sid)
 
     async def run(self) -> None:
@@ -74,6 +86,7 @@ class Recordings:
             while True:
                 self._restarted.clear()
                 await self._find_running()
+                self._looked.set()
                 await asyncio.to_thread(self._sweep)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(SWEEP_S):
@@ -126,14 +139,20 @@ class Recordings:
 
     def _begin(self, sid: str) -> None:
         if sid not in self._tasks:
+            self._opening[sid] = asyncio.Event()
             self._tasks[sid] = task = asyncio.create_task(self._record(sid))
-            task.add_done_callback(lambda _: self._tasks.pop(sid, None))
+            task.add_done_callback(lambda _: self._over(sid))
+
+    def _over(self, sid: str) -> None:
+        self._tasks.pop(sid, None)
+        self._opening.pop(sid).set()
 
     async def _record(self, sid: str) -> None:
         file: RecordingFile | None = None
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = self._files[sid] = await asyncio.to_thread(RecordingFile, self.path(sid))
+            self._opening[sid].set()
             log.info("recording.began", sid=sid, from_seq=file.next_seq)
             await self._write_all(sid, file)
             log.info("recording.ended", sid=sid, bytes=file.size)
@@ -233,11 +252,12 @@ async def recording(sid: Sid, here: Here, recordings: Kept, who: Who) -> Respons
     """The session since its beginning where it was started with `record`, else what the daemon still holds."""
     who.check("watch", sid)
     name = f"{sid}.mp4"
-    file = recordings.growing(sid)
-    if file is not None and file.next_seq:
-        offset, tail = file.tail()
+    file = await recordings.growing(sid)
+    grown = None if file is None else await asyncio.to_thread(file.tail)
+    if grown is not None:
+        offset, tail = grown
         headers = {"Content-Length": str(offset + len(tail)), "Content-Disposition": f'inline; filename="{name}"'}
-        return StreamingResponse(_until(file.path, offset, tail), media_type=MIME, headers=headers)
+        return StreamingResponse(_until(recordings.path(sid), offset, tail), media_type=MIME, headers=headers)
     path = recordings.path(sid)
     if await asyncio.to_thread(path.is_file):
         return FileResponse(path, media_type=MIME, filename=name, content_disposition_type="inline")

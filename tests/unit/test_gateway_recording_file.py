@@ -88,3 +88,17 @@ def test_what_is_too_old_and_the_oldest_of_what_is_too_much_goes_and_what_grows_
     assert recordings._sweep() == 200 + len(INIT)
     growing.close()
     assert {path.stem for path in tmp_path.glob("*.mp4")} == {"growing", "second", "third"}
+
+
+def test_a_reader_gets_the_end_that_another_process_has_left_as_it_was_before_a_cut(tmp_path: Path) -> None:
+    """The cut came when nobody wrote: it takes off what was written long ago."""
+    path = tmp_path / "a.mp4"
+    whole = written(path, *TALK[:3])
+    file = RecordingFile(path)
+    grown = file.tail()
+    file.append(*TALK[3])
+    assert grown is not None
+    offset, tail = grown
+    assert path.read_bytes()[:offset] + tail == whole
+    file.close()
+    assert file.tail() is None
