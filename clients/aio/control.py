@@ -26,8 +26,10 @@ LIMITS_S = {"health": 1.5, "status": 5.0}
 OUTSTANDING = 4096
 """Requests without an answer; beyond it the next is BUSY."""
 HEARTBEAT_MS = 500
-SILENCE_MS = 1500
-"""Without an answer to a heartbeat for so long the daemon counts as gone."""
+SILENCE_MS = 5000
+"""Without an answer to a heartbeat for so long the daemon counts as gone, as a process counts as hung for its
+supervisor: a machine that stands still for a second or two costs no request. Of a death it is told at once.
+"""
 GONE = "the daemon does not answer: it is starting, was stopped, or does not run; ask again"
 ENVELOPE = ("v", "id", "ok")
 Refused = Callable[[str, str, int | None], RequestError]
