@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.client import TERMINAL, Stranger
 from tests.support.daemon import LIGHT, Daemon, stage_row
-from tests.support.gateway import WebSocket
+from tests.support.gateway import OVERRIDE, WebSocket
 from tests.support.gateway_process import error_of
 from tests.support.limits import GONE_S, RECOVERY_S, REPLY_S
 from tests.support.processes import wait_until
@@ -22,7 +22,7 @@ from tests.support.survival import again
 
 OVERRIDES = (
     "supervisor.beats_missed=6",
-    "endpoints.gateway=http://127.0.0.1:0",
+    OVERRIDE,
     "supervisor.intensity=3",
     "supervisor.backoff_s=[0]",
     *LIGHT,

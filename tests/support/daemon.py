@@ -26,6 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LOG_LINES = 60
 OPERATOR = {"EXAMPLE_API_TOKEN": "a secret of the operator's shell", "CI": "true", "GITHUB_ACTIONS": "true"}
 """Of the environment in which the daemon is started; none of it concerns its processes."""
+PORT = "{port}"
+"""In an override: a port of this daemon's own. One that the kernel gave to a process that has died may be somebody
+else's before its successor asks for it.
+"""
 LIGHT = ("engines.tts=[espeak]", "stages.encode.instances=1")
 """Overrides for tests that are not about speaking or encoding: a start takes two thirds of the CPU time."""
 
@@ -51,7 +55,8 @@ class Daemon:
         self.directory = Path(tempfile.mkdtemp(prefix="mc-", dir="/tmp"))
         self.runtime_dir = self.directory / "run"
         self.state_dir = state_dir
-        control, stream = free_ports(2)
+        control, stream, another = free_ports(3)
+        overrides = tuple(override.replace(PORT, str(another)) for override in overrides)
         self.control = f"tcp://127.0.0.1:{control}"
         self.stream = f"tcp://127.0.0.1:{stream}"
         for override in overrides:

@@ -16,10 +16,10 @@ import msgpack
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import PORT, Daemon
 from tests.support.limits import GONE_S, REPLY_S, START_S, WORK_S
 
-OVERRIDE = 'endpoints.gateway="127.0.0.1:0"'
+OVERRIDE = f'endpoints.gateway="127.0.0.1:{PORT}"'
 
 
 def url_of(daemon: Daemon, timeout_s: float = START_S) -> str:

@@ -16,7 +16,7 @@ from configs.load import load, resolve, write_resolved
 from tests.support.daemon import ROOT, Daemon
 from tests.support.leash import leashed
 from tests.support.limits import REPLY_S, START_S, STOP_S
-from tests.support.processes import wait_until
+from tests.support.processes import free_ports, wait_until
 
 
 class GatewayProcess:
@@ -29,7 +29,7 @@ class GatewayProcess:
             f"endpoints.stream={daemon.stream}",
             f"runtime_dir={self.directory}",
             f"state_dir={daemon.state_dir}",
-            "endpoints.gateway=http://127.0.0.1:0",
+            f"endpoints.gateway=http://127.0.0.1:{free_ports(1)[0]}",
             *overrides,
         )
         config = resolve(load(None, sets, {}), {"HOME": str(self.directory)})
