@@ -69,14 +69,20 @@ def listener(armed: Daemon, seed: int) -> Iterator[Stranger]:
 def table(client: Stranger) -> list[dict[str, Any]]:
     """``stages`` of ``status``, once the broker has heard of the supervisor."""
     deadline = time.monotonic() + RECOVERY_S
-    while not (found := client.another_control().ok("status", RECOVERY_S)["stages"]):
+    while True:
+        control = client.another_control()
+        found = control.ok("status", RECOVERY_S)["stages"]
+        control.socket.close(0)
+        if found:
+            return list(found)
         assert time.monotonic() < deadline, "a new broker has not heard of the supervisor"
-    return list(found)
+        time.sleep(0.05)
 
 
 def rows(client: Stranger) -> dict[str, tuple[int, int]]:
-    """Process and incarnation of every stage."""
-    return {row["instance"]: (row["pid"], row["epoch"]) for row in table(client) if row["stage"] != "broker"}
+    """Process and incarnation of every stage but ``prepare``, which goes by itself when it has had no work."""
+    others = ("broker", "prepare")
+    return {row["instance"]: (row["pid"], row["epoch"]) for row in table(client) if row["stage"] not in others}
 
 
 def broker(client: Stranger) -> dict[str, Any]:

@@ -21,11 +21,18 @@ from clients.cli import player
 from clients.cli.app import run
 from tests.support.client import TERMINAL, Stranger
 from tests.support.daemon import Daemon
-from tests.support.limits import BEAT_S, COMMAND_S, STOP_S
+from tests.support.limits import BEAT_S, COMMAND_S, REPLY_S, STOP_S
 from tests.support.microphone import QUESTION
 from tests.support.pictures import encoded
 from tests.support.processes import MUSECAST
 from tests.support.segments import decode, speech_like, wav
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that a busy machine keeps still for seconds is there all the same."""
+    for name in ("common.ANSWER_S", "conf.ANSWER_S", "doctor.ANSWER_S", "probe.HEALTH_TIMEOUT_S"):
+        monkeypatch.setattr(f"clients.cli.{name}", REPLY_S)
 
 
 def _where(daemon: Daemon) -> dict[str, str]:

@@ -52,14 +52,17 @@ def test_health_says_who_and_since_when(stranger: Stranger) -> None:
 
 def test_sys_is_sent_once_a_second(stranger: Stranger) -> None:
     stream = stranger.subscribe("sys.")
-    stream.wait(lambda _: len(stream.messages) >= 4, 4 * BEAT_S, "four sys. messages")
+
+    def gaps() -> list[float]:
+        return [b.header["uptime_s"] - a.header["uptime_s"] for a, b in itertools.pairwise(stream.messages)]
+
+    # A busy machine delays some, not all.
+    stream.wait(lambda _: len(gaps()) >= 3 and min(gaps()) < 1.5, WORK_S, "sys. messages a second apart")
     header = stream.messages[0].header
     assert header["boot"] == stranger.control.ok("health")["boot"]
     assert header["status"] in ("ok", "degraded")
     assert isinstance(header["sessions"], int)
     assert header["uptime_s"] > 0
-    gaps = [b.header["uptime_s"] - a.header["uptime_s"] for a, b in itertools.pairwise(stream.messages[:4])]
-    assert min(gaps) < 1.5, "a busy machine may delay some, not all"
 
 
 def test_initialize_is_idempotent(stranger: Stranger) -> None:

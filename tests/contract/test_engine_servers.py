@@ -151,7 +151,10 @@ def test_an_answer_that_breaks_off_is_spoken_to_its_last_whole_word_and_the_turn
     """The FAQ cannot go on with a model's words; it answers the next turn."""
     session = talking.session(mode="offline")
     server.mode = "stall"
+    server.stalled.clear()
     turn = _chat(session)
+    assert server.stalled.wait(WORK_S)
+    server.mode = "error"  # else it is found well again where the words take more than a second to be spoken
     session.wait_event("turn.failed", turn=turn)
     (failed,) = session.events("turn.failed", turn)
     assert "chain.next_output_s.llm" in failed["data"]["message"]

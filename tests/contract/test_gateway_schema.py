@@ -44,12 +44,12 @@ include-operation-id = ["delete_template", "preprocess_template", "process_segme
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 502]
 
 [[operations]]
-include-operation-id = "render_file"
+include-operation-id = ["health", "render_file"]
 [operations.checks]
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
 """
 """Media and jobs are asked for where there are some. FAILED is an answer of these three, and of no other;
-NOT_READY, as the daemon is warm, only of a film that is not finished."""
+NOT_READY, as the daemon is warm, only of a film that is not finished, and where it stood still as it was asked."""
 
 
 @pytest.mark.timeout(900)
