@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.support.client import Stranger
+from tests.support.gateway import Patient
 from tests.support.gateway_process import GatewayProcess
 from tests.support.limits import COMMAND_S, WORK_S
 
@@ -22,7 +23,7 @@ SEED = 1
 @pytest.fixture
 def tidy(gateway: GatewayProcess) -> Iterator[str]:
     """The gateway's address; sessions that came into being are ended."""
-    with httpx.Client(base_url=gateway.url, timeout=WORK_S) as http:
+    with httpx.Client(base_url=gateway.url, timeout=WORK_S, transport=Patient()) as http:
         before = {one["session_id"] for one in http.get("/api/status").json()["sessions"]}
         yield gateway.url
         for one in http.get("/api/status").json()["sessions"]:
