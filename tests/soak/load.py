@@ -14,7 +14,7 @@ from typing import Any
 
 import msgpack
 
-from tests.support.client import TERMINAL, Header, Session, Stranger
+from tests.support.client import TERMINAL, Header, Message, Session, Stranger
 from tests.support.limits import BEAT_S, RECOVERY_S
 from tests.support.segments import decode
 from tests.support.survival import again, answer, check
@@ -190,13 +190,27 @@ class Visitor(threading.Thread):
             asked = time.monotonic()
             turn = again(session, "say", text=self._chance.choice(TEXTS))["turn"]
             if self._chance.random() < 0.2:
-                session.wait_media(1)
+                self._wait_media(session, turn, asked)
                 again(session, "interrupt")
             self._over(session, turn, asked)
         media, _ = check(session, turn)
         self.frames += sum(header["frames"] for header in media)
         self._measure(session, media)
         self.late += end(session)
+
+    def _wait_media(self, session: Session, turn: int, asked: float) -> None:
+        """Until something is shown, or the turn is over; a broker that dies may take the word of either along."""
+
+        def shown(message: Message) -> bool:
+            header = message.header
+            over = header.get("turn") == turn and header.get("event") in TERMINAL
+            return over or header.get("kind") == "media"
+
+        try:
+            session.stream.wait(shown, RECOVERY_S, f"media of turn {turn}, or its end")
+        except AssertionError:
+            if not self._broker_died(asked):
+                raise
 
     def _over(self, session: Session, turn: int, asked: float) -> None:
         """Look at the ring: an event may be lost on its way while the broker is replaced."""
