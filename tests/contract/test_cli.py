@@ -27,12 +27,8 @@ from tests.support.pictures import encoded
 from tests.support.processes import MUSECAST
 from tests.support.segments import decode, speech_like, wav
 
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A daemon that a busy machine keeps still for seconds is there all the same."""
-    for name in ("common.ANSWER_S", "conf.ANSWER_S", "doctor.ANSWER_S", "probe.HEALTH_TIMEOUT_S"):
-        monkeypatch.setattr(f"clients.cli.{name}", REPLY_S)
+NOBODY = "endpoints.control=tcp://127.0.0.1:9"
+LIMITS = ("common.ANSWER_S", "conf.ANSWER_S", "doctor.ANSWER_S", "probe.HEALTH_TIMEOUT_S")
 
 
 def _where(daemon: Daemon) -> dict[str, str]:
@@ -46,7 +42,14 @@ def _where(daemon: Daemon) -> dict[str, str]:
 def _run(daemon: Daemon, *arguments: str, code: int = 0) -> str:
     """Run the command in this process, 80 columns wide; what it printed, or the error where one is expected."""
     out, err = io.StringIO(), io.StringIO()
-    with mock.patch.dict(os.environ, _where(daemon)), redirect_stdout(out), redirect_stderr(err):
+    with (
+        mock.patch.dict(os.environ, _where(daemon)),
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        for name in LIMITS:  # a daemon that a busy machine keeps still for seconds is there all the same
+            patch.setattr(f"clients.cli.{name}", 0.5 if NOBODY in arguments else REPLY_S)
         found = run(list(arguments))
     assert found == code, (arguments, found, out.getvalue(), err.getvalue())
     return out.getvalue() if code == 0 or "--json" in arguments else err.getvalue()
@@ -271,7 +274,7 @@ def test_render_turns_audio_into_a_video(daemon: Daemon, tmp_path: Path) -> None
 def test_render_without_a_daemon_starts_one_of_its_own(daemon: Daemon, tmp_path: Path) -> None:
     source, target = tmp_path / "speech.wav", tmp_path / "speech.mp4"
     source.write_bytes(wav(speech_like(2.0, 16_000), 16_000))
-    nobody = ("--set", "endpoints.control=tcp://127.0.0.1:9")
+    nobody = ("--set", NOBODY)
     _run(daemon, "render", "--audio", str(source), "--out", str(target), *nobody)
     assert _video(target)[0] == 50
     assert "musecast up" in _run(
@@ -364,7 +367,7 @@ def test_status_fits_into_80_columns(daemon: Daemon, stranger: Stranger) -> None
         (("say", " "), "INVALID_ARGUMENT", "empty"),
         (("template", "show", "nobody"), "FAILED", "nobody"),
         (("listen", "no.wav"), "FAILED", "no.wav"),
-        (("probe", "health", "--set", "endpoints.control=tcp://127.0.0.1:9"), "NO_DAEMON", "musecast up"),
+        (("probe", "health", "--set", NOBODY), "NO_DAEMON", "musecast up"),
     ],
 )
 def test_failures_are_one_line_or_json(daemon: Daemon, arguments: tuple[str, ...], code: str, words: str) -> None:
@@ -402,7 +405,7 @@ def test_usage_errors(daemon: Daemon) -> None:
 
 
 def test_without_a_daemon_the_next_step_is_named(daemon: Daemon) -> None:
-    message = _run(daemon, "probe", "health", "--set", "endpoints.control=tcp://127.0.0.1:9", code=1)
+    message = _run(daemon, "probe", "health", "--set", NOBODY, code=1)
     assert "musecast up" in message
 
 
