@@ -101,7 +101,7 @@ export function install() {
       const { request } = stage.player;
       stage.player.request = (op, args) => {
         const reply = request.call(stage.player, op, args);
-        if (op === "played") reply.then(() => log.played.push(args));
+        if (op === "played") reply.then(() => log.played.push(args), () => {});
         return reply;
       };
       stage.player.connect();
