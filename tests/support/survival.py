@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import zlib
 from typing import Any
@@ -10,7 +11,8 @@ import msgpack
 import zmq
 
 from tests.support.client import TERMINAL, Control, Header, Session
-from tests.support.limits import BEAT_S, RECOVERY_S
+from tests.support.daemon import Daemon
+from tests.support.limits import BEAT_S, GONE_S, RECOVERY_S
 from tests.support.segments import assert_seamless
 
 
@@ -72,6 +74,20 @@ def joined(session: Session) -> None:
         "sys. message of this broker",
         start=seen,
     )
+
+
+def check_last_words(session: Session, daemon: Daemon) -> None:
+    """Of a daemon that has stopped in the middle of a turn, its last broker has ended the session in order.
+
+    The subscriber hears all of it, or nothing where it was kept from connecting again in time.
+    """
+    ends = [line["reason"] for line in daemon.logged("session.ended") if line["sid"] == session.sid]
+    assert ends == ["shutdown"]
+    with contextlib.suppress(AssertionError):
+        session.wait_event("session.ended", timeout_s=GONE_S)
+    heard = [event for event in session.events() if event["event"] in (*TERMINAL, "session.ended")]
+    assert [event["event"] for event in heard] in ([], ["turn.failed", "session.ended"])
+    assert not heard or heard[-1]["data"]["reason"] == "shutdown"
 
 
 def read_back(session: Session) -> tuple[list[Header], list[Header]]:
