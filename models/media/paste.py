@@ -108,8 +108,11 @@ _REPLACED = np.clip((np.arange(256) - ALIKE) * (255 / (APART - ALIKE)), 0, 255).
 
 
 def own_crop(roi: U8) -> U8:
-    """The crop that shows the template as it is: u8 BGR ``[h, w, 3]``, its box, to u8 BGR ``[256, 256, 3]``."""
-    return _resized(roi, (CROP, CROP))
+    """The crop that shows the template as it is: u8 BGR ``[h, w, 3]``, its box, to u8 BGR ``[256, 256, 3]``.
+
+    Only to be read: where the box has that size already it is the box.
+    """
+    return roi if roi.shape == (CROP, CROP, 3) else _resized(roi, (CROP, CROP))
 
 
 def _resized(picture: U8, size: tuple[int, int], *, fine: bool = False) -> U8:

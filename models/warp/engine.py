@@ -102,7 +102,7 @@ def render_into(out: U8, template: Template, index: int, state: FaceState) -> No
         out[...] = own
         return
     prepared = load_prepared(template)
-    pose = prepared.pose(index)
+    pose = prepared.poses[index]
     if prepared.turns is None:
         _act(own, out, pose, state, prepared, prepared.moving(index, state.gesture))
         return
@@ -162,21 +162,23 @@ def _moved(crop: U8, move: Field, state: MouthState, pose: Pose, look: Look) -> 
     below += hidden
     shade((upper, lower), mouth, first_column, state, pose.half)
     part = (slice(first, last), slice(first_column, first_column + len(mouth.u)))
-    band = _planes(upper[part])
-    band *= above
-    band += _planes(lower[part]) * below
+    lips = cv2.blendLinear(upper[part], lower[part], above, below)  # as if both made a whole
     if float(gap.max()) > 0:
-        between = inside(mouth, state, part[0], pose.relaxed, look)
-        between *= gap
-        band += between
+        band = inside(mouth, state, part[0], pose.relaxed, look)
+        band *= gap
+        band += _planes(lips) * (1 - gap)
+        lips = cv2.convertScaleAbs(cv2.merge([*band]))
     cv2.copyTo(upper[alone:last], chosen.view(np.uint8), lower[alone:last])
-    lower[part] = cv2.convertScaleAbs(cv2.merge([*band]))
+    lower[part] = lips
     return lower
 
 
-def _planes(picture: U8) -> F32:
+def _planes(picture: Any) -> F32:
     """BGR ``[h, w, 3]`` as ``[3, h, w]``: three long rows are quicker to compute with than many of three."""
-    return np.asarray(np.stack(cv2.split(picture)), np.float32)
+    found = np.empty((3, *picture.shape[:2]), np.float32)
+    for plane, values in zip(found, cv2.split(picture), strict=True):
+        plane[...] = values
+    return found
 
 
 def _sampled(crop: U8, x: F32, y: F32) -> U8:

@@ -32,6 +32,17 @@ LIDS = (
 )
 
 
+class Seen(NamedTuple):
+    """A part of an iris."""
+
+    mask: F32
+    """f32 ``[h, w]``, 0 to 1."""
+    crop: tuple[slice, slice]
+    """Where it is."""
+    part: tuple[slice, slice]
+    """The same, counted from the rows and columns that were asked for."""
+
+
 class Iris(NamedTuple):
     """Where one eye's iris moves."""
 
@@ -44,27 +55,16 @@ class Iris(NamedTuple):
     aside: float
     """Where it looks, pixels to the right."""
 
-    def hold(self, x: F32, y: F32, rows: slice, columns: slice) -> None:
-        """Let the iris stay behind, in place.
-
-        Args:
-            x: how far each pixel of a part of the crop goes right: ``[h, w]``.
-            y: the same, down.
-            rows: of the part.
-            columns: of the part.
-        """
+    def seen(self, rows: slice, columns: slice) -> Seen | None:
+        """What of it lies in these rows and columns of the crop; None: nothing."""
         height, width = self.mask.shape
         top, bottom = max(self.y0, rows.start), min(self.y0 + height, rows.stop)
         left, right = max(self.x0, columns.start), min(self.x0 + width, columns.stop)
         if top >= bottom or left >= right:
-            return
+            return None
         mask = self.mask[top - self.y0 : bottom - self.y0, left - self.x0 : right - self.x0]
         part = np.s_[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start]
-        stay = 1 - np.float32(self.held) * mask
-        x[part] *= stay
-        y[part] *= stay
-        if self.aside:
-            x[part] += np.float32(self.aside) * mask
+        return Seen(mask, np.s_[top:bottom, left:right], part)
 
 
 def lids(mesh: NDArray[np.floating[Any]], boxes: NDArray[np.int32]) -> NDArray[np.float32]:

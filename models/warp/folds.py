@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.warp.geometry import Pose, clamped
+from models.api import CROP
+from models.warp.geometry import POSES, Pose, clamped
 from models.warp.look import LUMA, Look
 from models.warp.track import MouthState
 
@@ -44,23 +46,40 @@ def relaxed(out: U8, pose: Pose, state: MouthState, look: Look) -> None:
     amount *= 1 - 0.8 * look.hair
     if amount < 0.05:
         return
+    for cheek in _cheeks(pose):
+        window = out[cheek.rows, cheek.columns]
+        height, width = cheek.share.shape
+        small = cv2.resize(window, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+        fold = _fold(small, cheek.share * np.float32(amount), pose.half / FINE, look)
+        cv2.subtract(window, cv2.resize(fold, window.shape[1::-1]), dst=window, dtype=cv2.CV_8U)
+
+
+class _Cheek(NamedTuple):
+    """A cheek of a pose, crop pixels."""
+
+    rows: slice
+    columns: slice
+    share: F32
+    """Where folds are, 0 to 1, ``FINE`` times smaller: ``[h, w]``."""
+
+
+@lru_cache(maxsize=POSES)
+def _cheeks(pose: Pose) -> list[_Cheek]:
     (cx, cy), half = pose.centre, pose.half
-    y0, y1 = _span(float(pose.nose[1]) - ABOVE * half, cy + BELOW * half, len(out))
+    y0, y1 = _span(float(pose.nose[1]) - ABOVE * half, cy + BELOW * half, CROP)
+    found = []
     for side in (-1, 1):
         inner, outer = cx + side * NEAR * half, cx + side * FAR * half
-        x0, x1 = _span(min(inner, outer), max(inner, outer), out.shape[1])
+        x0, x1 = _span(min(inner, outer), max(inner, outer), CROP)
         if x1 - x0 < 8 * FINE or y1 - y0 < 8 * FINE:
             continue
-        window = out[y0:y1, x0:x1]
         size = ((x1 - x0) // FINE, (y1 - y0) // FINE)
-        small = cv2.resize(window, size, interpolation=cv2.INTER_AREA).astype(np.float32)
         x, y = (
             np.linspace(low, high, n, dtype=np.float32)
             for low, high, n in zip((x0, y0), (x1, y1), size, strict=True)
         )
-        share = _where(pose, x, y[:, None]) * np.float32(amount)
-        fold = _fold(small, share, half / FINE, look)
-        cv2.subtract(window, cv2.resize(fold, (x1 - x0, y1 - y0)), dst=window, dtype=cv2.CV_8U)
+        found.append(_Cheek(slice(y0, y1), slice(x0, x1), _where(pose, x, y[:, None])))
+    return found
 
 
 def _span(first: float, last: float, limit: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ field and looked up backwards; between the two lies the inside of the mouth. All
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,31 +71,33 @@ EDGE_ROWS = 5
 """So many rows beyond the edges of the lips both halves are known."""
 REACH = 3.3
 """Half width of the moved region, in half widths of the mouth."""
+POSES = 512
+"""Poses of which is kept what depends on nothing else, most recent first: those of two built-in loops."""
 UNSEEN = 1e-3
 """Pixels by which nothing needs to be moved."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Pose:
-    """One pose's mouth in crop pixels."""
+    """One pose's mouth in crop pixels. Equal to itself alone: what depends on it can be kept with it."""
 
     curves: F32
     """``[4, COLUMNS, 2]``: upper outline, upper seam, lower seam, lower outline, left corner to right."""
     nose: F32
     chin: F32
 
-    @property
+    @cached_property
     def centre(self) -> tuple[float, float]:
         """Middle between the corners."""
         (x0, y0), (x1, y1) = self.curves[1, 0].tolist(), self.curves[1, -1].tolist()
         return (x0 + x1) / 2, (y0 + y1) / 2
 
-    @property
+    @cached_property
     def half(self) -> float:
         """Half the mouth's width."""
         return float(self.curves[1, -1, 0] - self.curves[1, 0, 0]) / 2
 
-    @property
+    @cached_property
     def smile(self) -> float:
         """How much wider the mouth is than one that does not smile, as a share of that."""
         return min(max(self.half / (RELAXED * CROP) - 1, 0.0), SMILE_MAX)
@@ -104,7 +107,7 @@ class Pose:
         by = np.array([dx, dy], np.float32)
         return Pose(self.curves + by, self.nose + by, self.chin + by)
 
-    @property
+    @cached_property
     def relaxed(self) -> float:
         """Half the mouth's width without its smile: the scale of teeth and jaw."""
         return self.half / (1 + self.smile)
@@ -152,12 +155,16 @@ class Field:
 
 def clamped(value: F32) -> F32:
     """``value`` within 0 and 1; half the time of ``np.clip``."""
-    return np.minimum(np.maximum(value, 0), 1)
+    found = np.maximum(value, 0)
+    return np.minimum(found, 1, out=found)
 
 
 def _smooth(value: F32) -> F32:
     t = clamped(value)
-    return np.asarray(t * t * (3 - 2 * t), np.float32)
+    rest = 3 - 2 * t
+    t *= t
+    t *= rest
+    return np.asarray(t, np.float32)
 
 
 def field(pose: Pose, state: MouthState, soft: float = 0.0, hair: float = 0.0) -> Field:
@@ -264,8 +271,8 @@ def field(pose: Pose, state: MouthState, soft: float = 0.0, hair: float = 0.0) -
         x0,
         y0,
         _sideways(x, level, push, soft_push, _smooth((CROP - 2 - y) / 24)),
-        upper_y,
-        lower_y,
+        np.asarray(upper_y, np.float32),
+        np.asarray(lower_y, np.float32),
         upper_edge,
         lower_edge,
         u,
@@ -297,13 +304,16 @@ def _level(v: F32, across: F32, drop: float, rounded: float, beside: F32, hair: 
         for width, above in ((spread, 0.0), (spread + 0.40 * (1 - hair), CHEEK))
     )
     # Every term is the product of one factor of the row and one of the column.
-    rows, columns = np.hstack([middle, cheeks - middle]), np.stack([np.ones_like(beside), beside])
+    count = 4 if rounded > 0 else 2
+    rows, columns = np.empty((len(v), count), np.float32), np.empty((count, len(beside)), np.float32)
+    rows[:, :1], rows[:, 1:2] = middle, cheeks - middle
+    columns[0], columns[1] = 1, beside
     if rounded > 0:
         # A pout is round below, too: its lower edge folds up more.
         foot = 0.12 * rounded * np.exp(-0.5 * ((v - drop - 0.36) / 0.16) ** 2)
-        rows = np.hstack([rows, rows * foot])
-        columns = np.vstack([columns, columns * _smooth((1.8 - across) / 0.8)])
-    return np.asarray(rows.astype(np.float32) @ columns, np.float32)
+        np.multiply(rows[:, :2], foot, out=rows[:, 2:])
+        np.multiply(columns[:2], _smooth((1.8 - across) / 0.8), out=columns[2:])
+    return np.asarray(rows @ columns, np.float32)
 
 
 def _sideways(x: F32, level: F32, push: F32, soft: F32, fade: F32) -> F32:

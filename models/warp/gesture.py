@@ -67,6 +67,7 @@ class Gesture(NamedTuple):
 STILL = Gesture()
 _X = np.arange(CROP, dtype=np.float32)
 _Y = np.arange(CROP, dtype=np.float32)[:, None]
+_EACH_X, _EACH_Y = (np.ascontiguousarray(np.broadcast_to(v, (CROP, CROP))) for v in (_X, _Y))
 
 
 def _window(first_ms: float, last_ms: float) -> F64:
@@ -124,8 +125,8 @@ class Fields(NamedTuple):
 
     depth: F32
     """Down with a nod: ``[CROP, CROP]``, 0 outside of the face."""
-    tilt: F32
-    """To the side with a sway, in ``depth``: ``[CROP, 1]``."""
+    aside: F32
+    """To the side with a sway: as ``depth``."""
     brow: F32
     """Up with the brows: ``[n, CROP]``, the first rows of the crop."""
     moving: tuple[slice, slice]
@@ -157,8 +158,11 @@ class Moving:
     def at(self, point: tuple[float, float]) -> tuple[float, float]:
         """How far a point of the crop goes, right and down."""
         column, row = (min(max(round(v), 0), CROP - 1) for v in point)
-        across, down = self._shift(slice(row, row + 1), slice(column, column + 1))
-        return float(across[0, 0]), float(down[0, 0])
+        depth, aside, brow, _ = self.fields
+        down = float(depth[row, column]) * self.gesture.nod
+        if row < len(brow):
+            down -= float(brow[row, column]) * self.gesture.brow
+        return float(aside[row, column]) * self.gesture.sway, down
 
     def follow(self, rows: slice, columns: slice, across: F32, upper: F32, lower: F32) -> None:
         """Let the backward maps of a part of the crop follow, in place.
@@ -172,15 +176,16 @@ class Moving:
         """
         if self.gesture == STILL:
             return
-        x, y = self._shift(rows, columns)
-        across -= x
-        upper -= y[: len(upper)]
-        lower -= y[-len(lower) :]
+        self._across(rows, columns, across, across)
+        for first, last, part in (
+            (rows.start, rows.start + len(upper), upper),
+            (rows.stop - len(lower), rows.stop, lower),
+        ):
+            self._down(slice(first, last), columns, part, part)
 
     def sources(self) -> tuple[F32, F32]:
         """Where each pixel of the crop comes from: x and y, ``[CROP, CROP]`` each."""
-        x, y = self._shift(slice(0, CROP), slice(0, CROP))
-        return _X - x, _Y - y
+        return self._sources(slice(0, CROP), slice(0, CROP))
 
     def draw(self, crop: U8, out: U8, rows: slice, columns: slice) -> None:
         """Draw the moved crop into ``out``, both u8 BGR ``[CROP, CROP, 3]``, but for ``rows`` of ``columns``."""
@@ -198,22 +203,40 @@ class Moving:
     def _part(self, crop: U8, out: U8, rows: slice, columns: slice) -> None:
         target = out[rows, columns]
         if rows.start < rows.stop and columns.start < columns.stop:
-            x, y = self._shift(rows, columns)
-            np.subtract(_X[columns], x, out=x)
-            np.subtract(_Y[rows], y, out=y)
+            x, y = self._sources(rows, columns)
             cv2.remap(crop, x, y, cv2.INTER_LINEAR, dst=target, borderMode=cv2.BORDER_REPLICATE)
 
-    def _shift(self, rows: slice, columns: slice) -> tuple[F32, F32]:
-        depth, tilt, brow, _ = self.fields
-        gesture = self.gesture
-        part = depth[rows, columns]
-        x = part * (tilt[rows] * np.float32(gesture.sway))
-        y = part * np.float32(gesture.nod)
-        raised = brow[rows, columns]
-        y[: len(raised)] -= raised * np.float32(gesture.brow)
+    def _sources(self, rows: slice, columns: slice) -> tuple[F32, F32]:
+        return (
+            self._across(rows, columns, _EACH_X[rows, columns]),
+            self._down(rows, columns, _EACH_Y[rows, columns]),
+        )
+
+    def _across(self, rows: slice, columns: slice, x: F32, out: F32 | None = None) -> F32:
+        """The map ``x`` of a part of the crop, ``[h, w]``, with the gesture; into ``out``, which may be ``x``."""
+        sway, aside = self.gesture.sway, self.fields.aside
+        out = np.asarray(cv2.scaleAdd(aside[rows, columns], -sway, x, dst=out), np.float32)
         for one in self.irises:
-            one.hold(x, y, rows, columns)
-        return x, y
+            if there := one.seen(rows, columns):
+                out[there.part] += there.mask * (aside[there.crop] * np.float32(one.held * sway) - one.aside)
+        return out
+
+    def _down(self, rows: slice, columns: slice, y: F32, out: F32 | None = None) -> F32:
+        """The same of the map ``y``."""
+        depth, _, brow, _ = self.fields
+        nod = self.gesture.nod
+        out = np.asarray(cv2.scaleAdd(depth[rows, columns], -nod, y, dst=out), np.float32)
+        raised = brow[rows, columns]
+        if len(raised):
+            part = out[: len(raised)]
+            cv2.scaleAdd(raised, self.gesture.brow, part, dst=part)
+        for one in self.irises:
+            if there := one.seen(rows, columns):
+                head = depth[there.crop] * np.float32(nod)
+                up = brow[there.crop]
+                head[: len(up)] -= up * np.float32(self.gesture.brow)
+                out[there.part] += there.mask * (head * np.float32(one.held))
+        return out
 
 
 class Shape(NamedTuple):
@@ -249,8 +272,8 @@ def fields(shape: Shape, *, leaning: bool = False) -> Fields:
     brow = (rise * both * inside)[:end]
     high, wide = (np.flatnonzero(depth.any(axis=axis)) for axis in (1, 0))
     moving = slice(int(high[0]), int(high[-1]) + 1), slice(int(wide[0]), int(wide[-1]) + 1)
-    depth, tilt, brow = (np.ascontiguousarray(v, np.float32) for v in (depth, tilt, brow))
-    return Fields(depth, tilt, brow, moving)
+    depth, aside, brow = (np.ascontiguousarray(v, np.float32) for v in (depth, depth * tilt, brow))
+    return Fields(depth, aside, brow, moving)
 
 
 def _eased(value: float) -> float:

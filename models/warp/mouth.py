@@ -123,7 +123,10 @@ def _middle(field: Field) -> tuple[float, float]:
 
 def _warm(shade: F32) -> F32:
     """``shade`` of each colour: ``[3, h, w]``."""
-    return np.asarray(np.stack([shade**exponent for exponent in WARM]), np.float32)
+    found = np.empty((len(WARM), *shade.shape), np.float32)
+    for plane, exponent in zip(found, WARM, strict=True):
+        np.power(shade, exponent, out=plane)
+    return found
 
 
 def _paint(colour: F32, tone: F32, cover: F32) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -97,7 +98,7 @@ def _shape(template: Template, ends: NDArray[np.float32]) -> NDArray[np.float32]
 class Prepared(NamedTuple):
     """A template's poses, mapped."""
 
-    points: NDArray[np.float32]
+    poses: Sequence[Pose]
     look: Look
     fields: Fields
     eyes: NDArray[np.float32] | None
@@ -106,11 +107,6 @@ class Prepared(NamedTuple):
     """A photo's lids close by ``motion.lid``, and its points do not follow."""
     turns: Turn | None
     """Of every pose where the head leans: its points are those of the upright crop."""
-
-    def pose(self, index: int) -> Pose:
-        """One pose of the loop."""
-        points = self.points[index]
-        return Pose(points[: 4 * COLUMNS].reshape(4, COLUMNS, 2), points[-2], points[-1])
 
     def moving(self, index: int, gesture: Gesture) -> Moving:
         """The face of one pose with a gesture."""
@@ -139,4 +135,5 @@ def load_prepared(template: Template) -> Prepared:
     if turned is None and (template.path / "mesh.npy").is_file():
         eyes = lids(np.load(template.path / "mesh.npy", mmap_mode="r"), template.boxes)
     moving = fields(shape, leaning=turned is not None)
-    return Prepared(points, look(measured), moving, eyes, template.kind == "image", turned)
+    poses = [Pose(p[: 4 * COLUMNS].reshape(4, COLUMNS, 2), p[-2], p[-1]) for p in points]
+    return Prepared(poses, look(measured), moving, eyes, template.kind == "image", turned)

@@ -140,7 +140,7 @@ def test_what_an_engine_has_not_moved_stays_as_sharp_as_the_template(box: int) -
     roi = cv2.GaussianBlur(noise(box, box, 3), (0, 0), 1.5)
     everything = np.full((box, box), 255, np.uint8)
     tool, plain, before = Paster(everything, own=True), Paster(everything), bgr_to_i420(roi)
-    crop = own_crop(roi)
+    crop = own_crop(roi).copy()
     assert np.array_equal(pasted(tool, roi, crop), before)
     assert np.abs(pasted(plain, roi, crop).astype(int) - before).max() > 2, "nothing is lost on the way: no test"
     crop[100:160, 100:160] = 255 - crop[100:160, 100:160]
@@ -194,7 +194,7 @@ def test_outside_of_an_engines_mask_not_a_level_changes(box: int) -> None:
     roi, mask = grainy(box), soft_mask()
     everything = np.full((box, box), 255, np.uint8)
     tool = Paster(everything, masks=np.stack([np.zeros_like(mask), mask]))
-    crop = own_crop(roi)
+    crop = own_crop(roi).copy()
     face = cv2.GaussianBlur(noise(256, 256, 3), (0, 0), 6)
     crop[mask > 0] = face[mask > 0]
     frame = noise((box + 40) * 3 // 2, box + 40)  # not what the conversion of ``roi`` would give
