@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 from collections.abc import Mapping
@@ -26,11 +25,14 @@ class Notifier:
         """Whether a service manager started the daemon."""
         return self._socket is not None
 
-    def send(self, *lines: str) -> None:
-        """One datagram, never waiting."""
+    def send(self, *lines: str) -> bool:
+        """One datagram, never waiting; False: the manager has no room for it now, or does not listen at all."""
         if self._socket is not None:
-            with contextlib.suppress(OSError):  # a manager that does not listen must not stop the daemon
+            try:
                 self._socket.sendto("\n".join(lines).encode(), socket.MSG_DONTWAIT, self._address)
+            except OSError:  # which must not stop the daemon
+                return False
+        return True
 
     def close(self) -> None:
         """Close the socket."""

@@ -27,6 +27,8 @@ class Readiness:
         self._notifier = notifier
         self._console = console
         self._reached = False
+        self._told = False
+        """Whether the manager has taken the news: there may be no room for it at first."""
         self._status = ""
 
     def tell(self, children: Iterable[Child], uptime_s: float) -> None:
@@ -41,15 +43,17 @@ class Readiness:
         if missing:
             status += f"; {', '.join(missing)}"
         status += "".join(f"; {child.note}" for child in needed if child.note)
-        lines = [] if self._reached else [f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1_000_000}"]
+        lines = []
+        if not self._reached:
+            lines.append(f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1_000_000}")
+        elif not self._told:
+            lines.append("READY=1")
         if status != self._status:
-            self._status = status
             lines.append(f"STATUS={status}")
-        if lines:
-            self._notifier.send(*(" ".join(line.split()) for line in lines))
+        if lines and self._notifier.send(*(" ".join(line.split()) for line in lines)):
+            self._status, self._told = status, self._reached
 
     def _announce(self, uptime_s: float, gateway: str | None) -> None:
-        self._notifier.send("READY=1")
         logs.get().info(
             "daemon.ready",
             seconds=round(uptime_s, 2),

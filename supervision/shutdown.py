@@ -47,7 +47,7 @@ class Shutdown:
         self._since: float | None = None
         self._told = (0.0, 0)
         """When the broker was told to end, and how often it had said by then that it serves."""
-        self._stages_told = False
+        self._manager_told = self._stages_told = False
         self._killed_all = False
         self.exit_code = 0
         """The daemon's, of the first reason to stop."""
@@ -84,7 +84,7 @@ class Shutdown:
         self._since = time.monotonic()
         self.exit_code = code
         self._log.info("daemon.stopping", code=code)
-        self._notifier.send("STOPPING=1", "STATUS=stopping")
+        self._tell_manager()
         if code == 0:
             self._console.stopping()
         for child in self._children.values():
@@ -94,6 +94,11 @@ class Shutdown:
         self._told = time.monotonic(), self._broker.vitals.ready_beats
         if self._broker.state is State.STOPPED:
             self.broker_ended(None)
+
+    def _tell_manager(self) -> None:
+        """Once; again where it had no room for it."""
+        if not self._manager_told:
+            self._manager_told = self._notifier.send("STOPPING=1", "STATUS=stopping")
 
     def broker_ended(self, code: int | None) -> None:
         """The broker has ended with this code: let another one end the sessions that are left if it could not.
@@ -115,6 +120,7 @@ class Shutdown:
     def step(self, now: float, settings: Supervisor) -> None:
         """What comes next, once it has begun: the broker drains, then the stages end."""
         assert self._since is not None
+        self._tell_manager()
         late = now >= self.deadline(settings)
         if not self._stages_told and (late or not self._broker.running):
             if self._broker.process is not None:
