@@ -40,7 +40,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _daemons: list[Daemon] = []
-PATIENT = (UNHURRIED, *EQUALS)
+PATIENT = (UNHURRIED, "supervisor.fence_s=20", *EQUALS)
 """Of all daemons of fixtures, before what tests set: who steps back beside the load of a run may stand still."""
 
 

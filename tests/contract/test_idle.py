@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from tests.support.client import Stranger
+from tests.support.client import Message, Stranger
 from tests.support.limits import WORK_S
-from tests.support.pacing import TOLERANCE_US, ahead_of_clock_us
+from tests.support.pacing import assert_paced
 from tests.support.segments import assert_continuous, assert_seamless, check_segment, decode
 
 IDLE_LEAD_US = 640_000
 
 
 def test_idle_segments_fill_the_wait_around_a_turn(stranger: Stranger) -> None:
+    def another() -> list[Message]:
+        other = stranger.session(idle="loop")
+        other.wait_media(8, turn=0)
+        return other.media
+
     session = stranger.session(idle="loop")
     session.wait_media(4, turn=0)
     turn = session.speak("I was waiting for this.")
@@ -24,7 +29,7 @@ def test_idle_segments_fill_the_wait_around_a_turn(stranger: Stranger) -> None:
     assert_seamless(headers)
     for message in session.media:
         check_segment(message.header, message.payload)
-    assert ahead_of_clock_us(session.media, IDLE_LEAD_US) <= TOLERANCE_US
+    assert_paced(session.media, another, IDLE_LEAD_US)
     decoded = decode(session.blob(0, len(headers)))
     assert_continuous(decoded, headers[0]["pts"], sum(h["frames"] for h in headers))
     silent = decode(session.blob(1, first - 1)).sound

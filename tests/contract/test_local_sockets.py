@@ -19,7 +19,8 @@ from tests.support.client import Stranger
 from tests.support.daemon import LIGHT, Daemon, supervisor_command
 from tests.support.gateway import OVERRIDE, url_of
 from tests.support.harness import EQUALS, UNHURRIED
-from tests.support.limits import GONE_S, RECOVERY_S, REPLY_S, START_S
+from tests.support.limits import GONE_S, REPLY_S, START_S
+from tests.support.survival import again
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +64,7 @@ def test_what_a_killed_broker_leaves_is_replaced(local: Daemon, connect: Callabl
     session = client.session()
     broker = next(row for row in client.control.ok("status")["stages"] if row["stage"] == "broker")
     os.kill(broker["pid"], signal.SIGKILL)
-    control = client.another_control()
-    assert control.call("health", RECOVERY_S)["ok"]
-    control.ok("say", RECOVERY_S, session_id=session.sid, text="It goes on.")
+    again(session, "say", text="It goes on.")
 
 
 def test_a_second_daemon_does_not_take_its_sockets(local: Daemon, tmp_path: Path) -> None:

@@ -158,11 +158,16 @@ def test_cut_off_while_writing_leaves_nothing(
     sound = wav(speech_like(24.0, 48_000), 48_000)  # of a pipe, FFmpeg looks at 5 s before it gives any
     source.write_bytes(sound)
     os.mkfifo(tmp_path / "pipe")
-    stream = stranger.subscribe("seg.", "sys.")
+    stream = stranger.subscribe("seg.", "evt.", "sys.")
     stream.wait(lambda m: m.topic.startswith("sys."), BEAT_S, "sys. message")
     command = (MUSECAST, "render", "--audio", str(source), "--out", str(target), "--connect", "--quality", "fast")
+    seen = len(stream.messages)
     process = launch(*command, env=where(daemon))
-    stream.wait(lambda m: m.header.get("kind") == "media", COMMAND_S, "media")
+    started = stream.wait(
+        lambda m: m.header.get("event") == "session.started", COMMAND_S, "its session", start=seen
+    ).header
+    of_it = f"seg.{started['sid']}."
+    stream.wait(lambda m: m.topic == of_it and m.header["kind"] == "media", COMMAND_S, "its media", start=seen)
     # The file for the daemon is open by now; what is opened next is the sound of the MP4.
     os.replace(tmp_path / "pipe", source)
     with _reader_of(source) as pipe:

@@ -15,12 +15,12 @@ import pytest
 
 from tests.support.client import Session, Stranger
 from tests.support.daemon import Daemon, stage_row
-from tests.support.limits import COMMAND_S
-from tests.support.processes import MUSECAST
+from tests.support.limits import BEAT_S, COMMAND_S, REPLY_S
+from tests.support.processes import MUSECAST, wait_until
 from tests.support.segments import assert_seamless
 
 FROZEN_S = 0.8
-TRIES = 4
+TRIES = 8
 """A busy machine may hold lip-sync up for longer than anybody waits, and does not each time."""
 TEXT = (
     "The quick brown fox jumps over the lazy dog, and the dog does not mind. Nobody else has seen it. "
@@ -84,7 +84,8 @@ def test_a_file_waits_for_lipsync_that_is_frozen_until_it_is_replaced(
     done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
     assert done.returncode == 0, done.stderr
     assert target.stat().st_size > 10_000
-    assert stage_row(stranger.control.ok("status"), "lipsync.0")["pid"] != pid
+    wait_until(lambda: stage_row(stranger.control.ok("status"), "lipsync.0")["pid"] != pid, BEAT_S, "a successor")
+    stream.wait(lambda m: bool(m.header.get("last")), REPLY_S, "the end of the turn")
     media = [m.header for m in stream.messages if m.header.get("kind") == "media"]
     assert media
     assert {h["degraded"] for h in media} == {None}

@@ -20,7 +20,7 @@ def specs_for(config: Config, config_path: str, _boot: str) -> list[Spec]:
             stage="broker",
             instance="broker",
             command=(sys.executable, "-m", "tests.processes.fake_broker", *common),
-            limits=limits(config, 10, 30, float("inf")),
+            limits=limits(config, 10, 300, float("inf")),
             env={"FAKE_BROKER": os.environ.get("FAKE_BROKER", "")},
         )
     ]

@@ -85,8 +85,10 @@ def test_beats_tell_what_was_done_and_what_could_not_be(bench: Bench) -> None:
     bench.serve()
     for text in ("emit=1", "sleep=0.02", "fail=FAILED"):
         bench.give(text)
-    found = bench.beat(lambda b: b.metrics.get("items") == 2 and b.metrics.get("failed") == 1).metrics
-    assert found["ms.item"] >= 5
+    # Two handlers: one of them may have counted its item and not yet how long it took.
+    found = bench.beat(
+        lambda b: (b.metrics.get("items"), b.metrics.get("failed")) == (2, 1) and b.metrics.get("ms.item", 0) >= 5
+    ).metrics
     assert set(found) == {"items", "failed", "ms.item"}
 
 

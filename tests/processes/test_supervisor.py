@@ -72,20 +72,20 @@ def test_a_killed_stage_is_fenced_before_its_successor_starts(start: Start) -> N
 
 
 def test_a_frozen_stage_is_found_by_its_silence(start: Start) -> None:
-    daemon = start("tts.0=FakeStage", "supervisor.beats_missed=40")
+    daemon = start("tts.0=FakeStage", "supervisor.beats_missed=50")
     pid = daemon.wait_idle()["tts.0"]["pid"]
     os.kill(pid, signal.SIGSTOP)
     daemon.wait(lambda rows: rows["tts.0"]["epoch"] == 2 and rows["tts.0"]["state"] == "idle")
     (down,) = daemon.messages("down", "tts.0")
-    assert "no beat for 4 s" in down["reason"]
+    assert "no beat for 5 s" in down["reason"]
     assert not alive(pid)
 
 
 def test_a_supervisor_that_was_frozen_itself_kills_nobody(start: Start) -> None:
-    daemon = start(f"{TWO} tts.0=FakeStage", "supervisor.beats_missed=30")
+    daemon = start(f"{TWO} tts.0=FakeStage", "supervisor.beats_missed=50")
     before = daemon.wait_idle()
     daemon.process.send_signal(signal.SIGSTOP)
-    time.sleep(4.0)  # more than the silence that counts as a hang
+    time.sleep(5.5)  # more than the silence that counts as a hang
     daemon.process.send_signal(signal.SIGCONT)
     wait_until(lambda: bool(daemon.events("supervisor.stalled")))
     reports = len(daemon.told())
@@ -187,7 +187,7 @@ def test_a_stage_on_demand_starts_when_asked_for_and_its_end_is_no_failure(start
 
 def test_a_stage_that_serves_what_it_was_asked_for_is_not_started_again_for_it(start: Start) -> None:
     # Long enough for its item to come before it thinks that there is none.
-    daemon = start("prepare.0=FakePrepare", "stages.prepare.idle_exit_s=5", FAKE_BROKER="demand work")
+    daemon = start("prepare.0=FakePrepare", "stages.prepare.idle_exit_s=4", FAKE_BROKER="demand work")
     wait_until(lambda: bool(daemon.messages("down", "prepare.0")))
     reports = len(daemon.told())
     wait_until(lambda: len(daemon.told()) > reports + 2)
@@ -339,7 +339,7 @@ def test_systemd_hears_of_loading_readiness_watchdog_and_the_end(start: Start) -
         manager.settimeout(LIMIT_S)
         gate = Gate(Path(name))
         stage = f"tts.0=FakeStage@load_until={gate}"
-        daemon = start(stage, NOTIFY_SOCKET=f"{name}/notify", WATCHDOG_USEC="600000")
+        daemon = start(stage, NOTIFY_SOCKET=f"{name}/notify", WATCHDOG_USEC="1500000")
         heard: list[str] = []
         while not any(line.startswith("STATUS=") and "tts.0 loading" in line for line in heard):
             heard += manager.recv(4096).decode().splitlines()
@@ -348,7 +348,7 @@ def test_systemd_hears_of_loading_readiness_watchdog_and_the_end(start: Start) -
         while "READY=1" not in heard:
             heard += manager.recv(4096).decode().splitlines()
         fed = 0
-        while fed < 4:
+        while fed < 3:
             fed += "WATCHDOG=1" in manager.recv(4096).decode().splitlines()
         daemon.process.terminate()
         heard = []

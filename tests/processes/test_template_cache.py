@@ -70,10 +70,16 @@ def prepare(client: Stranger, name: str, shift: int = 0, **arguments: Any) -> di
 
 
 def pid_of_prepare(client: Stranger) -> int:
-    stages = client.another_control().ok("status")["stages"]
-    (pid,) = [row["pid"] for row in stages if row["stage"] == "prepare"]
-    assert isinstance(pid, int)
-    return pid
+    """Of the one that works; ``status`` tells of it a second later than its progress may."""
+
+    def pid() -> int | None:
+        stages = client.another_control().ok("status")["stages"]
+        return next(row["pid"] for row in stages if row["stage"] == "prepare")
+
+    wait_until(lambda: pid() is not None, what="a process that makes templates")
+    found = pid()
+    assert found is not None
+    return found
 
 
 def test_a_file_below_the_roots_by_its_path(client: Stranger, own_daemon: Daemon) -> None:

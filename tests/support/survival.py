@@ -66,8 +66,10 @@ def told(session: Session, *names: str, turn: int, limit_s: float = RECOVERY_S) 
 
 def joined(session: Session) -> None:
     """Until the subscriber is there again: ``sys.`` comes once a second to everyone, now from the new broker."""
+    again(session, "health")  # until the new one answers
+    asked = time.monotonic()  # before it is asked: the answer may be slow to come
     uptime_s = again(session, "health")["uptime_s"]
-    asked, seen = time.monotonic(), len(session.stream.messages)
+    seen = len(session.stream.messages)
     session.stream.wait(
         lambda m: m.topic == "sys." and uptime_s <= m.header["uptime_s"] <= uptime_s + 1 + m.at - asked,
         BEAT_S,
