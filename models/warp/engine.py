@@ -24,6 +24,7 @@ from models.warp.lips import shade
 from models.warp.look import Look
 from models.warp.mouth import inside
 from models.warp.preparer import Prepared, load_prepared
+from models.warp.sampling import sample, source
 from models.warp.track import REST, MouthState, contexts
 
 U8 = NDArray[np.uint8]
@@ -139,10 +140,10 @@ def _moved(crop: U8, move: Field, state: MouthState, pose: Pose, look: Look) -> 
     # Beside the mouth the two halves agree along the seam: a plain choice is enough.
     margin = int(np.ceil(look.edge / 2)) + 1
     last = min(int(np.ceil(move.lower_edge.max())) + margin - move.y0, len(move.upper_y))
-    upper = _sampled(crop, move.map_x[: len(move.upper_y)], move.upper_y)
-    lower = np.empty((*move.map_x.shape, 3), np.uint8)
-    begin = move.first_lower
-    cv2.remap(crop, move.map_x[begin:], move.lower_y, cv2.INTER_LINEAR, lower[begin:], cv2.BORDER_REPLICATE)
+    made, begin = source(crop), move.first_lower
+    upper, lower = (np.empty((*of.shape, 3), np.uint8) for of in (move.upper_y, move.map_x))
+    sample(made, move.map_x[: len(upper)], move.upper_y, upper)
+    sample(made, move.map_x[begin:], move.lower_y, lower[begin:])
     alone = min(begin, last)  # rows that the upper half has for itself
     lower[:alone] = upper[:alone]
     y = (np.arange(last, dtype=np.float32) + move.y0)[:, None]
@@ -179,10 +180,6 @@ def _planes(picture: Any) -> F32:
     for plane, values in zip(found, cv2.split(picture), strict=True):
         plane[...] = values
     return found
-
-
-def _sampled(crop: U8, x: F32, y: F32) -> U8:
-    return np.asarray(cv2.remap(crop, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _steepness(edge: F32) -> F32:

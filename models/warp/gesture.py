@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.api import CROP
 from models.warp.eyes import Iris, iris
+from models.warp.sampling import sample, source
 from models.warp.track import BACK_BLOCKS, CONTEXT_BLOCKS, FLOOR_RMS, FRAME_BLOCKS, Context
 
 F32 = NDArray[np.floating[Any]]
@@ -194,17 +195,16 @@ class Moving:
             return
         out[...] = crop
         high, wide = self.fields.moving
-        self._part(crop, out, slice(high.start, min(rows.start, high.stop)), wide)
+        made = source(crop)
+        self._part(made, out, slice(high.start, min(rows.start, high.stop)), wide)
         beside = slice(max(rows.start, high.start), min(rows.stop, high.stop))
-        self._part(crop, out, beside, slice(wide.start, min(columns.start, wide.stop)))
-        self._part(crop, out, beside, slice(max(columns.stop, wide.start), wide.stop))
-        self._part(crop, out, slice(max(rows.stop, high.start), high.stop), wide)
+        self._part(made, out, beside, slice(wide.start, min(columns.start, wide.stop)))
+        self._part(made, out, beside, slice(max(columns.stop, wide.start), wide.stop))
+        self._part(made, out, slice(max(rows.stop, high.start), high.stop), wide)
 
-    def _part(self, crop: U8, out: U8, rows: slice, columns: slice) -> None:
-        target = out[rows, columns]
+    def _part(self, made: U8, out: U8, rows: slice, columns: slice) -> None:
         if rows.start < rows.stop and columns.start < columns.stop:
-            x, y = self._sources(rows, columns)
-            cv2.remap(crop, x, y, cv2.INTER_LINEAR, dst=target, borderMode=cv2.BORDER_REPLICATE)
+            sample(made, *self._sources(rows, columns), out[rows, columns])
 
     def _sources(self, rows: slice, columns: slice) -> tuple[F32, F32]:
         return (
