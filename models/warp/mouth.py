@@ -182,14 +182,16 @@ def _teeth(colour: F32, place: _Place, edge: F32, *, lower: bool) -> None:
     y, unit = place.y, place.unit
     edges = TOOTH_EDGES * (0.62 if lower else 1.0)
     ax = np.abs(place.x)
-    apart = np.abs(ax[:, None] - edges[None, :])
-    nearest = apart.min(axis=1) * unit
-    cleft = np.where(apart.argmin(axis=1) < 3, CLEFT, CLEFT_SIDE) * (0.6 if lower else 1.0)
-    scallop = (0.008 if lower else 0.012) * unit * np.exp(-((nearest / (0.030 * unit + 0.4)) ** 2))
     reach = edges[-1] + 0.14
     # Towards the cheeks the row recedes into the dark.
     span = clamped((reach - ax) / 0.26)
     inside = (y - edge) if lower else (edge - y)
+    if not (place.cover(inside) * span).any():
+        return  # as the lower row mostly is, behind the lip
+    apart = np.abs(ax[:, None] - edges[None, :])
+    nearest = apart.min(axis=1) * unit
+    cleft = np.where(apart.argmin(axis=1) < 3, CLEFT, CLEFT_SIDE) * (0.6 if lower else 1.0)
+    scallop = (0.008 if lower else 0.012) * unit * np.exp(-((nearest / (0.030 * unit + 0.4)) ** 2))
     cover = place.cover(inside - scallop) * span
     # A tooth is round: it darkens a little towards the line beside it.
     seam = 1 - cleft * np.exp(-((nearest / 0.8) ** 2)) - 0.07 * np.exp(-((nearest / (0.06 * unit)) ** 2))
