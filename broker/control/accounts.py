@@ -61,8 +61,8 @@ class Account:
     """One connection. ``fd`` is None for what belongs to none that is known: nothing of it is counted."""
 
     __slots__ = (
-        "_acknowledged", "_asked", "_received", "_whole", "fd", "key", "parked", "quota", "shared", "told",
-        "waiting",
+        "_acknowledged", "_asked", "_received", "_whole", "ended", "fd", "key", "parked", "quota", "shared",
+        "told", "waiting",
     )  # fmt: skip
 
     def __init__(self, fd: int | None) -> None:
@@ -73,6 +73,8 @@ class Account:
         """Whether many programs have this key, so that each connection is a client of its own."""
         self.quota = Quota()
         self.quota.accounts.add(self)
+        self.ended = False
+        """It was ended for what it holds, and libzmq has not let go of it yet."""
         self.waiting = 0
         """Requests that have no reply yet."""
         self.parked = 0

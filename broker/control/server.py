@@ -210,7 +210,8 @@ class Control:
         for account in self._accounts:
             self._count(account)
         for account in self._accounts.too_much():
-            if account.fd is not None and self._connections.end(account.fd):
+            if account.fd is not None and not account.ended and self._connections.end(account.fd):
+                account.ended = True
                 self._meter.count("clients.ended")
                 log.warning(
                     "client.ended",
