@@ -37,7 +37,7 @@ export async function say({ browser, base }) {
 
 /**
  * `times` answers that are cut while they are spoken, most by the page itself, every fourth by somebody else. The next
- * one is asked for at once, or when the cut is all over: dry where nobody idles, else idling.
+ * one is asked for at once, or when the cut is all over: held where nobody idles, else idling.
  */
 export async function cuts({ browser, base, times = 4, settings = {} }) {
   const one = await page(browser, base);
@@ -48,6 +48,7 @@ export async function cuts({ browser, base, times = 4, settings = {} }) {
     if (sounds) await stage.listen();
     const since = (at, list) => list.filter((entry) => entry.at >= at);
     const again = (pressed) => since(pressed, log.sound).find((entry, i, all) => i && entry.level > all[i - 1].level);
+    const rebuilt = (pressed) => since(pressed, log.notices).some((notice) => notice.code === "rebuilt");
     const media = () => log.appends.filter((entry) => entry.pts !== null);
     const rounds = [];
     let turn = await stage.say(text);
@@ -65,8 +66,9 @@ export async function cuts({ browser, base, times = 4, settings = {} }) {
       if (round % 2 === 0 && more.idle === "loop") {
         await stage.wait(() => again(pressed), undefined, "heard again");
       } else if (round % 2 === 0) {
-        await stage.wait(() => (video.muted || video.volume === 0) && video.readyState <= HTMLMediaElement.HAVE_CURRENT_DATA,
-          undefined, "muted and dry");
+        // A source that was made anew knows of no cut: it stands where its media ends.
+        await stage.wait(() => (video.muted || video.volume === 0) && (video.playbackRate === 0
+          || (rebuilt(pressed) && video.readyState <= HTMLMediaElement.HAVE_CURRENT_DATA)), undefined, "muted and held");
         await stage.wait(() => !sounds || log.loudness.at(-1).rms < 1e-3, undefined, "silence");
         silent = performance.now();
       }
@@ -80,7 +82,7 @@ export async function cuts({ browser, base, times = 4, settings = {} }) {
       rounds.push({
         flush, pressed, at_once: atOnce, event: event.at, level: event.level, before,
         quiet: since(pressed, log.sound).find((entry) => entry.level === 0)?.at ?? null,
-        rebuilt: since(pressed, log.notices).some((notice) => notice.code === "rebuilt"),
+        rebuilt: rebuilt(pressed),
         appends: since(event.at, media()), append: news[0].at, landed: news[0],
         seeks: since(news[0].at, log.seeks),
         sound: since(pressed, log.sound), heard, silent,

@@ -3,12 +3,16 @@
  * What a cut asks of the player (docs/protocol.md, `flush_from` and `gen`). Pure; times are microseconds.
  *
  * A browser has decoded some 200 to 500 ms ahead and shows that whatever is removed from its buffer. So a cut is:
- * silence at once; remove from `flush_from` on; append the new generation; then seek to `flush_from` where the play
- * head is past it or so close before it that old picture would still be shown. Seeking before its data is there would hang.
+ * silence at once; remove from `flush_from` on; hold the play head there until the new generation is appended; then seek
+ * to `flush_from` where the play head is past it or so close before it that old picture would still be shown. Seeking
+ * before its data is there would hang.
  */
 
 /** A seek begins the new picture cleanly; without one a browser shows what it has already decoded. */
 export const DECODED_AHEAD_US = { chromium: 250_000, firefox: 600_000 };
+
+/** So long before the cut its last picture is held: a timer may be late. */
+export const HOLD_US = 40_000;
 
 /**
  * @typedef {object} Held one segment in the buffer or on its way there
@@ -95,11 +99,23 @@ export class Cuts {
 }
 
 /**
+ * Whether the play head is to stand still: what the browser has decoded of the media behind the cut is not to be seen.
+ *
+ * @param {number} now the play head
+ * @param {number | null} cut whose new media is not in the buffer yet
+ * @param {boolean} atEnd it waits at the end of all there is
+ */
+export function holds(now, cut, atEnd) {
+  return cut !== null && (atEnd || now >= cut - HOLD_US);
+}
+
+/**
  * Whether the new generation, now in the buffer, is to be begun by a seek.
  *
  * @param {number} now the play head
  * @param {number} flushFrom
- * @param {boolean} playing false: it stands still, so nothing more is decoded
+ * @param {boolean} playing false: it is paused, so nothing more is decoded. One that waits at the cut plays: it would go
+ *   on by the clock, and leave out the first pictures where its sound comes late
  * @param {number} decodedAhead
  */
 export function seeks(now, flushFrom, playing, decodedAhead) {

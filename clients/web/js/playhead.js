@@ -3,7 +3,7 @@
 
 import { MediaBuffer } from "./buffer.js";
 import { CatchUp, Clock, NUDGE_US, OFFSET_US, Stall, leadOf, newestTurn } from "./catchup.js";
-import { Cuts, DECODED_AHEAD_US, seeks } from "./cut.js";
+import { Cuts, DECODED_AHEAD_US, HOLD_US, holds, seeks } from "./cut.js";
 import { Moments } from "./moments.js";
 import { Volume } from "./volume.js";
 
@@ -22,6 +22,8 @@ import { Volume } from "./volume.js";
 
 /** So much of a buffered range at its end is not shown any more: the browser waits from there on. */
 const REST_S = 0.1;
+/** Chromium cuts off fractions of microseconds, twice: some pictures' own times in seconds lead to the picture before. */
+const EXACT_US = 2;
 /** Held for a rebuild, behind the play head. */
 const BEHIND_US = 12e6;
 /** A moment that is nearer is waited for, a later one found by the next look. */
@@ -41,6 +43,8 @@ export class PlayHead {
   clock = new Clock(this.lead);
   stall = new Stall();
   started = false;
+  /** A cut whose media is not in the buffer yet: the picture goes no further. @type {number | null} */
+  hold = null;
   /** What another has begun to show, while it is taken over. @type {Live | null} */
   begun = null;
 
@@ -84,12 +88,18 @@ export class PlayHead {
     this.clock = new Clock(this.lead);
     this.stall = new Stall();
     this.started = false;
+    this._release();
     this.volume.restore();
   }
 
   /** @returns {number | null} microseconds */
   get position() {
     return this.started ? Math.round(this.video.currentTime * 1e6) : null;
+  }
+
+  /** It stands before a cut, for want of the media behind it. */
+  get holds() {
+    return holds(this.video.currentTime * 1e6, this.hold, this._waitsAtEnd());
   }
 
   /** What is shown is of a turn. */
@@ -135,9 +145,13 @@ export class PlayHead {
     clearTimeout(this.due);
     const { video } = this;
     if (!this.started || video.seeking) return;
-    this.moments.reach(this._waitsAtEnd() ? this.clock.end : video.currentTime * 1e6);
-    const next = this.moments.next();
-    if (next === null || video.paused) return;
+    const stands = this.holds;
+    if (stands) video.playbackRate = 0;
+    else if (video.playbackRate === 0) video.playbackRate = 1;
+    const end = stands ? this.hold : this._waitsAtEnd() ? this.clock.end : null;
+    this.moments.reach(end ?? video.currentTime * 1e6);
+    const next = Math.min(this.moments.next() ?? Infinity, (this.hold ?? Infinity) - HOLD_US);
+    if (stands || video.paused) return;
     const ms = (next / 1000 - video.currentTime * 1000) / video.playbackRate;
     if (ms < SOON_MS) this.due = setTimeout(() => this.reach(), Math.max(4, ms));
   }
@@ -158,9 +172,10 @@ export class PlayHead {
     const ahead = range ? range[1] * 1e6 - position : 0;
     const lag = time - position;
     const { rate, seek } = this.catchUp.next({ lag, idle: (shown?.turn ?? turn) === 0, now: clock() });
-    if (video.playbackRate !== rate) video.playbackRate = rate;
-    if (seek && visible) this._seek(time - OFFSET_US);
-    const stalled = this.stall.look({ position, ahead, running: visible && !video.paused, now: clock() });
+    const stands = this.holds;
+    if (!stands && video.playbackRate !== rate) video.playbackRate = rate;
+    if (seek && visible && !stands) this._seek(time - OFFSET_US);
+    const stalled = this.stall.look({ position, ahead, running: visible && !video.paused && !stands, now: clock() });
     if (stalled === "nudge") video.currentTime += NUDGE_US / 1e6;
     const quality = video.getVideoPlaybackQuality?.();
     const stats = {
@@ -183,14 +198,11 @@ export class PlayHead {
   /** @param {Held} one @param {number | null} lands the cut that it lies behind */
   _appended(one, lands) {
     const now = Math.round(this.video.currentTime * 1e6);
-    if (!this.started) {
-      this.started = true;
-      if (now < one.pts || now >= one.pts + one.dur) this._seek(one.pts);
-    } else if (lands !== null) {
-      this._land(lands, now);
-    } else {
-      this._overHole();
-    }
+    const first = !this.started;
+    this.started = true;
+    if (first && (now < one.pts || now >= one.pts + one.dur)) this._seek(one.pts);
+    if (lands !== null) this._land(lands);
+    else if (!first) this._overHole();
     this.cuts.forget(now - BEHIND_US);
     this.buffer?.evict();
     this.reach();
@@ -203,22 +215,34 @@ export class PlayHead {
     this.moments.drop(from);
     this.clock.cut(from);
     this.catchUp.cut(clock());
-    this.video.playbackRate = 1;
+    this.hold = from;
+    if (!this.holds) this.video.playbackRate = 1;
     this.buffer?.cut(from / 1e6);
+    this.reach();
   }
 
-  /** The new generation is in the buffer. @param {number} from @param {number} now */
-  _land(from, now) {
-    const playing = !this.video.paused && this.video.readyState > HTMLMediaElement.HAVE_CURRENT_DATA;
-    if (seeks(now, from, playing, this.decodedAhead)) this._seek(from);
+  /** The new generation is in the buffer. @param {number} from */
+  _land(from) {
+    if (from < (this.hold ?? 0)) return; // cut again, further on, while it came
+    if (seeks(this.video.currentTime * 1e6, from, !this.video.paused, this.decodedAhead)) {
+      this.video.playbackRate = 0; // until the first picture is shown, which else may be left out
+      this._seek(from);
+    }
+    this._release();
     // Muted until then: what is before it was cut.
     this.moments.add(from, () => this.spared());
+  }
+
+  /** The picture goes on; from another place once it is there (`seeked`). */
+  _release() {
+    this.hold = null;
+    if (this.video.playbackRate === 0 && !this.video.seeking) this.video.playbackRate = 1;
   }
 
   /** @param {number} pts */
   _seek(pts) {
     this.stall.reset();
-    this.video.currentTime = pts / 1e6;
+    this.video.currentTime = (pts + EXACT_US) / 1e6;
   }
 
   /** It waits at the end of all there is, a little before it. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Cuts, DECODED_AHEAD_US, seeks } from "../../../clients/web/js/cut.js";
+import { Cuts, DECODED_AHEAD_US, HOLD_US, holds, seeks } from "../../../clients/web/js/cut.js";
 
 const Q = 320_000;
 const media = (seq, gen, turn, at, dur = 1) => ({ seq, gen, turn, pts: at * Q, dur: dur * Q });
@@ -89,6 +89,14 @@ test("a seek is needed behind the cut, and before it where old picture is alread
     assert.ok(seeks(2 * Q + 1, 2 * Q, false, ahead), browser);
     assert.ok(seeks(2 * Q - ahead + 1, 2 * Q, true, ahead), browser);
     assert.ok(!seeks(2 * Q - ahead, 2 * Q, true, ahead), browser);
-    assert.ok(!seeks(2 * Q - 1, 2 * Q, false, ahead), `${browser}: it stands, so it plays on by itself`);
+    assert.ok(!seeks(2 * Q - 1, 2 * Q, false, ahead), `${browser}: it is paused, so it plays on by itself`);
   }
+});
+
+test("the play head stands before a cut until its media is there, or where all that is there ends", () => {
+  assert.ok(!holds(2 * Q, null, true));
+  assert.ok(!holds(2 * Q - HOLD_US - 1, 2 * Q, false));
+  assert.ok(holds(2 * Q - HOLD_US, 2 * Q, false));
+  assert.ok(holds(2 * Q + 1, 2 * Q, false), "the event came late");
+  assert.ok(holds(Q, 2 * Q, true));
 });
