@@ -34,6 +34,10 @@ IMPLICIT = (
 )
 """What an SDK's ``ImplicitUsings`` stands for, which the sample has."""
 LIMIT_S = 900
+FETCH_S = 240
+"""For each thing that is fetched: pip alone would try an index that never answers for a quarter of an hour."""
+CANNOT_FETCH = (subprocess.SubprocessError, OSError, LookupError, ValueError, tarfile.TarError)
+"""No index, none that answers, no npm, no disk, or not the files that were asked for."""
 
 
 def prepare() -> dict[str, str]:
@@ -44,9 +48,16 @@ def prepare() -> dict[str, str]:
         shutil.rmtree(PLACE, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", PLACE], check=True)
         quiet = ("-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-q", "-r")
-        subprocess.run([PLACE / "bin/python", *quiet, ROOT / "tests/csharp/requirements.txt"], check=True)
+        fetch = [str(PLACE / "bin/python"), *quiet, str(ROOT / "tests/csharp/requirements.txt")]
+        subprocess.run(fetch, check=True, stdin=subprocess.DEVNULL, timeout=FETCH_S)
         packed = subprocess.run(
-            ["npm", "pack", "--silent", ROSLYN], cwd=PLACE, check=True, capture_output=True, text=True
+            ["npm", "pack", "--silent", ROSLYN],
+            cwd=PLACE,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=FETCH_S,
         ).stdout.split()[-1]
         with tarfile.open(PLACE / packed) as archive:
             for name in ("Microsoft.CodeAnalysis.dll", "Microsoft.CodeAnalysis.CSharp.dll"):
@@ -156,7 +167,7 @@ def main() -> int:
             return subprocess.run(command, check=False, env={**os.environ, **env}, timeout=LIMIT_S).returncode
     try:
         env = prepare()
-    except (subprocess.CalledProcessError, FileNotFoundError) as error:
+    except CANNOT_FETCH as error:
         print(f"the C# client is not tested: what builds it cannot be fetched ({error})", file=sys.stderr)
         return 0 if asked.leave_out else 1
     runner = build(env, asked.netmq)
