@@ -4,13 +4,14 @@
 set -eu
 cd "$(dirname "$0")/../.."
 PYTHON=${PYTHON:-.venv/bin/python}
-STORE=$(mkdir -p .venv/container && cd .venv/container && pwd)
 PHOTO=models/portrait/default-portrait.webp
-UNTIL_HEALTHY_S=240 UNTIL_ENDED_S=25 COMMAND_S=60 # the second is stop_grace_period in compose.yaml
+UNTIL_HEALTHY_S=240 UNTIL_ENDED_S=25 COMMAND_S=60 FETCH_S=120 # the second is stop_grace_period in compose.yaml
 
+fetch() { DEBIAN_FRONTEND=noninteractive timeout "$FETCH_S" apt-get -qq "$@"; } # a mirror may never answer
 skip() { echo "the container's tests are left out: $*"; exit 0; }
 [ "$(id -u)" = 0 ] || skip "only root can build and run an image without an engine"
 [ -e /etc/debian_version ] && command -v apt-get >/dev/null || skip "the tools come as Debian's packages"
+STORE=$(mkdir -p .venv/container && cd .venv/container && pwd)
 missing=""
 for one in buildah:buildah systemd-nspawn:systemd-container ip:iproute2 curl:curl nsenter:util-linux setpriv:util-linux; do
 	command -v "${one%:*}" >/dev/null || missing="$missing ${one#*:}"
@@ -18,7 +19,7 @@ done
 if [ -n "$missing" ]; then
 	echo "installing for the container's tests:$missing"
 	# shellcheck disable=SC2086 # one word each
-	{ apt-get -qq update && apt-get -qq install -y --no-install-recommends $missing; } >"$STORE/apt.log" 2>&1 \
+	{ fetch update && fetch install -y --no-install-recommends $missing; } >"$STORE/apt.log" 2>&1 </dev/null \
 		|| skip "apt-get cannot install$missing, see $STORE/apt.log"
 fi
 said=0
@@ -38,7 +39,7 @@ work=$(mktemp -d /tmp/mc-image-XXXXXX)
 id=${work##*-}
 net=mc$id outside=10.213.77.1 inside=10.213.77.2 nspawn="" made=""
 store() { buildah --root "$STORE/storage" --runroot "$work/buildah" "$@"; }
-ip netns add "$net" 2>/dev/null || skip "no network namespace can be made here"
+ip netns add "$net" 2>/dev/null || { rmdir "$work"; skip "no network namespace can be made here"; }
 tidy() {
 	[ -z "$nspawn" ] || kill -9 "$nspawn" 2>/dev/null || true
 	ip netns del "$net" || true
