@@ -16,6 +16,8 @@ PACKAGES = ("mmdebstrap", "systemd-container", "libsystemd-shared")
 INCLUDE = ("systemd", "systemd-sysv", "dbus", "python3", "make")
 LIMIT_S = 300.0
 """For fetching and unpacking some 60 MB of packages."""
+LISTS_S = 120.0
+"""For what apt knows, and for its three packages: a mirror may never answer."""
 NOT_IN_IT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 
 
@@ -36,9 +38,12 @@ def release() -> str:
     Raises:
         UnavailableError: it is none, or we are not root.
     """
-    found = platform.freedesktop_os_release()
     if os.geteuid() != 0:
         raise UnavailableError("only root can boot a container with a systemd of its own")
+    try:
+        found = platform.freedesktop_os_release()
+    except OSError as error:
+        raise UnavailableError(f"nothing says which system this is: {error}") from None
     if found.get("ID") != "debian" or "VERSION_CODENAME" not in found:
         raise UnavailableError(f"its Debian is made by Debian's own tools; this is {found.get('PRETTY_NAME')}")
     return found["VERSION_CODENAME"]
@@ -50,6 +55,13 @@ def prepare(codename: str) -> Path:
     Raises:
         UnavailableError: with the reason.
     """
+    try:
+        return _prepare(codename)
+    except OSError as error:  # no room, or a folder that cannot be written to
+        raise UnavailableError(str(error)) from None
+
+
+def _prepare(codename: str) -> Path:
     _get_tools()
     root = CACHE / f"root-{codename}-{'-'.join(INCLUDE)}"
     if not root.is_dir():
@@ -71,16 +83,16 @@ def _get_tools() -> None:
     packages = CACHE / "packages"
     packages.mkdir(parents=True, exist_ok=True)
     try:
-        _run(["apt-get", "download", "-qq", *PACKAGES], packages)
+        _run(["apt-get", "download", "-qq", *PACKAGES], packages, LISTS_S)
     except UnavailableError:  # the lists of a fresh image are empty or old
-        _run(["apt-get", "update", "-qq"])
-        _run(["apt-get", "download", "-qq", *PACKAGES], packages)
+        _run(["apt-get", "update", "-qq"], limit_s=LISTS_S)
+        _run(["apt-get", "download", "-qq", *PACKAGES], packages, LISTS_S)
     for package in packages.glob("*.deb"):
         _run(["dpkg-deb", "-x", str(package), str(TOOLS)])
     shutil.rmtree(packages)
 
 
-def _run(command: list[str], folder: Path | None = None) -> None:
+def _run(command: list[str], folder: Path | None = None, limit_s: float = LIMIT_S) -> None:
     try:
         done = subprocess.run(
             command,
@@ -89,7 +101,7 @@ def _run(command: list[str], folder: Path | None = None) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=LIMIT_S,
+            timeout=limit_s,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
