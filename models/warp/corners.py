@@ -133,18 +133,11 @@ def _mend(out: U8, spot: _Spot, look: Look, amount: float) -> None:
     most = look.corner + (255 - look.corner) * skin[:, None]
     dx = (x - np.float32(spot.x)) / np.float32(spot.wide)
     dy = (np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(spot.y)) / np.float32(spot.tall)
-    near = np.sqrt(dx * dx + dy * dy)
-    np.subtract(1, near, out=near)
-    near *= 1.6
-    np.maximum(near, 0, out=near)
-    np.minimum(near, 1, out=near)
+    near = clamped(1.6 * (1 - np.sqrt(dx * dx + dy * dy)))
     near *= (spot.line + (1 - spot.line) * skin) * np.float32(amount)
     near *= np.maximum(dark, cv2.GaussianBlur(dark, (0, 0), 0.8))
-    np.minimum(light, most, out=light)
-    cv2.subtract(light, shown, dst=light)
-    np.maximum(light, 0, out=light)
-    cv2.multiply(light, _thrice(near), dst=light)
-    cv2.add(shown, light, dst=window, dtype=cv2.CV_8U)
+    lift = np.maximum(np.minimum(light, most) - shown, 0)
+    cv2.add(shown, cv2.multiply(lift, _thrice(near)), dst=window, dtype=cv2.CV_8U)
 
 
 def _thrice(values: Any) -> F32:

@@ -161,7 +161,7 @@ def _moved(crop: U8, move: Field, state: MouthState, pose: Pose, look: Look) -> 
     hidden /= 2
     above += hidden
     below += hidden
-    shade((upper, lower), mouth, first_column, state, pose.half, look.soft)
+    shade((upper, lower), mouth, first_column, state, pose.half)
     part = (slice(first, last), slice(first_column, first_column + len(mouth.u)))
     lips = cv2.blendLinear(upper[part], lower[part], above, below)  # as if both made a whole
     if float(gap.max()) > 0:

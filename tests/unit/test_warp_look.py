@@ -152,19 +152,12 @@ def test_rounded_lips_shade_into_their_opening() -> None:
     plain = np.full((*move.map_x.shape, 3), 160, np.uint8)
     shaded = plain.copy()
     between, column = move.between_corners()
-    shade([shaded], between, column, mouth, pose().half, 0.6)
+    shade([shaded], between, column, mouth, pose().half)
     middle = column + int(np.abs(between.u).argmin())
     edge = int(between.lower_edge.max()) - move.y0
     assert shaded[edge, middle, 1] < shaded[edge + 3, middle, 1] < shaded[edge + 9, middle, 1]
     assert np.array_equal(shaded[edge + 20 :], plain[edge + 20 :])
-    # The lips go on beside the opening: a line, not a ring.
-    at = int(np.abs(between.u - (between.inner + 0.8) / 2).argmin())
-    seam = round(float(between.upper_edge[at] + between.lower_edge[at]) / 2) - move.y0
-    strip = shaded[:, column + at, 1].astype(int)
-    assert strip[seam] + 40 < min(strip[seam - 6], strip[seam + 6])
-    corner = int(np.abs(between.u - 0.95).argmin())
-    assert (shaded[:, column + corner :] >= 155).all(), "and end before their corners"
-    shade([plain], between, column, MouthState(0.5, weight=1.0), pose().half, 0.6)
+    shade([plain], between, column, MouthState(0.5, weight=1.0), pose().half)
     assert (plain == 160).all(), "other lips are as they are"
 
 
