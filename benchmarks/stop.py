@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import select
 import signal
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 from benchmarks._common import percentile
 from benchmarks.broker_death import rows
@@ -23,6 +22,7 @@ from benchmarks.stage_death import BEFORE, LIMIT_S, SETTINGS, Speaking
 from clients.cli.private import private_daemon
 from clients.client import Client
 from configs.load import load
+from tests.support.processes import is_deaf, wait_until
 
 KILLED_S, DEAF_S = 3.0, 3.0
 """After the supervisor's death, and beyond ``supervisor.stop_s`` where nobody hears the first signal."""
@@ -67,16 +67,7 @@ def deafen(family: dict[str, int]) -> None:
             continue
         if instance != "broker":
             os.kill(pid, DEAF)
-        deadline = time.monotonic() + LIMIT_S
-        while not _ignores_sigterm(pid):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{instance} still hears SIGTERM")
-            time.sleep(0.01)
-
-
-def _ignores_sigterm(pid: int) -> bool:
-    found = re.search(r"^SigIgn:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text("utf-8"), re.MULTILINE)
-    return found is not None and bool(int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
+        wait_until(partial(is_deaf, pid), LIMIT_S, f"{instance} to be deaf")
 
 
 def once(signal_: signal.Signals, *, deaf: bool) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import re
 import signal
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import pytest
 from tests.support.client import Session, Stranger
 from tests.support.daemon import Daemon, stage_row
 from tests.support.limits import RECOVERY_S, START_S, WORK_S
-from tests.support.processes import alive, wait_until
+from tests.support.processes import alive, is_deaf, wait_until
 from tests.support.survival import check_last_words
 from tests.support.whole import check_whole
 
@@ -145,13 +144,6 @@ def test_everything_fails_in_one_turn(faulty: Daemon, client: Stranger, undistur
     assert [line["trace"] for line in faulty.logged("turn.ended") if session.sid in line["item"]] == [trace]
     fenced = [line for line in faulty.logged("stage.fenced") if any(session.sid in id for id in line["requeued"])]
     assert all(trace in (line.get("trace"), *line.get("traces", ())) for line in fenced)
-
-
-def is_deaf(pid: int) -> bool:
-    """Whether the kernel keeps SIGTERM from it."""
-    found = re.search(r"^SigIgn:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return bool(int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def test_a_daemon_whose_processes_are_deaf_stops_in_time(faulty: Daemon, client: Stranger) -> None:

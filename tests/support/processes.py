@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import re
+import signal
 import socket
 import sys
 import time
@@ -21,6 +22,7 @@ __all__ = [
     "cpu_s",
     "descendants",
     "free_ports",
+    "is_deaf",
     "peak_bytes",
     "resident",
     "wait_until",
@@ -101,6 +103,13 @@ def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S, what: st
     while not condition():
         assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"
         time.sleep(0.01)
+
+
+def is_deaf(pid: int) -> bool:
+    """Whether the kernel keeps SIGTERM from a process."""
+    found = re.search(r"^SigIgn:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text("utf-8"), re.MULTILINE)
+    assert found is not None
+    return bool(int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def _stat(pid: int) -> list[str] | None:
